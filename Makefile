@@ -1,0 +1,47 @@
+# make demo · make test · make lint · make bench · make venv · make test-online
+# Another PyTorch build: make venv TORCH_INDEX=https://download.pytorch.org/whl/cpu
+PYTHON ?= python3
+VENV ?= .venv
+TORCH_INDEX ?=
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test test-online lint format bench clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+venv: $(STAMP)  ## the environment in .venv, from pyproject.toml and constraints.txt
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "NeuroGen needs Python 3.11 to 3.13, this is %d.%d: call make PYTHON=python3.12" % v)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip -c constraints.txt
+	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet --index-url $(TORCH_INDEX) torch==$$(sed -n 's/^torch==//p' constraints.txt))
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP)  ## render the bundled atlas into demo-output
+	$(BIN)/neurogen demo --out demo-output
+
+test: $(STAMP)  ## every test that needs no GPU and no network
+	$(BIN)/python -m pytest -m "not online"
+
+test-online: $(STAMP)  ## download what the hubs hold and check it
+	$(BIN)/python -m pytest -m online Testing
+
+lint: $(STAMP)  ## ruff and mypy
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(STAMP)  ## let ruff rewrite
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP)  ## measured speed of the atlas
+	$(BIN)/python Testing/bench/bench_atlas.py
+
+clean:  ## remove the environment and what the demo made
+	rm -rf $(VENV) demo-output build dist

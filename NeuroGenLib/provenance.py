@@ -1,0 +1,51 @@
+"""The record of how a result was made."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import platform
+from typing import Any
+
+from NeuroGenLib.version import __version__
+
+_RECORDED = ("torch", "numpy", "monai", "nibabel", "SimpleITK", "scipy", "lightning", "safetensors")
+
+RESEARCH_USE = "For research use only; not for diagnosis or treatment."
+
+
+def software_versions() -> dict[str, str]:
+    """Return the versions of Python, the operating system, NeuroGen and the libraries that are installed."""
+    versions = {"neurogen": __version__, "python": platform.python_version(), "platform": platform.platform()}
+    for name in _RECORDED:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def record(action: str, *, parameters: dict[str, Any], model: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    """Build the provenance of one result.
+
+    Parameters
+    ----------
+    action:
+        What was done, such as ``"atlas generate"``.
+    parameters:
+        Every parameter of the job, JSON values.
+    model:
+        What identifies the model: reference, revision, licence.
+    more:
+        Anything else worth keeping: seed, device, warnings, inputs, outputs.
+    """
+    made = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    return {
+        "action": action,
+        "made": made,
+        "model": model,
+        "parameters": parameters,
+        **more,
+        "software": software_versions(),
+        "notice": RESEARCH_USE,
+    }
