@@ -1,0 +1,64 @@
+"""Which voxels of a decoded volume are brain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+MARGIN_MM = 3.0
+"""Rim around the labelled brain in which intensities and probabilities are kept."""
+
+
+def brain_mask(
+    classes: np.ndarray,
+    spacing: Sequence[float],
+    background: Sequence[int],
+    margin_mm: float = MARGIN_MM,
+    *,
+    largest: bool = True,
+) -> np.ndarray:
+    """Return the largest connected foreground and a rim of ``margin_mm`` around it; nothing where all is background.
+
+    Parameters
+    ----------
+    classes:
+        (i, j, k) class of every voxel.
+    spacing:
+        Voxel size in mm.
+    background:
+        The classes that are not brain.
+    margin_mm:
+        Width of the rim in mm.
+    largest:
+        Keep the largest piece alone; off for a section through a brain, which may fall into pieces.
+    """
+    from scipy import ndimage
+
+    foreground = ~np.isin(classes, list(background))
+    if largest and foreground.any():
+        pieces, _ = ndimage.label(foreground)
+        foreground = pieces == 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
+    return within(foreground, spacing, margin_mm)
+
+
+def within(mask: np.ndarray, spacing: Sequence[float], distance_mm: float) -> np.ndarray:
+    """Return the voxels at most ``distance_mm`` from the mask, the mask included."""
+    from scipy.ndimage import distance_transform_edt
+
+    if not mask.any():
+        return mask
+    window = _around(mask, spacing, distance_mm)
+    result = np.zeros_like(mask)
+    result[window] = distance_transform_edt(~mask[window], sampling=spacing) <= distance_mm
+    return result
+
+
+def _around(mask: np.ndarray, spacing: Sequence[float], distance_mm: float) -> tuple[slice, ...]:
+    """Return the bounding box of the mask, widened by the distance: nothing beyond it can be near."""
+    window = []
+    for axis, step in enumerate(spacing):
+        line = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+        margin = int(np.ceil(distance_mm / step)) + 1
+        window.append(slice(max(int(line[0]) - margin, 0), int(line[-1]) + margin + 1))
+    return tuple(window)

@@ -1,0 +1,163 @@
+"""Conditions of an atlas besides age: from table values to what the network reads, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from NeuroGenLib.errors import InputError, nearest
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One condition.
+
+    Attributes
+    ----------
+    name:
+        Its column in the cohort's table.
+    kind:
+        ``numeric`` or ``categoric``.
+    minimum, maximum:
+        Of a numeric condition: the values that the network sees as ``-scale`` and ``+scale``.
+    values:
+        Of a categoric condition: its words; each is one network input of ``+scale`` or ``-scale``; two words share one.
+    unit:
+        Unit of a numeric condition, for people.
+    scale:
+        Size of the value inside the network.
+    """
+
+    name: str
+    kind: Literal["numeric", "categoric"] = "numeric"
+    minimum: float = 0.0
+    maximum: float = 1.0
+    values: tuple[str, ...] = ()
+    unit: str = ""
+    scale: float = 1.0
+
+    @property
+    def width(self) -> int:
+        """Number of network inputs."""
+        if self.kind == "numeric":
+            return 1
+        return 1 if len(self.values) <= 2 else len(self.values)
+
+    @property
+    def middle(self) -> float | str:
+        """The value used where none is asked for: the middle of the range, or the first word."""
+        return (self.minimum + self.maximum) / 2 if self.kind == "numeric" else self.values[0]
+
+    def encode(self, value: object) -> list[float]:
+        """Return the network inputs of one table value.
+
+        Raises
+        ------
+        InputError
+            When a numeric value is no number, or a word is not one of the condition's.
+        """
+        if self.kind == "categoric":
+            word = str(value)
+            if word not in self.values:
+                raise InputError(f"The condition '{self.name}' has no value '{word}'.", nearest(word, self.values))
+            if self.width == 1:
+                return [self.scale if word == self.values[-1] else -self.scale]
+            return [self.scale if word == known else -self.scale for known in self.values]
+        return [(2 * (self.number(value) - self.minimum) / (self.maximum - self.minimum) - 1) * self.scale]
+
+    def number(self, value: object) -> float:
+        """Return a numeric value.
+
+        Raises
+        ------
+        InputError
+            When it is no finite number.
+        """
+        try:
+            number = float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            number = float("nan")
+        if not np.isfinite(number):
+            raise InputError(
+                f"The condition '{self.name}' needs a number, not '{value}'.",
+                f"The model knows {self.minimum:g} to {self.maximum:g} {self.unit}".strip() + ".",
+            )
+        return number
+
+    def parse(self, value: object) -> float | str:
+        """Return a table value in its own type, checked."""
+        if self.kind == "numeric":
+            return self.number(value)
+        self.encode(value)
+        return str(value)
+
+    def describe(self) -> str:
+        """Return the range or the words, for people."""
+        if self.kind == "numeric":
+            return f"{self.minimum:g} to {self.maximum:g} {self.unit}".strip()
+        return " | ".join(self.values)
+
+    def to_manifest(self) -> dict[str, Any]:
+        """Return the entry of a model's manifest."""
+        entry: dict[str, Any] = {"name": self.name, "kind": self.kind, "unit": self.unit, "scale": self.scale}
+        if self.kind == "numeric":
+            return entry | {"range": [self.minimum, self.maximum]}
+        return entry | {"values": list(self.values)}
+
+    @classmethod
+    def from_manifest(cls, entry: Mapping[str, Any]) -> Condition:
+        """Read the entry of a model's manifest."""
+        low, high = entry.get("range", (0.0, 1.0))
+        return cls(
+            entry["name"],
+            entry["kind"],
+            float(low),
+            float(high),
+            tuple(entry.get("values", ())),
+            entry.get("unit", ""),
+            float(entry.get("scale", 1.0)),
+        )
+
+
+def encode_all(conditions: Sequence[Condition], values: Mapping[str, object]) -> np.ndarray:
+    """Return the (width,) float32 network inputs of one subject or atlas."""
+    return np.array([number for one in conditions for number in one.encode(values[one.name])], np.float32)
+
+
+def complete(
+    conditions: Sequence[Condition], given: Mapping[str, object]
+) -> tuple[dict[str, float | str], list[str]]:
+    """Return a checked value for every condition, and what a person should be warned of.
+
+    A condition that is not given takes its middle. A number outside the trained range gives a warning.
+
+    Raises
+    ------
+    InputError
+        When a name is not a condition of the model, a value is unusable, or a number lies more than one range width
+        beyond the range.
+    """
+    known = {one.name: one for one in conditions}
+    for name in given:
+        if name not in known:
+            raise InputError(f"The model has no condition '{name}'.", nearest(name, known))
+    values: dict[str, float | str] = {}
+    warnings = []
+    for name, one in known.items():
+        value = one.parse(given[name]) if name in given else one.middle
+        values[name] = value
+        if name not in given:
+            warnings.append(f"'{name}' was not given; {value:g} is used." if isinstance(value, float)
+                            else f"'{name}' was not given; '{value}' is used.")  # fmt: skip
+        if isinstance(value, float):
+            beyond = max(one.minimum - value, value - one.maximum)
+            if beyond > one.maximum - one.minimum:
+                raise InputError(
+                    f"{name}={value:g} is far outside what the model was trained on.", f"Its range is {one.describe()}."
+                )
+            if beyond > 0:
+                warnings.append(f"{name}={value:g} is outside the trained range {one.describe()}: the result is a guess.")
+    return values, warnings

@@ -1,0 +1,154 @@
+"""Parameters of the atlas: how it is trained and what is generated from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from NeuroGenLib.cohort import BinaryConstraint, CategoricConstraint, NumericConstraint
+from NeuroGenLib.config import Config, Help, Range, Unit
+from NeuroGenLib.errors import InputError
+from NeuroGenLib.training import TrainerConfig
+
+
+@dataclass(frozen=True)
+class ConditionConfig(Config):
+    """One condition of the atlas besides age: a column of the table."""
+
+    kind: Annotated[Literal["numeric", "categoric"], Help("A number, or one of several words")] = "numeric"
+    minimum: Annotated[float | None, Help("Value that maps to -scale; the cohort's smallest when not given")] = None
+    maximum: Annotated[float | None, Help("Value that maps to +scale; the cohort's largest when not given")] = None
+    values: Annotated[tuple[str, ...], Help("Words of a categoric condition; those of the cohort when empty")] = ()
+    unit: Annotated[str, Help("Unit of a numeric condition, for people")] = ""
+    scale: Annotated[float, Range(0, exclusive_low=True), Help("Size of the value inside the network")] = 0.5
+
+    def check(self) -> None:
+        """Refuse an empty range."""
+        if self.minimum is not None and self.maximum is not None and self.minimum >= self.maximum:
+            raise InputError(
+                f"minimum ({self.minimum:g}) is not below maximum ({self.maximum:g}).", "Give the range the right way."
+            )
+
+
+@dataclass(frozen=True)
+class DataConfig(Config):
+    """The cohort and how its volumes become training points."""
+
+    table: Annotated[Path, Help("Cohort table (tsv or csv), or a folder of volumes")]
+    modalities: Annotated[tuple[str, ...], Help("Intensity columns of the table")] = ("T2w",)
+    segmentation: Annotated[str, Help("Column with the label maps")] = "Seg"
+    labels: Annotated[Path | None, Help("Label table (BIDS dseg.tsv); label names from the values when not given")] = None
+    root: Annotated[Path | None, Help("Folder that relative paths of the table start from; the table's when not given")] = None
+    splits: Annotated[Path | None, Help("YAML file with the ids of train, val and test")] = None
+    split: Annotated[str, Help("Which split of that file to train on")] = "train"
+    include: Annotated[tuple[str, ...], Help("Subject ids to keep, * allowed; all when empty")] = ()
+    exclude: Annotated[tuple[str, ...], Help("Subject ids to leave out, * allowed")] = ()
+    constraints: Annotated[
+        dict[str, NumericConstraint | CategoricConstraint | BinaryConstraint], Help("Rows to keep, by column")
+    ] = field(default_factory=dict)
+    subjects: Annotated[int | None, Range(1), Help("How many subjects to choose; all when not given")] = None
+    age: Annotated[str, Help("Column with the age")] = "scan_age"
+    age_unit: Annotated[Literal["weeks", "years"], Help("Unit of that column")] = "weeks"
+    conditions: Annotated[dict[str, ConditionConfig], Help("Conditions besides age, by column")] = field(
+        default_factory=dict
+    )
+    normalisation: Annotated[Literal["percentile", "minmax", "zscore"], Help("How intensities are scaled")] = "percentile"
+    mask: Annotated[bool, Help("Set intensities outside the labels to zero")] = True
+    halo: Annotated[float, Range(0, 50), Unit("mm"), Help("Width of the background rim around the brain")] = 4.0
+    box: Annotated[
+        tuple[float, float, float] | None, Range(1), Unit("mm"), Help("Sides of the atlas box; from the cohort when not given")
+    ] = None
+    background: Annotated[str | None, Help("Label that the rim gets; the one of value 0 when not given")] = None
+
+
+@dataclass(frozen=True)
+class NetworkConfig(Config):
+    """Sizes of the decoder; see :class:`NeuroGenLib.atlas.network.Shape`."""
+
+    latent_channels: Annotated[int, Range(1, 4096), Help("Length of each latent vector")] = 64
+    latent_grid: Annotated[tuple[int, int, int], Range(1, 64), Help("Latent vectors along x, y, z")] = (3, 3, 3)
+    latent_kernel: Annotated[int, Range(0, 15), Help("Side of the convolution over the latent grid, 0 for none")] = 0
+    hidden: Annotated[int, Range(1, 8192), Help("Width of the sine layers")] = 256
+    layers: Annotated[int, Range(1, 64), Help("Sine layers after the first")] = 4
+    modulated: Annotated[tuple[int, ...], Range(0, 64), Help("Sine layers that the latents modulate, 0 is the first")] = (
+        1,
+        2,
+        3,
+        4,
+    )
+    omega: Annotated[tuple[float, float], Range(0, exclusive_low=True), Help("Frequency of the first and the other layers")] = (
+        30.0,
+        30.0,
+    )
+    centred: Annotated[bool, Help("Start modulated layers as plain sine layers (scale 1); off as published")] = True
+
+
+@dataclass(frozen=True)
+class OptimiserConfig(Config):
+    """What is minimised, and how."""
+
+    points: Annotated[int, Range(1), Help("Points per step, shared by the subjects of the step")] = 12_000
+    subjects_per_step: Annotated[int | None, Range(1), Help("Subjects per step; all when not given")] = None
+    outside: Annotated[float, Range(0, 0.9), Help("Share of points far outside the brain")] = 0.05
+    rate: Annotated[float, Range(0, 1), Help("Learning rate of the network")] = 1e-3
+    latent_rate: Annotated[float, Range(0, 1), Help("Learning rate of the latents")] = 5e-3
+    transform_rate: Annotated[float, Range(0, 1), Help("Learning rate of the transforms")] = 5e-3
+    weight_decay: Annotated[float, Range(0, 1), Help("Weight decay of the network")] = 0.0
+    latent_decay: Annotated[float, Range(0, 1), Help("Weight decay of the latents")] = 0.0
+    transform_decay: Annotated[float, Range(0, 1), Help("Weight decay of the transforms")] = 0.0
+    schedule: Annotated[Literal["cosine", "constant"], Help("How the rates change over the run")] = "cosine"
+    floor: Annotated[float, Range(0, 1), Help("Last rate of the cosine as a share of the first")] = 0.02
+    loss: Annotated[Literal["l1", "mse"], Help("Loss of the intensities")] = "l1"
+    segmentation_weight: Annotated[float, Range(0), Help("Weight of the label loss")] = 1.0
+    class_weights: Annotated[dict[str, float], Range(0), Help("Weight of a label in its loss, by name; 1 when not named")] = (
+        field(default_factory=dict)
+    )
+    transform_weight: Annotated[float, Range(0), Help("Penalty on the transforms' squares")] = 0.0
+    latent_weight: Annotated[float, Range(0), Help("Penalty on the latents' squares")] = 0.0
+    transform: Annotated[
+        Literal["none", "rigid", "rigid+scale", "affine"], Help("Transform that each subject learns")
+    ] = "rigid"
+    latent_spread: Annotated[float, Range(0), Help("Standard deviation of the first latents")] = 0.01
+    amp: Annotated[bool, Help("Half precision for the latent convolution on CUDA; sine layers stay float32")] = False
+
+
+@dataclass(frozen=True)
+class AtlasTrainConfig(Config):
+    """Everything a training run of the atlas needs."""
+
+    data: DataConfig
+    train: TrainerConfig
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    name: Annotated[str, Help("Name of the model")] = "atlas"
+    description: Annotated[str, Help("One sentence on what the model shows")] = ""
+    notice: Annotated[str, Help("What every output must say of the brains it shows")] = ""
+    license: Annotated[str, Help("SPDX licence of the weights, which follows from the data's")] = "unknown"
+    attribution: Annotated[tuple[str, ...], Help("Papers and data sets to cite")] = ()
+    bandwidth: Annotated[
+        float | None, Range(0, exclusive_low=True), Help("Kernel width of the age regression, in the unit of age")
+    ] = None
+    store_ids: Annotated[bool, Help("Write subject ids into the model; they may identify people")] = False
+
+
+@dataclass(frozen=True)
+class AtlasGenerateConfig(Config):
+    """What to generate."""
+
+    ages: Annotated[tuple[float, ...], Help("Ages, in the model's unit")]
+    conditions: Annotated[dict[str, str], Help("Values of the conditions, in table units")] = field(default_factory=dict)
+    spacing: Annotated[
+        tuple[float, float, float], Range(0.05, 50), Unit("mm"), Help("Voxel size")
+    ] = (1.0, 1.0, 1.0)
+    box: Annotated[
+        tuple[float, float, float, float, float, float] | None,
+        Unit("mm"),
+        Help("Bounds x0,x1,y0,y1,z0,z1 around the atlas centre; the model's box when not given"),
+    ] = None
+    masked: Annotated[bool, Help("Zero outside the brain")] = True
+    bandwidth: Annotated[
+        float | None, Range(0, exclusive_low=True), Help("Kernel width in the unit of age; the model's when not given")
+    ] = None
+    regression: Annotated[Literal["local-linear", "gaussian"], Help("How the subjects' latents are averaged")] = "local-linear"
+    reference_compat: Annotated[bool, Help("Behave as the published code does, defects included")] = False

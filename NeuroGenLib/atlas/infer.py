@@ -1,0 +1,424 @@
+"""What a user does with a trained atlas: draw the brain of an age and condition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from NeuroGenLib.atlas.brain import brain_mask
+from NeuroGenLib.atlas.conditions import Condition, complete, encode_all
+from NeuroGenLib.atlas.regression import Method, SubjectWeights, subject_weights
+from NeuroGenLib.device import with_memory_fallback
+from NeuroGenLib.errors import InputError
+from NeuroGenLib.labels import LabelTable
+from NeuroGenLib.progress import SILENT, Progress
+from NeuroGenLib.volume import Volume
+
+if TYPE_CHECKING:
+    import torch
+
+    from NeuroGenLib.atlas.network import AtlasDecoder
+    from NeuroGenLib.atlas.render import Grid, Renderer
+    from NeuroGenLib.models.folder import ModelFolder
+
+CUDA_CHUNK = 2**18
+
+
+@dataclass(frozen=True)
+class AtlasBrain:
+    """One brain drawn from an atlas; all volumes share one grid, whose world origin is the atlas centre.
+
+    Attributes
+    ----------
+    images:
+        One volume per modality, in the model's units.
+    labels:
+        Label values of the model's table.
+    probabilities:
+        (classes, i, j, k), in the order of the model's label table; they sum to one.
+    age, conditions:
+        What was asked for, in table units.
+    weights:
+        How much each training subject counted.
+    warnings:
+        What a person should know about this result.
+    """
+
+    images: dict[str, Volume]
+    labels: Volume
+    probabilities: Volume
+    age: float
+    conditions: dict[str, float | str]
+    weights: SubjectWeights
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def image(self) -> Volume:
+        """The first modality."""
+        return next(iter(self.images.values()))
+
+
+class AtlasModel:
+    """A trained atlas, opened by :func:`NeuroGenLib.models.open_model`.
+
+    Attributes
+    ----------
+    labels:
+        The label table; a class is a position in it.
+    background:
+        The classes that are not brain.
+    modalities:
+        Names of the intensity channels.
+    conditions:
+        The conditions besides age.
+    ages:
+        (S,) ages of the training subjects, in :attr:`age_unit`.
+    box:
+        (3,) sides of the atlas box in mm, world x, y, z; the atlas centre is its middle.
+    """
+
+    def __init__(
+        self, folder: ModelFolder, decoder: AtlasDecoder, latents: torch.Tensor, device: torch.device
+    ) -> None:
+        manifest = folder.manifest
+        preparation = manifest["preparation"]
+        self.folder = folder
+        self.device = device
+        self.labels = LabelTable.from_mapping(manifest["labels"])
+        self.background = tuple(self.labels.names.index(name) for name in preparation["background"])
+        self.modalities: tuple[str, ...] = tuple(manifest["modalities"])
+        self.conditions = tuple(Condition.from_manifest(entry) for entry in manifest["conditions"])
+        self.age_name: str = manifest["age"]["name"]
+        self.age_unit: str = manifest["age"]["unit"]
+        self.subjects: list[dict[str, Any]] = manifest["subjects"]
+        self.ages = np.array([subject["age"] for subject in self.subjects], float)
+        self.box = np.array(preparation["box"], float)
+        self.bandwidth = float(manifest["regression"]["bandwidth"])
+        self._fill = [float(value) for value in preparation["fill"]]
+        self._decoders = {device: decoder}
+        self._latents = latents
+
+    @classmethod
+    def from_folder(cls, folder: ModelFolder, device: torch.device) -> AtlasModel:
+        """Open a model folder of kind ``atlas``.
+
+        Raises
+        ------
+        InputError
+            When its weights do not fit what its manifest says.
+        """
+        from NeuroGenLib.atlas.network import decoder_from_tensors
+        from NeuroGenLib.models.folder import load_tensors
+
+        tensors = load_tensors(folder)
+        try:
+            decoder = decoder_from_tensors(folder.manifest["network"], tensors)
+            return cls(folder, decoder.to(device), tensors["latents"].to(device), device)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"The model {folder.reference} is not a complete atlas ({error}).", "Download or train it again."
+            ) from error
+
+    @property
+    def age_range(self) -> tuple[float, float]:
+        """Youngest and oldest training subject, in :attr:`age_unit`."""
+        return float(self.ages.min()), float(self.ages.max())
+
+    @property
+    def notice(self) -> str:
+        """What every output must say of the brains this model shows."""
+        return str(self.folder.manifest.get("notice", ""))
+
+    def generate(
+        self,
+        age: float,
+        conditions: Mapping[str, object] | None = None,
+        spacing: float | Sequence[float] = 1.0,
+        *,
+        box: Sequence[float] | None = None,
+        masked: bool = True,
+        bandwidth: float | None = None,
+        regression: Method = "local-linear",
+        reference_compat: bool = False,
+        progress: Progress = SILENT,
+    ) -> AtlasBrain:
+        """Draw the brain of an age and condition.
+
+        Parameters
+        ----------
+        age:
+            In the model's unit; beyond the trained range with a warning.
+        conditions:
+            Values by name, in table units; one that is not given takes the middle of its range, with a warning.
+        spacing:
+            Voxel size in mm, one number or three.
+        box:
+            x0, x1, y0, y1, z0, z1 in mm around the atlas centre; the model's box when not given.
+        masked:
+            Zero outside the brain and its rim.
+        bandwidth, regression:
+            Kernel width (in the unit of age; the model's when not given) and kind of the age regression.
+        reference_compat:
+            Grid, intensity stretch, mask and label map as the published code makes them, defects included.
+        progress:
+            Told about the points evaluated.
+
+        Raises
+        ------
+        InputError
+            When no subject supports the age, or a condition, spacing or box is unusable.
+        """
+        recipe = self.recipe(age, conditions, bandwidth, regression)
+        steps = _three(spacing)
+        if reference_compat:
+            from NeuroGenLib.atlas.published import decode_as_published
+
+            return decode_as_published(self, recipe, steps, masked, progress)
+        return self._draw(recipe, self.grid(steps, box), masked, progress)
+
+    def slices(
+        self,
+        point: Sequence[float],
+        age: float,
+        conditions: Mapping[str, object] | None = None,
+        spacing: float | Sequence[float] = 1.0,
+        **options: Any,
+    ) -> dict[str, AtlasBrain]:
+        """Draw the three orthogonal planes through a point: what a slider shows while it moves.
+
+        Parameters
+        ----------
+        point:
+            x, y, z in mm from the atlas centre.
+        age, conditions, spacing, options:
+            As for :meth:`generate`.
+
+        Returns
+        -------
+        dict
+            ``sagittal``, ``coronal`` and ``axial``: volumes one voxel thick, on the grid of :meth:`generate`.
+        """
+        recipe = self.recipe(age, conditions, options.pop("bandwidth", None), options.pop("regression", "local-linear"))
+        grid = self.grid(_three(spacing), options.pop("box", None))
+        masked = options.pop("masked", True)
+        if options:
+            raise TypeError(f"slices() takes no option {next(iter(options))!r}")
+        planes = {}
+        for axis, name in enumerate(("sagittal", "coronal", "axial")):
+            voxel = round((point[axis] - grid.origin[axis]) / grid.spacing[axis])
+            planes[name] = grid.plane(axis, min(max(voxel, 0), grid.shape[axis] - 1))
+        renderer = self._renderer(recipe, self.device, _chunk(self.device))
+        search = self._brain_search(renderer)
+        return {name: self._paint(recipe, plane, search.draw(plane, masked), masked) for name, plane in planes.items()}
+
+    def recipe(
+        self,
+        age: float,
+        conditions: Mapping[str, object] | None = None,
+        bandwidth: float | None = None,
+        regression: Method = "local-linear",
+    ) -> Recipe:
+        """Return the latents and network conditions of an age and condition, with warnings.
+
+        Raises
+        ------
+        InputError
+            When no subject supports the age, or a condition is unknown or unusable.
+        """
+        import torch
+
+        values, warnings = complete(self.conditions, conditions or {})
+        low, high = self.age_range
+        age = float(age)
+        if not low <= age <= high:
+            warnings.append(
+                f"{self.age_name} {age:g} is outside the trained range {low:g} to {high:g} {self.age_unit}: "
+                "the result is a guess."
+            )
+        encoded = encode_all(self.conditions, values)
+        weights = subject_weights(self.ages, age, bandwidth or self.bandwidth, regression, self._offsets(encoded))
+        if abs(weights.realised_age - age) > 0.05:
+            warnings.append(f"The weighted mean age is {weights.realised_age:.2f}, not the {age:g} asked for.")
+        factors = torch.as_tensor(weights.weights, dtype=self._latents.dtype, device=self._latents.device)
+        latents = torch.tensordot(factors, self._latents, dims=1)
+        return Recipe(latents, torch.from_numpy(encoded).to(latents.device), age, values, weights, warnings)
+
+    def grid(self, spacing: tuple[float, float, float], box: Sequence[float] | None = None) -> Grid:
+        """Return the voxel grid of a box (the model's when None).
+
+        Raises
+        ------
+        InputError
+            When the spacing or the box is empty, not finite or needs more voxels than anybody can use.
+        """
+        from NeuroGenLib.atlas.render import grid_in_box
+
+        if box is None:
+            low, high = -self.box / 2, self.box / 2
+        else:
+            bounds = np.asarray(box, float)
+            if bounds.shape != (6,) or not np.isfinite(bounds).all() or (bounds[0::2] >= bounds[1::2]).any():
+                raise InputError("The box is not x0, x1, y0, y1, z0, z1 in mm with x0 < x1.", "Give six numbers.")
+            low, high = bounds[0::2], bounds[1::2]
+        voxels = np.prod((high - low) / spacing)
+        if voxels > 1e9:
+            raise InputError(f"This box and spacing make {voxels:.1g} voxels.", "Choose a coarser spacing.")
+        return grid_in_box(low, high, spacing)
+
+    def _offsets(self, encoded: np.ndarray) -> np.ndarray | None:
+        """Return how far each subject's conditions are from the encoded ones, (S, c) in units of -1..1."""
+        if not self.conditions:
+            return None
+        own = np.stack([encode_all(self.conditions, subject["conditions"]) for subject in self.subjects])
+        scale = np.concatenate([np.full(one.width, one.scale) for one in self.conditions])
+        return (own - encoded) / scale
+
+    def _renderer(self, recipe: Recipe, device: torch.device, chunk: int) -> Renderer:
+        from NeuroGenLib.atlas.render import Renderer
+
+        if device not in self._decoders:
+            import copy
+
+            self._decoders[device] = copy.deepcopy(self._decoders[self.device]).to(device)
+        return Renderer(self._decoders[device], recipe.latents.to(device), recipe.conditions.to(device), chunk)
+
+    def _brain_search(self, renderer: Renderer) -> BrainSearch:
+        return BrainSearch(renderer, self.box / 2, len(self.modalities), self.background)
+
+    def decode(self, recipe: Recipe, grid: Grid, progress: Progress = SILENT) -> np.ndarray:
+        """Return raw outputs (n, outputs) at every voxel of a grid, in C order."""
+
+        def work(device: torch.device, chunk: int) -> np.ndarray:
+            return self._renderer(recipe, device, chunk)(grid.points(self.box / 2), progress).cpu().numpy()
+
+        return with_memory_fallback(work, self.device, _chunk(self.device), warn=recipe.warnings.append)
+
+    def _draw(self, recipe: Recipe, grid: Grid, masked: bool, progress: Progress) -> AtlasBrain:
+        def work(device: torch.device, chunk: int) -> Drawn:
+            return self._brain_search(self._renderer(recipe, device, chunk)).draw(grid, masked, progress)
+
+        drawn = with_memory_fallback(work, self.device, _chunk(self.device), warn=recipe.warnings.append)
+        return self._paint(recipe, grid, drawn, masked)
+
+    def _paint(self, recipe: Recipe, grid: Grid, drawn: Drawn, masked: bool) -> AtlasBrain:
+        """Put decoded voxels into volumes; everything else is background."""
+        from scipy.special import softmax
+
+        split = len(self.modalities)
+        classes = np.full(grid.size, self.background[0])
+        classes[drawn.voxels] = drawn.outputs[:, split:].argmax(1)
+        kept = np.ones(len(drawn.voxels), bool)
+        if masked:
+            volume = classes.reshape(grid.shape)
+            mask = brain_mask(volume, grid.spacing, self.background, largest=drawn.whole).ravel()
+            classes[~mask] = self.background[0]
+            kept = mask[drawn.voxels]
+        voxels, outputs = drawn.voxels[kept], drawn.outputs[kept]
+        images = {}
+        for channel, name in enumerate(self.modalities):
+            values = np.full(grid.size, self._fill[channel], np.float32)
+            values[voxels] = outputs[:, channel]
+            images[name] = Volume(values.reshape(grid.shape), grid.affine)
+        probabilities = np.zeros((len(self.labels.names), grid.size), np.float32)
+        probabilities[self.background[0]] = 1
+        probabilities[:, voxels] = softmax(outputs[:, split:], axis=1).T
+        if not recipe.weights.effective_n >= 2:
+            recipe.warnings.append(f"Only {recipe.weights.effective_n:.1f} subjects' worth of data supports this age.")
+        return AtlasBrain(
+            images,
+            Volume(self.label_values(classes).reshape(grid.shape), grid.affine),
+            Volume(probabilities.reshape(-1, *grid.shape), grid.affine),
+            recipe.age,
+            recipe.values,
+            recipe.weights,
+            recipe.warnings,
+        )
+
+    def label_values(self, classes: np.ndarray) -> np.ndarray:
+        """Return label values of classes; every background class becomes 0."""
+        values = np.array(self.labels.values)
+        values[list(self.background)] = 0
+        return values.astype(np.min_scalar_type(int(values.max())))[classes]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the decoder needs for one age and condition."""
+
+    latents: torch.Tensor
+    conditions: torch.Tensor
+    age: float
+    values: dict[str, float | str]
+    weights: SubjectWeights
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Raw outputs of the voxels (flat indices) that were evaluated; ``whole`` when the grid holds the whole brain."""
+
+    voxels: np.ndarray
+    outputs: np.ndarray
+    whole: bool
+
+
+class BrainSearch:
+    """Finds the brain once on a coarse grid, so that fine grids are evaluated only there."""
+
+    coarse_mm = 6.0
+
+    def __init__(self, renderer: Renderer, half_box: np.ndarray, intensities: int, background: Sequence[int]) -> None:
+        from scipy.ndimage import binary_dilation, generate_binary_structure
+
+        from NeuroGenLib.atlas.render import grid_in_box
+
+        self._renderer, self._half_box = renderer, half_box
+        self._coarse = grid_in_box(-half_box, half_box, (self.coarse_mm,) * 3)
+        outputs = renderer(self._coarse.points(half_box)).cpu().numpy()
+        classes = outputs[:, intensities:].argmax(1).reshape(self._coarse.shape)
+        brain = brain_mask(classes, self._coarse.spacing, background)
+        # One voxel more on every side: what lies between two coarse voxels has been seen by neither.
+        self._found = binary_dilation(brain, generate_binary_structure(3, 3))
+
+    def draw(self, grid: Grid, masked: bool = True, progress: Progress = SILENT) -> Drawn:
+        """Evaluate the voxels of a grid that may be brain, or all that lie in the box when not masked."""
+        nearest, inside = [], []
+        for axis, start, step, count, half in zip(
+            grid.axes(), self._coarse.origin, self._coarse.spacing, self._coarse.shape, self._half_box, strict=True
+        ):
+            nearest.append(np.clip(np.rint((axis - start) / step).astype(int), 0, count - 1))
+            inside.append(np.abs(axis) <= half + 1e-6)
+        chosen = np.ix_(*inside)[0] & np.ix_(*inside)[1] & np.ix_(*inside)[2]
+        if masked:
+            chosen = chosen & self._found[np.ix_(*nearest)]
+        voxels = np.flatnonzero(chosen)
+        outputs = self._renderer(grid.points(self._half_box, voxels), progress).cpu().numpy()
+        return Drawn(voxels, outputs, self._holds_brain(grid))
+
+    def _holds_brain(self, grid: Grid) -> bool:
+        """Whether the grid covers every coarse voxel that was found."""
+        found = np.argwhere(self._found)
+        if len(found) == 0:
+            return True
+        low = np.asarray(self._coarse.origin) + found.min(0) * self._coarse.spacing
+        high = np.asarray(self._coarse.origin) + found.max(0) * self._coarse.spacing
+        faces = [(axis[0] - step / 2, axis[-1] + step / 2) for axis, step in zip(grid.axes(), grid.spacing, strict=True)]
+        slack = self.coarse_mm
+        return all(a - slack <= lo and hi <= b + slack for (a, b), lo, hi in zip(faces, low, high, strict=True))
+
+
+def _chunk(device: torch.device) -> int:
+    from NeuroGenLib.atlas.render import CHUNK
+
+    return CHUNK if device.type == "cpu" else CUDA_CHUNK
+
+
+def _three(spacing: float | Sequence[float]) -> tuple[float, float, float]:
+    steps = np.broadcast_to(np.asarray(spacing, float), (3,)) if np.size(spacing) in (1, 3) else np.zeros(3)
+    if not (np.isfinite(steps).all() and (steps > 0).all()):
+        raise InputError(f"The spacing {spacing} is not one or three positive numbers in mm.", "Give --spacing 1.0.")
+    first, second, third = (float(step) for step in steps)
+    return first, second, third

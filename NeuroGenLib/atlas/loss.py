@@ -1,0 +1,78 @@
+"""What atlas training and fitting minimise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """How the parts of the loss are weighted.
+
+    Attributes
+    ----------
+    intensity:
+        ``l1`` or ``mse``.
+    segmentation, transform, latent:
+        Factors of the label loss and of the penalties on transforms and latents.
+    classes:
+        (classes,) weight of each class in the label loss, or None.
+    """
+
+    intensity: Literal["l1", "mse"] = "l1"
+    segmentation: float = 1.0
+    transform: float = 0.0
+    latent: float = 0.0
+    classes: Tensor | None = None
+
+
+def atlas_loss(
+    output: Tensor, intensities: Tensor, classes: Tensor, weights: LossWeights, transforms: Tensor, latents: Tensor
+) -> dict[str, Tensor]:
+    """Return the parts of the loss and their weighted sum, ``loss``.
+
+    Parameters
+    ----------
+    output:
+        (n, outputs) raw: intensities, then class logits.
+    intensities:
+        (n, modalities).
+    classes:
+        (n,) int64.
+    weights:
+        The weighting; a part of weight zero is still reported, but without gradient.
+    transforms, latents:
+        The parameters of the subjects in the batch.
+    """
+    split = intensities.shape[1]
+    difference = output[:, :split] - intensities
+    parts = {
+        "intensity": difference.abs().mean() if weights.intensity == "l1" else difference.square().mean(),
+        "segmentation": F.cross_entropy(output[:, split:], classes, weight=weights.classes),
+        "transform": transform_penalty(transforms),
+        "latent": latents.square().mean(),
+    }
+    factors = {
+        "intensity": 1.0,
+        "segmentation": weights.segmentation,
+        "transform": weights.transform,
+        "latent": weights.latent,
+    }
+    total = torch.zeros((), device=output.device)
+    for name, factor in factors.items():
+        if factor:
+            total = total + factor * parts[name]
+    return {"loss": total, **{name: value.detach() for name, value in parts.items()}}
+
+
+def transform_penalty(transforms: Tensor) -> Tensor:
+    """Return the mean square of the rotation, of the translation and of the scale parameters, summed."""
+    groups = [transforms[:, start : start + 3] for start in range(0, min(transforms.shape[1], 9), 3)]
+    if not groups:
+        return torch.zeros((), device=transforms.device)
+    return torch.stack([group.square().mean() for group in groups]).sum()

@@ -1,0 +1,141 @@
+"""How much each training subject counts for an atlas of a given age.
+
+The atlas at age ``t`` is the decoder run on a weighted mean of the subjects' latents. The published weights are
+Gaussian in age; their mean age is not ``t`` at the ends of the range or where ages are unevenly spread. The default is
+local-linear regression (Fan & Gijbels 1996): the weights of a straight line fitted around ``t``, whose mean age is
+``t`` itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from NeuroGenLib.errors import InputError
+
+Method = Literal["local-linear", "gaussian"]
+
+REACH = 3.0
+"""A subject further than this many bandwidths from an age does not support it."""
+
+LEAST_N = 0.3
+"""An effective n below this is an extrapolation that no data supports."""
+
+RIDGE = 0.005
+"""Shrinks the slope on the conditions (in units of the kernel's total weight, conditions running from -1 to 1)."""
+
+
+@dataclass(frozen=True)
+class SubjectWeights:
+    """The weights of one age.
+
+    Attributes
+    ----------
+    weights:
+        (S,) summing to one; may be negative beyond or near the ends of the range.
+    asked_age, realised_age:
+        The age asked for, and the weighted mean age of the subjects.
+    effective_n:
+        1 / sum of squared weights: how many equally weighted subjects this is worth.
+    """
+
+    weights: np.ndarray
+    asked_age: float
+    realised_age: float
+    effective_n: float
+
+
+def subject_weights(
+    ages: np.ndarray,
+    age: float,
+    bandwidth: float,
+    method: Method = "local-linear",
+    conditions: np.ndarray | None = None,
+) -> SubjectWeights:
+    """Return the weights of the subjects for one age.
+
+    Parameters
+    ----------
+    ages:
+        (S,) ages of the training subjects.
+    age:
+        The age asked for, in the same unit.
+    bandwidth:
+        Standard deviation of the Gaussian kernel, in the same unit. (The published ``gaussian_span`` is twice this.)
+    method:
+        ``local-linear``, or ``gaussian`` as published.
+    conditions:
+        (S, c) how far each subject's conditions, in -1..1, are from those asked for; local-linear regression then
+        corrects for them as well, by a ridge slope (:data:`RIDGE`): a subject's latents hold what its conditions do.
+
+    Raises
+    ------
+    InputError
+        When no subject lies within :data:`REACH` bandwidths of the age, or the effective n is below :data:`LEAST_N`.
+    """
+    ages = np.asarray(ages, float)
+    if not np.isfinite(age) or np.abs(ages - age).min() > REACH * bandwidth:
+        raise _unsupported(ages, age)
+    kernel = gaussian_weights(ages, age, bandwidth)
+    weights = kernel if method == "gaussian" else _local_linear(kernel, ages - age, conditions)
+    effective_n = float(1 / np.square(weights).sum())
+    if effective_n < LEAST_N:
+        raise _unsupported(ages, age)
+    return SubjectWeights(weights, float(age), float(weights @ ages), effective_n)
+
+
+def gaussian_weights(ages: np.ndarray, age: float, bandwidth: float, most: int = 100) -> np.ndarray:
+    """Return Gaussian weights (S,) that sum to one; only the ``most`` largest are kept (as published).
+
+    The exponents are shifted by the largest, so that an age far from all subjects does not give 0/0.
+    """
+    exponent = -0.5 * np.square((np.asarray(ages, float) - age) / bandwidth)
+    weights = np.exp(exponent - exponent.max())
+    if len(weights) > most:
+        weights[np.argsort(weights, kind="stable")[:-most]] = 0
+    return weights / weights.sum()
+
+
+def default_bandwidth(ages: np.ndarray, wanted_n: float = 4.0) -> float:
+    """Return the narrowest bandwidth that gives, at half of the ages or more, an effective n of ``wanted_n``.
+
+    Wider keeps less of the change with age, narrower more of the single subjects' traits.
+    """
+    ages = np.asarray(ages, float)
+    span = float(np.ptp(ages)) or 1.0
+    wanted = min(wanted_n, len(ages) / 2)
+    for bandwidth in np.geomspace(span / 200, span, 60):
+        reached = [subject_weights(ages, age, bandwidth).effective_n for age in ages]
+        if np.median(reached) >= wanted:
+            return round(float(bandwidth), 3)
+    return span
+
+
+def _unsupported(ages: np.ndarray, age: float) -> InputError:
+    return InputError(
+        f"No training subject supports the age {age:g}.", f"Ask for an age between {ages.min():g} and {ages.max():g}."
+    )
+
+
+def _local_linear(kernel: np.ndarray, offset: np.ndarray, conditions: np.ndarray | None) -> np.ndarray:
+    """Return the weights of the intercept of a kernel-weighted plane over age and, shrunk, conditions.
+
+    Where all ages coincide the slope on age is left out.
+    """
+    count = len(kernel)
+    columns = [np.ones(count)]
+    ridge = [0.0]
+    mean = kernel @ offset
+    if kernel @ np.square(offset - mean) > 1e-9:
+        columns.append(offset)
+        ridge.append(0.0)
+    for column in np.zeros((0, count)) if conditions is None else np.asarray(conditions, float).T:
+        columns.append(column)
+        ridge.append(RIDGE)
+    design = np.stack(columns, 1)
+    normal = design.T @ (kernel[:, None] * design) + np.diag(ridge)
+    first = np.zeros(len(columns))
+    first[0] = 1
+    return kernel * (design @ np.linalg.solve(normal, first))

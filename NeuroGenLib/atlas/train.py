@@ -1,0 +1,320 @@
+"""Training of the atlas: decoder, latents and transforms of all subjects, learned together."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from NeuroGenLib.atlas import transform
+from NeuroGenLib.atlas.card import model_card
+from NeuroGenLib.atlas.conditions import encode_all
+from NeuroGenLib.atlas.config import AtlasTrainConfig, OptimiserConfig
+from NeuroGenLib.atlas.data import PointTable
+from NeuroGenLib.atlas.dataset import AtlasDataset, build_dataset
+from NeuroGenLib.atlas.loss import LossWeights, atlas_loss
+from NeuroGenLib.atlas.network import AtlasDecoder, Shape
+from NeuroGenLib.atlas.regression import default_bandwidth, subject_weights
+from NeuroGenLib.config import to_mapping
+from NeuroGenLib.errors import InputError, nearest
+from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
+from NeuroGenLib.progress import SILENT, Progress
+from NeuroGenLib.provenance import software_versions
+from NeuroGenLib.training import cosine_schedule, fit, load_initial, step_generator
+from NeuroGenLib.training_loop import StepModule
+
+
+class AtlasModule(StepModule):
+    """Decoder, latents (S, C, nz, ny, nx) and transforms (S, P) of a cohort.
+
+    Parameters
+    ----------
+    config:
+        The job.
+    dataset:
+        The prepared cohort.
+    """
+
+    def __init__(self, config: AtlasTrainConfig, dataset: AtlasDataset) -> None:
+        super().__init__()
+        self._optimiser = config.optimiser
+        self._steps = config.train.steps
+        self._table = PointTable(dataset.subjects, dataset.background)
+        generator = step_generator(config.train.seed, 0, purpose="initial atlas")
+        self.decoder = AtlasDecoder(network_shape(config, dataset), generator)
+        if config.network.centred:
+            self.decoder.centre_modulation()
+        count, columns = len(dataset.subjects), transform.PARAMETERS[config.optimiser.transform]
+        first = torch.randn(count, *self.decoder.shape.latent_shape, generator=generator)
+        self.latents = nn.Parameter(first * config.optimiser.latent_spread)
+        self.transforms = nn.Parameter(torch.zeros(count, columns), requires_grad=columns > 0)
+        conditions = np.stack([encode_all(dataset.conditions, values) for values in dataset.values])
+        self.conditions: Tensor
+        self.half_box: Tensor
+        self.register_buffer("conditions", torch.from_numpy(conditions), persistent=False)
+        self.register_buffer("half_box", torch.tensor(dataset.box / 2, dtype=torch.float32), persistent=False)
+        classes = class_weights(config.optimiser, dataset.labels.names)
+        self._class_weights: Tensor | None
+        self.register_buffer("_class_weights", classes, persistent=False)
+
+    def step_loss(self, step: int) -> dict[str, Tensor]:
+        """Draw points of the subjects, decode them in atlas space, compare."""
+        settings = self._optimiser
+        batch = self._table.draw(
+            settings.points, settings.subjects_per_step, settings.outside, self.generator(step, "points")
+        )
+        rows = batch.subjects.to(self.device)
+        latents, transforms = self.latents[rows], self.transforms[rows]
+        points = batch.points.to(self.device) / self.half_box
+        if settings.transform != "none":
+            points = transform.apply(points, *transform.matrices(transforms, self.half_box))
+        with torch.autocast(self.device.type, enabled=settings.amp and self.device.type == "cuda"):
+            grid = self.decoder.latent_grid(latents)
+        output = self.decoder(points, self.decoder.fold(grid.float(), self.conditions[rows]))
+        weights = LossWeights(
+            settings.loss,
+            settings.segmentation_weight,
+            settings.transform_weight,
+            settings.latent_weight,
+            self._class_weights,
+        )
+        return atlas_loss(
+            output.flatten(0, 1),
+            batch.intensities.flatten(0, 1).to(self.device),
+            batch.classes.flatten().to(self.device),
+            weights,
+            transforms,
+            latents,
+        )
+
+    def configure_optimizers(self) -> Any:  # noqa: ANN401 (Lightning's own type is a union of ten)
+        """AdamW with a group each for network, latents and transforms."""
+        groups = parameter_groups(self.decoder, self.latents, self.transforms, self._optimiser)
+        optimiser = torch.optim.AdamW(groups)
+        if self._optimiser.schedule == "constant":
+            return optimiser
+        return [optimiser], [cosine_schedule(optimiser, self._steps, floors=self._optimiser.floor)]
+
+
+def parameter_groups(
+    decoder: AtlasDecoder, latents: Tensor, transforms: Tensor, settings: OptimiserConfig
+) -> list[dict[str, Any]]:
+    """Return the optimiser's parameter groups with their rates and decays."""
+    groups = [
+        {"params": [latents], "lr": settings.latent_rate, "weight_decay": settings.latent_decay},
+        {"params": list(decoder.parameters()), "lr": settings.rate, "weight_decay": settings.weight_decay},
+    ]
+    if transforms.requires_grad and transforms.shape[1]:
+        groups.append(
+            {"params": [transforms], "lr": settings.transform_rate, "weight_decay": settings.transform_decay}
+        )
+    return groups
+
+
+def class_weights(settings: OptimiserConfig, names: tuple[str, ...]) -> Tensor | None:
+    """Return (classes,) weights of the label loss, or None when all are 1.
+
+    Raises
+    ------
+    InputError
+        When a weight is for a label that is not in the table, or no weight is above zero.
+    """
+    for name in settings.class_weights:
+        if name not in names:
+            raise InputError(f"optimiser.class_weights names '{name}', which is no label.", nearest(name, names))
+    if not settings.class_weights:
+        return None
+    weights = torch.tensor([settings.class_weights.get(name, 1.0) for name in names])
+    if not (weights > 0).any():
+        raise InputError("All class weights are zero.", "Give at least one label a weight.")
+    return weights
+
+
+def network_shape(config: AtlasTrainConfig, dataset: AtlasDataset) -> Shape:
+    """Return the decoder's sizes for a cohort.
+
+    Raises
+    ------
+    InputError
+        When a modulated layer does not exist.
+    """
+    network = config.network
+    beyond = [index for index in network.modulated if index > network.layers]
+    if beyond:
+        raise InputError(
+            f"network.modulated names layer {beyond[0]}, but the last is {network.layers}.", "Correct the list."
+        )
+    return Shape(
+        intensities=len(config.data.modalities),
+        classes=len(dataset.labels),
+        conditions=sum(one.width for one in dataset.conditions),
+        latent_channels=network.latent_channels,
+        latent_grid=network.latent_grid,
+        latent_kernel=network.latent_kernel,
+        hidden=network.hidden,
+        layers=network.layers,
+        modulated=network.modulated,
+        omega=network.omega,
+    )
+
+
+def train(config: AtlasTrainConfig, progress: Progress = SILENT) -> ModelFolder:
+    """Train an atlas and write it to ``<out>/model``.
+
+    A run that was stopped goes on when this is called again with the same config.
+
+    Raises
+    ------
+    InputError
+        When the data or a setting is unusable.
+    Cancelled
+        When it was stopped; the run folder holds a checkpoint.
+    """
+    dataset = build_dataset(config.data, progress.part(0.0, 0.05))
+    module = AtlasModule(config, dataset)
+    if config.train.init_from is not None:
+        _initialise(module, dataset, config.train.init_from)
+    fit(module, config.train, progress.part(0.05, 0.99, "training"), job=config)
+    folder = write_atlas(module, config, dataset, Path(config.train.out) / "model")
+    progress.update(1, 1, f"model written to {folder.path}")
+    return folder
+
+
+def write_atlas(module: AtlasModule, config: AtlasTrainConfig, dataset: AtlasDataset, path: Path) -> ModelFolder:
+    """Write the trained atlas as a model folder."""
+    tensors = {f"decoder.{name}": value for name, value in module.decoder.state_dict().items()}
+    tensors["latents"] = module.latents
+    if module.transforms.shape[1]:
+        tensors["transforms"] = module.transforms
+    manifest = _manifest(module, config, dataset)
+    return write_model(path, "atlas", tensors, manifest, model_card(manifest))
+
+
+def _manifest(module: AtlasModule, config: AtlasTrainConfig, dataset: AtlasDataset) -> dict[str, Any]:
+    data = config.data
+    fill = [-subject.scaling[:, 0] / subject.scaling[:, 1] for subject in dataset.subjects]
+    return {
+        "name": config.name,
+        "description": config.description,
+        "notice": config.notice,
+        "license": config.license,
+        "citation": list(config.attribution),
+        "labels": dataset.labels.to_mapping(),
+        "modalities": list(data.modalities),
+        "conditions": [condition.to_manifest() for condition in dataset.conditions],
+        "age": {
+            "name": data.age,
+            "unit": data.age_unit,
+            "range": [float(dataset.ages.min()), float(dataset.ages.max())],
+        },
+        "network": dataclasses.asdict(module.decoder.shape),
+        "preparation": {
+            "normalisation": data.normalisation,
+            "mask": data.mask,
+            "halo": data.halo,
+            "box": dataset.box.tolist(),
+            "background": _background_names(dataset),
+            "fill": np.mean(fill, axis=0).tolist(),
+            "orientation": "RAS, origin at the centre of the brain's mass",
+        },
+        "regression": {"bandwidth": config.bandwidth or default_bandwidth(dataset.ages)},
+        "transform": {"kind": config.optimiser.transform, "parametrisation": "rotation-vector"},
+        "subjects": _subjects(config, dataset),
+        "training": {
+            "config": {name: to_mapping(getattr(config, name)) for name in ("data", "network", "optimiser", "train")},
+            "steps": config.train.steps,
+            "commit": _commit(),
+        },
+        "versions": software_versions(),
+    }
+
+
+def _background_names(dataset: AtlasDataset) -> list[str]:
+    """Return the label of the rim first, then the label of value 0 where that is another."""
+    names = [dataset.labels.names[dataset.background]]
+    if 0 in dataset.labels.values:
+        names.append(dataset.labels.names[dataset.labels.values.index(0)])
+    return list(dict.fromkeys(names))
+
+
+def _subjects(config: AtlasTrainConfig, dataset: AtlasDataset) -> list[dict[str, Any]]:
+    entries = []
+    rows = zip(dataset.cohort, dataset.subjects, dataset.ages, dataset.values, dataset.volumes_ml, strict=True)
+    for subject, points, age, values, volumes in rows:
+        entry: dict[str, Any] = {"id": subject.key} if config.store_ids else {}
+        entry |= {
+            "age": float(age),
+            "conditions": values,
+            "volumes_ml": {name: round(volume, 3) for name, volume in volumes.items()},
+            "centre": points.centre.tolist(),
+            "scaling": points.scaling.tolist(),
+        }
+        entries.append(entry)
+    return entries
+
+
+def _commit() -> str | None:
+    """Return the commit of the checkout this code runs from, or None outside one."""
+    folder = Path(__file__).resolve().parents[2]
+    if not (folder / ".git").exists():
+        return None
+    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()
+
+
+def _initialise(module: AtlasModule, dataset: AtlasDataset, reference: str) -> None:
+    """Start from a trained atlas: its network, and its latents and transforms where a subject's id is known.
+
+    A new subject starts from the atlas at its age.
+
+    Raises
+    ------
+    InputError
+        When the model is no atlas, its network has other sizes, or its labels or conditions differ.
+    """
+    from NeuroGenLib.models import resolve
+
+    folder = resolve(reference)
+    if folder.kind != "atlas":
+        raise InputError(f"{reference} is no atlas but of kind '{folder.kind}'.", "Give an atlas to start from.")
+    for key, own in (
+        ("labels", dataset.labels.to_mapping()),
+        ("conditions", [condition.to_manifest() for condition in dataset.conditions]),
+    ):
+        if folder.manifest[key] != own:
+            raise InputError(
+                f"The {key} of {reference} are not those of this run.",
+                f"Give the same {key} (and ranges) in the config, or start without it.",
+            )
+    tensors = load_tensors(folder)
+    decoder = {name[8:]: value for name, value in tensors.items() if name.startswith("decoder.")}
+    load_initial(module.decoder.state_dict(), decoder)
+    _initialise_subjects(module, dataset, folder.manifest, tensors)
+
+
+@torch.no_grad()
+def _initialise_subjects(
+    module: AtlasModule, dataset: AtlasDataset, manifest: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> None:
+    known = {entry.get("id"): row for row, entry in enumerate(manifest["subjects"])}
+    ages = np.array([entry["age"] for entry in manifest["subjects"]])
+    bandwidth = manifest["regression"]["bandwidth"]
+    same_transform = "transforms" in tensors and tensors["transforms"].shape[1] == module.transforms.shape[1]
+    for row, subject in enumerate(dataset.cohort):
+        if subject.key in known:
+            module.latents[row] = tensors["latents"][known[subject.key]]
+            if same_transform:
+                module.transforms[row] = tensors["transforms"][known[subject.key]]
+        else:
+            weights = torch.from_numpy(subject_weights(ages, dataset.ages[row], bandwidth).weights).float()
+            module.latents[row] = torch.tensordot(weights, tensors["latents"], dims=1)

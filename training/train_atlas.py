@@ -1,0 +1,31 @@
+"""Train a conditional atlas of a cohort.
+
+python training/train_atlas.py --config training/configs/atlas/fetal_sba.yaml \
+    --data.table DATA/participants.tsv --train.out runs/fetal-sba
+
+Stop it whenever you like and run the same command again: it goes on where it was. The model folder appears in
+<train.out>/model; draw from it with `neurogen atlas generate --model <train.out>/model --age 30 --out atlas`.
+`neurogen atlas train` is the same program.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from NeuroGenLib.atlas.config import AtlasTrainConfig
+from NeuroGenLib.cli import run_safely
+from NeuroGenLib.config import parse_config
+from NeuroGenLib.progress import TerminalProgress
+
+
+def main() -> None:
+    """Read the settings, train, say where the model is."""
+    config = parse_config(AtlasTrainConfig, sys.argv[1:], "train_atlas.py", __doc__ or "")
+    from NeuroGenLib.atlas.train import train
+
+    folder = train(config, TerminalProgress())
+    print(f"The model is in {folder.path}")
+
+
+if __name__ == "__main__":
+    sys.exit(run_safely(main))
