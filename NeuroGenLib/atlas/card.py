@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.atlas.conditions import Condition
 from NeuroGenLib.provenance import RESEARCH_USE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def model_card(manifest: Mapping[str, Any]) -> str:

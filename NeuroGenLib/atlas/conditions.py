@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from NeuroGenLib.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 
 @dataclass(frozen=True)
@@ -127,9 +129,7 @@ def encode_all(conditions: Sequence[Condition], values: Mapping[str, object]) ->
     return np.array([number for one in conditions for number in one.encode(values[one.name])], np.float32)
 
 
-def complete(
-    conditions: Sequence[Condition], given: Mapping[str, object]
-) -> tuple[dict[str, float | str], list[str]]:
+def complete(conditions: Sequence[Condition], given: Mapping[str, object]) -> tuple[dict[str, float | str], list[str]]:
     """Return a checked value for every condition, and what a person should be warned of.
 
     A condition that is not given takes its middle. A number outside the trained range gives a warning.
@@ -159,5 +159,7 @@ def complete(
                     f"{name}={value:g} is far outside what the model was trained on.", f"Its range is {one.describe()}."
                 )
             if beyond > 0:
-                warnings.append(f"{name}={value:g} is outside the trained range {one.describe()}: the result is a guess.")
+                warnings.append(
+                    f"{name}={value:g} is outside the trained range {one.describe()}: the result is a guess."
+                )
     return values, warnings

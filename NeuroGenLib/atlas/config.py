@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from NeuroGenLib.cohort import BinaryConstraint, CategoricConstraint, NumericConstraint
 from NeuroGenLib.config import Config, Help, Range, Unit
 from NeuroGenLib.errors import InputError
-from NeuroGenLib.training import TrainerConfig
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from NeuroGenLib.cohort import BinaryConstraint, CategoricConstraint, NumericConstraint
+    from NeuroGenLib.training import TrainerConfig
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,12 @@ class DataConfig(Config):
     table: Annotated[Path, Help("Cohort table (tsv or csv), or a folder of volumes")]
     modalities: Annotated[tuple[str, ...], Help("Intensity columns of the table")] = ("T2w",)
     segmentation: Annotated[str, Help("Column with the label maps")] = "Seg"
-    labels: Annotated[Path | None, Help("Label table (BIDS dseg.tsv); label names from the values when not given")] = None
-    root: Annotated[Path | None, Help("Folder that relative paths of the table start from; the table's when not given")] = None
+    labels: Annotated[Path | None, Help("Label table (BIDS dseg.tsv); label names from the values when not given")] = (
+        None
+    )
+    root: Annotated[
+        Path | None, Help("Folder that relative paths of the table start from; the table's when not given")
+    ] = None
     splits: Annotated[Path | None, Help("YAML file with the ids of train, val and test")] = None
     split: Annotated[str, Help("Which split of that file to train on")] = "train"
     include: Annotated[tuple[str, ...], Help("Subject ids to keep, * allowed; all when empty")] = ()
@@ -53,11 +60,16 @@ class DataConfig(Config):
     conditions: Annotated[dict[str, ConditionConfig], Help("Conditions besides age, by column")] = field(
         default_factory=dict
     )
-    normalisation: Annotated[Literal["percentile", "minmax", "zscore"], Help("How intensities are scaled")] = "percentile"
+    normalisation: Annotated[Literal["percentile", "minmax", "zscore"], Help("How intensities are scaled")] = (
+        "percentile"
+    )
     mask: Annotated[bool, Help("Set intensities outside the labels to zero")] = True
     halo: Annotated[float, Range(0, 50), Unit("mm"), Help("Width of the background rim around the brain")] = 4.0
     box: Annotated[
-        tuple[float, float, float] | None, Range(1), Unit("mm"), Help("Sides of the atlas box; from the cohort when not given")
+        tuple[float, float, float] | None,
+        Range(1),
+        Unit("mm"),
+        Help("Sides of the atlas box; from the cohort when not given"),
     ] = None
     background: Annotated[str | None, Help("Label that the rim gets; the one of value 0 when not given")] = None
 
@@ -71,13 +83,17 @@ class NetworkConfig(Config):
     latent_kernel: Annotated[int, Range(0, 15), Help("Side of the convolution over the latent grid, 0 for none")] = 0
     hidden: Annotated[int, Range(1, 8192), Help("Width of the sine layers")] = 256
     layers: Annotated[int, Range(1, 64), Help("Sine layers after the first")] = 4
-    modulated: Annotated[tuple[int, ...], Range(0, 64), Help("Sine layers that the latents modulate, 0 is the first")] = (
+    modulated: Annotated[
+        tuple[int, ...], Range(0, 64), Help("Sine layers that the latents modulate, 0 is the first")
+    ] = (
         1,
         2,
         3,
         4,
     )
-    omega: Annotated[tuple[float, float], Range(0, exclusive_low=True), Help("Frequency of the first and the other layers")] = (
+    omega: Annotated[
+        tuple[float, float], Range(0, exclusive_low=True), Help("Frequency of the first and the other layers")
+    ] = (
         30.0,
         30.0,
     )
@@ -101,9 +117,9 @@ class OptimiserConfig(Config):
     floor: Annotated[float, Range(0, 1), Help("Last rate of the cosine as a share of the first")] = 0.02
     loss: Annotated[Literal["l1", "mse"], Help("Loss of the intensities")] = "l1"
     segmentation_weight: Annotated[float, Range(0), Help("Weight of the label loss")] = 1.0
-    class_weights: Annotated[dict[str, float], Range(0), Help("Weight of a label in its loss, by name; 1 when not named")] = (
-        field(default_factory=dict)
-    )
+    class_weights: Annotated[
+        dict[str, float], Range(0), Help("Weight of a label in its loss, by name; 1 when not named")
+    ] = field(default_factory=dict)
     transform_weight: Annotated[float, Range(0), Help("Penalty on the transforms' squares")] = 0.0
     latent_weight: Annotated[float, Range(0), Help("Penalty on the latents' squares")] = 0.0
     transform: Annotated[
@@ -129,26 +145,7 @@ class AtlasTrainConfig(Config):
     bandwidth: Annotated[
         float | None, Range(0, exclusive_low=True), Help("Kernel width of the age regression, in the unit of age")
     ] = None
+    reference_compat: Annotated[
+        bool, Help("Train as the published code does: label weight squared, Euler angles in box units, rim in voxels")
+    ] = False
     store_ids: Annotated[bool, Help("Write subject ids into the model; they may identify people")] = False
-
-
-@dataclass(frozen=True)
-class AtlasGenerateConfig(Config):
-    """What to generate."""
-
-    ages: Annotated[tuple[float, ...], Help("Ages, in the model's unit")]
-    conditions: Annotated[dict[str, str], Help("Values of the conditions, in table units")] = field(default_factory=dict)
-    spacing: Annotated[
-        tuple[float, float, float], Range(0.05, 50), Unit("mm"), Help("Voxel size")
-    ] = (1.0, 1.0, 1.0)
-    box: Annotated[
-        tuple[float, float, float, float, float, float] | None,
-        Unit("mm"),
-        Help("Bounds x0,x1,y0,y1,z0,z1 around the atlas centre; the model's box when not given"),
-    ] = None
-    masked: Annotated[bool, Help("Zero outside the brain")] = True
-    bandwidth: Annotated[
-        float | None, Range(0, exclusive_low=True), Help("Kernel width in the unit of age; the model's when not given")
-    ] = None
-    regression: Annotated[Literal["local-linear", "gaussian"], Help("How the subjects' latents are averaged")] = "local-linear"
-    reference_compat: Annotated[bool, Help("Behave as the published code does, defects included")] = False

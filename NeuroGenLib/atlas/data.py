@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from NeuroGenLib.atlas.brain import within
+from NeuroGenLib.atlas.published import halo_as_published
 from NeuroGenLib.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Normalisation = Literal["percentile", "minmax", "zscore"]
 
@@ -74,6 +77,7 @@ def prepare(
     normalisation: Normalisation = "percentile",
     mask: bool = True,
     seed: int = 0,
+    reference_compat: bool = False,
 ) -> SubjectPoints:
     """Turn one subject's volumes into training points.
 
@@ -96,6 +100,8 @@ def prepare(
         Set intensities outside the labelled brain to zero and use the halo.
     seed:
         Draws the outside points.
+    reference_compat:
+        Make the halo as the published code does: in voxels, about four of them wide.
 
     Raises
     ------
@@ -107,7 +113,7 @@ def prepare(
         raise InputError("The label map is empty.", "Every voxel is 0; give a segmentation of the brain.")
     if mask:
         images = images * brain
-        near = within(brain, spacing(affine), halo_mm)
+        near = halo_as_published(brain) if reference_compat else within(brain, spacing(affine), halo_mm)
         classes = np.where(near & ~brain, background, classes)
         inside = brain | near
     else:

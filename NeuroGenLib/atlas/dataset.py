@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import fnmatch
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from NeuroGenLib.atlas.conditions import Condition
-from NeuroGenLib.atlas.config import ConditionConfig, DataConfig
 from NeuroGenLib.atlas.data import SubjectPoints, prepare
 from NeuroGenLib.cohort import Cohort, Subject, draw, read_splits
 from NeuroGenLib.errors import InputError, nearest
 from NeuroGenLib.labels import LabelTable, as_label_map, label_volumes_ml
 from NeuroGenLib.progress import SILENT, Progress
 from NeuroGenLib.volume import Volume, require_3d, require_finite, require_same_space
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from NeuroGenLib.atlas.config import ConditionConfig, DataConfig
 
 log = logging.getLogger(__name__)
 
@@ -86,8 +90,10 @@ def select_cohort(data: DataConfig) -> Cohort:
     return cohort
 
 
-def build_dataset(data: DataConfig, progress: Progress = SILENT) -> AtlasDataset:
+def build_dataset(data: DataConfig, progress: Progress = SILENT, *, reference_compat: bool = False) -> AtlasDataset:
     """Read and prepare every subject of the cohort.
+
+    ``reference_compat`` makes the background rim as the published code does.
 
     Raises
     ------
@@ -102,14 +108,12 @@ def build_dataset(data: DataConfig, progress: Progress = SILENT) -> AtlasDataset
     background = _background(data, labels)
     prepared, volumes = [], []
     for subject in progress.track(cohort.subjects, "reading subjects"):
-        points, measured = _prepare(subject, data, labels, background)
+        points, measured = _prepare(subject, data, labels, background, reference_compat)
         prepared.append(points)
         volumes.append(measured)
     box = np.array(data.box or _box(prepared), float)
     trimmed = [_inside_box(subject, points, box) for subject, points in zip(cohort, prepared, strict=True)]
-    return AtlasDataset(
-        cohort, tuple(trimmed), labels, background, ages, conditions, values, tuple(volumes), box
-    )
+    return AtlasDataset(cohort, tuple(trimmed), labels, background, ages, conditions, values, tuple(volumes), box)
 
 
 def load_subject(subject: Subject, modalities: Sequence[str], segmentation: str) -> tuple[dict[str, Volume], Volume]:
@@ -152,7 +156,7 @@ def classes_of(labels: Volume, table: LabelTable, name: str) -> np.ndarray:
 
 
 def _prepare(
-    subject: Subject, data: DataConfig, table: LabelTable, background: int
+    subject: Subject, data: DataConfig, table: LabelTable, background: int, reference_compat: bool
 ) -> tuple[SubjectPoints, dict[str, float]]:
     images, labels = load_subject(subject, data.modalities, data.segmentation)
     classes = classes_of(labels, table, f"The {data.segmentation} of {subject.key}")
@@ -166,6 +170,7 @@ def _prepare(
             halo_mm=data.halo,
             normalisation=data.normalisation,
             mask=data.mask,
+            reference_compat=reference_compat,
         )
     except InputError as error:
         raise InputError(f"{subject.key} cannot be used: {error.problem}", error.remedy) from error

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +17,8 @@ from NeuroGenLib.progress import SILENT, Progress
 from NeuroGenLib.volume import Volume
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import torch
 
     from NeuroGenLib.atlas.network import AtlasDecoder
@@ -81,7 +82,12 @@ class AtlasModel:
     """
 
     def __init__(
-        self, folder: ModelFolder, decoder: AtlasDecoder, latents: torch.Tensor, device: torch.device
+        self,
+        folder: ModelFolder,
+        decoder: AtlasDecoder,
+        latents: torch.Tensor,
+        transforms: torch.Tensor | None,
+        device: torch.device,
     ) -> None:
         manifest = folder.manifest
         preparation = manifest["preparation"]
@@ -100,6 +106,8 @@ class AtlasModel:
         self._fill = [float(value) for value in preparation["fill"]]
         self._decoders = {device: decoder}
         self._latents = latents
+        self._transforms = transforms
+        self._parametrisation = manifest["transform"]["parametrisation"]
 
     @classmethod
     def from_folder(cls, folder: ModelFolder, device: torch.device) -> AtlasModel:
@@ -113,10 +121,11 @@ class AtlasModel:
         from NeuroGenLib.atlas.network import decoder_from_tensors
         from NeuroGenLib.models.folder import load_tensors
 
-        tensors = load_tensors(folder)
+        tensors = load_tensors(folder, device)
+        transformed = folder.manifest.get("transform", {}).get("kind", "none") != "none"
         try:
-            decoder = decoder_from_tensors(folder.manifest["network"], tensors)
-            return cls(folder, decoder.to(device), tensors["latents"].to(device), device)
+            decoder = decoder_from_tensors(folder.manifest["network"], tensors).to(device)
+            return cls(folder, decoder, tensors["latents"], tensors["transforms"] if transformed else None, device)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise InputError(
                 f"The model {folder.reference} is not a complete atlas ({error}).", "Download or train it again."
@@ -141,7 +150,7 @@ class AtlasModel:
         box: Sequence[float] | None = None,
         masked: bool = True,
         bandwidth: float | None = None,
-        regression: Method = "local-linear",
+        regression: Method | None = None,
         reference_compat: bool = False,
         progress: Progress = SILENT,
     ) -> AtlasBrain:
@@ -160,7 +169,8 @@ class AtlasModel:
         masked:
             Zero outside the brain and its rim.
         bandwidth, regression:
-            Kernel width (in the unit of age; the model's when not given) and kind of the age regression.
+            Kernel width (in the unit of age; the model's when not given) and kind of the age regression: local-linear,
+            but Gaussian with ``reference_compat``.
         reference_compat:
             Grid, intensity stretch, mask and label map as the published code makes them, defects included.
         progress:
@@ -171,13 +181,50 @@ class AtlasModel:
         InputError
             When no subject supports the age, or a condition, spacing or box is unusable.
         """
-        recipe = self.recipe(age, conditions, bandwidth, regression)
-        steps = _three(spacing)
+        usual: Method = "gaussian" if reference_compat else "local-linear"
+        recipe = self.recipe(age, conditions, bandwidth, regression or usual)
         if reference_compat:
             from NeuroGenLib.atlas.published import decode_as_published
 
-            return decode_as_published(self, recipe, steps, masked, progress)
-        return self._draw(recipe, self.grid(steps, box), masked, progress)
+            if box is not None:
+                raise InputError("The published grid fills the model's box.", "Leave out --box or --reference-compat.")
+            return decode_as_published(self, recipe, _three(spacing), masked, progress)
+        return self._draw(recipe, self.grid(_three(spacing), box), masked, progress)
+
+    def reconstruct(
+        self,
+        subject: int,
+        spacing: float | Sequence[float] = 1.0,
+        *,
+        masked: bool = True,
+        reference_compat: bool = False,
+        progress: Progress = SILENT,
+    ) -> AtlasBrain:
+        """Draw a training subject from its own latents, in its own space.
+
+        Parameters
+        ----------
+        subject:
+            Its row in :attr:`subjects`.
+        spacing, masked, reference_compat, progress:
+            As for :meth:`generate`.
+
+        Returns
+        -------
+        AtlasBrain
+            In the subject's RAS mm where the model knows the subject's centre, else around zero.
+        """
+        if not 0 <= subject < len(self.subjects):
+            raise InputError(
+                f"There is no training subject {subject}.", f"Rows run from 0 to {len(self.subjects) - 1}."
+            )
+        recipe = self._subject_recipe(subject)
+        if reference_compat:
+            from NeuroGenLib.atlas.published import decode_as_published
+
+            return decode_as_published(self, recipe, _three(spacing), masked, progress)
+        brain = self._draw(recipe, self.grid(_three(spacing)), masked, progress)
+        return _moved(brain, np.array(self.subjects[subject].get("centre", (0, 0, 0)), float))
 
     def slices(
         self,
@@ -242,9 +289,34 @@ class AtlasModel:
         weights = subject_weights(self.ages, age, bandwidth or self.bandwidth, regression, self._offsets(encoded))
         if abs(weights.realised_age - age) > 0.05:
             warnings.append(f"The weighted mean age is {weights.realised_age:.2f}, not the {age:g} asked for.")
+        if weights.effective_n < 1:
+            warnings.append(f"This age rests on an extrapolation (effective n {weights.effective_n:.1f}).")
         factors = torch.as_tensor(weights.weights, dtype=self._latents.dtype, device=self._latents.device)
         latents = torch.tensordot(factors, self._latents, dims=1)
         return Recipe(latents, torch.from_numpy(encoded).to(latents.device), age, values, weights, warnings)
+
+    def _subject_recipe(self, row: int) -> Recipe:
+        import torch
+
+        from NeuroGenLib.atlas import transform
+
+        entry = self.subjects[row]
+        only = np.zeros(len(self.subjects))
+        only[row] = 1
+        motion = None
+        if self._transforms is not None:
+            half_box = torch.tensor(self.box / 2, dtype=torch.float32, device=self.device)
+            linear, translation = transform.matrices(self._transforms[row][None], half_box, self._parametrisation)
+            motion = (linear[0], translation[0])
+        return Recipe(
+            self._latents[row],
+            torch.from_numpy(encode_all(self.conditions, entry["conditions"])).to(self.device),
+            float(entry["age"]),
+            dict(entry["conditions"]),
+            SubjectWeights(only, float(entry["age"]), float(entry["age"]), 1.0),
+            [],
+            motion,
+        )
 
     def grid(self, spacing: tuple[float, float, float], box: Sequence[float] | None = None) -> Grid:
         """Return the voxel grid of a box (the model's when None).
@@ -283,7 +355,8 @@ class AtlasModel:
             import copy
 
             self._decoders[device] = copy.deepcopy(self._decoders[self.device]).to(device)
-        return Renderer(self._decoders[device], recipe.latents.to(device), recipe.conditions.to(device), chunk)
+        motion = None if recipe.motion is None else (recipe.motion[0].to(device), recipe.motion[1].to(device))
+        return Renderer(self._decoders[device], recipe.latents.to(device), recipe.conditions.to(device), chunk, motion)
 
     def _brain_search(self, renderer: Renderer) -> BrainSearch:
         return BrainSearch(renderer, self.box / 2, len(self.modalities), self.background)
@@ -325,8 +398,6 @@ class AtlasModel:
         probabilities = np.zeros((len(self.labels.names), grid.size), np.float32)
         probabilities[self.background[0]] = 1
         probabilities[:, voxels] = softmax(outputs[:, split:], axis=1).T
-        if not recipe.weights.effective_n >= 2:
-            recipe.warnings.append(f"Only {recipe.weights.effective_n:.1f} subjects' worth of data supports this age.")
         return AtlasBrain(
             images,
             Volume(self.label_values(classes).reshape(grid.shape), grid.affine),
@@ -346,7 +417,7 @@ class AtlasModel:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the decoder needs for one age and condition."""
+    """What the decoder needs for one brain; ``motion`` takes points from the brain's own space to atlas space."""
 
     latents: torch.Tensor
     conditions: torch.Tensor
@@ -354,6 +425,7 @@ class Recipe:
     values: dict[str, float | str]
     weights: SubjectWeights
     warnings: list[str]
+    motion: tuple[torch.Tensor, torch.Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -405,9 +477,23 @@ class BrainSearch:
             return True
         low = np.asarray(self._coarse.origin) + found.min(0) * self._coarse.spacing
         high = np.asarray(self._coarse.origin) + found.max(0) * self._coarse.spacing
-        faces = [(axis[0] - step / 2, axis[-1] + step / 2) for axis, step in zip(grid.axes(), grid.spacing, strict=True)]
+        faces = [
+            (axis[0] - step / 2, axis[-1] + step / 2) for axis, step in zip(grid.axes(), grid.spacing, strict=True)
+        ]
         slack = self.coarse_mm
         return all(a - slack <= lo and hi <= b + slack for (a, b), lo, hi in zip(faces, low, high, strict=True))
+
+
+def _moved(brain: AtlasBrain, centre: np.ndarray) -> AtlasBrain:
+    """Return the brain with its origin at ``centre`` (RAS mm)."""
+
+    def at(volume: Volume) -> Volume:
+        affine = volume.affine.copy()
+        affine[:3, 3] += centre
+        return Volume(volume.array, affine)
+
+    images = {name: at(volume) for name, volume in brain.images.items()}
+    return replace(brain, images=images, labels=at(brain.labels), probabilities=at(brain.probabilities))
 
 
 def _chunk(device: torch.device) -> int:

@@ -28,9 +28,18 @@ class Renderer:
         (number of conditions,) normalised.
     chunk:
         Points evaluated at once.
+    motion:
+        Linear part (3, 3) and translation (3,) that take the points to atlas space; none when they are there.
     """
 
-    def __init__(self, decoder: AtlasDecoder, latents: Tensor, conditions: Tensor, chunk: int = CHUNK) -> None:
+    def __init__(
+        self,
+        decoder: AtlasDecoder,
+        latents: Tensor,
+        conditions: Tensor,
+        chunk: int = CHUNK,
+        motion: tuple[Tensor, Tensor] | None = None,
+    ) -> None:
         with torch.inference_mode():
             shape = decoder.shape
             tables = decoder.fold(decoder.latent_grid(latents[None]), conditions[None])
@@ -38,6 +47,7 @@ class Renderer:
             self._outputs = shape.outputs
             self._chunk = chunk
             self._device = latents.device
+            self._motion = motion
             self._layers = []
             for index, layer in enumerate(decoder.layers):
                 modulated = index in tables.scale
@@ -65,6 +75,9 @@ class Renderer:
         return result
 
     def _evaluate(self, points: Tensor, result: Tensor) -> None:
+        if self._motion is not None:
+            linear_part, translation = self._motion
+            points = torch.addmm(translation, points, linear_part.T)
         weights = interpolation_weights(points, self._grid)
         first, second, third = (buffer[: len(points)] for buffer in self._buffers)
         hidden = points
@@ -134,7 +147,9 @@ class Grid:
 
     def points(self, half_box: np.ndarray, voxels: np.ndarray | None = None) -> Tensor:
         """Return (n, 3) float32 normalised coordinates of flat voxel indices, or of all voxels in C order."""
-        axes = [torch.from_numpy((axis / half).astype(np.float32)) for axis, half in zip(self.axes(), half_box, strict=True)]
+        axes = [
+            torch.from_numpy((axis / half).astype(np.float32)) for axis, half in zip(self.axes(), half_box, strict=True)
+        ]
         if voxels is None:
             return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).view(-1, 3)
         index = np.unravel_index(voxels, self.shape)

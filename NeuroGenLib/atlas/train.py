@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,7 +14,6 @@ from torch import Tensor, nn
 from NeuroGenLib.atlas import transform
 from NeuroGenLib.atlas.card import model_card
 from NeuroGenLib.atlas.conditions import encode_all
-from NeuroGenLib.atlas.config import AtlasTrainConfig, OptimiserConfig
 from NeuroGenLib.atlas.data import PointTable
 from NeuroGenLib.atlas.dataset import AtlasDataset, build_dataset
 from NeuroGenLib.atlas.loss import LossWeights, atlas_loss
@@ -28,6 +26,11 @@ from NeuroGenLib.progress import SILENT, Progress
 from NeuroGenLib.provenance import software_versions
 from NeuroGenLib.training import cosine_schedule, fit, load_initial, step_generator
 from NeuroGenLib.training_loop import StepModule
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from NeuroGenLib.atlas.config import AtlasTrainConfig, OptimiserConfig
 
 
 class AtlasModule(StepModule):
@@ -45,6 +48,10 @@ class AtlasModule(StepModule):
         super().__init__()
         self._optimiser = config.optimiser
         self._steps = config.train.steps
+        self.parametrisation: transform.Parametrisation = "euler-zxz" if config.reference_compat else "rotation-vector"
+        label_weight = config.optimiser.segmentation_weight
+        # The published program applies this weight twice.
+        self._label_weight = label_weight**2 if config.reference_compat else label_weight
         self._table = PointTable(dataset.subjects, dataset.background)
         generator = step_generator(config.train.seed, 0, purpose="initial atlas")
         self.decoder = AtlasDecoder(network_shape(config, dataset), generator)
@@ -73,13 +80,13 @@ class AtlasModule(StepModule):
         latents, transforms = self.latents[rows], self.transforms[rows]
         points = batch.points.to(self.device) / self.half_box
         if settings.transform != "none":
-            points = transform.apply(points, *transform.matrices(transforms, self.half_box))
+            points = transform.apply(points, *transform.matrices(transforms, self.half_box, self.parametrisation))
         with torch.autocast(self.device.type, enabled=settings.amp and self.device.type == "cuda"):
             grid = self.decoder.latent_grid(latents)
         output = self.decoder(points, self.decoder.fold(grid.float(), self.conditions[rows]))
         weights = LossWeights(
             settings.loss,
-            settings.segmentation_weight,
+            self._label_weight,
             settings.transform_weight,
             settings.latent_weight,
             self._class_weights,
@@ -93,7 +100,7 @@ class AtlasModule(StepModule):
             latents,
         )
 
-    def configure_optimizers(self) -> Any:  # noqa: ANN401 (Lightning's own type is a union of ten)
+    def configure_optimizers(self) -> Any:
         """AdamW with a group each for network, latents and transforms."""
         groups = parameter_groups(self.decoder, self.latents, self.transforms, self._optimiser)
         optimiser = torch.optim.AdamW(groups)
@@ -111,9 +118,7 @@ def parameter_groups(
         {"params": list(decoder.parameters()), "lr": settings.rate, "weight_decay": settings.weight_decay},
     ]
     if transforms.requires_grad and transforms.shape[1]:
-        groups.append(
-            {"params": [transforms], "lr": settings.transform_rate, "weight_decay": settings.transform_decay}
-        )
+        groups.append({"params": [transforms], "lr": settings.transform_rate, "weight_decay": settings.transform_decay})
     return groups
 
 
@@ -176,7 +181,7 @@ def train(config: AtlasTrainConfig, progress: Progress = SILENT) -> ModelFolder:
     Cancelled
         When it was stopped; the run folder holds a checkpoint.
     """
-    dataset = build_dataset(config.data, progress.part(0.0, 0.05))
+    dataset = build_dataset(config.data, progress.part(0.0, 0.05), reference_compat=config.reference_compat)
     module = AtlasModule(config, dataset)
     if config.train.init_from is not None:
         _initialise(module, dataset, config.train.init_from)
@@ -224,7 +229,7 @@ def _manifest(module: AtlasModule, config: AtlasTrainConfig, dataset: AtlasDatas
             "orientation": "RAS, origin at the centre of the brain's mass",
         },
         "regression": {"bandwidth": config.bandwidth or default_bandwidth(dataset.ages)},
-        "transform": {"kind": config.optimiser.transform, "parametrisation": "rotation-vector"},
+        "transform": {"kind": config.optimiser.transform, "parametrisation": module.parametrisation},
         "subjects": _subjects(config, dataset),
         "training": {
             "config": {name: to_mapping(getattr(config, name)) for name in ("data", "network", "optimiser", "train")},
