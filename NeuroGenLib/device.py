@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from NeuroGenLib.errors import InputError, NeuroGenError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     import torch
 
 Result = TypeVar("Result")
@@ -100,7 +100,8 @@ def with_memory_fallback(
         following, smaller = attempts[index + 1]
         warn(f"Memory ran out on {place}; going on on {following} with {smaller} at a time.")
     raise NeuroGenError(
-        "There is not enough memory for this job.", "Close other programs, or ask for a coarser spacing or a smaller box."
+        "There is not enough memory for this job.",
+        "Close other programs, or ask for a coarser spacing or a smaller box.",
     )
 
 

@@ -6,12 +6,14 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from NeuroGenLib.errors import InputError, NeuroGenError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @contextmanager
@@ -35,8 +37,8 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary = Path(name)
         yield temporary
         _flush(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
@@ -56,17 +58,50 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".writing-", suffix="-" + path.name, dir=path.parent))
         yield temporary
-        os.chmod(temporary, 0o777 & ~_umask())
+        temporary.chmod(0o777 & ~_umask())
         retired = temporary.with_name(temporary.name + ".old")
         if path.exists():
-            os.replace(path, retired)
-        os.replace(temporary, path)
+            path.replace(retired)
+        temporary.replace(path)
         shutil.rmtree(retired, ignore_errors=True)
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def staged_outputs(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary folder inside ``folder``; all its files move up when the block ends well.
+
+    For jobs with several outputs: when one fails or the job is cancelled, none appears, and a ``folder`` that was
+    not there before is removed again. Files of the same names are replaced, others in ``folder`` stay.
+    """
+    folder = Path(folder)
+    existed = folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    finished = False
+    try:
+        yield staging
+        for item in sorted(staging.rglob("*")):
+            target = folder / item.relative_to(staging)
+            if item.is_dir():
+                target.mkdir(exist_ok=True)
+            else:
+                item.replace(target)
+        finished = True
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        if not finished and not existed:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -111,7 +146,7 @@ def existing_file(path: str | os.PathLike[str]) -> Path:
 
 
 def _flush(path: Path) -> None:
-    with open(path, "rb+") as file:
+    with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 

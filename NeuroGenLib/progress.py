@@ -99,6 +99,7 @@ class TerminalProgress(Progress):
         self._length = 0
 
     def show(self, step: float, total: float, message: str) -> None:
+        """Draw the bar again, or write a line when it is time."""
         now = time.monotonic()
         finished = bool(total) and step >= total
         pause = 0.1 if self._is_terminal else self._quiet_seconds
@@ -133,6 +134,7 @@ class JsonLinesProgress(Progress):
         self._stream = stream or sys.stdout
 
     def show(self, step: float, total: float, message: str) -> None:
+        """Write one line."""
         fraction = step / total if total else 0.0
         self._stream.write(json.dumps({"progress": round(fraction, 4), "message": message}) + "\n")
         self._stream.flush()

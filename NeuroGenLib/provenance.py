@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import importlib.metadata
 import platform
 from typing import Any
@@ -25,7 +25,9 @@ def software_versions() -> dict[str, str]:
     return versions
 
 
-def record(action: str, *, parameters: dict[str, Any], model: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+def record(
+    action: str, *, parameters: dict[str, Any], model: dict[str, Any] | None = None, **more: Any
+) -> dict[str, Any]:
     """Build the provenance of one result.
 
     Parameters
@@ -39,7 +41,7 @@ def record(action: str, *, parameters: dict[str, Any], model: dict[str, Any] | N
     more:
         Anything else worth keeping: seed, device, warnings, inputs, outputs.
     """
-    made = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    made = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     return {
         "action": action,
         "made": made,

@@ -1,0 +1,1 @@
+"""The conditional atlas: a decoder of brains by age and condition."""

@@ -15,7 +15,7 @@ MARGIN_MM = 3.0
 
 def brain_mask(
     classes: np.ndarray,
-    spacing: Sequence[float],
+    spacing: Sequence[float] | np.ndarray,
     background: Sequence[int],
     margin_mm: float = MARGIN_MM,
     *,
@@ -45,7 +45,7 @@ def brain_mask(
     return within(foreground, spacing, margin_mm)
 
 
-def within(mask: np.ndarray, spacing: Sequence[float], distance_mm: float) -> np.ndarray:
+def within(mask: np.ndarray, spacing: Sequence[float] | np.ndarray, distance_mm: float) -> np.ndarray:
     """Return the voxels at most ``distance_mm`` from the mask, the mask included."""
     from scipy.ndimage import distance_transform_edt
 
@@ -57,7 +57,7 @@ def within(mask: np.ndarray, spacing: Sequence[float], distance_mm: float) -> np
     return result
 
 
-def _around(mask: np.ndarray, spacing: Sequence[float], distance_mm: float) -> tuple[slice, ...]:
+def _around(mask: np.ndarray, spacing: Sequence[float] | np.ndarray, distance_mm: float) -> tuple[slice, ...]:
     """Return the bounding box of the mask, widened by the distance: nothing beyond it can be near."""
     window = []
     for axis, step in enumerate(spacing):

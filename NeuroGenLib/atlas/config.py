@@ -82,14 +82,12 @@ class NetworkConfig(Config):
     latent_grid: Annotated[tuple[int, int, int], Range(1, 64), Help("Latent vectors along x, y, z")] = (3, 3, 3)
     latent_kernel: Annotated[int, Range(0, 15), Help("Side of the convolution over the latent grid, 0 for none")] = 0
     hidden: Annotated[int, Range(1, 8192), Help("Width of the sine layers")] = 256
-    layers: Annotated[int, Range(1, 64), Help("Sine layers after the first")] = 4
+    layers: Annotated[int, Range(1, 64), Help("Sine layers after the first")] = 3
     modulated: Annotated[
         tuple[int, ...], Range(0, 64), Help("Sine layers that the latents modulate, 0 is the first")
     ] = (
         1,
-        2,
         3,
-        4,
     )
     omega: Annotated[
         tuple[float, float], Range(0, exclusive_low=True), Help("Frequency of the first and the other layers")
@@ -107,9 +105,9 @@ class OptimiserConfig(Config):
     points: Annotated[int, Range(1), Help("Points per step, shared by the subjects of the step")] = 12_000
     subjects_per_step: Annotated[int | None, Range(1), Help("Subjects per step; all when not given")] = None
     outside: Annotated[float, Range(0, 0.9), Help("Share of points far outside the brain")] = 0.05
-    rate: Annotated[float, Range(0, 1), Help("Learning rate of the network")] = 1e-3
-    latent_rate: Annotated[float, Range(0, 1), Help("Learning rate of the latents")] = 5e-3
-    transform_rate: Annotated[float, Range(0, 1), Help("Learning rate of the transforms")] = 5e-3
+    rate: Annotated[float, Range(0, 1), Help("Learning rate of the network")] = 5e-4
+    latent_rate: Annotated[float, Range(0, 1), Help("Learning rate of the latents")] = 2e-3
+    transform_rate: Annotated[float, Range(0, 1), Help("Learning rate of the transforms")] = 2e-3
     weight_decay: Annotated[float, Range(0, 1), Help("Weight decay of the network")] = 0.0
     latent_decay: Annotated[float, Range(0, 1), Help("Weight decay of the latents")] = 0.0
     transform_decay: Annotated[float, Range(0, 1), Help("Weight decay of the transforms")] = 0.0

@@ -118,7 +118,7 @@ def prepare(
         inside = brain | near
     else:
         inside = brain
-    return _collect(images, classes, affine, inside, normalisation, seed if mask else None)
+    return _collect(images, classes, affine, inside, normalisation=normalisation, outside_seed=seed if mask else None)
 
 
 def _collect(
@@ -126,6 +126,7 @@ def _collect(
     classes: np.ndarray,
     affine: np.ndarray,
     inside: np.ndarray,
+    *,
     normalisation: Normalisation,
     outside_seed: int | None,
 ) -> SubjectPoints:

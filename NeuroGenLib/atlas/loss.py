@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class LossWeights:
 
 
 def atlas_loss(
-    output: Tensor, intensities: Tensor, classes: Tensor, weights: LossWeights, transforms: Tensor, latents: Tensor
+    output: Tensor, intensities: Tensor, classes: Tensor, weights: LossWeights, *, transforms: Tensor, latents: Tensor
 ) -> dict[str, Tensor]:
     """Return the parts of the loss and their weighted sum, ``loss``.
 
@@ -53,7 +53,7 @@ def atlas_loss(
     difference = output[:, :split] - intensities
     parts = {
         "intensity": difference.abs().mean() if weights.intensity == "l1" else difference.square().mean(),
-        "segmentation": F.cross_entropy(output[:, split:], classes, weight=weights.classes),
+        "segmentation": cross_entropy(output[:, split:], classes, weight=weights.classes),
         "transform": transform_penalty(transforms),
         "latent": latents.square().mean(),
     }

@@ -1,7 +1,8 @@
 """The atlas decoder: a sine network whose layers are modulated by a small grid of latent vectors.
 
-A point ``x`` (normalised, world axis order x, y, z; 1 = half the box) and a subject's latent grid give intensities and
-class logits (Dannecker et al., CINeMA, IEEE TMI 2025, doi 10.1109/TMI.2025.3605194; sine layers: Sitzmann et al. 2020)::
+A point ``x`` (normalised, world axis order x, y, z; 1 = half the box) and a subject's latent grid give intensities
+and class logits (Dannecker et al., CINeMA, IEEE TMI 2025, doi 10.1109/TMI.2025.3605194; sine layers: Sitzmann et
+al. 2020)::
 
     l   = [interpolate(latent grid, x), conditions]
     h_0 = x
@@ -23,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class AtlasDecoder(nn.Module):
         if shape.latent_kernel:
             channels = shape.latent_channels
             self.latent_conv = nn.Conv3d(channels, channels, shape.latent_kernel, padding="same")
-        self.layers = nn.ModuleList(
+        self.layers: Sequence[SineLayer] = nn.ModuleList(  # type: ignore[assignment]  # its items are untyped
             SineLayer(3 if i == 0 else shape.hidden, shape.hidden, latents if i in shape.modulated else None)
             for i in range(shape.layers + 1)
         )
@@ -205,7 +206,9 @@ def decoder_from_tensors(network: Mapping[str, Any], tensors: Mapping[str, Tenso
     TypeError, ValueError, RuntimeError
         When sizes or weights do not fit.
     """
-    sizes = {name: tuple(value) if isinstance(value, list) else value for name, value in network.items()}
+    sizes: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in network.items()
+    }
     decoder = AtlasDecoder(Shape(**sizes))
     prefix = "decoder."
     decoder.load_state_dict({name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)})

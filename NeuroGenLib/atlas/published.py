@@ -90,12 +90,13 @@ def import_checkpoint(
 
 def decoder_tensors(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return the published decoder's weights under the names of :class:`~NeuroGenLib.atlas.network.AtlasDecoder`."""
-    renamed = {}
-    for name, value in state.items():
-        for old, new in _TENSOR_NAMES:
-            name = name.replace(old, new)
-        renamed[name] = value.detach().clone()
-    return renamed
+    return {_tensor_name(name): value.detach().clone() for name, value in state.items()}
+
+
+def _tensor_name(name: str) -> str:
+    for old, new in _TENSOR_NAMES:
+        name = name.replace(old, new)
+    return name
 
 
 def shape_from_config(atlas: Mapping[str, Any], data: Mapping[str, Any]) -> Shape:

@@ -83,7 +83,7 @@ class Renderer:
         hidden = points
         for layer in self._layers:
             linear = torch.addmm(layer.bias, hidden, layer.weight, out=first)
-            if layer.scale is not None:
+            if layer.scale is not None and layer.shift is not None:
                 torch.mm(weights, layer.scale, out=second)
                 torch.mm(weights, layer.shift, out=third)
                 torch.addcmul(third, linear, second, out=linear)

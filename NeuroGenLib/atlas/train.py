@@ -96,8 +96,8 @@ class AtlasModule(StepModule):
             batch.intensities.flatten(0, 1).to(self.device),
             batch.classes.flatten().to(self.device),
             weights,
-            transforms,
-            latents,
+            transforms=transforms,
+            latents=latents,
         )
 
     def configure_optimizers(self) -> Any:

@@ -1,0 +1,103 @@
+"""Growth: tissue volumes against age, as a table and as a picture."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from NeuroGenLib.files import atomic_file, write_text
+from NeuroGenLib.labels import label_volumes_ml
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from matplotlib.figure import Figure
+
+    from NeuroGenLib.atlas.infer import AtlasBrain, AtlasModel
+
+
+def tissue_volumes(model: AtlasModel, brain: AtlasBrain) -> dict[str, float]:
+    """Return the volume in ml of every tissue of a brain, and of all together as ``total``."""
+    names = [name for index, name in enumerate(model.labels.names) if index not in model.background]
+    measured = label_volumes_ml(brain.labels, model.labels)
+    volumes = {name: measured[name] for name in names}
+    return volumes | {"total": sum(volumes.values())}
+
+
+def growth_rows(model: AtlasModel, brains: Sequence[AtlasBrain]) -> list[dict[str, float | str]]:
+    """Return one row a brain: age, conditions, volumes in ml and effective n."""
+    rows = []
+    for brain in brains:
+        volumes = {f"{name}_ml": round(value, 3) for name, value in tissue_volumes(model, brain).items()}
+        support: dict[str, float | str] = {"effective_n": round(brain.weights.effective_n, 2)}
+        rows.append({model.age_name: brain.age, **brain.conditions, **volumes, **support})
+    return rows
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write rows as a tab-separated table."""
+    lines = ["\t".join(rows[0])]
+    lines += [
+        "\t".join(f"{value:g}" if isinstance(value, float) else str(value) for value in row.values()) for row in rows
+    ]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def growth_figure(model: AtlasModel, series: Mapping[str, Sequence[Mapping[str, float | str]]]) -> Figure:
+    """Draw tissue volumes against age, one panel a tissue, one line a series; dots are the training subjects.
+
+    Parameters
+    ----------
+    model:
+        The atlas the rows come from.
+    series:
+        Rows of :func:`growth_rows` by name of the series, such as ``"lv_volume_normed = 0.12"``.
+    """
+    import matplotlib.pyplot as plt
+
+    first = next(iter(series.values()))
+    names = [name[:-3] for name in first[0] if name.endswith("_ml")]
+    columns = 3
+    figure, axes = plt.subplots(
+        -(-len(names) // columns), columns, figsize=(11, 2.6 * -(-len(names) // columns)), layout="constrained"
+    )
+    colours = plt.get_cmap("viridis")(np.linspace(0.1, 0.8, len(series)))
+    for axis, name in zip(axes.flat, names, strict=False):
+        dots = [(subject["age"], _subject_volume(subject, name)) for subject in model.subjects]
+        known = [(age, volume) for age, volume in dots if volume is not None]
+        if known:
+            axis.plot(*zip(*known, strict=True), "o", color="0.6", markersize=4, label="training subjects")
+        for colour, (label, rows) in zip(colours, series.items(), strict=True):
+            axis.plot(
+                [row[model.age_name] for row in rows], [row[f"{name}_ml"] for row in rows], color=colour, label=label
+            )
+        axis.set_title(name.replace("_", " "), fontsize=10)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.set_ylim(bottom=0)
+    for axis in axes.flat[len(names) :]:
+        axis.set_axis_off()
+    figure.supxlabel(f"{model.age_name.replace('_', ' ')} ({model.age_unit})", fontsize=10)
+    figure.supylabel("volume (ml)", fontsize=10)
+    axes.flat[0].legend(fontsize=7, frameon=False)
+    return figure
+
+
+def save_figure(path: Path, figure: Figure) -> None:
+    """Write a figure as PNG, whole or not at all, and close it."""
+    import matplotlib.pyplot as plt
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    plt.close(figure)
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(buffer.getvalue())
+
+
+def _subject_volume(subject: Mapping[str, object], name: str) -> float | None:
+    volumes = subject.get("volumes_ml")
+    if not isinstance(volumes, dict):
+        return None
+    return float(sum(volumes.values())) if name == "total" else volumes.get(name)

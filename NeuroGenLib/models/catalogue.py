@@ -1,0 +1,179 @@
+"""What ``neurogen models`` lists, shows, downloads and imports."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from NeuroGenLib.errors import InputError, NeuroGenError, nearest
+from NeuroGenLib.files import existing_file
+from NeuroGenLib.models.dotted import load_object
+from NeuroGenLib.models.folder import ModelFolder
+from NeuroGenLib.models.hub import DOWNLOADED, IMPORTED, cached_model, download_model
+from NeuroGenLib.models.opening import bundled_models, resolve
+from NeuroGenLib.models.published import Published, find_published, import_published, published_models
+from NeuroGenLib.models.reference import BUNDLED, HUB, HubReference, models_folder
+from NeuroGenLib.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+IMPORTERS = {"cinema": "NeuroGenLib.atlas.published:import_checkpoint"}
+"""Program whose checkpoints are read -> ``function(checkpoint: Path, destination: Path, **options)``."""
+
+
+def list_models() -> list[dict[str, Any]]:
+    """Return every model that can be named: bundled, in the cache, and published by others.
+
+    Returns
+    -------
+    list of dict
+        Each with ``reference``, ``where`` (``bundled``, ``downloaded``, ``imported`` or ``published``), ``name``,
+        ``kind``, ``license``, ``revision``, ``size`` in bytes (None when unknown) and ``problem`` (None, or why it
+        cannot be opened).
+    """
+    rows = [_row(f"{BUNDLED}{name}", "bundled") for name in bundled_models()]
+    cached = list(_cached())
+    rows += [_row(str(reference), where) for reference, where in cached]
+    here = {(reference.repository, reference.subfolder) for reference, _ in cached}
+    for entry in published_models():
+        listed = HubReference.parse(entry.reference) if entry.reference else None
+        if listed is None or (listed.repository, listed.subfolder) not in here:
+            rows.append(_published_row(entry))
+    return rows
+
+
+def model_info(reference: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what is known about a model; makes no request.
+
+    Returns
+    -------
+    dict
+        ``reference``, ``where``, ``revision``, ``path``, ``manifest``, ``card``, ``size`` in bytes, ``license``,
+        ``citation``, ``verified`` (whether this project compared a published model's results with its authors';
+        None for NeuroGen's own models). All checksums are compared. For a published model that is not in the cache
+        ``path``, ``manifest``, ``card`` and ``size`` are None.
+
+    Raises
+    ------
+    InputError
+        When there is no such model, or it is damaged.
+    NeuroGenError
+        When it is on the hub and not in the cache.
+    """
+    text = os.fspath(reference)
+    hub_reference = HubReference.parse(text) if text.startswith(HUB) else None
+    entry = find_published(hub_reference) if hub_reference else None
+    verified = entry.verified if entry else None
+    if entry and hub_reference and cached_model(hub_reference) is None:
+        facts = {key: dataclasses.asdict(entry)[key] for key in ("name", "kind", "license", "citation", "importer")}
+        missing = dict.fromkeys(("revision", "path", "manifest", "card", "size"))
+        return {"reference": text, "where": "published", **facts, **missing, "verified": verified}
+    folder = resolve(reference, offline=True)
+    folder.verify()
+    return {
+        "reference": folder.reference,
+        "where": _where(folder),
+        "revision": folder.revision,
+        "path": folder.path,
+        "manifest": folder.manifest,
+        "card": folder.card,
+        "size": folder.size,
+        "license": folder.manifest.get("license"),
+        "citation": folder.manifest.get("citation", []),
+        "verified": verified,
+    }
+
+
+def download(reference: str, progress: Progress = SILENT) -> ModelFolder:
+    """Bring the newest commit of a hub model into the cache.
+
+    Raises
+    ------
+    InputError, NeuroGenError, Cancelled
+        As :func:`~NeuroGenLib.models.hub.download_model`; also when the reference is not one of the hub.
+    """
+    if not reference.startswith(HUB):
+        raise InputError(f"'{reference}' is not on the hub, there is nothing to download.", "Write hf:org/repo.")
+    parsed = HubReference.parse(reference)
+    entry = find_published(parsed)
+    return import_published(entry, parsed, progress) if entry else download_model(parsed, progress)
+
+
+def import_model(
+    system: str, checkpoint: str | os.PathLike[str], destination: str | os.PathLike[str], **options: Any
+) -> ModelFolder:
+    """Make a model folder from another program's checkpoint.
+
+    Parameters
+    ----------
+    system:
+        The program that wrote it, a key of :data:`IMPORTERS`.
+    checkpoint:
+        Its file.
+    destination:
+        The folder to make.
+    options:
+        Handed to the importer.
+
+    Raises
+    ------
+    InputError
+        When the program is not known or the file cannot be used.
+    """
+    if system not in IMPORTERS:
+        raise InputError(f"NeuroGen cannot import checkpoints of '{system}'.", nearest(system, IMPORTERS))
+    load_object(IMPORTERS[system])(existing_file(checkpoint), Path(destination), **options)
+    return ModelFolder.read(destination)
+
+
+def _cached() -> Iterator[tuple[HubReference, str]]:
+    for store, where in ((DOWNLOADED, "downloaded"), (IMPORTED, "imported")):
+        folder = models_folder() / store
+        for item in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if item.is_dir() and "@" in item.name:
+                yield HubReference.from_folder_name(item.name), where
+
+
+def _where(folder: ModelFolder) -> str:
+    if folder.reference.startswith(BUNDLED):
+        return "bundled"
+    if folder.reference.startswith(HUB):
+        return "imported" if folder.path.parent.name == IMPORTED else "downloaded"
+    return "folder"
+
+
+def _row(reference: str, where: str) -> dict[str, Any]:
+    facts: dict[str, Any] = dict.fromkeys(("name", "kind", "license", "revision", "size", "problem"))
+    try:
+        folder = resolve(reference, offline=True)
+    except NeuroGenError as error:
+        facts["problem"] = error.problem
+    else:
+        facts |= {key: folder.manifest.get(key) for key in ("name", "kind", "license")}
+        facts |= {"revision": folder.revision, "size": folder.size}
+    return {"reference": reference, "where": where, **facts}
+
+
+def _published_row(entry: Published) -> dict[str, Any]:
+    sizes = [file.get("size") for file in entry.files]
+    return {
+        "reference": entry.reference or entry.system,
+        "where": "published",
+        "name": entry.name,
+        "kind": entry.kind,
+        "license": entry.license,
+        "revision": entry.revision,
+        "size": sum(sizes) if sizes and None not in sizes else None,
+        "problem": _why_not(entry),
+    }
+
+
+def _why_not(entry: Published) -> str | None:
+    if entry.reference is None and entry.system in IMPORTERS:
+        return f"No published weights are known; import your own with 'neurogen models import {entry.system}'."
+    if entry.reference is None:
+        return "No published weights are known, and its importer is not part of this version."
+    return None if entry.importer else "Its importer is not part of this version."

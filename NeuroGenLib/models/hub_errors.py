@@ -1,0 +1,100 @@
+"""Turns the errors of the hub's library and of its transport into sentences for people."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from typing import TYPE_CHECKING
+
+from NeuroGenLib.errors import Cancelled, InputError, NeuroGenError
+from NeuroGenLib.models.reference import models_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from NeuroGenLib.models.reference import HubReference
+
+# Which of them the hub's library uses depends on its version.
+_TRANSPORT_LIBRARIES = ("httpx", "httpcore", "requests", "urllib3")
+_LOGIN = "log in with 'hf auth login'"
+
+
+@contextlib.contextmanager
+def explained(reference: HubReference) -> Iterator[None]:
+    """Raise what goes wrong in the block as a :class:`~NeuroGenLib.errors.NeuroGenError` about ``reference``."""
+    try:
+        yield
+    except (NeuroGenError, Cancelled):
+        raise
+    except Exception as error:
+        known = _refusal(error, reference) or _failure(error, reference)
+        if known is None:
+            raise
+        raise known from error
+
+
+def how_to_bring_it_here(reference: HubReference) -> str:
+    """Return the sentence that helps a machine without network."""
+    return (
+        f"On a connected machine run 'neurogen models download {reference}', then copy its models folder to "
+        f"{models_folder()} here, or to any folder that the environment variable NEUROGEN_MODELS names."
+    )
+
+
+def _refusal(error: Exception, reference: HubReference) -> NeuroGenError | None:
+    """What the hub answered when it does not give the files."""
+    from huggingface_hub import errors
+
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(error, errors.GatedRepoError) or status == 403:
+        return NeuroGenError(
+            f"{reference} is behind an agreement or a permission you do not have.",
+            f"Accept its terms on its page on the hub and {_LOGIN}, then try again.",
+        )
+    if isinstance(error, errors.RevisionNotFoundError):
+        return InputError(
+            f"The repository {reference.repository} has no revision '{reference.wanted_revision}'.",
+            "Look up its branches, tags and commits on its page on the hub.",
+        )
+    if isinstance(error, errors.EntryNotFoundError):
+        return NeuroGenError(f"A file of {reference} is gone from the hub.", "Try again, or ask for another revision.")
+    if isinstance(error, errors.RepositoryNotFoundError) or status in (401, 404):
+        return InputError(
+            f"The hub has no repository {reference.repository}, or it is private.",
+            f"Check the spelling; for a private one {_LOGIN}.",
+        )
+    if isinstance(error, errors.HFValidationError):
+        return InputError(f"{reference} is no name the hub accepts.", "Write hf:org/repo as on the hub's page.")
+    return None
+
+
+def _failure(error: Exception, reference: HubReference) -> NeuroGenError | None:
+    """What stopped the transfer: the network or the disk."""
+    from huggingface_hub import errors
+
+    from_transport = type(error).__module__.startswith(_TRANSPORT_LIBRARIES)
+    if isinstance(error, errors.HfHubHTTPError | ConnectionError) or from_transport:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return NeuroGenError(
+            f"The hub could not be reached, or broke off, for {reference}: {lines[0].rstrip('.')}.",
+            "Check the network and try again; a download goes on where it stopped. Without network: "
+            + how_to_bring_it_here(reference),
+        )
+    if not isinstance(error, OSError):
+        return None
+    if error.errno is None:  # the library's own check of the length that arrived
+        return NeuroGenError(f"A file of {reference} did not arrive whole.", "Try again; it goes on where it stopped.")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return no_room(reference)
+    return NeuroGenError(
+        f"{models_folder()} cannot be written: {error.strerror}.",
+        "Let the environment variable NEUROGEN_MODELS name a folder you may write to.",
+    )
+
+
+def no_room(reference: HubReference) -> NeuroGenError:
+    """Return the error that the disk cannot hold the model."""
+    return NeuroGenError(
+        f"The disk has no room for {reference} in {models_folder()}.",
+        "Free some space, or let the environment variable NEUROGEN_MODELS name a folder on another disk.",
+    )

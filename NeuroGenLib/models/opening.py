@@ -1,0 +1,106 @@
+"""The only way to a model: from its reference to its folder to the object a person works with."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from NeuroGenLib.errors import InputError, nearest
+from NeuroGenLib.models.dotted import load_object
+from NeuroGenLib.models.folder import MANIFEST, ModelFolder
+from NeuroGenLib.models.hub import cached_model, download_model, require_online
+from NeuroGenLib.models.published import find_published, import_published
+from NeuroGenLib.models.reference import BUNDLED, HUB, HubReference
+from NeuroGenLib.progress import SILENT, Progress
+from NeuroGenLib.resources import resources_folder
+
+CAPABILITIES = {"atlas": "NeuroGenLib.atlas.infer:AtlasModel"}
+"""Kind of model -> class that opens it with ``from_folder(folder, device)``."""
+
+
+def open_model(
+    reference: str | os.PathLike[str],
+    *,
+    offline: bool = False,
+    progress: Progress = SILENT,
+    device: str = "auto",
+) -> Any:
+    """Open a model.
+
+    Parameters
+    ----------
+    reference:
+        A folder, ``bundled:NAME``, or ``hf:org/repo[@revision][/subfolder]``.
+    offline:
+        Make no request; also by the environment variable ``NEUROGEN_OFFLINE=1``.
+    progress:
+        Told about a download.
+    device:
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+
+    Returns
+    -------
+    object
+        What the model's kind is worked with, such as an ``AtlasModel``.
+
+    Raises
+    ------
+    InputError
+        When there is no such model, it is damaged, or its kind is unknown.
+    NeuroGenError
+        When it cannot be fetched, or was made by a newer NeuroGen.
+    """
+    from NeuroGenLib.device import choose_device
+
+    place = choose_device(device)
+    folder = resolve(reference, offline=offline, progress=progress)
+    if folder.kind not in CAPABILITIES:
+        raise InputError(
+            f"{folder.reference} is a model of kind '{folder.kind}', which this version of NeuroGen cannot open.",
+            nearest(folder.kind, CAPABILITIES),
+        )
+    return load_object(CAPABILITIES[folder.kind]).from_folder(folder, place)
+
+
+def resolve(reference: str | os.PathLike[str], *, offline: bool = False, progress: Progress = SILENT) -> ModelFolder:
+    """Return the checked folder of a model, fetched into the cache when it is not there yet.
+
+    A model of the hub that is in the cache is used as it is, without a request; ``neurogen models download``
+    looks for a newer commit. Parameters and errors are those of :func:`open_model`.
+    """
+    text = os.fspath(reference)
+    if text.startswith(BUNDLED):
+        return _bundled(text)
+    if text.startswith(HUB):
+        return _from_hub(HubReference.parse(text), offline, progress)
+    if not Path(text).exists():
+        if text in bundled_models():
+            raise InputError(f"There is no model folder {text}.", f"Did you mean '{BUNDLED}{text}'?")
+        if re.fullmatch(r"[\w.-]+/[\w.-]+", text) and not Path(text).parent.is_dir():
+            raise InputError(f"There is no model folder {text}.", f"For a model on the hub write '{HUB}{text}'.")
+    return ModelFolder.read(text)
+
+
+def bundled_models() -> list[str]:
+    """Return the names of the models that come with NeuroGen."""
+    folder = resources_folder() / "models"
+    return sorted(item.name for item in folder.iterdir() if (item / MANIFEST).is_file())
+
+
+def _bundled(reference: str) -> ModelFolder:
+    name = reference.removeprefix(BUNDLED)
+    known = bundled_models()
+    if name not in known:
+        raise InputError(f"NeuroGen brings no model '{name}'.", nearest(name, known))
+    return ModelFolder.read(resources_folder() / "models" / name, reference=reference)
+
+
+def _from_hub(reference: HubReference, offline: bool, progress: Progress) -> ModelFolder:
+    cached = cached_model(reference)
+    if cached is not None:
+        return cached
+    require_online(reference, offline)
+    entry = find_published(reference)
+    return import_published(entry, reference, progress) if entry else download_model(reference, progress)

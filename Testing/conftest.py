@@ -1,0 +1,43 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from Testing.geometry import Phantom
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+if str(REPOSITORY) not in sys.path:  # plain `pytest` does not add it, `python -m pytest` does
+    sys.path.append(str(REPOSITORY))
+
+settings.register_profile(
+    "neurogen",
+    deadline=None,
+    max_examples=25,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.load_profile("neurogen")
+
+
+@pytest.fixture(scope="session")
+def phantom() -> Phantom:
+    """A small asymmetric head at 2 mm: image and labels."""
+    from Testing.geometry import a_brain_phantom
+
+    return a_brain_phantom()
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real volumes beside the repository; the test is skipped where they are not."""
+    folder = REPOSITORY.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("no real volumes beside this checkout")
+    return folder
