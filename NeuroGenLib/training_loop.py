@@ -180,7 +180,7 @@ class RunKeeper(Checkpoint):
         self._begun = self._saved = time.monotonic()
         self._done = start
         self._rates: dict[str, float] = {}
-        self._loss = float("nan")
+        self._loss = ""
         self._first_bad: torch.Tensor | None = None
 
     @override
@@ -248,7 +248,7 @@ class RunKeeper(Checkpoint):
         row = dict(extra)
         if self._is_listed(self._done):
             averages = _averaged(trainer, values)
-            self._loss = averages.get("loss", self._loss)
+            self._loss = f", loss {averages['loss']:.4g}" if "loss" in averages else ""
             row = averages | self._rates | row
         if row and trainer.is_global_zero:
             self._table.add(self._done, row)
@@ -263,8 +263,7 @@ class RunKeeper(Checkpoint):
             wish = max(wish, Stop.BUDGET)
         if trainer.is_global_zero:
             try:
-                message = f"step {self._done}, loss {self._loss:.4g}"
-                self._progress.update(self._done, self._config.steps, message)
+                self._progress.update(self._done, self._config.steps, f"step {self._done}{self._loss}")
             except Cancelled:
                 wish = max(wish, Stop.CANCELLED)
         return Stop.NONE if self._done == self._config.steps else wish

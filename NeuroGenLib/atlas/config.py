@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
+from NeuroGenLib.cohort import BinaryConstraint, CategoricConstraint, NumericConstraint
 from NeuroGenLib.config import Config, Help, Range, Unit
 from NeuroGenLib.errors import InputError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from NeuroGenLib.cohort import BinaryConstraint, CategoricConstraint, NumericConstraint
-    from NeuroGenLib.training import TrainerConfig
+from NeuroGenLib.training import TrainerConfig
 
 
 @dataclass(frozen=True)

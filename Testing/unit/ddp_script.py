@@ -1,4 +1,4 @@
-"""A tiny training for the tests: imported by them, and run as a child process or as two (``python ddp_script.py ...``)."""
+"""A tiny training for the tests: imported by them, and run as a child process, or as two that train together."""
 
 from __future__ import annotations
 

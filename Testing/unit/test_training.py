@@ -23,6 +23,7 @@ pytest.importorskip("lightning", reason="training needs lightning")
 import lightning.pytorch as lightning
 import torch
 from ddp_script import TinyModule, settings, weights
+from typing_extensions import override
 
 from NeuroGenLib import training_stop
 from NeuroGenLib.config import Config, Range, load_config
@@ -180,7 +181,7 @@ def test_misfits_are_all_listed_and_nothing_is_changed(state):
 
 
 def test_a_skip_that_fits_nothing_is_refused(state):
-    with pytest.raises(InputError, match="'code.weight'"):
+    with pytest.raises(InputError, match=r"'code\.weight'"):
         load_initial(state, state, skip=["code.weight"])
 
 
@@ -437,6 +438,7 @@ class Diverging(TinyModule):
         result = super().step_loss(step)
         return {"loss": result["loss"] * math.inf} if step == self.bad and not self.weights_only else result
 
+    @override
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         if self.weights_only and self.global_step == self.bad:
             self.network[0].weight.grad.fill_(math.nan)
@@ -486,6 +488,7 @@ def test_running_out_of_memory_is_said_plainly(tmp_path):
 
 
 class Validation(lightning.Callback):
+    @override
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: int, batch_idx: int) -> None:
         if (batch + 1) % 4 == 0:
             pl_module.log("val/error", 100.0 + batch)
@@ -499,6 +502,7 @@ def test_a_callback_records_its_validation_in_the_row_of_the_step(tmp_path):
 
 
 class Contented(lightning.Callback):
+    @override
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: int, batch_idx: int) -> None:
         trainer.should_stop = batch == 6
 
@@ -555,6 +559,7 @@ def test_it_trains_outside_the_main_thread(tmp_path):
 
 def test_a_failing_step_shows_its_own_error_and_leaves_signals_alone(tmp_path):
     class Broken(TinyModule):
+        @override
         def step_loss(self, step: int) -> Any:
             raise ValueError("own mistake")
 
@@ -566,7 +571,7 @@ def test_a_failing_step_shows_its_own_error_and_leaves_signals_alone(tmp_path):
 
 def test_array_jobs_are_queued_again_by_their_own_name(monkeypatch, caplog):
     asked: list[list[str]] = []
-    monkeypatch.setattr(training_stop.subprocess, "run", lambda command, check: asked.append(command))
+    monkeypatch.setattr(training_stop.subprocess, "run", lambda command, **_: asked.append(command))
     job = {"SLURM_JOB_ID": "8", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"}
     training_stop.requeue(job)
     assert asked == [["scontrol", "requeue", "7_3"]]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -16,8 +15,10 @@ import pytest
 
 pytest.importorskip("lightning", reason="training needs lightning")
 
+import numpy as np
 import torch
 from ddp_script import TinyModule, settings, weights
+from typing_extensions import override
 
 from NeuroGenLib.errors import Cancelled, NeuroGenError
 from NeuroGenLib.progress import Progress
@@ -84,7 +85,7 @@ def test_sigterm_keeps_a_checkpoint_and_the_run_goes_on(tmp_path, uninterrupted)
 
 
 def test_a_kill_at_any_moment_costs_only_the_steps_since_the_checkpoint(tmp_path, uninterrupted):
-    rows = random.randint(12, 150)
+    rows = int(np.random.default_rng().integers(12, 150))
     process = child("alone", tmp_path, STEPS, 0)
     wait_until(lambda: rows_in(tmp_path) >= rows, process)
     process.kill()
@@ -144,6 +145,7 @@ class StopAfter(Progress):
         super().__init__()
         self.step = step
 
+    @override
     def show(self, step: float, total: float, message: str) -> None:
         assert total == STEPS
         if step == self.step:
