@@ -1,10 +1,144 @@
-"""The `neurogen` command."""
+"""The `neurogen` command: finds the job, runs it, and turns errors into sentences."""
 
 from __future__ import annotations
-from NeuroGenLib.errors import NeuroGenError
+
+import importlib
+import os
 import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from NeuroGenLib.errors import Cancelled, InputError, NeuroGenError, nearest
+from NeuroGenLib.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 
-def run_safely(main):
-    main()
+@dataclass(frozen=True)
+class Command:
+    """One command: its words, what it does in a phrase, and where its function is (``module:function``).
+
+    The function takes the arguments that follow the words.
+    """
+
+    words: str
+    summary: str
+    function: str
+
+    def run(self, arguments: list[str]) -> None:
+        """Import the function and call it."""
+        module, _, name = self.function.partition(":")
+        getattr(importlib.import_module(module), name)(arguments)
+
+
+COMMANDS = (
+    Command("demo", "Draw the bundled atlas over age and ventricle size", "NeuroGenLib.atlas.commands:demo"),
+    Command("doctor", "Show versions, GPU, disk and models", "NeuroGenLib.doctor:doctor"),
+    Command("cite", "Print what to cite for a model", "NeuroGenLib.models.commands:cite"),
+    Command("atlas generate", "Draw brains of any age and condition", "NeuroGenLib.atlas.commands:generate"),
+    Command("atlas info", "Say what an atlas knows: ages, conditions, labels", "NeuroGenLib.atlas.commands:info"),
+    Command("atlas train", "Train an atlas on a cohort", "NeuroGenLib.atlas.commands:train"),
+    Command("atlas evaluate", "Compare an atlas with left-out subjects", "NeuroGenLib.atlas.commands:evaluate"),
+    Command("models list", "List bundled, downloaded and published models", "NeuroGenLib.models.commands:list_"),
+    Command("models info", "Show a model's card, licence and files", "NeuroGenLib.models.commands:info"),
+    Command("models download", "Bring a model from the hub", "NeuroGenLib.models.commands:download"),
+    Command("models import", "Read another program's checkpoint", "NeuroGenLib.models.commands:import_"),
+)
+
+_HELP = ("-h", "--help", "help")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code: 0 done, 1 failed, 2 bad input, 130 stopped."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    return run_safely(lambda: dispatch(words), debug=debug)
+
+
+def dispatch(words: list[str]) -> None:
+    """Find the command that the words begin with and run it.
+
+    Raises
+    ------
+    InputError
+        When there is no such command.
+    """
+    if not words or words[0] in _HELP:
+        print(_overview(COMMANDS, "neurogen"))
+        return
+    if words[0] in ("--version", "-V"):
+        print(f"neurogen {__version__}")
+        return
+    for command in COMMANDS:
+        length = len(command.words.split())
+        if words[:length] == command.words.split():
+            command.run(words[length:])
+            return
+    group = [command for command in COMMANDS if command.words.split()[0] == words[0]]
+    if group and (len(words) == 1 or words[1] in _HELP):
+        print(_overview(group, f"neurogen {words[0]}"))
+        return
+    tried = " ".join(words[:2] if group else words[:1])
+    known = [command.words for command in group or COMMANDS] + ([] if group else _groups())
+    raise InputError(f"There is no command 'neurogen {tried}'.", nearest(tried, known))
+
+
+def run_safely(work: Callable[[], None], *, debug: bool = False) -> int:
+    """Run ``work`` and return an exit code; errors are printed as sentences, with a traceback only when debugging."""
+    try:
+        work()
+    except NeuroGenError as error:
+        if debug:
+            raise
+        print(f"\n{_kind(error)}: {error.problem}", file=sys.stderr)
+        if error.remedy:
+            print(f"  {error.remedy}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print("\nStopped.", file=sys.stderr)
+        return Cancelled.exit_code
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`); Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except Exception as error:
+        if debug:
+            raise
+        print(f"\nError: something unexpected went wrong ({type(error).__name__}: {error}).", file=sys.stderr)
+        print("  Run the command again with --debug and report what it prints.", file=sys.stderr)
+        return 1
     return 0
+
+
+def _kind(error: NeuroGenError) -> str:
+    return "Stopped" if isinstance(error, Cancelled) else "Error"
+
+
+def _groups() -> list[str]:
+    return list(dict.fromkeys(command.words.split()[0] for command in COMMANDS))
+
+
+def _overview(commands: Sequence[Command], name: str) -> str:
+    width = max(len(command.words) for command in commands)
+    lines = [f"  neurogen {command.words.ljust(width)}  {command.summary}" for command in commands]
+    return "\n".join(
+        [
+            f"usage: {name} COMMAND [options]",
+            "",
+            "Generative neuroimaging: conditional brain atlases. For research use only.",
+            "",
+            *lines,
+            "",
+            "Each command explains itself with --help. --debug shows tracebacks, --version the version.",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -302,8 +302,7 @@ class Cohort:
         for turn, index in enumerate(order, start=1):
             behind = max(fractions, key=lambda name: fractions[name] * turn - len(dealt[name]))
             dealt[behind].add(people[index])
-        step = f"dealing {len(people)} people out to"
-        return {name: self._keep([s for s in self if s.id in ids], f"{step} '{name}'") for name, ids in dealt.items()}
+        return {name: self._keep([s for s in self if s.id in who], f"split '{name}'") for name, who in dealt.items()}
 
     def describe(self) -> str:
         """Return a summary: how many subjects, which modalities, the range of each numeric column."""

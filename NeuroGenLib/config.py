@@ -514,8 +514,6 @@ def _yaml_loader(as_text: bool) -> Any:
     class Loader(yaml.SafeLoader):
         """Safe loader with the scalars of YAML 1.2 that refuses duplicate keys."""
 
-        yaml_implicit_resolvers: typing.ClassVar[dict[Any, Any]] = {}
-
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             keys = [key for key, _ in node.value if isinstance(key.value, str)]
             for index, key in enumerate(keys):
@@ -524,6 +522,7 @@ def _yaml_loader(as_text: bool) -> Any:
                     raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
             return super().construct_mapping(node, deep)
 
+    Loader.yaml_implicit_resolvers = {}
     scalars = {
         "merge": r"<<",
         "null": r"~|null|Null|NULL|",

@@ -10,6 +10,7 @@ from NeuroGenLib.errors import InputError, NeuroGenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
     import torch
 
 Result = TypeVar("Result")

@@ -12,7 +12,7 @@ import math
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path  # noqa: TC003 - TrainerConfig's types are read at run time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np

@@ -21,6 +21,7 @@ from NeuroGenLib.files import atomic_file, existing_file
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     import SimpleITK
 
@@ -104,7 +105,58 @@ def write(
     if suffix == ".nrrd":
         _write_nrrd(path, stored, affine)
     else:
-        _write_nifti(path, stored, affine, frame_spacing, frame_unit)
+        data = np.moveaxis(stored, 0, -1) if stored.ndim == 4 else stored
+        _write_nifti(path, data, affine, frame_spacing=frame_spacing, frame_unit=frame_unit)
+
+
+def write_frames(
+    path: str | os.PathLike[str],
+    frames: Sequence[np.ndarray],
+    affine: np.ndarray,
+    *,
+    frame_spacing: float = 1.0,
+    frame_unit: str = "unknown",
+    step: float | None = None,
+    squeeze: bool = False,
+) -> None:
+    """Write arrays of one grid as one NIfTI, a frame each: over ages, or over classes.
+
+    Parameters
+    ----------
+    path:
+        ``.nii`` or ``.nii.gz``.
+    frames:
+        (i, j, k) each, which gives (i, j, k, frame); or (c, i, j, k) each, which gives (i, j, k, frame, c).
+    affine:
+        Voxel to RAS mm.
+    frame_spacing, frame_unit:
+        Step between frames and its unit, as for :meth:`NeuroGenLib.volume.Volume.save`.
+    step:
+        Store values from 0 to 255 times this as bytes, rounded to it; readers see the values (NIfTI's slope).
+    squeeze:
+        Leave the frame axis out when there is one frame.
+
+    Raises
+    ------
+    InputError
+        When the name is not one of NIfTI, or a value does not fit into the bytes.
+    NeuroGenError
+        When the disk refuses.
+    """
+    path = Path(path)
+    if _suffix(path) not in (".nii", ".nii.gz"):
+        raise InputError(f"{path} cannot hold several frames.", "End the name in .nii.gz.")
+    if step is None:
+        stored = [_stored_values(frame, None, path) for frame in frames]
+    else:
+        stored = [_stored_values(np.rint(frame / step), np.dtype(np.uint8), path) for frame in frames]
+    common = np.result_type(*stored)
+    data = np.stack([np.moveaxis(frame, 0, -1) if frame.ndim == 4 else frame for frame in stored], axis=3)
+    if squeeze and len(frames) == 1:
+        data = data[:, :, :, 0]
+    _write_nifti(
+        path, data.astype(common, copy=False), affine, frame_spacing=frame_spacing, frame_unit=frame_unit, slope=step
+    )
 
 
 def _suffix(path: Path) -> str:
@@ -208,26 +260,36 @@ def _channels_first(array: np.ndarray, path: Path) -> np.ndarray:
     return array if array.ndim == 3 else np.moveaxis(array, -1, 0)
 
 
-def _write_nifti(path: Path, array: np.ndarray, affine: np.ndarray, frame_spacing: float, frame_unit: str) -> None:
+def _write_nifti(
+    path: Path,
+    data: np.ndarray,
+    affine: np.ndarray,
+    *,
+    frame_spacing: float,
+    frame_unit: str,
+    slope: float | None = None,
+) -> None:
+    """Write (i, j, k[, frame[, channel]]), as it is stored; ``slope`` is what readers multiply it by."""
     import nibabel
 
     if frame_unit not in FRAME_UNITS:
         raise InputError(f"'{frame_unit}' is not a unit of NIfTI's fourth axis.", nearest(frame_unit, FRAME_UNITS))
     if not (np.isfinite(frame_spacing) and frame_spacing > 0):
         raise InputError(f"The frame spacing {frame_spacing} is not a positive number.", "Give one, such as 1.")
-    if max(array.shape) > _LARGEST_NIFTI_AXIS:
+    if max(data.shape) > _LARGEST_NIFTI_AXIS:
         raise InputError(
             f"{path} cannot be written: NIfTI has no more than {_LARGEST_NIFTI_AXIS} voxels along an axis.",
             "Save it as .nrrd.",
         )
-    data = np.moveaxis(array, 0, -1) if array.ndim == 4 else array
     image = nibabel.Nifti1Image(data, affine, dtype=data.dtype)
     header = image.header
-    header.set_xyzt_units("mm", frame_unit if array.ndim == 4 else "unknown")
-    if array.ndim == 4:
-        header.set_zooms((*header.get_zooms()[:3], frame_spacing))
+    header.set_xyzt_units("mm", frame_unit if data.ndim > 3 else "unknown")
+    if data.ndim > 3:
+        header.set_zooms((*header.get_zooms()[:3], frame_spacing, *header.get_zooms()[4:]))
+    if slope is not None:
+        header.set_slope_inter(slope, 0.0)
     image.set_sform(affine, code=1)
-    _set_qform(header, affine, array.shape[-3:])
+    _set_qform(header, affine, data.shape[:3])
     with atomic_file(path) as temporary, temporary.open("wb") as raw:
         if _suffix(path) == ".nii":
             image.to_stream(raw)

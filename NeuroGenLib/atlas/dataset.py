@@ -64,7 +64,7 @@ class AtlasDataset:
     box: np.ndarray
 
 
-def select_cohort(data: DataConfig) -> Cohort:
+def select_cohort(data: DataConfig, *, reference_compat: bool = False) -> Cohort:
     """Return the subjects to train on: read, kept by id, split and constraint, and chosen.
 
     Raises
@@ -85,7 +85,7 @@ def select_cohort(data: DataConfig) -> Cohort:
             cohort = cohort.select(splits[data.split])
     cohort = _by_pattern(cohort, data.include, data.exclude).constrain(data.constraints)
     if data.subjects is not None:
-        cohort = draw(cohort, data.constraints, data.subjects)
+        cohort = draw(cohort, data.constraints, data.subjects, reference_compat=reference_compat)
     cohort.require_files()
     return cohort
 
@@ -100,7 +100,7 @@ def build_dataset(data: DataConfig, progress: Progress = SILENT, *, reference_co
     InputError
         When a table, file, label or condition is missing or unusable.
     """
-    cohort = select_cohort(data)
+    cohort = select_cohort(data, reference_compat=reference_compat)
     ages = cohort.column(data.age)
     conditions = tuple(_condition(name, config, cohort) for name, config in data.conditions.items())
     values = tuple({one.name: one.parse(_value(subject, one.name)) for one in conditions} for subject in cohort)

@@ -342,7 +342,7 @@ def test_fractions_must_sum_to_one(fractions):
 
 
 def test_an_empty_split_is_refused():
-    with pytest.raises(InputError, match="dealing 3 people out to 'val'"):
+    with pytest.raises(InputError, match="split 'val'"):
         made(3).split({"train": 0.8, "val": 0.1, "test": 0.1}, 0)
 
 

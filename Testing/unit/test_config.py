@@ -162,6 +162,12 @@ def test_direct_construction_is_checked_too():
     assert type(Train(rate=1).rate) is float
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_what_json_cannot_hold_is_no_number(value):
+    with pytest.raises(InputError, match=r"'high' is .*must be a number"):
+        Ordered(low=-1.0, high=value)
+
+
 def test_a_boolean_is_no_number_and_numpy_scalars_are():
     import numpy as np
 

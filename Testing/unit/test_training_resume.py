@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -26,6 +26,9 @@ from NeuroGenLib.training import fit
 from NeuroGenLib.training_checkpoint import list_checkpoints, read_checkpoint
 from NeuroGenLib.training_log import read_metrics
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
 STEPS = 200
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,11 +43,24 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[s
     return rows, weights(module)
 
 
-def child(*arguments: object) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    script = str(Path(__file__).with_name("ddp_script.py"))
-    command = [sys.executable, script, *map(str, arguments)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+@pytest.fixture
+def child() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts the script with some arguments; what still runs at the end of the test is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: object) -> subprocess.Popen[str]:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+        command = [sys.executable, str(Path(__file__).with_name("ddp_script.py")), *map(str, arguments)]
+        pipe = subprocess.PIPE
+        started.append(subprocess.Popen(command, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def wait_until(condition: Any, process: subprocess.Popen[str]) -> None:
@@ -70,7 +86,7 @@ def assert_goes_on_like(folder: Path, whole: tuple[list[dict[str, float]], list[
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM that a program can answer")
-def test_sigterm_keeps_a_checkpoint_and_the_run_goes_on(tmp_path, uninterrupted):
+def test_sigterm_keeps_a_checkpoint_and_the_run_goes_on(tmp_path, child, uninterrupted):
     process = child("alone", tmp_path, STEPS, 0)
     wait_until(lambda: rows_in(tmp_path) >= 23, process)
     process.send_signal(signal.SIGTERM)
@@ -84,21 +100,21 @@ def test_sigterm_keeps_a_checkpoint_and_the_run_goes_on(tmp_path, uninterrupted)
     assert len(module.losses) == STEPS - newest
 
 
-def test_a_kill_at_any_moment_costs_only_the_steps_since_the_checkpoint(tmp_path, uninterrupted):
+def test_a_kill_at_any_moment_costs_only_the_steps_since_the_checkpoint(tmp_path, child, uninterrupted):
     rows = int(np.random.default_rng().integers(12, 150))
     process = child("alone", tmp_path, STEPS, 0)
     wait_until(lambda: rows_in(tmp_path) >= rows, process)
     process.kill()
-    process.communicate()
+    process.wait()
     module = assert_goes_on_like(tmp_path, uninterrupted)
     assert len(module.losses) <= STEPS - rows + 10
 
 
-def test_a_kill_in_the_middle_of_a_write_falls_back_to_the_checkpoint_before(tmp_path, uninterrupted):
+def test_a_kill_in_the_middle_of_a_write_falls_back_to_the_checkpoint_before(tmp_path, child, uninterrupted):
     process = child("alone", tmp_path, STEPS, 3)
     wait_until((tmp_path / "stalled").exists, process)
     process.kill()
-    process.communicate()
+    process.wait()
     folder = tmp_path / "checkpoints"
     assert [step for step, _ in list_checkpoints(folder)] == [10, 20]
     assert len(list(folder.iterdir())) == 3, "the half-written file lies beside them"
@@ -221,7 +237,7 @@ def test_checkpoints_come_by_the_clock(tmp_path):
     assert 6 <= steps[0] < 12
 
 
-def test_two_processes_train_as_one_and_go_on_as_one(tmp_path):
+def test_two_processes_train_as_one_and_go_on_as_one(tmp_path, child):
     process = child("together", tmp_path)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 0, said

@@ -1,0 +1,202 @@
+"""Writes what an atlas generates into a folder."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from NeuroGenLib import provenance
+from NeuroGenLib.atlas.growth import growth_figure, growth_rows, save_figure, write_table
+from NeuroGenLib.errors import InputError
+from NeuroGenLib.files import staged_outputs, write_json
+from NeuroGenLib.progress import SILENT, Progress
+from NeuroGenLib.volume_io import write_frames
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from NeuroGenLib.atlas.infer import AtlasBrain, AtlasModel
+
+PROBABILITY_STEP = 1 / 255
+"""Tissue probabilities are stored as bytes, in steps of this."""
+
+
+MOST_AGES = 1000
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to generate: brains of every age for every combination of condition values.
+
+    ``conditions`` holds one or more values by name, in table units; ``options`` goes to
+    :meth:`~NeuroGenLib.atlas.infer.AtlasModel.generate`.
+    """
+
+    ages: tuple[float, ...]
+    conditions: Mapping[str, Sequence[object]]
+    spacing: tuple[float, ...]
+    options: Mapping[str, Any]
+
+    def combinations(self) -> list[dict[str, object]]:
+        """Return every combination of condition values, the first name slowest."""
+        return [
+            dict(zip(self.conditions, values, strict=True)) for values in itertools.product(*self.conditions.values())
+        ]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written, and what a person should know about it."""
+
+    folder: Path
+    files: list[Path]
+    warnings: list[str]
+    seconds: float
+
+
+def generate_to_folder(model: AtlasModel, request: Request, out: Path, progress: Progress = SILENT) -> Written:
+    """Generate brains and write them, all or none.
+
+    One combination of condition values is written into ``out`` itself, several into a subfolder each, named
+    after their values. Every folder gets ``image.nii.gz`` (one file per modality, named after it when there are
+    several), ``labels.nii.gz``, ``probabilities.nii.gz``, ``labels.tsv``, ``growth.tsv`` and ``provenance.json``; with
+    several ages the volumes are 4-D (the probabilities 5-D: i, j, k, age, class), and ``growth.png`` shows them.
+
+    Raises
+    ------
+    InputError
+        When an age, condition, spacing or box cannot be used.
+    Cancelled
+        When it was cancelled; nothing is written.
+    """
+    started = time.monotonic()
+    combinations = request.combinations()
+    series: dict[str, list[dict[str, float | str]]] = {}
+    warnings: list[str] = []
+    with staged_outputs(out) as staging:
+        for number, conditions in enumerate(combinations):
+            share = progress.part(number / len(combinations), (number + 1) / len(combinations))
+            brains = _generate(model, request, conditions, share)
+            folder = staging if len(combinations) == 1 else staging / folder_name(conditions)
+            folder.mkdir(exist_ok=True)
+            rows = growth_rows(model, brains)
+            series[_title(conditions) or "atlas"] = rows
+            write_brains(model, brains, folder)
+            write_table(folder / "growth.tsv", rows)
+            warnings += [text for brain in brains for text in brain.warnings]
+            write_json(folder / "provenance.json", _record(model, request, brains))
+        if len(request.ages) > 1:
+            save_figure(staging / "growth.png", growth_figure(model, series))
+        files = sorted(path.relative_to(staging) for path in staging.rglob("*") if path.is_file())
+    return Written(out, [out / name for name in files], list(dict.fromkeys(warnings)), time.monotonic() - started)
+
+
+def write_brains(model: AtlasModel, brains: Sequence[AtlasBrain], folder: Path) -> None:
+    """Write the volumes of brains on one grid, and the table of their labels.
+
+    The age is the fourth axis where there are several; its step is in the header when the ages are evenly spaced.
+    """
+    affine = brains[0].labels.affine
+    step = _age_step([brain.age for brain in brains])
+    for name in model.modalities:
+        file = "image.nii.gz" if len(model.modalities) == 1 else f"{name}.nii.gz"
+        arrays = [brain.images[name].array for brain in brains]
+        write_frames(folder / file, arrays, affine, frame_spacing=step, squeeze=True)
+    labels = [brain.labels.array for brain in brains]
+    write_frames(folder / "labels.nii.gz", labels, affine, frame_spacing=step, squeeze=True)
+    maps = [brain.probabilities.array for brain in brains]
+    write_frames(folder / "probabilities.nii.gz", maps, affine, frame_spacing=step, step=PROBABILITY_STEP, squeeze=True)
+    model.labels.to_tsv(folder / "labels.tsv")
+
+
+def folder_name(conditions: Mapping[str, object]) -> str:
+    """Return the name of a combination's folder, usable on every system: ``lv_volume_normed-0.12_sex-F``."""
+    words = [f"{name}-{_text(value)}" for name, value in conditions.items()]
+    return "".join(letter if letter.isalnum() or letter in "-_.+" else "_" for letter in "_".join(words))
+
+
+def parse_ages(text: str) -> tuple[float, ...]:
+    """Return the ages of ``A:B:STEP`` (both ends included), or of ``A,B,C``.
+
+    Raises
+    ------
+    InputError
+        When it is not of that form, or makes more than 1000 ages.
+    """
+    form = InputError(f"'{text}' is no range of ages.", "Write FIRST:LAST:STEP, such as 21:34:1.")
+    try:
+        parts = [float(part) for part in text.replace(":", ",").split(",")]
+    except ValueError:
+        raise form from None
+    if ":" not in text:
+        return tuple(parts)
+    if len(parts) != 3 or not np.isfinite(parts).all() or parts[2] <= 0 or parts[1] < parts[0]:
+        raise form
+    first, last, step = parts
+    count = int((last - first) / step + 1e-9) + 1
+    if count > MOST_AGES:
+        raise InputError(f"'{text}' makes {count} ages, more than {MOST_AGES}.", "Choose a larger step.")
+    return tuple(round(first + index * step, 9) for index in range(count))
+
+
+def _generate(
+    model: AtlasModel, request: Request, conditions: Mapping[str, object], progress: Progress
+) -> list[AtlasBrain]:
+    brains = []
+    for index, age in enumerate(request.ages):
+        message = f"{model.age_name.replace('_', ' ')} {age:g} {model.age_unit}"
+        part = progress.part(index / len(request.ages), (index + 1) / len(request.ages), message)
+        brains.append(model.generate(age, conditions, request.spacing, progress=part, **request.options))
+    return brains
+
+
+def _record(model: AtlasModel, request: Request, brains: Sequence[AtlasBrain]) -> dict[str, Any]:
+    folder = model.folder
+    return provenance.record(
+        "atlas generate",
+        model={
+            "reference": folder.reference,
+            "revision": folder.revision,
+            "name": folder.manifest.get("name"),
+            "license": folder.manifest.get("license"),
+            "weights": folder.manifest["files"],
+        },
+        parameters={
+            "ages": list(request.ages),
+            "age": {"name": model.age_name, "unit": model.age_unit},
+            "conditions": brains[0].conditions,
+            "spacing": list(request.spacing),
+            **request.options,
+        },
+        device=str(model.device),
+        warnings=list(dict.fromkeys(text for brain in brains for text in brain.warnings)),
+        ages=[
+            {
+                "asked": brain.age,
+                "realised": round(brain.weights.realised_age, 4),
+                "effective_n": round(brain.weights.effective_n, 3),
+            }
+            for brain in brains
+        ],
+        training_subjects=len(model.subjects),
+        shows=model.notice,
+        citation=folder.manifest.get("citation", []),
+    )
+
+
+def _age_step(ages: Sequence[float]) -> float:
+    steps = {round(later - earlier, 6) for earlier, later in itertools.pairwise(ages)}
+    return steps.pop() if len(steps) == 1 and min(steps) > 0 else 1.0
+
+
+def _title(conditions: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} = {_text(value)}" for name, value in conditions.items())
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,128 @@
+"""The commands about models: `neurogen models ...` and `neurogen cite`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from NeuroGenLib.options import add_report_options, make_parser, make_progress, parse, print_json
+
+
+def list_(arguments: list[str]) -> None:
+    """`neurogen models list`."""
+    parser = make_parser(
+        "models list", "List the models that are bundled, downloaded, imported, or known to be published."
+    )
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    options = parse(parser, arguments)
+    from NeuroGenLib.models.catalogue import list_models
+
+    rows = list_models()
+    if options.json:
+        print_json({"models": rows})
+        return
+    columns = ("reference", "where", "kind", "license", "name")
+    texts = [[str(row.get(column) or "-") for column in columns] for row in rows]
+    widths = [max(len(line[index]) for line in [list(columns), *texts]) for index in range(len(columns))]
+    for line in [list(columns), *texts]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def info(arguments: list[str]) -> None:
+    """`neurogen models info`."""
+    parser = make_parser(
+        "models info", "Show what a model is: licence, files, card.", ("neurogen models info bundled:fetal-sba",)
+    )
+    parser.add_argument("model", help="a folder, bundled:NAME or hf:org/repo@rev")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    options = parse(parser, arguments)
+    from NeuroGenLib.models.catalogue import model_info
+
+    facts = model_info(options.model)
+    if options.json:
+        print_json(facts)
+        return
+    for name in ("reference", "where", "kind", "name", "revision", "path", "size", "license", "verified", "importer"):
+        if facts.get(name) is not None:
+            print(f"{name:10}  {_shown(name, facts[name])}")
+    if facts.get("card"):
+        print(f"\n{facts['card']}")
+
+
+def download(arguments: list[str]) -> None:
+    """`neurogen models download`."""
+    parser = make_parser(
+        "models download",
+        "Bring a model from the hub into the cache. A download that was interrupted goes on where it was.\n"
+        "Without network: download elsewhere, copy the folder, and give its path (or set NEUROGEN_MODELS).",
+        ("neurogen models download hf:org/repo", "neurogen models download hf:org/repo@v1.0"),
+    )
+    parser.add_argument("model", help="hf:org/repo, hf:org/repo@revision")
+    add_report_options(parser)
+    options = parse(parser, arguments)
+    from NeuroGenLib.models.catalogue import download as fetch
+
+    folder = fetch(options.model, make_progress(options.progress))
+    if options.json:
+        print_json(
+            {"reference": folder.reference, "revision": folder.revision, "path": folder.path, "size": folder.size}
+        )
+        return
+    print(f"\n{folder.reference} ({_shown('size', folder.size)}) is in {folder.path}")
+
+
+def import_(arguments: list[str]) -> None:
+    """`neurogen models import`."""
+    parser = make_parser(
+        "models import",
+        "Turn another program's checkpoint into a NeuroGen model folder. Nothing in the checkpoint is executed.",
+        (
+            "neurogen models import cinema checkpoint_epoch_5.pth --config-atlas config_atlas.yaml --config-data config_data.yaml",
+        ),
+    )
+    parser.add_argument("system", help="the program that wrote it: cinema")
+    parser.add_argument("checkpoint", help="its file")
+    parser.add_argument(
+        "--config-atlas", metavar="FILE", help="config_atlas.yaml of the run (default: what the checkpoint holds)"
+    )
+    parser.add_argument(
+        "--config-data", metavar="FILE", help="config_data.yaml of the run (default: what the checkpoint holds)"
+    )
+    parser.add_argument("--store-ids", action="store_true", help="keep the subject ids, which may identify people")
+    parser.add_argument(
+        "--out", metavar="DIR", help="model folder to make (default: beside the checkpoint, named after it)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    options = parse(parser, arguments)
+    from NeuroGenLib.models.catalogue import import_model
+
+    checkpoint = Path(options.checkpoint)
+    out = Path(options.out) if options.out else checkpoint.with_suffix("").with_name(f"{checkpoint.stem}-neurogen")
+    configs: dict[str, Any] = {
+        name: None if value is None else Path(value)
+        for name, value in (("config_atlas", options.config_atlas), ("config_data", options.config_data))
+    }
+    folder = import_model(options.system, checkpoint, out, store_ids=options.store_ids, **configs)
+    if options.json:
+        print_json({"path": folder.path, "kind": folder.kind, "size": folder.size})
+        return
+    print(f"The model is in {folder.path}\nDraw from it: neurogen {folder.kind} info --model {folder.path}")
+
+
+def cite(arguments: list[str]) -> None:
+    """`neurogen cite`."""
+    parser = make_parser(
+        "cite", "Print the papers and data sets behind a model, and the software.", ("neurogen cite bundled:fetal-sba",)
+    )
+    parser.add_argument("model", nargs="?", default="bundled:fetal-sba", help="a model (default: bundled:fetal-sba)")
+    options = parse(parser, arguments)
+    from NeuroGenLib.models.catalogue import model_info
+    from NeuroGenLib.version import __version__
+
+    print(f"NeuroGen {__version__}, NeuroGen contributors, Apache-2.0.")
+    for entry in model_info(options.model)["citation"] or ["The model names no paper."]:
+        print(f"- {entry}")
+
+
+def _shown(name: str, value: object) -> str:
+    return f"{value / 2**20:.2f} MiB" if name == "size" and isinstance(value, int) else str(value)

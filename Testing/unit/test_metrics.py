@@ -1,0 +1,141 @@
+"""Overlap of labels and agreement of intensities."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from NeuroGenLib.errors import InputError
+from NeuroGenLib.metrics import bounding_box, dice_by_label, mean_dice, ncc, psnr, ssim
+
+IMAGES = arrays.arrays(np.float64, (4, 3, 5), elements=st.floats(-50, 50, width=32))
+LABELS = arrays.arrays(np.uint8, (4, 3, 5), elements=st.integers(0, 4))
+NUMBERS = [psnr, ssim, ncc]
+
+
+@pytest.fixture
+def blocks() -> tuple[np.ndarray, np.ndarray]:
+    """Label 3 overlaps by half, 7 and 9 are in one map each."""
+    one, other = np.zeros((4, 4, 4), int), np.zeros((4, 4, 4), int)
+    one[:2], other[1:3] = 3, 3
+    one[3, 0, 0], other[3, 1, 1] = 7, 9
+    return one, other
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    return np.random.default_rng(5).random((9, 8, 10))
+
+
+def test_dice_of_overlapping_blocks(blocks):
+    assert dice_by_label(*blocks) == {3: 0.5, 7: 0.0, 9: 0.0}
+    assert mean_dice(*blocks) == pytest.approx(0.5 / 3)
+    assert mean_dice(*blocks, background=(0, 9)) == pytest.approx(0.25)
+
+
+@given(LABELS, LABELS)
+def test_dice_is_symmetric_and_one_for_equal_maps(one, other):
+    assume(one.any() and other.any())
+    assert dice_by_label(one, other) == dice_by_label(other, one)
+    assert set(dice_by_label(one, one).values()) == {1.0}
+
+
+def test_dice_of_background_alone_is_refused():
+    with pytest.raises(InputError, match="besides the background"):
+        mean_dice(np.full((2, 2, 2), 4), np.zeros((2, 2, 2)), background=(0, 4))
+
+
+@pytest.mark.parametrize("bad", [1.5, np.nan])
+def test_dice_of_an_image_is_refused(blocks, bad):
+    with pytest.raises(InputError, match="whole numbers"):
+        dice_by_label(blocks[0], np.where(blocks[1] == 9, bad, blocks[1]))
+
+
+def test_psnr_by_hand():
+    # A difference of 0.1 everywhere is a hundredth of the squared range: 20 dB; a range twice as wide adds 20 log10 2.
+    image = np.full((3, 3, 3), 0.4)
+    assert psnr(image, image + 0.1) == pytest.approx(20)
+    assert psnr(image, image + 0.1, data_range=2) == pytest.approx(20 + 20 * math.log10(2))
+    assert psnr(image, image) == math.inf
+
+
+def test_psnr_of_integers_does_not_wrap_around():
+    assert psnr(np.zeros((2, 2, 2), np.uint8), np.full((2, 2, 2), 255, np.uint8), data_range=255) == pytest.approx(0)
+
+
+def test_ssim_of_one_window_by_its_formula(image):
+    one, other = image[:7, :7, :7], image[2:9, 1:8, 3:10]
+    covariance = np.cov(one.ravel(), other.ravel())
+    luminance = (2 * one.mean() * other.mean() + 1e-4) / (one.mean() ** 2 + other.mean() ** 2 + 1e-4)
+    structure = (2 * covariance[0, 1] + 9e-4) / (covariance[0, 0] + covariance[1, 1] + 9e-4)
+    assert ssim(one, other) == pytest.approx(luminance * structure, rel=1e-9)
+    assert ssim(image, image) == pytest.approx(1)
+
+
+def test_ssim_of_a_small_image_is_refused():
+    with pytest.raises(InputError, match=r"7 voxels.*\(8, 6, 9\)"):
+        ssim(np.zeros((8, 6, 9)), np.zeros((8, 6, 9)))
+
+
+@given(IMAGES, st.floats(0.1, 10), st.floats(-20, 20))
+def test_ncc_does_not_see_gain_and_offset(image, gain, offset):
+    assume(image.std() > 1e-3)
+    assert ncc(image, gain * image + offset) == pytest.approx(1, abs=1e-6)
+    assert ncc(image, offset - gain * image) == pytest.approx(-1, abs=1e-6)
+
+
+def test_ncc_is_pearsons_correlation(image):
+    other = np.random.default_rng(6).random(image.shape) + image
+    assert ncc(image, other) == pytest.approx(np.corrcoef(image.ravel(), other.ravel())[0, 1])
+
+
+def test_ncc_with_a_constant_image_is_refused(image):
+    with pytest.raises(InputError, match="constant"):
+        ncc(image, np.ones_like(image))
+
+
+@given(st.tuples(*[st.integers(0, 3)] * 3), st.tuples(*[st.integers(0, 3)] * 3))
+def test_bounding_box_of_two_voxels(first, second):
+    image = np.zeros((4, 4, 4))
+    image[first], image[second] = 1, -2
+    assert bounding_box(image).tolist() == [
+        [min(pair) for pair in zip(first, second, strict=True)],
+        [max(pair) for pair in zip(first, second, strict=True)],
+    ]
+
+
+def test_bounding_box_of_nothing_is_refused():
+    with pytest.raises(InputError, match="zero everywhere"):
+        bounding_box(np.zeros((3, 3, 3)))
+
+
+@pytest.mark.parametrize("metric", [*NUMBERS, mean_dice], ids=lambda metric: metric.__name__)
+def test_other_shapes_are_refused(metric, image):
+    with pytest.raises(InputError, match=r"\(9, 8, 10\) and \(9, 10, 8\)"):
+        metric(image, image.transpose(0, 2, 1))
+
+
+@pytest.mark.parametrize("metric", NUMBERS, ids=lambda metric: metric.__name__)
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_values_that_are_no_numbers_are_refused(metric, image, bad):
+    spoilt = image.copy()
+    spoilt[3, 3, 3] = bad
+    with pytest.raises(InputError, match="NaN or infinite"):
+        metric(image, spoilt)
+
+
+@pytest.mark.parametrize("metric", [psnr, ssim], ids=lambda metric: metric.__name__)
+@pytest.mark.parametrize("wrong", [0, -1, np.nan])
+def test_a_senseless_range_is_refused(metric, image, wrong):
+    with pytest.raises(InputError, match="data range"):
+        metric(image, image, data_range=wrong)
+
+
+def test_nothing_to_compare_is_refused():
+    with pytest.raises(InputError, match="no voxels"):
+        psnr(np.zeros((0, 3, 3)), np.zeros((0, 3, 3)))
