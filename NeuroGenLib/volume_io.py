@@ -344,7 +344,14 @@ def _from_itk(image: SimpleITK.Image, path: Path) -> tuple[np.ndarray, np.ndarra
     return array, _LPS_TO_RAS @ affine
 
 
-def _write_nrrd(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
+def to_itk(array: np.ndarray, affine: np.ndarray, name: str) -> SimpleITK.Image:
+    """Return an (i, j, k) or (c, i, j, k) array as a SimpleITK image in LPS.
+
+    Raises
+    ------
+    InputError
+        When the affine is sheared: the message calls the volume ``name``.
+    """
     import SimpleITK
 
     lps = _LPS_TO_RAS @ affine
@@ -352,13 +359,20 @@ def _write_nrrd(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
     direction = lps[:3, :3] / spacing
     if np.abs(direction.T @ direction - np.eye(3)).max() > _SHEAR_TOLERANCE:
         raise InputError(
-            f"{path} cannot be written: the affine is sheared, and the programs that read NRRD would straighten it.",
-            "Save it as .nii.gz, which holds any affine.",
+            f"{name} has a sheared affine, which NRRD and ITK would straighten.",
+            "Save it as .nii.gz, which holds any affine, or resample it first.",
         )
     image = SimpleITK.GetImageFromArray(np.ascontiguousarray(array.T), isVector=array.ndim == 4)
     image.SetSpacing(spacing.tolist())
     image.SetDirection(direction.ravel().tolist())
     image.SetOrigin(lps[:3, 3].tolist())
+    return image
+
+
+def _write_nrrd(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
+    import SimpleITK
+
+    image = to_itk(array, affine, str(path))
     with atomic_file(path) as temporary:
         try:
             SimpleITK.WriteImage(image, str(temporary), useCompression=True, imageIO="NrrdImageIO")

@@ -290,7 +290,9 @@ class AtlasModel:
         if abs(weights.realised_age - age) > 0.05:
             warnings.append(f"The weighted mean age is {weights.realised_age:.2f}, not the {age:g} asked for.")
         if weights.effective_n < 1:
-            warnings.append(f"This age rests on an extrapolation (effective n {weights.effective_n:.1f}).")
+            warnings.append(
+                f"{self.age_name} {age:g} rests on an extrapolation: effective n {weights.effective_n:.1f}."
+            )
         factors = torch.as_tensor(weights.weights, dtype=self._latents.dtype, device=self._latents.device)
         latents = torch.tensordot(factors, self._latents, dims=1)
         return Recipe(latents, torch.from_numpy(encoded).to(latents.device), age, values, weights, warnings)
@@ -463,7 +465,7 @@ class BrainSearch:
         ):
             nearest.append(np.clip(np.rint((axis - start) / step).astype(int), 0, count - 1))
             inside.append(np.abs(axis) <= half + 1e-6)
-        chosen = np.ix_(*inside)[0] & np.ix_(*inside)[1] & np.ix_(*inside)[2]
+        chosen = inside[0][:, None, None] & inside[1][:, None] & inside[2]
         if masked:
             chosen = chosen & self._found[np.ix_(*nearest)]
         voxels = np.flatnonzero(chosen)

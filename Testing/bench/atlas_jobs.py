@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,6 @@ from NeuroGenLib.atlas import transform
 from NeuroGenLib.atlas.brain import brain_mask
 from NeuroGenLib.atlas.infer import BrainSearch, Drawn
 from NeuroGenLib.atlas.loss import LossWeights, atlas_loss
-from NeuroGenLib.atlas.network import AtlasDecoder
 from NeuroGenLib.atlas.render import Grid, Renderer, grid_in_box
 from NeuroGenLib.models import open_model
 from NeuroGenLib.models.opening import bundled_models
@@ -30,6 +30,8 @@ from NeuroGenLib.models.reference import BUNDLED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from NeuroGenLib.atlas.network import AtlasDecoder
 
 SUBJECTS = 8
 SLICE_MM = 0.8
@@ -59,13 +61,10 @@ def drawing(spacing: float, repeats: int, variants: Sequence[str]) -> dict[str, 
         the number of brain voxels that were not drawn; ``brain`` and ``drawn``, shares of the box.
     """
     case, grid, small = atlas_case(), _grid(spacing), _grid(4 * spacing)
-    ways: dict[str, Callable[[Grid], Drawn]] = {
-        "plain": lambda where: _plain(case, where),
-        **{name: lambda where, draw=_WAYS[name]: draw(case, where) for name in variants},
-    }
-    for draw in ways.values():  # imports and code are loaded
-        draw(small)
-    seconds, results = _alternate({name: lambda draw=draw: draw(grid) for name, draw in ways.items()}, repeats)
+    names = ["plain", *variants]
+    for name in names:  # imports and code get loaded
+        _WAYS[name](case, small)
+    seconds, results = _alternate({name: partial(_WAYS[name], case, grid) for name in names}, repeats)
     plain = results.pop("plain").outputs
     classes = plain[:, INTENSITIES:].argmax(1).reshape(grid.shape)
     brain = np.flatnonzero(brain_mask(classes, grid.spacing, BACKGROUND))
@@ -113,7 +112,7 @@ def slices(model: str, ages: int) -> dict[str, Any]:
         wall.append(1000 * (time.perf_counter() - started))
         cpu.append(1000 * (time.process_time() - used))
         voxels = sum(plane.labels.array.size for plane in planes.values())
-    return {"found": True, "wall": median(wall), "cpu": median(cpu), "voxels": voxels, "mm": SLICE_MM}
+    return {"found": True, "wall": median(wall), "cpu": median(cpu), "voxels": voxels, "spacing": SLICE_MM}
 
 
 def _alternate(ways: dict[str, Callable[[], Any]], repeats: int) -> tuple[dict[str, float], dict[str, Any]]:

@@ -26,7 +26,7 @@ def cinema_cases(requires: Sequence[str] = ("selection.json",)) -> list[Path]:
 
 def each_cinema_case(*requires: str) -> Callable[[Callable[..., None]], Any]:
     """Run a test on every recorded CINeMA run that holds the files it needs; without any, there is no such test."""
-    cases = cinema_cases(requires)
+    cases = cinema_cases(("configs", *requires))
     if not cases:
         return lambda test: None  # noqa: ARG005 (pytest does not collect None)
     return pytest.mark.parametrize("case", cases, ids=lambda case: case.name)
