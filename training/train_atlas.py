@@ -23,8 +23,8 @@ def main() -> None:
     config = parse_config(AtlasTrainConfig, sys.argv[1:], "train_atlas.py", __doc__ or "")
     from NeuroGenLib.atlas.train import train
 
-    folder = train(config, TerminalProgress())
-    print(f"The model is in {folder.path}")
+    path = train(config, TerminalProgress())
+    print(f"The model is in {path}")
 
 
 if __name__ == "__main__":

@@ -117,8 +117,8 @@ def train(arguments: list[str]) -> None:
     config = parse_config(AtlasTrainConfig, arguments, "neurogen atlas train", description)
     from NeuroGenLib.atlas.train import train as run
 
-    folder = run(config, make_progress("bar"))
-    print(f"The model is in {folder.path}")
+    path = run(config, make_progress("bar"))
+    print(f"The model is in {path}")
 
 
 def evaluate(arguments: list[str]) -> None:

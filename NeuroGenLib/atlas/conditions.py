@@ -62,7 +62,7 @@ class Condition:
             When a numeric value is no number, or a word is not one of the condition's.
         """
         if self.kind == "categoric":
-            word = str(value)
+            word = as_word(value)
             if word not in self.values:
                 raise InputError(f"The condition '{self.name}' has no value '{word}'.", nearest(word, self.values))
             if self.width == 1:
@@ -94,7 +94,7 @@ class Condition:
         if self.kind == "numeric":
             return self.number(value)
         self.encode(value)
-        return str(value)
+        return as_word(value)
 
     def describe(self) -> str:
         """Return the range or the words, for people."""
@@ -122,6 +122,11 @@ class Condition:
             entry.get("unit", ""),
             float(entry.get("scale", 1.0)),
         )
+
+
+def as_word(value: object) -> str:
+    """Return a table value as a word; tables hold 0 and 1 as floats, people write them as whole numbers."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def encode_all(conditions: Sequence[Condition], values: Mapping[str, object]) -> np.ndarray:

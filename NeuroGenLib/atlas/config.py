@@ -53,7 +53,10 @@ class DataConfig(Config):
     ] = field(default_factory=dict)
     subjects: Annotated[int | None, Range(1), Help("How many subjects to choose; all when not given")] = None
     age: Annotated[str, Help("Column with the age")] = "scan_age"
-    age_unit: Annotated[Literal["weeks", "years"], Help("Unit of that column")] = "weeks"
+    age_unit: Annotated[
+        Literal["weeks", "months", "years", "days"] | None,
+        Help("Unit of that column; by its name or from participants.json when not given"),
+    ] = None
     conditions: Annotated[dict[str, ConditionConfig], Help("Conditions besides age, by column")] = field(
         default_factory=dict
     )

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from NeuroGenLib.atlas.conditions import Condition
+from NeuroGenLib.atlas.conditions import Condition, as_word
 from NeuroGenLib.atlas.data import SubjectPoints, prepare
-from NeuroGenLib.cohort import Cohort, Subject, draw, read_splits
+from NeuroGenLib.cohort import Cohort, Subject, age_unit, draw, read_splits
 from NeuroGenLib.errors import InputError, nearest
 from NeuroGenLib.labels import LabelTable, as_label_map, label_volumes_ml
 from NeuroGenLib.progress import SILENT, Progress
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MOST_CLASSES = 256
 BOX_MARGIN_MM = 6.0
 """Room between the outermost training point and the side of an automatic box."""
 
@@ -43,8 +44,8 @@ class AtlasDataset:
         The label table; a class is a position in it.
     background:
         The class of the rim around the brain.
-    ages:
-        (S,) in the unit of the config.
+    ages, age_unit:
+        (S,), and their unit.
     conditions, values:
         The conditions, and each subject's values by name.
     volumes_ml:
@@ -58,6 +59,7 @@ class AtlasDataset:
     labels: LabelTable
     background: int
     ages: np.ndarray
+    age_unit: str
     conditions: tuple[Condition, ...]
     values: tuple[dict[str, float | str], ...]
     volumes_ml: tuple[dict[str, float], ...]
@@ -102,6 +104,8 @@ def build_dataset(data: DataConfig, progress: Progress = SILENT, *, reference_co
     """
     cohort = select_cohort(data, reference_compat=reference_compat)
     ages = cohort.column(data.age)
+    folder = Path(data.table) if Path(data.table).is_dir() else Path(data.table).parent
+    unit = data.age_unit or age_unit(data.age, folder / "participants.json")
     conditions = tuple(_condition(name, config, cohort) for name, config in data.conditions.items())
     values = tuple({one.name: one.parse(_value(subject, one.name)) for one in conditions} for subject in cohort)
     labels = _labels(data, cohort)
@@ -113,7 +117,7 @@ def build_dataset(data: DataConfig, progress: Progress = SILENT, *, reference_co
         volumes.append(measured)
     box = np.array(data.box or _box(prepared), float)
     trimmed = [_inside_box(subject, points, box) for subject, points in zip(cohort, prepared, strict=True)]
-    return AtlasDataset(cohort, tuple(trimmed), labels, background, ages, conditions, values, tuple(volumes), box)
+    return AtlasDataset(cohort, tuple(trimmed), labels, background, ages, unit, conditions, values, tuple(volumes), box)
 
 
 def load_subject(subject: Subject, modalities: Sequence[str], segmentation: str) -> tuple[dict[str, Volume], Volume]:
@@ -193,7 +197,14 @@ def _by_pattern(cohort: Cohort, include: Sequence[str], exclude: Sequence[str]) 
 
 def _labels(data: DataConfig, cohort: Cohort) -> LabelTable:
     if data.labels is not None:
-        return LabelTable.from_tsv(data.labels)
+        table = LabelTable.from_tsv(data.labels)
+        if len(table) > MOST_CLASSES:
+            raise InputError(
+                f"{data.labels} has {len(table)} structures; an atlas can have {MOST_CLASSES}.",
+                "Leave out those that the label maps do not have.",
+            )
+        # By value, so that class 0 is what lies outside, wherever the table lists it.
+        return LabelTable(tuple(sorted(table, key=lambda entry: entry.value)))
     first = cohort.subjects[0]
     values = np.unique(as_label_map(Volume.load(first.paths[data.segmentation]), f"The labels of {first.key}").array)
     log.warning("No label table was given: the structures are named by the label values of %s.", first.key)
@@ -218,7 +229,7 @@ def _condition(name: str, config: ConditionConfig, cohort: Cohort) -> Condition:
     if config.kind == "categoric":
         if name not in cohort.columns:
             raise InputError(f"The table has no column '{name}'.", nearest(name, cohort.columns))
-        words = config.values or tuple(sorted({str(_value(subject, name)) for subject in cohort}))
+        words = config.values or tuple(sorted({as_word(_value(subject, name)) for subject in cohort}))
         if len(words) < 2:
             raise InputError(f"All subjects have the same '{name}'.", "Leave this condition out.")
         return Condition(name, "categoric", values=words, scale=config.scale)
@@ -240,6 +251,8 @@ def _inside_box(subject: Subject, points: SubjectPoints, box: np.ndarray) -> Sub
     """Leave out the points that lie outside the box, and say so."""
     near = (np.abs(points.world(points.index)) <= box / 2).all(axis=1)
     far = (np.abs(points.world(points.outside)) <= box / 2).all(axis=1)
+    if not near.any():
+        raise InputError(f"All of {subject.key} lies outside the box.", "Give a larger data.box, or leave it out.")
     if not near.all():
         log.warning("%d points of %s lie outside the box and are left out.", int((~near).sum()), subject.key)
     return points.kept(near, far)

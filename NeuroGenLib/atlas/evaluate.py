@@ -129,12 +129,12 @@ def _value(subject: Subject, name: str) -> float | str:
 
 
 def _mean(rows: Sequence[Row]) -> Row:
-    mean: Row = {"subject": "mean"}
+    """Return the mean of every column in which all rows hold a number."""
+    mean: Row = {}
     for name in rows[0]:
-        numbers = [row[name] for row in rows if isinstance(row.get(name), float)]
-        if name != "subject":
-            mean[name] = _rounded(np.mean(numbers)) if len(numbers) == len(rows) else ""
-    return mean
+        numbers = [value for row in rows if isinstance(value := row.get(name), float)]
+        mean[name] = _rounded(np.mean(numbers)) if len(numbers) == len(rows) else ""
+    return mean | {"subject": "mean"}
 
 
 def _rounded(value: object) -> float:

@@ -169,8 +169,8 @@ def network_shape(config: AtlasTrainConfig, dataset: AtlasDataset) -> Shape:
     )
 
 
-def train(config: AtlasTrainConfig, progress: Progress = SILENT) -> ModelFolder:
-    """Train an atlas and write it to ``<out>/model``.
+def train(config: AtlasTrainConfig, progress: Progress = SILENT) -> Path:
+    """Train an atlas, write it to ``<out>/model``, and return that path.
 
     A run that was stopped goes on when this is called again with the same config.
 
@@ -181,14 +181,22 @@ def train(config: AtlasTrainConfig, progress: Progress = SILENT) -> ModelFolder:
     Cancelled
         When it was stopped; the run folder holds a checkpoint.
     """
-    dataset = build_dataset(config.data, progress.part(0.0, 0.05), reference_compat=config.reference_compat)
+    from lightning.pytorch.utilities import rank_zero_only
+
+    # With several processes each runs this function; one of them speaks and writes.
+    first = rank_zero_only.rank == 0
+    shown = progress if first else SILENT
+    dataset = build_dataset(config.data, shown.part(0.0, 0.05), reference_compat=config.reference_compat)
     module = AtlasModule(config, dataset)
     if config.train.init_from is not None:
         _initialise(module, dataset, config.train.init_from)
-    fit(module, config.train, progress.part(0.05, 0.99, "training"), job=config)
-    folder = write_atlas(module, config, dataset, Path(config.train.out) / "model")
-    progress.update(1, 1, f"model written to {folder.path}")
-    return folder
+    fit(module, config.train, shown.part(0.05, 0.99, "training"), job=config)
+    path = Path(config.train.out) / "model"
+    if not first:
+        return path
+    write_atlas(module, config, dataset, path)
+    progress.update(1, 1, f"model written to {path}")
+    return path
 
 
 def write_atlas(module: AtlasModule, config: AtlasTrainConfig, dataset: AtlasDataset, path: Path) -> ModelFolder:
@@ -215,7 +223,7 @@ def _manifest(module: AtlasModule, config: AtlasTrainConfig, dataset: AtlasDatas
         "conditions": [condition.to_manifest() for condition in dataset.conditions],
         "age": {
             "name": data.age,
-            "unit": data.age_unit,
+            "unit": dataset.age_unit,
             "range": [float(dataset.ages.min()), float(dataset.ages.max())],
         },
         "network": dataclasses.asdict(module.decoder.shape),
@@ -314,7 +322,11 @@ def _initialise_subjects(
     known = {entry.get("id"): row for row, entry in enumerate(manifest["subjects"])}
     ages = np.array([entry["age"] for entry in manifest["subjects"]])
     bandwidth = manifest["regression"]["bandwidth"]
-    same_transform = "transforms" in tensors and tensors["transforms"].shape[1] == module.transforms.shape[1]
+    same_transform = (
+        "transforms" in tensors
+        and tensors["transforms"].shape[1] == module.transforms.shape[1]
+        and manifest["transform"]["parametrisation"] == module.parametrisation
+    )
     for row, subject in enumerate(dataset.cohort):
         if subject.key in known:
             module.latents[row] = tensors["latents"][known[subject.key]]
