@@ -127,9 +127,7 @@ def evaluate(arguments: list[str]) -> None:
         "atlas evaluate",
         "Draw the atlas at each subject's age and condition, align it rigidly with the subject's image, and compare:\n"
         "PSNR, SSIM and Dice per tissue, before and after alignment. Give subjects that were left out of training.",
-        (
-            "neurogen atlas evaluate --model runs/mine/model --table participants.tsv --subjects sub-07,sub-12 --out report",
-        ),
+        ("neurogen atlas evaluate --model runs/mine/model --table people.tsv --subjects sub-07,sub-12 --out r",),
     )
     add_model_option(parser)
     parser.add_argument("--table", required=True, metavar="FILE", help="cohort table")

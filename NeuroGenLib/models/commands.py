@@ -76,9 +76,7 @@ def import_(arguments: list[str]) -> None:
     parser = make_parser(
         "models import",
         "Turn another program's checkpoint into a NeuroGen model folder. Nothing in the checkpoint is executed.",
-        (
-            "neurogen models import cinema checkpoint_epoch_5.pth --config-atlas config_atlas.yaml --config-data config_data.yaml",
-        ),
+        ("neurogen models import cinema checkpoint_epoch_5.pth --config-atlas a.yaml --config-data d.yaml",),
     )
     parser.add_argument("system", help="the program that wrote it: cinema")
     parser.add_argument("checkpoint", help="its file")
