@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -88,13 +89,18 @@ def dispatch(words: list[str]) -> None:
 def run_safely(work: Callable[[], None], *, debug: bool = False) -> int:
     """Run ``work`` and return an exit code; errors are printed as sentences, with a traceback only when debugging."""
     try:
-        work()
+        try:
+            work()
+        finally:
+            # Here, so that a reader that went away is met in this block and not at exit.
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except NeuroGenError as error:
         if debug:
             raise
-        print(f"\n{_kind(error)}: {error.problem}", file=sys.stderr)
+        print(f"\n{_kind(error)}: {_one_line(error.problem)}", file=sys.stderr)
         if error.remedy:
-            print(f"  {error.remedy}", file=sys.stderr)
+            print(f"  {_one_line(error.remedy)}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         if debug:
@@ -110,10 +116,17 @@ def run_safely(work: Callable[[], None], *, debug: bool = False) -> int:
     except Exception as error:
         if debug:
             raise
-        print(f"\nError: something unexpected went wrong ({type(error).__name__}: {error}).", file=sys.stderr)
+        said = _one_line(str(error))
+        print(f"\nError: something unexpected went wrong ({type(error).__name__}: {said}).", file=sys.stderr)
         print("  Run the command again with --debug and report what it prints.", file=sys.stderr)
         return 1
     return 0
+
+
+def _one_line(text: str, most: int = 600) -> str:
+    """Return a sentence on one line; of a very long one, which quotes a library or an input, its two ends."""
+    line = re.sub(r"\s*\n\s*", " ", text.strip())
+    return line if len(line) <= most else f"{line[: most // 2]} ... {line[-most // 2 :]}"
 
 
 def _kind(error: NeuroGenError) -> str:

@@ -37,8 +37,8 @@ def choose_device(name: str = "auto") -> torch.device:
 
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, index = name.partition(":")
-    if kind not in CHOICES or (index and not index.isdigit()):
+    kind, colon, index = name.partition(":")
+    if kind not in CHOICES or (colon and not (kind == "cuda" and index.isascii() and index.isdigit())):
         raise InputError(f"'{name}' is not a device.", f"Choose one of {', '.join(CHOICES)}, or cuda:N for one card.")
     if kind == "cuda" and not torch.cuda.is_available():
         raise InputError("No CUDA device is usable here.", "Choose --device cpu, or install a PyTorch build with CUDA.")

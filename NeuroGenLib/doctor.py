@@ -64,7 +64,7 @@ def _devices() -> dict[str, str]:
     entries = {"cpu": f"{os.cpu_count()} cores"}
     try:
         import torch
-    except ImportError:
+    except (ImportError, OSError):  # OSError: a library that PyTorch needs is not there (Windows)
         return entries | {"gpu": "unknown: PyTorch is missing"}
     entries["threads"] = str(torch.get_num_threads())
     if torch.cuda.is_available():

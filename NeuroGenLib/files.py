@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from contextlib import contextmanager, suppress
@@ -25,10 +26,13 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Raises
     ------
+    InputError
+        When a file stands where a folder is needed.
     NeuroGenError
         When the file cannot be written (disk full, no permission).
     """
     path = Path(path)
+    _require_folder_place(path.parent)
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,8 +55,16 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary folder beside ``path``; it takes the place of ``path`` when the block ends well.
 
     An existing folder at ``path`` is replaced, and is as it was when the block raises.
+
+    Raises
+    ------
+    InputError
+        When a file stands where a folder is needed.
+    NeuroGenError
+        When the folder cannot be written.
     """
     path = Path(path)
+    _require_folder_place(path)
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,31 +89,34 @@ def staged_outputs(folder: str | os.PathLike[str]) -> Iterator[Path]:
 
     For jobs with several outputs: when one fails or the job is cancelled, none appears, and a ``folder`` that was
     not there before is removed again. Files of the same names are replaced, others in ``folder`` stay.
+
+    Raises
+    ------
+    InputError
+        When a file stands where a folder is needed, or a folder where a file is.
+    NeuroGenError
+        When the folder cannot be written.
     """
     folder = Path(folder)
-    existed = folder.exists()
+    _require_folder_place(folder)
+    absent = [place for place in (folder, *folder.parents) if not place.exists()]
+    staging: Path | None = None
+    finished = False
     try:
         folder.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
-    except OSError as error:
-        raise _unwritable(folder, error) from error
-    finished = False
-    try:
         yield staging
-        for item in sorted(staging.rglob("*")):
-            target = folder / item.relative_to(staging)
-            if item.is_dir():
-                target.mkdir(exist_ok=True)
-            else:
-                item.replace(target)
+        _move_up(staging, folder)
         finished = True
     except OSError as error:
         raise _unwritable(folder, error) from error
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        if not finished and not existed:
-            with suppress(OSError):
-                folder.rmdir()
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
+        if not finished:
+            with suppress(OSError):  # another program may have put something there
+                for place in absent:
+                    place.rmdir()
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -145,6 +160,29 @@ def existing_file(path: str | os.PathLike[str]) -> Path:
     return path
 
 
+def _require_folder_place(path: Path) -> None:
+    """Refuse a path that is, or leads through, a file."""
+    for place in (path, *path.parents):
+        if place.is_dir():
+            return
+        if place.exists():
+            raise InputError(f"{place} is a file, not a folder.", "Choose another folder to write into.")
+
+
+def _move_up(staging: Path, folder: Path) -> None:
+    """Move everything in ``staging`` into ``folder``, after making sure that all of it can."""
+    moves = [(item, folder / item.relative_to(staging)) for item in sorted(staging.rglob("*"))]
+    for item, target in moves:
+        if target.exists() and target.is_dir() != item.is_dir():
+            what = "a folder where a file is" if target.is_dir() else "a file where a folder is"
+            raise InputError(f"{target} is {what} to be written.", "Choose another folder to write into.")
+    for item, target in moves:
+        if item.is_dir():
+            target.mkdir(exist_ok=True)
+        else:
+            item.replace(target)
+
+
 def _flush(path: Path) -> None:
     with path.open("rb+") as file:
         os.fsync(file.fileno())
@@ -156,9 +194,15 @@ def _umask() -> int:
     return current
 
 
+def _meant(path: Path) -> Path:
+    """Return the path that a person asked for: temporary folders have the names they will get."""
+    names = [re.sub(r"^\.writing-[a-z0-9_]{8}-?", "", name) for name in path.parts]
+    return Path(*filter(None, names))
+
+
 def _unwritable(path: Path, error: OSError) -> NeuroGenError:
     reason = error.strerror or str(error)
     return NeuroGenError(
-        f"{path} could not be written: {reason}.",
+        f"{_meant(path)} could not be written: {reason}.",
         "Free some space or choose another folder; what was there before is untouched.",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +104,23 @@ def numbers(text: str, what: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise InputError(f"'{text}' is not {what}.", "Write numbers with commas between them.") from None
+
+
+def number(text: str, what: str, *, positive: bool = False) -> float:
+    """Return one finite number.
+
+    Raises
+    ------
+    InputError
+        When it is none, or not above zero where it must be.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or (positive and value <= 0):
+        raise InputError(f"'{text}' is not {what}.", f"Write one number{' above zero' if positive else ''}.")
+    return value
 
 
 def name_values(items: Sequence[str]) -> dict[str, list[str]]:

@@ -19,9 +19,9 @@ def brain_mask(
     background: Sequence[int],
     margin_mm: float = MARGIN_MM,
     *,
-    largest: bool = True,
+    core: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return the largest connected foreground and a rim of ``margin_mm`` around it; nothing where all is background.
+    """Return the brain among the foreground and a rim of ``margin_mm`` around it; nothing where all is background.
 
     Parameters
     ----------
@@ -33,16 +33,20 @@ def brain_mask(
         The classes that are not brain.
     margin_mm:
         Width of the rim in mm.
-    largest:
-        Keep the largest piece alone; off for a section through a brain, which may fall into pieces.
+    core:
+        Where brain was seen before: the pieces that reach into it are brain. For a section, through which one brain may
+        fall into pieces. Without it, the largest piece is the brain.
     """
     from scipy import ndimage
 
-    foreground = ~np.isin(classes, list(background))
-    if largest and foreground.any():
-        pieces, _ = ndimage.label(foreground)
-        foreground = pieces == 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
-    return within(foreground, spacing, margin_mm)
+    pieces, count = ndimage.label(~np.isin(classes, list(background)))
+    if count == 0:
+        return np.zeros(classes.shape, bool)
+    if core is None:
+        kept = np.array([1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))])
+    else:
+        kept = np.setdiff1d(pieces[core], 0)
+    return within(np.isin(pieces, kept), spacing, margin_mm)
 
 
 def within(mask: np.ndarray, spacing: Sequence[float] | np.ndarray, distance_mm: float) -> np.ndarray:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+_MAKING = ("command", "config_file", "commit", "data")
+
+
 def model_card(manifest: Mapping[str, Any]) -> str:
     """Return the card in Markdown, with the front matter that model hubs read."""
     age = manifest["age"]
@@ -42,12 +45,9 @@ def model_card(manifest: Mapping[str, Any]) -> str:
 def _metrics(metrics: Mapping[str, Any] | None) -> str:
     if not metrics:
         return ""
-    return f"## Measured\n\n{metrics['text']}\n\n{metrics['table']}"
+    return "## Measured\n\n" + "\n\n".join(f"{part['text']}\n\n{part['table']}" for part in metrics.values())
 
 
 def _making(training: Mapping[str, Any]) -> str:
-    command = training.get("command")
-    lines = [f"Commit: {training.get('commit') or 'not recorded'}."]
-    if command:
-        lines.append(f"Command: `{command}`.")
-    return "## How it was made\n\n" + "\n".join(lines)
+    lines = [f"- {name.replace('_', ' ').capitalize()}: `{training[name]}`" for name in _MAKING if training.get(name)]
+    return "## How it was made\n\n" + "\n".join(lines) if lines else ""

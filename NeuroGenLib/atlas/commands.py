@@ -11,6 +11,7 @@ from NeuroGenLib.options import (
     make_parser,
     make_progress,
     name_values,
+    number,
     numbers,
     parse,
     print_json,
@@ -67,9 +68,9 @@ def generate(arguments: list[str]) -> None:
     from NeuroGenLib.atlas.output import Request, generate_to_folder, parse_ages
 
     progress = make_progress(options.progress)
-    bandwidth = None if options.bandwidth is None else numbers(options.bandwidth, "a bandwidth")[0]
+    bandwidth = None if options.bandwidth is None else number(options.bandwidth, "a bandwidth", positive=True)
     request = Request(
-        ages=numbers(options.age, "an age")[:1] if options.age else parse_ages(options.ages),
+        ages=parse_ages(options.ages) if options.age is None else (number(options.age, "an age"),),
         conditions=name_values(options.set),
         spacing=numbers(options.spacing, "a spacing in mm"),
         options={

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MOST_CLASSES = 256
+"""Classes are stored in a byte."""
+
 BOX_MARGIN_MM = 6.0
 """Room between the outermost training point and the side of an automatic box."""
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from NeuroGenLib.atlas.growth import save_figure
 from NeuroGenLib.atlas.output import Request, Written, generate_to_folder
+from NeuroGenLib.files import staged_outputs
 from NeuroGenLib.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def run_demo(
     out: Path,
     progress: Progress = SILENT,
 ) -> Written:
-    """Generate whole weeks (or years) of the trained range for each value, and draw the picture.
+    """Generate whole weeks (or years) of the trained range for each value, and draw the picture, all or nothing.
 
     Raises
     ------
@@ -44,11 +45,12 @@ def run_demo(
     low, high = model.age_range
     ages = tuple(float(age) for age in np.arange(np.ceil(low), np.floor(high) + 0.5))
     request = Request(ages, {condition: list(values)}, spacing, {})
-    written = generate_to_folder(model, request, out, progress.part(0, 0.85))
-    save_figure(
-        out / PICTURE, growing_figure(model, ages[:: max(len(ages) // 5, 1)], condition, values, progress.part(0.85, 1))
-    )
-    return Written(out, [out / PICTURE, *written.files], written.warnings, time.monotonic() - started)
+    shown = ages[:: max(len(ages) // 5, 1)]
+    with staged_outputs(out) as staging:
+        written = generate_to_folder(model, request, staging, progress.part(0, 0.85))
+        save_figure(staging / PICTURE, growing_figure(model, shown, condition, values, progress.part(0.85, 1)))
+        names = [PICTURE, *(file.relative_to(staging) for file in written.files)]
+    return Written(out, [out / name for name in names], written.warnings, time.monotonic() - started)
 
 
 def growing_figure(

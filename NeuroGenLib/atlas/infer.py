@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from NeuroGenLib.atlas.brain import brain_mask
+from NeuroGenLib.atlas.brain import MARGIN_MM, brain_mask, within
 from NeuroGenLib.atlas.conditions import Condition, complete, encode_all
 from NeuroGenLib.atlas.regression import Method, SubjectWeights, subject_weights
 from NeuroGenLib.device import with_memory_fallback
@@ -388,7 +388,7 @@ class AtlasModel:
         kept = np.ones(len(drawn.voxels), bool)
         if masked:
             volume = classes.reshape(grid.shape)
-            mask = brain_mask(volume, grid.spacing, self.background, largest=drawn.whole).ravel()
+            mask = brain_mask(volume, grid.spacing, self.background, core=drawn.core).ravel()
             classes[~mask] = self.background[0]
             kept = mask[drawn.voxels]
         voxels, outputs = drawn.voxels[kept], drawn.outputs[kept]
@@ -432,11 +432,14 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Drawn:
-    """Raw outputs of the voxels (flat indices) that were evaluated; ``whole`` when the grid holds the whole brain."""
+    """Raw outputs of the voxels (flat indices) that were evaluated.
+
+    ``core`` (i, j, k) is where the coarse search saw brain; None when the grid holds the whole brain.
+    """
 
     voxels: np.ndarray
     outputs: np.ndarray
-    whole: bool
+    core: np.ndarray | None
 
 
 class BrainSearch:
@@ -453,9 +456,10 @@ class BrainSearch:
         self._coarse = grid_in_box(-half_box, half_box, (self.coarse_mm,) * 3)
         outputs = renderer(self._coarse.points(half_box)).cpu().numpy()
         classes = outputs[:, intensities:].argmax(1).reshape(self._coarse.shape)
-        brain = brain_mask(classes, self._coarse.spacing, background)
+        self._core = brain_mask(classes, self._coarse.spacing, background, margin_mm=0)
         # One voxel more on every side: what lies between two coarse voxels has been seen by neither.
-        self._found = binary_dilation(brain, generate_binary_structure(3, 3))
+        rim = within(self._core, self._coarse.spacing, MARGIN_MM)
+        self._found = binary_dilation(rim, generate_binary_structure(3, 3))
 
     def draw(self, grid: Grid, masked: bool = True, progress: Progress = SILENT) -> Drawn:
         """Evaluate the voxels of a grid that may be brain, or all that lie in the box when not masked."""
@@ -470,7 +474,7 @@ class BrainSearch:
             chosen = chosen & self._found[np.ix_(*nearest)]
         voxels = np.flatnonzero(chosen)
         outputs = self._renderer(grid.points(self._half_box, voxels), progress).cpu().numpy()
-        return Drawn(voxels, outputs, self._holds_brain(grid))
+        return Drawn(voxels, outputs, None if self._holds_brain(grid) else self._core[np.ix_(*nearest)])
 
     def _holds_brain(self, grid: Grid) -> bool:
         """Whether the grid covers every coarse voxel that was found."""

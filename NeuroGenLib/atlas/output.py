@@ -76,6 +76,7 @@ def generate_to_folder(model: AtlasModel, request: Request, out: Path, progress:
     """
     started = time.monotonic()
     combinations = request.combinations()
+    _require_drawable(model, request, combinations)
     series: dict[str, list[dict[str, float | str]]] = {}
     warnings: list[str] = []
     with staged_outputs(out) as staging:
@@ -104,7 +105,7 @@ def write_brains(model: AtlasModel, brains: Sequence[AtlasBrain], folder: Path) 
     affine = brains[0].labels.affine
     step = _age_step([brain.age for brain in brains])
     for name in model.modalities:
-        file = "image.nii.gz" if len(model.modalities) == 1 else f"{name}.nii.gz"
+        file = "image.nii.gz" if len(model.modalities) == 1 else f"{_plain(name)}.nii.gz"
         arrays = [brain.images[name].array for brain in brains]
         write_frames(folder / file, arrays, affine, frame_spacing=step, squeeze=True)
     labels = [brain.labels.array for brain in brains]
@@ -117,7 +118,7 @@ def write_brains(model: AtlasModel, brains: Sequence[AtlasBrain], folder: Path) 
 def folder_name(conditions: Mapping[str, object]) -> str:
     """Return the name of a combination's folder, usable on every system: ``lv_volume_normed-0.12_sex-F``."""
     words = [f"{name}-{_text(value)}" for name, value in conditions.items()]
-    return "".join(letter if letter.isalnum() or letter in "-_.+" else "_" for letter in "_".join(words))
+    return _plain("_".join(words))
 
 
 def parse_ages(text: str) -> tuple[float, ...]:
@@ -138,10 +139,22 @@ def parse_ages(text: str) -> tuple[float, ...]:
     if len(parts) != 3 or not np.isfinite(parts).all() or parts[2] <= 0 or parts[1] < parts[0]:
         raise form
     first, last, step = parts
-    count = int((last - first) / step + 1e-9) + 1
-    if count > MOST_AGES:
-        raise InputError(f"'{text}' makes {count} ages, more than {MOST_AGES}.", "Choose a larger step.")
-    return tuple(round(first + index * step, 9) for index in range(count))
+    steps = (last - first) / step + 1e-9
+    if not steps < MOST_AGES:
+        raise InputError(f"'{text}' makes more than {MOST_AGES} ages.", "Choose a larger step.")
+    return tuple(round(first + index * step, 9) for index in range(int(steps) + 1))
+
+
+def _require_drawable(model: AtlasModel, request: Request, combinations: Sequence[Mapping[str, object]]) -> None:
+    """Refuse an age or condition before the first brain is drawn: drawing all of them may take long."""
+    options = request.options
+    usual = "gaussian" if options.get("reference_compat") else "local-linear"
+    names = [folder_name(conditions) for conditions in combinations]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"{name} is asked for twice.", "Give every value of a condition once.")
+    for conditions, age in itertools.product(combinations, request.ages):
+        model.recipe(age, conditions, options.get("bandwidth"), options.get("regression") or usual)
 
 
 def _generate(
@@ -196,6 +209,11 @@ def _age_step(ages: Sequence[float]) -> float:
 
 def _title(conditions: Mapping[str, object]) -> str:
     return ", ".join(f"{name} = {_text(value)}" for name, value in conditions.items())
+
+
+def _plain(name: str) -> str:
+    """Return a name that is one file's on every system; a model's names are not to be trusted with a path."""
+    return "".join(letter if letter.isalnum() or letter in "-_+." else "_" for letter in name)
 
 
 def _text(value: object) -> str:

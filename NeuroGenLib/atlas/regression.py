@@ -23,6 +23,9 @@ REACH = 3.0
 LEAST_N = 0.3
 """An effective n below this is an extrapolation that no data supports."""
 
+KEPT_N = 0.5
+"""Share of the effective n that the correction for the conditions must leave."""
+
 RIDGE = 0.005
 """Shrinks the slope on the conditions (in units of the kernel's total weight, conditions running from -1 to 1)."""
 
@@ -68,7 +71,8 @@ def subject_weights(
         ``local-linear``, or ``gaussian`` as published.
     conditions:
         (S, c) how far each subject's conditions, in -1..1, are from those asked for; local-linear regression then
-        corrects for them as well, by a ridge slope (:data:`RIDGE`): a subject's latents hold what its conditions do.
+        corrects for them as well, by a ridge slope: a subject's latents hold what its conditions do. The ridge
+        (:data:`RIDGE` or more) keeps :data:`KEPT_N` of the effective n, so that nothing is extrapolated wildly.
 
     Raises
     ------
@@ -79,11 +83,17 @@ def subject_weights(
     if not np.isfinite(age) or np.abs(ages - age).min() > REACH * bandwidth:
         raise _unsupported(ages, age)
     kernel = gaussian_weights(ages, age, bandwidth)
-    weights = kernel if method == "gaussian" else _local_linear(kernel, ages - age, conditions)
-    effective_n = float(1 / np.square(weights).sum())
-    if effective_n < LEAST_N:
+    weights = kernel if method == "gaussian" else _local_linear(kernel, ages - age)
+    if effective_n(weights) < LEAST_N:
         raise _unsupported(ages, age)
-    return SubjectWeights(weights, float(age), float(weights @ ages), effective_n)
+    if method == "local-linear" and conditions is not None:
+        weights = _corrected(kernel, ages - age, np.asarray(conditions, float))
+    return SubjectWeights(weights, float(age), float(weights @ ages), effective_n(weights))
+
+
+def effective_n(weights: np.ndarray) -> float:
+    """Return how many equally weighted subjects the weights are worth: 1 / sum of squares."""
+    return float(1 / np.square(weights).sum())
 
 
 def gaussian_weights(ages: np.ndarray, age: float, bandwidth: float, most: int = 100) -> np.ndarray:
@@ -119,7 +129,25 @@ def _unsupported(ages: np.ndarray, age: float) -> InputError:
     )
 
 
-def _local_linear(kernel: np.ndarray, offset: np.ndarray, conditions: np.ndarray | None) -> np.ndarray:
+def _corrected(kernel: np.ndarray, offset: np.ndarray, conditions: np.ndarray) -> np.ndarray:
+    """Return local-linear weights that correct for the conditions as far as :data:`KEPT_N` allows.
+
+    The ridge is the smallest, from :data:`RIDGE` on, that keeps this share of the effective n.
+    """
+    least = KEPT_N * effective_n(_local_linear(kernel, offset))
+    low, high = RIDGE, RIDGE
+    while effective_n(_local_linear(kernel, offset, conditions, high)) < least:
+        low, high = high, 10 * high
+    for _ in range(30 if high > low else 0):
+        middle = np.sqrt(low * high)
+        enough = effective_n(_local_linear(kernel, offset, conditions, middle)) >= least
+        low, high = (low, middle) if enough else (middle, high)
+    return _local_linear(kernel, offset, conditions, high)
+
+
+def _local_linear(
+    kernel: np.ndarray, offset: np.ndarray, conditions: np.ndarray | None = None, shrinkage: float = RIDGE
+) -> np.ndarray:
     """Return the weights of the intercept of a kernel-weighted plane over age and, shrunk, conditions.
 
     Where all ages coincide the slope on age is left out.
@@ -131,9 +159,9 @@ def _local_linear(kernel: np.ndarray, offset: np.ndarray, conditions: np.ndarray
     if kernel @ np.square(offset - mean) > 1e-9:
         columns.append(offset)
         ridge.append(0.0)
-    for column in np.zeros((0, count)) if conditions is None else np.asarray(conditions, float).T:
+    for column in np.zeros((0, count)) if conditions is None else conditions.T:
         columns.append(column)
-        ridge.append(RIDGE)
+        ridge.append(shrinkage)
     design = np.stack(columns, 1)
     normal = design.T @ (kernel[:, None] * design) + np.diag(ridge)
     first = np.zeros(len(columns))

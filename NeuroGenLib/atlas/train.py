@@ -19,7 +19,7 @@ from NeuroGenLib.atlas.dataset import AtlasDataset, build_dataset
 from NeuroGenLib.atlas.loss import LossWeights, atlas_loss
 from NeuroGenLib.atlas.network import AtlasDecoder, Shape
 from NeuroGenLib.atlas.regression import default_bandwidth, subject_weights
-from NeuroGenLib.config import to_mapping
+from NeuroGenLib.config import parameters, to_mapping
 from NeuroGenLib.errors import InputError, nearest
 from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
 from NeuroGenLib.progress import SILENT, Progress
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from NeuroGenLib.atlas.config import AtlasTrainConfig, OptimiserConfig
+    from NeuroGenLib.config import Config
 
 
 class AtlasModule(StepModule):
@@ -240,11 +241,22 @@ def _manifest(module: AtlasModule, config: AtlasTrainConfig, dataset: AtlasDatas
         "transform": {"kind": config.optimiser.transform, "parametrisation": module.parametrisation},
         "subjects": _subjects(config, dataset),
         "training": {
-            "config": {name: to_mapping(getattr(config, name)) for name in ("data", "network", "optimiser", "train")},
+            "config": {
+                name: _without_folders(getattr(config, name)) for name in ("data", "network", "optimiser", "train")
+            },
             "steps": config.train.steps,
             "commit": _commit(),
         },
         "versions": software_versions(),
+    }
+
+
+def _without_folders(config: Config) -> dict[str, Any]:
+    """Return the settings with paths cut to their last part: a shared model tells nothing of its maker's disk."""
+    paths = {parameter.name for parameter in parameters(type(config)) if parameter.type is Path}
+    return {
+        name: Path(value).name if name in paths and value is not None else value
+        for name, value in to_mapping(config).items()
     }
 
 
