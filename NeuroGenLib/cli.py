@@ -47,6 +47,9 @@ COMMANDS = (
     Command("models import", "Read another program's checkpoint", "NeuroGenLib.models.commands:import_"),
 )
 
+_PACKAGES = {"yaml": "PyYAML", "skimage": "scikit-image"}
+"""Names of packages that are installed under another name than they are imported."""
+
 _HELP = ("-h", "--help", "help")
 
 
@@ -89,48 +92,57 @@ def dispatch(words: list[str]) -> None:
 def run_safely(work: Callable[[], None], *, debug: bool = False) -> int:
     """Run ``work`` and return an exit code; errors are printed as sentences, with a traceback only when debugging."""
     try:
-        try:
-            work()
-        finally:
-            # Here, so that a reader that went away is met in this block and not at exit.
-            if sys.stdout is not None:
-                sys.stdout.flush()
-    except NeuroGenError as error:
-        if debug:
-            raise
-        print(f"\n{_kind(error)}: {_one_line(error.problem)}", file=sys.stderr)
-        if error.remedy:
-            print(f"  {_one_line(error.remedy)}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        if debug:
-            raise
-        print("\nStopped.", file=sys.stderr)
-        return Cancelled.exit_code
+        _run_and_flush(work)
     except BrokenPipeError:
         # The reader of our output went away (`| head`); Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         if debug:
             raise
-        said = _one_line(str(error))
-        print(f"\nError: something unexpected went wrong ({type(error).__name__}: {said}).", file=sys.stderr)
-        print("  Run the command again with --debug and report what it prints.", file=sys.stderr)
-        return 1
+        problem, remedy, code = _explain(error)
+        print("\n" + _one_line(problem), file=sys.stderr)
+        if remedy:
+            print(f"  {_one_line(remedy)}", file=sys.stderr)
+        return code
     return 0
+
+
+def _run_and_flush(work: Callable[[], None]) -> None:
+    """Flush here, so that a reader that went away is met now and not when the program ends."""
+    try:
+        work()
+    finally:
+        if sys.stdout is not None:  # a program without a console has none
+            sys.stdout.flush()
+
+
+def _explain(error: BaseException) -> tuple[str, str, int]:
+    """Return the problem, the remedy and the exit code of an error."""
+    if isinstance(error, NeuroGenError):
+        word = "Stopped" if isinstance(error, Cancelled) else "Error"
+        return f"{word}: {error.problem}", error.remedy, error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return "Stopped.", "", Cancelled.exit_code
+    if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] != "NeuroGenLib":
+        package = _PACKAGES.get(error.name, error.name)
+        return (
+            f"Error: this needs the package '{error.name}', which is not installed.",
+            f"Install it with: pip install {package}",
+            1,
+        )
+    return (
+        f"Error: something unexpected went wrong ({type(error).__name__}: {error}).",
+        "Run the command again with --debug and report what it prints.",
+        1,
+    )
 
 
 def _one_line(text: str, most: int = 600) -> str:
     """Return a sentence on one line; of a very long one, which quotes a library or an input, its two ends."""
     line = re.sub(r"\s*\n\s*", " ", text.strip())
     return line if len(line) <= most else f"{line[: most // 2]} ... {line[-most // 2 :]}"
-
-
-def _kind(error: NeuroGenError) -> str:
-    return "Stopped" if isinstance(error, Cancelled) else "Error"
 
 
 def _groups() -> list[str]:

@@ -20,7 +20,11 @@ TRAINING = ("lightning", "tensorboard", "pandas", "scikit-image")
 
 def doctor(arguments: list[str]) -> None:
     """Print the report; it never fails because something is missing, it says so."""
-    parser = make_parser("doctor", "Show versions, GPU, memory, disk and models: what to send with a question.")
+    parser = make_parser(
+        "doctor",
+        "Show versions, GPU, disk and models: what to send with a question.",
+        ("neurogen doctor", "neurogen doctor --json"),
+    )
     parser.add_argument("--json", action="store_true", help="print it as one line of JSON")
     options = parse(parser, arguments)
     report = examine()

@@ -16,6 +16,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 if str(REPOSITORY) not in sys.path:  # plain `pytest` does not add it, `python -m pytest` does
     sys.path.append(str(REPOSITORY))
 
+from Testing.atlas_fixtures import atlas, atlas_cohort, atlas_run, one_thread  # noqa: E402, F401 (fixtures)
+
 settings.register_profile(
     "neurogen",
     deadline=None,

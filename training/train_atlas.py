@@ -24,7 +24,8 @@ def main() -> None:
     from NeuroGenLib.atlas.train import train
 
     path = train(config, TerminalProgress())
-    print(f"The model is in {path}")
+    if path is not None:
+        print(f"The model is in {path}")
 
 
 if __name__ == "__main__":

@@ -124,7 +124,6 @@ class OptimiserConfig(Config):
         Literal["none", "rigid", "rigid+scale", "affine"], Help("Transform that each subject learns")
     ] = "rigid"
     latent_spread: Annotated[float, Range(0), Help("Standard deviation of the first latents")] = 0.01
-    amp: Annotated[bool, Help("Half precision for the latent convolution on CUDA; sine layers stay float32")] = False
 
 
 @dataclass(frozen=True)

@@ -49,8 +49,8 @@ def run_demo(
     with staged_outputs(out) as staging:
         written = generate_to_folder(model, request, staging, progress.part(0, 0.85))
         save_figure(staging / PICTURE, growing_figure(model, shown, condition, values, progress.part(0.85, 1)))
-        names = [PICTURE, *(file.relative_to(staging) for file in written.files)]
-    return Written(out, [out / name for name in names], written.warnings, time.monotonic() - started)
+        files = [out / PICTURE, *(out / file.relative_to(staging) for file in written.files)]
+    return Written(out, files, written.warnings, time.monotonic() - started)
 
 
 def growing_figure(

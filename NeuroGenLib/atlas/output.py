@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from NeuroGenLib.atlas.infer import AtlasBrain, AtlasModel
+    from NeuroGenLib.atlas.regression import Method
 
 PROBABILITY_STEP = 1 / 255
 """Tissue probabilities are stored as bytes, in steps of this."""
@@ -148,13 +149,14 @@ def parse_ages(text: str) -> tuple[float, ...]:
 def _require_drawable(model: AtlasModel, request: Request, combinations: Sequence[Mapping[str, object]]) -> None:
     """Refuse an age or condition before the first brain is drawn: drawing all of them may take long."""
     options = request.options
-    usual = "gaussian" if options.get("reference_compat") else "local-linear"
+    usual: Method = "gaussian" if options.get("reference_compat") else "local-linear"
     names = [folder_name(conditions) for conditions in combinations]
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"{name} is asked for twice.", "Give every value of a condition once.")
     for conditions, age in itertools.product(combinations, request.ages):
-        model.recipe(age, conditions, options.get("bandwidth"), options.get("regression") or usual)
+        method: Method = options.get("regression") or usual
+        model.recipe(age, conditions, options.get("bandwidth"), method)
 
 
 def _generate(

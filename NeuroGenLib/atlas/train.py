@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from NeuroGenLib.atlas.config import AtlasTrainConfig, OptimiserConfig
+    from NeuroGenLib.atlas.data import Batch
     from NeuroGenLib.config import Config
 
 
@@ -78,13 +79,18 @@ class AtlasModule(StepModule):
             settings.points, settings.subjects_per_step, settings.outside, self.generator(step, "points")
         )
         rows = batch.subjects.to(self.device)
-        latents, transforms = self.latents[rows], self.transforms[rows]
+        # Mixed precision (train.precision) covers this convolution alone: half precision breaks sine layers.
+        grid = self.decoder.latent_grid(self.latents[rows])
+        with torch.autocast(self.device.type, enabled=False):
+            return self._loss(batch, rows, grid.float())
+
+    def _loss(self, batch: Batch, rows: Tensor, grid: Tensor) -> dict[str, Tensor]:
+        settings = self._optimiser
+        transforms = self.transforms[rows]
         points = batch.points.to(self.device) / self.half_box
         if settings.transform != "none":
             points = transform.apply(points, *transform.matrices(transforms, self.half_box, self.parametrisation))
-        with torch.autocast(self.device.type, enabled=settings.amp and self.device.type == "cuda"):
-            grid = self.decoder.latent_grid(latents)
-        output = self.decoder(points, self.decoder.fold(grid.float(), self.conditions[rows]))
+        output = self.decoder(points, self.decoder.fold(grid, self.conditions[rows]))
         weights = LossWeights(
             settings.loss,
             self._label_weight,
@@ -98,7 +104,7 @@ class AtlasModule(StepModule):
             batch.classes.flatten().to(self.device),
             weights,
             transforms=transforms,
-            latents=latents,
+            latents=self.latents[rows],
         )
 
     def configure_optimizers(self) -> Any:
@@ -170,8 +176,8 @@ def network_shape(config: AtlasTrainConfig, dataset: AtlasDataset) -> Shape:
     )
 
 
-def train(config: AtlasTrainConfig, progress: Progress = SILENT) -> Path:
-    """Train an atlas, write it to ``<out>/model``, and return that path.
+def train(config: AtlasTrainConfig, progress: Progress = SILENT) -> Path | None:
+    """Train an atlas, write it to ``<out>/model``, and return that path (None in all processes but the first).
 
     A run that was stopped goes on when this is called again with the same config.
 
@@ -192,9 +198,9 @@ def train(config: AtlasTrainConfig, progress: Progress = SILENT) -> Path:
     if config.train.init_from is not None:
         _initialise(module, dataset, config.train.init_from)
     fit(module, config.train, shown.part(0.05, 0.99, "training"), job=config)
-    path = Path(config.train.out) / "model"
     if not first:
-        return path
+        return None
+    path = Path(config.train.out) / "model"
     write_atlas(module, config, dataset, path)
     progress.update(1, 1, f"model written to {path}")
     return path

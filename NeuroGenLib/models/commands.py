@@ -13,7 +13,9 @@ from NeuroGenLib.options import add_report_options, make_parser, make_progress, 
 def list_(arguments: list[str]) -> None:
     """`neurogen models list`."""
     parser = make_parser(
-        "models list", "List the models that are bundled, downloaded, imported, or known to be published."
+        "models list",
+        "List the models that are bundled, downloaded, imported, or known to be published.",
+        ("neurogen models list", "neurogen models list --json"),
     )
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     options = parse(parser, arguments)

@@ -1,8 +1,8 @@
 """Measures the atlas on the CPU: NeuroGen's evaluation against the plain, published one.
 
-``python Testing/bench/bench_atlas.py`` takes a few minutes, ``--quick`` only shows that it runs. Times are medians of
-CPU seconds, the evaluations taking turns in one process; the last columns give the ratio that is wanted and whether it
-is met. The exit status is 1 when results differ from the plain ones; it does not depend on speed.
+``python Testing/bench/bench_atlas.py`` takes about three minutes, ``--quick`` only shows that it runs. Times are
+medians of CPU seconds, the evaluations taking turns in one process; the last columns give the ratio that is wanted and
+whether it is met. The exit status is 1 when results differ from the plain ones; it does not depend on speed.
 
 Allocator: by default glibc gives large freed blocks back to the system at once, which costs the plain evaluation most.
 ``warm`` rows come from the same jobs with the two settings that make glibc keep them, so that memory is warm.
@@ -31,7 +31,7 @@ WANTED = {
     ("training step", "default"): 1.25,
     ("training step", "warm"): 1.25,
 }
-"""Plain seconds over NeuroGen's: at least this."""
+"""Plain seconds over NeuroGen's: at least this, for the usual plan."""
 EXTRA_MEMORY = 0.1
 SLICES_MS = 300.0
 DIFFERENCE, GRADIENT_DIFFERENCE = 1e-5, 1e-4
@@ -41,17 +41,18 @@ ROW = "{:<26}{:<11}{:>7}{:>6}  {:>10}{:>10}{:>8}{:>9}  {}"
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured: variants by spacing in mm, training points, repeats, ages of the slices."""
+    """How much is measured: variants by spacing in mm, training points, repeats, ages; and whether it is judged."""
 
     drawings: dict[float, tuple[str, ...]]
     memory_spacing: float
     points: int
     repeats: int
     ages: int
+    judged: bool
 
 
-USUAL = Plan({3.0: ("full", "brain"), 1.5: ("brain",)}, 3.0, 25_000, 3, 10)
-QUICK = Plan({6.0: ("full", "brain")}, 6.0, 2_000, 1, 1)
+USUAL = Plan({3.0: ("full", "brain"), 1.5: ("brain",)}, 3.0, 25_000, 3, 10, judged=True)
+QUICK = Plan({6.0: ("full", "brain")}, 6.0, 2_000, 1, 1, judged=False)
 
 
 def job(name: str, threads: int, allocator: str = "default", **arguments: Any) -> dict[str, Any]:
@@ -63,7 +64,10 @@ def job(name: str, threads: int, allocator: str = "default", **arguments: Any) -
         environment.update(WARM)
     script = Path(__file__).with_name("atlas_jobs.py")
     command = [sys.executable, str(script), name, str(threads), json.dumps(arguments)]
-    return json.loads(subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout)
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=False)
+    if done.returncode:
+        raise SystemExit(f"The job '{name}' failed; its message is above.")
+    return json.loads(done.stdout)
 
 
 def print_heading(threads: int) -> None:
@@ -81,23 +85,24 @@ def print_ratios(plan: Plan, allocator: str, threads: int) -> bool:
     for spacing, variants in plan.drawings.items():
         got = job("drawing", threads, allocator, spacing=spacing, repeats=plan.repeats, variants=variants)
         for variant in variants:
-            print_speed(f"{TITLES[variant]}, {spacing:g} mm", allocator, threads, got["seconds"], variant)
+            title, seconds = f"{TITLES[variant]}, {spacing:g} mm", (got["seconds"]["plain"], got["seconds"][variant])
+            print_speed(plan, title, allocator, threads, *seconds)
         print(
             f"    {got['brain']:.1%} of {got['voxels']} voxels are brain, {got['missed']} of them missed; "
             f"brain only drew {got['drawn']:.1%}; largest difference {got['difference']:.1e} (at most {DIFFERENCE:g})"
         )
         agreed &= got["missed"] == 0 and got["difference"] <= DIFFERENCE
     got = job("training", threads, allocator, repeats=plan.repeats, points=plan.points)
-    print_speed("training step", allocator, threads, got["seconds"], "neurogen")
+    print_speed(plan, "training step", allocator, threads, got["seconds"]["plain"], got["seconds"]["neurogen"])
     print(f"    {plan.points} points of 8 subjects; largest relative gradient difference {got['difference']:.1e}")
     return agreed and got["difference"] <= GRADIENT_DIFFERENCE
 
 
-def print_speed(title: str, allocator: str, threads: int, seconds: dict[str, float], variant: str) -> None:
+def print_speed(plan: Plan, title: str, allocator: str, threads: int, plain: float, ours: float) -> None:
     """Print the row of one ratio of CPU seconds."""
-    ratio, wanted = seconds["plain"] / seconds[variant], WANTED.get((title, allocator))
-    numbers = f"{seconds['plain']:.2f} s", f"{seconds[variant]:.2f} s", f"{ratio:.2f}x"
-    goal = ("", "") if wanted is None else (f">= {wanted:g}x", verdict(ratio >= wanted))
+    wanted = WANTED.get((title, allocator), 0.0)
+    goal = verdict(plan, f">= {wanted:g}x", plain / ours >= wanted)
+    numbers = f"{plain:.2f} s", f"{ours:.2f} s", f"{plain / ours:.2f}x"
     print(ROW.format(title, allocator, threads, load(), *numbers, *goal), flush=True)
 
 
@@ -110,10 +115,8 @@ def print_memory(plan: Plan, threads: int) -> None:
     if plain is None or ours is None:
         print(f"{title}: not applicable, this system does not tell a process' peak")
         return
-    share, goal = ours / plain, ("", "")
-    if plan is USUAL:
-        goal = (f"<= {EXTRA_MEMORY:g}", verdict(share <= EXTRA_MEMORY))
-    numbers = f"{plain:.0f} MB", f"{ours:.0f} MB", f"{share:.3f}"
+    goal = verdict(plan, f"<= {EXTRA_MEMORY:g}", ours / plain <= EXTRA_MEMORY)
+    numbers = f"{plain:.0f} MB", f"{ours:.0f} MB", f"{ours / plain:.3f}"
     print(ROW.format(title, "default", threads, load(), *numbers, *goal), flush=True)
 
 
@@ -123,14 +126,20 @@ def print_slices(plan: Plan, model: str, threads: int) -> None:
     if not got["found"]:
         print(f"three slices: no bundled model ({model})")
         return
-    title, goal = f"three slices, {got['spacing']:g} mm", (f"< {SLICES_MS:.0f}", verdict(got["wall"] < SLICES_MS))
+    title = f"three slices, {got['spacing']:g} mm"
+    goal = verdict(plan, f"< {SLICES_MS:.0f} ms", got["wall"] < SLICES_MS)
     print(ROW.format(title, "default", threads, load(), "", f"{got['wall']:.0f} ms", "", *goal))
-    print(f"    {model}, {got['voxels']} voxels, median wall time of {plan.ages} ages; CPU time {got['cpu']:.0f} ms")
+    print(
+        f"    {model}, {got['voxels']} voxels, median wall time over {plan.ages} age(s) (longer on a busy machine); "
+        f"CPU time {got['cpu']:.0f} ms"
+    )
 
 
-def verdict(met: bool) -> str:
-    """Say whether a number is as wanted."""
-    return "ok" if met else "below"
+def verdict(plan: Plan, wanted: str, met: bool) -> tuple[str, str]:
+    """Return the last two columns: what is wanted, and whether it is so; blank where the plan is not judged."""
+    if not plan.judged:
+        return "", ""
+    return wanted, "ok" if met else "below"
 
 
 def load() -> str:

@@ -1,0 +1,124 @@
+"""How every command is called with good inputs, and which of its inputs can be bad.
+
+A new command joins the hostile suite by one entry in :data:`USAGES`; a test fails while it has none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from Testing.hostile.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Usage:
+    """One way to call a command.
+
+    Attributes
+    ----------
+    words:
+        The command.
+    slots:
+        Its inputs: what kind it is -> how it stands on the command line, ``{}`` being the value. Kinds are the keys of
+        :func:`good_values`; hostile inputs name the kinds that they spoil.
+    good:
+        Values where those of :func:`good_values` do not fit.
+    """
+
+    words: str
+    slots: Mapping[str, str] = field(default_factory=dict)
+    good: Mapping[str, str] = field(default_factory=dict)
+
+    def arguments(self, made: Workspace, **replaced: object) -> list[str]:
+        """Return the command line with good values but for the ``replaced`` ones; a tuple repeats the option."""
+        values: dict[str, object] = {**good_values(made), **self.good, **replaced}
+        line = self.words.split()
+        for kind, form in self.slots.items():
+            value = values[kind]
+            line += [form.format(one) for one in (value if isinstance(value, tuple) else (value,))]
+        return line
+
+
+def good_values(made: Workspace) -> dict[str, Path | str]:
+    """Return a usable value of each kind of input."""
+    return {
+        "model": made.model,  # a model folder that is described but not opened
+        "atlas": made.model,  # one that is opened, and must be an atlas
+        "initial": made.model,  # one that training starts from
+        "hub": "hf:lab/tiny",
+        "table": made.table,
+        "labels": made.labels,
+        "config": made.config,
+        "checkpoint": made.checkpoint,
+        "published_config": made.published_config,
+        "system": "cinema",
+        "subjects": "sub-01",
+        "segmentation": "Seg",
+        "age": "28.5",
+        "ages": "26:30:2",
+        "condition": "lv_volume_normed=0.12",
+        "spacing": "8",
+        "box": "-32,32,-40,40,-24,24",
+        "bandwidth": "3",
+        "device": "cpu",
+        "out": made.out,
+    }
+
+
+USAGES = (
+    Usage("demo", {"out": "--out={}", "spacing": "--spacing={}", "device": "--device={}"}),
+    Usage("doctor"),
+    Usage("cite", {"model": "{}"}),
+    Usage(
+        "atlas generate",
+        {
+            "atlas": "--model={}",
+            "age": "--age={}",
+            "condition": "--set={}",
+            "spacing": "--spacing={}",
+            "box": "--box={}",
+            "bandwidth": "--bandwidth={}",
+            "device": "--device={}",
+            "out": "--out={}",
+        },
+    ),
+    Usage("atlas generate", {"atlas": "--model={}", "ages": "--ages={}", "spacing": "--spacing={}", "out": "--out={}"}),
+    Usage("atlas info", {"atlas": "--model={}"}),
+    Usage(
+        "atlas train",
+        {
+            "config": "--config={}",
+            "table": "--data.table={}",
+            "labels": "--data.labels={}",
+            "subjects": "--data.include={}",
+            "segmentation": "--data.segmentation={}",
+            "initial": "--train.init_from={}",
+            "device": "--train.device={}",
+            "out": "--train.out={}",
+        },
+        {"subjects": "sub-*"},
+    ),
+    Usage(
+        "atlas evaluate",
+        {
+            "atlas": "--model={}",
+            "table": "--table={}",
+            "subjects": "--subjects={}",
+            "segmentation": "--segmentation={}",
+            "device": "--device={}",
+            "out": "--out={}",
+        },
+        {"subjects": "sub-02"},
+    ),
+    Usage("models list"),
+    Usage("models info", {"model": "{}"}),
+    Usage("models download", {"hub": "{}"}),
+    Usage(
+        "models import", {"system": "{}", "checkpoint": "{}", "published_config": "--config-data={}", "out": "--out={}"}
+    ),
+)

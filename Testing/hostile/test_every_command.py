@@ -1,0 +1,106 @@
+"""Every command with every bad input it can be given: one sentence, the way out, and nothing left behind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from NeuroGenLib.cli import COMMANDS
+from Testing.hostile.commands import USAGES, Usage, good_values
+from Testing.hostile.inputs import HOSTILE, Hostile
+from Testing.hub_server import HubServer, Repository
+
+if TYPE_CHECKING:
+    from Testing.hostile.conftest import Answer, Caller
+    from Testing.hostile.workspace import Workspace
+
+PAIRS = [
+    (usage, kind, bad) for usage in USAGES for bad in HOSTILE for kind in usage.slots if kind in bad.kinds
+]  # fmt: skip
+
+
+def assert_one_sentence(answer: Answer, code: int) -> None:
+    """One problem and one way out on stderr, for people; no traceback."""
+    said = answer.out + answer.err
+    assert "Traceback" not in said
+    assert "something unexpected" not in said, said
+    assert answer.code == code, said
+    assert len(answer.sentences) == 2, f"a problem and a remedy, a line each:\n{answer.err}"
+    problem, remedy = answer.sentences
+    assert len(problem) > 15
+    assert len(remedy) > 10
+    assert problem[-1] + remedy[-1] in ("..", ".?"), "both are sentences"
+    assert len(problem) + len(remedy) < 1200
+
+
+def test_every_command_is_in_the_suite() -> None:
+    missing = {command.words for command in COMMANDS} - {usage.words for usage in USAGES}
+    assert not missing, f"add an entry to Testing/hostile/commands.py for: {', '.join(sorted(missing))}"
+
+
+def test_every_kind_of_bad_input_is_given_to_a_command(good_inputs: Workspace) -> None:
+    used = {kind for usage in USAGES for kind in usage.slots}
+    assert used == set(good_values(good_inputs))
+    assert used - {kind for bad in HOSTILE for kind in bad.kinds} == set(), "a kind of input that is never spoiled"
+    assert {kind for bad in HOSTILE for kind in bad.kinds} <= used
+
+
+@pytest.mark.parametrize("usage", USAGES, ids=lambda usage: f"{usage.words} {'-'.join(usage.slots)}")
+def test_good_inputs_work_and_stay_as_they_are(
+    usage: Usage, workspace: Workspace, call: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = workspace.snapshot()
+    with HubServer() as hub:
+        if "hub" in usage.slots:
+            monkeypatch.delenv("NEUROGEN_OFFLINE")
+            monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+            monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+            hub.repositories["lab/tiny"] = repository = Repository()
+            repository.commit({file.name: file.read_bytes() for file in workspace.model.iterdir()})
+        answer = call(usage.arguments(workspace))
+    assert answer.code == 0, answer.err
+    after = workspace.snapshot()
+    assert {name: after[name] for name in before} == before
+    allowed = "cache" if "hub" in usage.slots else "out"
+    assert all(name.split("/")[0] == allowed for name in after.keys() - before.keys())
+    assert not any(".writing-" in name for name in after)
+    assert not any(":" in name for name in after), "Windows takes no colon in a file's name"
+    assert ("out" in usage.slots) == workspace.out.exists()
+
+
+@pytest.mark.parametrize(("usage", "kind", "bad"), PAIRS, ids=[f"{usage.words}-{bad.name}" for usage, _, bad in PAIRS])
+def test_bad_input_gets_a_sentence_and_leaves_nothing(
+    usage: Usage, kind: str, bad: Hostile, workspace: Workspace, call: Caller
+) -> None:
+    value = bad.spoil(workspace)
+    before = workspace.snapshot()
+    answer = call(usage.arguments(workspace, **({} if value is None else {kind: value})))
+    assert_one_sentence(answer, bad.code)
+    said = " ".join(answer.sentences)
+    for culprit in bad.says:
+        assert culprit.format(folder=workspace.folder) in said, said
+    assert workspace.snapshot() == before
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.words)
+@pytest.mark.parametrize(("option", "says"), [("--no-such-option", "--no-such-option"), ("--hel", "Did you mean")])
+def test_unknown_and_abbreviated_options_are_refused(
+    command: object, option: str, says: str, workspace: Workspace, call: Caller
+) -> None:
+    usage = next(usage for usage in USAGES if usage.words == command.words)
+    before = workspace.snapshot()
+    answer = call([*usage.arguments(workspace), option])
+    assert_one_sentence(answer, 2)
+    assert says in " ".join(answer.sentences)
+    assert workspace.snapshot() == before
+
+
+@pytest.mark.parametrize("usage", [usage for usage in USAGES if usage.slots], ids=lambda usage: usage.words)
+def test_a_line_that_ends_early_is_refused_or_complete(usage: Usage, workspace: Workspace, call: Caller) -> None:
+    """Nothing after the words: the default model, or a sentence on what is missing; never a traceback."""
+    answer = call([*usage.words.split(), "--device"] if "device" in usage.slots else usage.words.split())
+    assert "something unexpected" not in answer.err
+    assert answer.code in (0, 2)
+    if answer.code:
+        assert_one_sentence(answer, 2)

@@ -1,0 +1,209 @@
+"""A folder of good inputs for every command: a tiny cohort, its settings, a trained atlas, a foreign checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import nibabel
+import numpy as np
+
+from NeuroGenLib.resources import resource
+from Testing.geometry import Phantom, a_brain_phantom
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROWS = (
+    ("sub-01", 24.0, 0.11, "F"),
+    ("sub-02", 27.0, 0.20, "M"),
+    ("sub-03", 30.0, 0.14, "M"),
+    ("sub-04", 33.0, 0.17, "F"),
+)
+"""Id, weeks, relative ventricle volume, sex."""
+
+SPACING_MM = 5.0
+
+SETTINGS = """\
+name: tiny
+notice: It shows ellipsoids.
+license: CC0-1.0
+store_ids: true
+attribution: ["Nobody. A tiny atlas. 2024."]
+data:
+  age: scan_age
+  conditions:
+    lv_volume_normed: {unit: ventricles / brain, minimum: 0.10, maximum: 0.23}
+    sex: {kind: categoric}
+network: {latent_channels: 4, latent_grid: [2, 2, 2], hidden: 24, layers: 2, modulated: [1], omega: [10, 10]}
+optimiser: {points: 1200, rate: 0.005, latent_rate: 0.01}
+train: {steps: 80, seed: 1, threads: 1, log_every: 1, checkpoint_steps: 20, device: cpu}
+"""
+
+PUBLISHED_ATLAS = """\
+config_data: tiny
+inr_decoder:
+  latent_dim: [4, 2, 2, 2]
+  out_dim: [1, 3]
+  cnn_kernel_size: 0
+  hidden_size: 8
+  num_hidden_layers: 2
+  modulated_layers: [1]
+  omega: [30, 30]
+  tf_dim: 6
+atlas_gen: {cond_scale: 0.5, gaussian_span: 2.0}
+mask_reconstruction: true
+"""
+
+PUBLISHED_DATA = """\
+tiny:
+  dataset_name: tiny
+  label_names: [BG, brain, csf]
+  modalities: [T2w, Seg]
+  normalize_values: percentile
+  world_bbox: [60.0, 70.0, 50.0]
+  conditions: {scan_age: false, lv_volume_normed: true}
+  constraints:
+    lv_volume_normed: {min: 0.1, max: 0.23}
+"""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where the good inputs lie; every command is run inside :attr:`folder`."""
+
+    folder: Path
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model"
+
+    @property
+    def table(self) -> Path:
+        return self.folder / "cohort" / "participants.tsv"
+
+    @property
+    def labels(self) -> Path:
+        return self.folder / "labels.tsv"
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "settings.yaml"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint_epoch_5.pth"
+
+    @property
+    def published_config(self) -> Path:
+        return self.folder / "config_data.yaml"
+
+    @property
+    def out(self) -> Path:
+        return self.folder / "out"
+
+    @property
+    def cache(self) -> Path:
+        return self.folder / "cache"
+
+    def image(self, subject: str = "sub-02", column: str = "T2w") -> Path:
+        return self.table.parent / f"{subject}_{column}.nii.gz"
+
+    def copied(self, folder: Path) -> Workspace:
+        """Return a copy that may be spoiled."""
+        shutil.copytree(self.folder, folder)
+        return Workspace(folder)
+
+    def snapshot(self) -> dict[str, tuple[str, int]]:
+        """Return content and time of change of every file, and the name of every folder."""
+        return {
+            path.relative_to(self.folder).as_posix(): (
+                (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns) if path.is_file() else ("", 0)
+            )
+            for path in self.folder.rglob("*")
+        }
+
+
+def write_good_inputs(folder: Path) -> Workspace:
+    """Write everything but the trained model."""
+    made = Workspace(folder)
+    made.table.parent.mkdir(parents=True)
+    phantom = a_brain_phantom((16, 18, 14), SPACING_MM)
+    for number, (subject, *_) in enumerate(ROWS):
+        write_subject(made, subject, grown(phantom, 0.85 + 0.05 * number))
+    header = "participant_id\tT2w\tSeg\tscan_age\tlv_volume_normed\tsex\n"
+    rows = [f"{name}\t{name}_T2w.nii.gz\t{name}_Seg.nii.gz\t{age}\t{lv}\t{sex}\n" for name, age, lv, sex in ROWS]
+    made.table.write_text(header + "".join(rows), encoding="utf-8")
+    shutil.copyfile(resource("labels/fetal-tissues.tsv"), made.labels)
+    made.config.write_text(SETTINGS, encoding="utf-8")
+    made.published_config.write_text(PUBLISHED_DATA, encoding="utf-8")
+    write_published_checkpoint(made.checkpoint)
+    return made
+
+
+def trained(made: Workspace) -> Workspace:
+    """Train the tiny atlas with the workspace's settings and put it where the commands expect it."""
+    from NeuroGenLib.atlas.config import AtlasTrainConfig
+    from NeuroGenLib.atlas.train import train
+    from NeuroGenLib.config import load_config
+
+    run = made.folder / "run"
+    overrides = {"data.table": str(made.table), "data.labels": str(made.labels), "train.out": str(run)}
+    train(load_config(AtlasTrainConfig, made.config, overrides))
+    (run / "model").replace(made.model)
+    shutil.rmtree(run)
+    return made
+
+
+def grown(phantom: Phantom, factor: float) -> Phantom:
+    """Return the phantom with its voxels, and so its head, scaled."""
+    affine = phantom.image.affine.copy()
+    affine[:3] *= factor
+    return Phantom(*(type(one)(one.array, affine) for one in phantom))
+
+
+def write_subject(made: Workspace, subject: str, phantom: Phantom) -> None:
+    """Write image and label map; with nibabel, so that nothing rests on the code under test."""
+    for column, volume in (("T2w", phantom.image), ("Seg", phantom.labels)):
+        nibabel.save(nibabel.Nifti1Image(volume.array, volume.affine), made.image(subject, column))
+
+
+def rewrite(path: Path, array: np.ndarray, affine: np.ndarray | None = None) -> None:
+    """Replace the voxels (and the affine) of a NIfTI file."""
+    nibabel.save(nibabel.Nifti1Image(array, nibabel.load(path).affine if affine is None else affine), path)
+
+
+def voxels(path: Path) -> np.ndarray:
+    """Return the voxels of a NIfTI file."""
+    return np.asarray(nibabel.load(path).dataobj)
+
+
+def write_published_checkpoint(path: Path, **replaced: Any) -> None:
+    """Write what the published program's ``torch.save`` writes, with ``replaced`` entries; None leaves one out."""
+    import pandas as pd
+    import torch
+    import yaml
+
+    from NeuroGenLib.atlas.network import AtlasDecoder, Shape
+
+    shape = Shape(1, 3, 1, 4, (2, 2, 2), 0, 8, 2, (1,))
+    names = (("layers.", "sr_net.net."), ("output.", "sr_net.final_linear."), ("modulation.", "linear_lats."))
+    state = {}
+    for name, value in AtlasDecoder(shape, torch.Generator().manual_seed(3)).state_dict().items():
+        published = name
+        for ours, theirs in names:
+            published = published.replace(ours, theirs)
+        state[published] = value
+    frame = pd.DataFrame(ROWS, columns=["subject_id", "scan_age", "lv_volume_normed", "sex"])
+    settings = yaml.safe_load(PUBLISHED_ATLAS) | {"dataset": yaml.safe_load(PUBLISHED_DATA)["tiny"]}
+    content = {
+        "latents": torch.zeros(len(ROWS), 4, 2, 2, 2),
+        "transformations": torch.zeros(len(ROWS), 6),
+        "inr_decoder": state,
+        "dataset_df": frame[["subject_id", "scan_age", "lv_volume_normed"]],
+        "args": settings,
+        "epoch": 5,
+    } | replaced
+    torch.save({name: value for name, value in content.items() if value is not None}, path)
