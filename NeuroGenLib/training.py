@@ -278,6 +278,7 @@ def fit(
             progress.update(config.steps, config.steps, "already trained")
             return config.out
         start = replace(start, state=None)  # Lightning reads it again; do not hold the memory meanwhile
+    _hardware(config)  # before a folder is made for a run that cannot start
     _make_folder(config.out)
     module.seed = config.seed
     signals = StopSignals()

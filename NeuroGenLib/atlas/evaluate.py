@@ -71,6 +71,7 @@ def evaluate_to_folder(
 def evaluate_subject(model: AtlasModel, subject: Subject, segmentation: str, progress: Progress = SILENT) -> Row:
     """Compare the atlas at a subject's age and conditions with the subject; see :func:`evaluate_to_folder`."""
     images, labels = load_subject(subject, model.modalities, segmentation)
+    _require_known_labels(model, labels, f"The {segmentation} of {subject.key}")
     conditions = {one.name: _value(subject, one.name) for one in model.conditions}
     age = float(_value(subject, model.age_name))
     brain = model.generate(age, conditions, min(labels.spacing), progress=progress.part(0, 0.6))
@@ -116,6 +117,19 @@ def _intensity_metrics(name: str, image: Volume, reference: Volume) -> Row:
 def _stretched(array: np.ndarray) -> np.ndarray:
     low, high = float(array.min()), float(array.max())
     return (array - low) / (high - low) if high > low else np.zeros(array.shape)
+
+
+def _require_known_labels(model: AtlasModel, labels: Volume, name: str) -> None:
+    """Refuse a label map that is empty, or that follows another table than the model's."""
+    found = set(np.unique(labels.array).tolist()) - {0}
+    if not found:
+        raise InputError(f"{name} is empty.", "Every voxel is 0; give a segmentation of the brain.")
+    unknown = sorted(found - set(model.labels.values))
+    if unknown:
+        raise InputError(
+            f"{name} holds the label values {', '.join(map(str, unknown[:8]))}, which the model lacks.",
+            "Give label maps that follow the model's table; 'neurogen atlas info' names its labels.",
+        )
 
 
 def _brain_centre(labels: Volume) -> np.ndarray:

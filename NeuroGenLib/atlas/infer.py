@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from NeuroGenLib.atlas.network import AtlasDecoder
+    from NeuroGenLib.atlas.network import AtlasDecoder, Shape
     from NeuroGenLib.atlas.render import Grid, Renderer
     from NeuroGenLib.models.folder import ModelFolder
 
@@ -125,11 +125,25 @@ class AtlasModel:
         transformed = folder.manifest.get("transform", {}).get("kind", "none") != "none"
         try:
             decoder = decoder_from_tensors(folder.manifest["network"], tensors).to(device)
-            return cls(folder, decoder, tensors["latents"], tensors["transforms"] if transformed else None, device)
+            model = cls(folder, decoder, tensors["latents"], tensors["transforms"] if transformed else None, device)
+            model._require_fitting_weights(decoder.shape)
+            return model
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise InputError(
                 f"The model {folder.reference} is not a complete atlas ({error}).", "Download or train it again."
             ) from error
+
+    def _require_fitting_weights(self, shape: Shape) -> None:
+        """Raise ValueError when the manifest names more or fewer things than the weights have outputs or rows for."""
+        for what, named, held in (
+            ("images", len(self.modalities), shape.intensities),
+            ("fill values", len(self._fill), shape.intensities),
+            ("labels", len(self.labels), shape.classes),
+            ("condition values", sum(one.width for one in self.conditions), shape.conditions),
+            ("subjects", len(self.subjects), len(self._latents)),
+        ):
+            if named != held:
+                raise ValueError(f"it names {named} {what}, the weights have {held}")
 
     @property
     def age_range(self) -> tuple[float, float]:

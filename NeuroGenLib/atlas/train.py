@@ -313,11 +313,13 @@ def _initialise(module: AtlasModule, dataset: AtlasDataset, reference: str) -> N
     InputError
         When the model is no atlas, its network has other sizes, or its labels or conditions differ.
     """
+    from NeuroGenLib.atlas.infer import AtlasModel
     from NeuroGenLib.models import resolve
 
     folder = resolve(reference)
     if folder.kind != "atlas":
         raise InputError(f"{reference} is no atlas but of kind '{folder.kind}'.", "Give an atlas to start from.")
+    AtlasModel.from_folder(folder, torch.device("cpu"))  # refuses one that is not complete
     for key, own in (
         ("labels", dataset.labels.to_mapping()),
         ("conditions", [condition.to_manifest() for condition in dataset.conditions]),

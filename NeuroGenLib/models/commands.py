@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.models.folder import MANIFEST
 from NeuroGenLib.options import add_report_options, make_parser, make_progress, parse, print_json
 
 
@@ -104,7 +102,6 @@ def import_(arguments: list[str]) -> None:
         name: None if value is None else Path(value)
         for name, value in (("config_atlas", options.config_atlas), ("config_data", options.config_data))
     }
-    _require_replaceable(out)
     folder = import_model(options.system, checkpoint, out, store_ids=options.store_ids, **configs)
     if options.json:
         print_json({"path": folder.path, "kind": folder.kind, "size": folder.size})
@@ -125,12 +122,6 @@ def cite(arguments: list[str]) -> None:
     print(f"NeuroGen {__version__}, NeuroGen contributors, Apache-2.0.")
     for entry in model_info(options.model)["citation"] or ["The model names no paper."]:
         print(f"- {entry}")
-
-
-def _require_replaceable(out: Path) -> None:
-    """Refuse a folder with other people's files: a model folder is written as a whole and replaces what was there."""
-    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
-        raise InputError(f"{out} holds other files, and a model would replace them.", "Choose a new folder for --out.")
 
 
 def _shown(name: str, value: object) -> str:

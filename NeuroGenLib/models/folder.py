@@ -230,13 +230,13 @@ def write_model(
     Raises
     ------
     InputError
-        When the manifest cannot be JSON, a file's name is not usable or a source is missing.
+        When the manifest cannot be JSON, a file's name is not usable or a source is missing, or ``path`` is a folder
+        of something else.
     NeuroGenError
         When the folder cannot be written.
     """
-    from safetensors.torch import save_file
-
     path = Path(path)
+    _require_replaceable(path)
     extra_files = extra_files or {}
     for name in extra_files:
         require_relative_name(name, f"the files of the model {path}")
@@ -246,8 +246,7 @@ def write_model(
             raise InputError(f"'{name}' may not be in a model folder.", f"Allowed are: {', '.join(ALLOWED_FILES)}.")
     with atomic_folder(path) as temporary:
         with atomic_file(temporary / TENSORS) as file:
-            # A clone each: safetensors refuses tensors that share memory.
-            save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, file)
+            _save_tensors(tensors, file, path)
         for name, content in extra_files.items():
             with atomic_file(temporary / name) as file:
                 file.write_bytes(_as_bytes(content))
@@ -268,6 +267,25 @@ def write_model(
             ) from error
         _checked_manifest(temporary / MANIFEST)
     return ModelFolder.read(path)
+
+
+def _require_replaceable(out: Path) -> None:
+    """Refuse a folder with other people's files: a model folder is written as a whole and replaces what was there."""
+    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
+        raise InputError(f"{out} holds other files, and a model would replace them.", "Choose a new folder.")
+
+
+def _save_tensors(tensors: Mapping[str, torch.Tensor], file: Path, model: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        # A clone each: safetensors refuses tensors that share memory.
+        save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, file)
+    except SafetensorError as error:  # its writer reports a full disk so
+        raise NeuroGenError(
+            f"The weights of {model} could not be written ({error}).", "Free some space or choose another folder."
+        ) from error
 
 
 def load_tensors(folder: ModelFolder, device: str | torch.device = "cpu") -> dict[str, torch.Tensor]:

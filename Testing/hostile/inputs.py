@@ -171,7 +171,7 @@ def an_atlas_with_more_images_than_outputs(made: Workspace) -> None:
     edit_manifest(made, modalities=["T2w", "T1w"])
 
 
-@hostile("atlas", says="{folder}")
+@hostile("atlas", "initial", says="{folder}")
 def an_atlas_with_fewer_subjects_than_latents(made: Workspace) -> None:
     edit_manifest(made, subjects=manifest(made)["subjects"][:2])
 

@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
+from NeuroGenLib.atlas.conditions import encode_all
+from NeuroGenLib.atlas.network import decoder_from_tensors
 from NeuroGenLib.atlas.render import Renderer
 from NeuroGenLib.errors import Cancelled, InputError
 from NeuroGenLib.models import open_model
+from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
 from NeuroGenLib.progress import Progress
 from Testing.atlas_fixtures import MODALITIES, PEOPLE
 from Testing.geometry import dice
@@ -80,6 +84,25 @@ def test_a_reconstruction_has_the_subjects_intensities(atlas):
         assert raw.mean() == pytest.approx(truth.mean(), rel=0.15)
         if name == "T2w":  # T1w, its negative, shows hardly more than the head's outline so early
             assert np.corrcoef(raw, truth)[0, 1] > 0.6
+
+
+def test_a_reconstruction_follows_the_subjects_transform(atlas_run, tmp_path):
+    folder = ModelFolder.read(atlas_run / "model")
+    tensors, manifest = load_tensors(folder), folder.manifest
+    tensors["transforms"][2] = torch.tensor([0.0, 0.0, 0.4, 0.1, 0.0, -0.05])
+    write_model(tmp_path / "model", "atlas", tensors, manifest, "A card")
+    model = open_model(str(tmp_path / "model"), device="cpu")
+    image = model.reconstruct(2, 7.0, masked=False).image
+    subject_mm = image.voxel_to_world(np.moveaxis(np.indices(image.shape), 0, -1)) - manifest["subjects"][2]["centre"]
+    turn = Rotation.from_euler("z", 0.4).as_matrix()
+    atlas_mm = subject_mm @ turn.T + np.array([0.1, 0, -0.05]) * model.box.max() / 2
+    decoder = decoder_from_tensors(manifest["network"], tensors)
+    conditions = encode_all(model.conditions, manifest["subjects"][2]["conditions"])
+    tables = decoder.fold(tensors["latents"][2][None], torch.from_numpy(conditions)[None])
+    points = torch.tensor(atlas_mm / (model.box / 2), dtype=torch.float32)
+    expected = decoder(points.view(1, -1, 3), tables)[0, :, 0].view(image.shape).numpy()
+    inside = (np.abs(subject_mm) <= model.box / 2).all(-1)
+    np.testing.assert_allclose(image.array[inside], expected[inside], atol=1e-4)
 
 
 def test_older_brains_are_larger(atlas):
