@@ -113,7 +113,7 @@ def prepare(
         raise InputError("The label map is empty.", "Every voxel is 0; give a segmentation of the brain.")
     if mask:
         images = images * brain
-        near = halo_as_published(brain) if reference_compat else within(brain, spacing(affine), halo_mm)
+        near = halo_as_published(brain) if reference_compat else rim(brain, spacing(affine), halo_mm)
         classes = np.where(near & ~brain, background, classes)
         inside = brain | near
     else:
@@ -149,6 +149,13 @@ def _collect(
 def spacing(affine: np.ndarray) -> np.ndarray:
     """Return the (3,) voxel size in mm."""
     return np.linalg.norm(affine[:3, :3], axis=0)
+
+
+def rim(brain: np.ndarray, voxel_mm: np.ndarray, width_mm: float) -> np.ndarray:
+    """Return the brain, the voxels within ``width_mm`` of it, and its neighbours, however thick the slices are."""
+    from scipy.ndimage import binary_dilation
+
+    return within(brain, voxel_mm, width_mm) | binary_dilation(brain) if width_mm > 0 else brain
 
 
 def intensity_scaling(values: np.ndarray, normalisation: Normalisation) -> np.ndarray:

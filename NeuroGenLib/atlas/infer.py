@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from NeuroGenLib.models.folder import ModelFolder
 
 CUDA_CHUNK = 2**18
+PLANES = ("sagittal", "coronal", "axial")
+"""The planes across world x, y and z."""
 
 
 @dataclass(frozen=True)
@@ -246,33 +248,37 @@ class AtlasModel:
         age: float,
         conditions: Mapping[str, object] | None = None,
         spacing: float | Sequence[float] = 1.0,
-        **options: Any,
+        *,
+        masked: bool = True,
+        bandwidth: float | None = None,
     ) -> dict[str, AtlasBrain]:
         """Draw the three orthogonal planes through a point: what a slider shows while it moves.
 
         Parameters
         ----------
         point:
-            x, y, z in mm from the atlas centre.
-        age, conditions, spacing, options:
+            x, y, z in mm from the atlas centre; a point outside the box takes its nearest planes.
+        age, conditions, spacing, masked, bandwidth:
             As for :meth:`generate`.
 
         Returns
         -------
         dict
             ``sagittal``, ``coronal`` and ``axial``: volumes one voxel thick, on the grid of :meth:`generate`.
+
+        Raises
+        ------
+        InputError
+            As :meth:`generate`; also when the point is not three numbers.
         """
-        recipe = self.recipe(age, conditions, options.pop("bandwidth", None), options.pop("regression", "local-linear"))
-        grid = self.grid(_three(spacing), options.pop("box", None))
-        masked = options.pop("masked", True)
-        if options:
-            raise TypeError(f"slices() takes no option {next(iter(options))!r}")
-        planes = {}
-        for axis, name in enumerate(("sagittal", "coronal", "axial")):
-            voxel = round((point[axis] - grid.origin[axis]) / grid.spacing[axis])
-            planes[name] = grid.plane(axis, min(max(voxel, 0), grid.shape[axis] - 1))
-        renderer = self._renderer(recipe, self.device, _chunk(self.device))
-        search = self._brain_search(renderer)
+        place = np.asarray(point, float)
+        if place.shape != (3,) or not np.isfinite(place).all():
+            raise InputError(f"The point {point} is not x, y, z in mm.", "Give three numbers, such as 0, 0, 0.")
+        recipe = self.recipe(age, conditions, bandwidth)
+        grid = self.grid(_three(spacing))
+        voxels = np.rint((place - grid.origin) / grid.spacing).clip(0, np.array(grid.shape) - 1).astype(int)
+        search = self._brain_search(self._renderer(recipe, self.device, _chunk(self.device)))
+        planes = {name: grid.plane(axis, int(voxels[axis])) for axis, name in enumerate(PLANES)}
         return {name: self._paint(recipe, plane, search.draw(plane, masked), masked) for name, plane in planes.items()}
 
     def recipe(
@@ -300,7 +306,9 @@ class AtlasModel:
                 "the result is a guess."
             )
         encoded = encode_all(self.conditions, values)
-        weights = subject_weights(self.ages, age, bandwidth or self.bandwidth, regression, self._offsets(encoded))
+        weights = subject_weights(
+            self.ages, age, self.bandwidth if bandwidth is None else bandwidth, regression, self._offsets(encoded)
+        )
         if abs(weights.realised_age - age) > 0.05:
             warnings.append(f"The weighted mean age is {weights.realised_age:.2f}, not the {age:g} asked for.")
         if weights.effective_n < 1:

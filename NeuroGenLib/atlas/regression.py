@@ -20,11 +20,17 @@ Method = Literal["local-linear", "gaussian"]
 REACH = 3.0
 """A subject further than this many bandwidths from an age does not support it."""
 
+PUBLISHED_REACH = 14.0
+"""The same for the published Gaussian weights, which turn into 0/0 beyond it."""
+
 LEAST_N = 0.3
 """An effective n below this is an extrapolation that no data supports."""
 
 KEPT_N = 0.5
 """Share of the effective n that the correction for the conditions must leave."""
+
+STIFF = 1e6
+"""A ridge that leaves nothing of the correction."""
 
 RIDGE = 0.005
 """Shrinks the slope on the conditions (in units of the kernel's total weight, conditions running from -1 to 1)."""
@@ -77,10 +83,12 @@ def subject_weights(
     Raises
     ------
     InputError
-        When no subject lies within :data:`REACH` bandwidths of the age, or the effective n is below :data:`LEAST_N`.
+        When no subject lies within :data:`REACH` bandwidths of the age (:data:`PUBLISHED_REACH` for ``gaussian``), or
+        the effective n is below :data:`LEAST_N`.
     """
     ages = np.asarray(ages, float)
-    if not np.isfinite(age) or np.abs(ages - age).min() > REACH * bandwidth:
+    reach = PUBLISHED_REACH if method == "gaussian" else REACH
+    if not np.isfinite(age) or np.abs(ages - age).min() > reach * bandwidth:
         raise _unsupported(ages, age)
     kernel = gaussian_weights(ages, age, bandwidth)
     weights = kernel if method == "gaussian" else _local_linear(kernel, ages - age)
@@ -136,10 +144,10 @@ def _corrected(kernel: np.ndarray, offset: np.ndarray, conditions: np.ndarray) -
     The ridge is the smallest, from :data:`RIDGE` on, that keeps this share of the effective n.
     """
     least = KEPT_N * effective_n(_local_linear(kernel, offset))
-    low, high = RIDGE, RIDGE
-    while effective_n(_local_linear(kernel, offset, conditions, high)) < least:
-        low, high = high, 10 * high
-    for _ in range(30 if high > low else 0):
+    low, high = RIDGE, STIFF
+    if effective_n(_local_linear(kernel, offset, conditions, low)) >= least:
+        return _local_linear(kernel, offset, conditions, low)
+    for _ in range(40):
         middle = np.sqrt(low * high)
         enough = effective_n(_local_linear(kernel, offset, conditions, middle)) >= least
         low, high = (low, middle) if enough else (middle, high)

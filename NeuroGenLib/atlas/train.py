@@ -57,7 +57,7 @@ class AtlasModule(StepModule):
         self._table = PointTable(dataset.subjects, dataset.background)
         generator = step_generator(config.train.seed, 0, purpose="initial atlas")
         self.decoder = AtlasDecoder(network_shape(config, dataset), generator)
-        if config.network.centred:
+        if config.network.centred and not config.reference_compat:
             self.decoder.centre_modulation()
         count, columns = len(dataset.subjects), transform.PARAMETERS[config.optimiser.transform]
         first = torch.randn(count, *self.decoder.shape.latent_shape, generator=generator)
@@ -193,10 +193,16 @@ def train(config: AtlasTrainConfig, progress: Progress = SILENT) -> Path | None:
     # With several processes each runs this function; one of them speaks and writes.
     first = rank_zero_only.rank == 0
     shown = progress if first else SILENT
-    dataset = build_dataset(config.data, shown.part(0.0, 0.05), reference_compat=config.reference_compat)
+    initial = None if config.train.init_from is None else _open_initial(config.train.init_from)
+    data = config.data
+    if initial is not None and data.box is None:
+        # The initial latents belong to its box.
+        width, depth, height = initial.manifest["preparation"]["box"]
+        data = dataclasses.replace(data, box=(width, depth, height))
+    dataset = build_dataset(data, shown.part(0.0, 0.05), reference_compat=config.reference_compat)
     module = AtlasModule(config, dataset)
-    if config.train.init_from is not None:
-        _initialise(module, dataset, config.train.init_from)
+    if initial is not None:
+        _initialise(module, dataset, config, initial)
     fit(module, config.train, shown.part(0.05, 0.99, "training"), job=config)
     if not first:
         return None
@@ -257,11 +263,19 @@ def _manifest(module: AtlasModule, config: AtlasTrainConfig, dataset: AtlasDatas
     }
 
 
+def _shareable(config: AtlasTrainConfig) -> dict[str, Any]:
+    """Return the settings without what tells of people or of the maker's disk: ids, and the folders of paths."""
+    settings = {name: _without_folders(getattr(config, name)) for name in ("data", "network", "optimiser", "train")}
+    if not config.store_ids:
+        for name in ("include", "exclude"):
+            settings["data"].pop(name)
+    return settings
+
+
 def _without_folders(config: Config) -> dict[str, Any]:
-    """Return the settings with paths cut to their last part: a shared model tells nothing of its maker's disk."""
     paths = {parameter.name for parameter in parameters(type(config)) if parameter.type is Path}
     return {
-        name: Path(value).name if name in paths and value is not None else value
+        name: Path(value).name if name in (*paths, "init_from") and value is not None else value
         for name, value in to_mapping(config).items()
     }
 
@@ -303,15 +317,13 @@ def _commit() -> str | None:
     return answer.stdout.strip()
 
 
-def _initialise(module: AtlasModule, dataset: AtlasDataset, reference: str) -> None:
-    """Start from a trained atlas: its network, and its latents and transforms where a subject's id is known.
-
-    A new subject starts from the atlas at its age.
+def _open_initial(reference: str) -> ModelFolder:
+    """Open the atlas that a run starts from.
 
     Raises
     ------
     InputError
-        When the model is no atlas, its network has other sizes, or its labels or conditions differ.
+        When the model is no atlas, or an incomplete one.
     """
     from NeuroGenLib.atlas.infer import AtlasModel
     from NeuroGenLib.models import resolve
@@ -319,14 +331,29 @@ def _initialise(module: AtlasModule, dataset: AtlasDataset, reference: str) -> N
     folder = resolve(reference)
     if folder.kind != "atlas":
         raise InputError(f"{reference} is no atlas but of kind '{folder.kind}'.", "Give an atlas to start from.")
-    AtlasModel.from_folder(folder, torch.device("cpu"))  # refuses one that is not complete
-    for key, own in (
-        ("labels", dataset.labels.to_mapping()),
-        ("conditions", [condition.to_manifest() for condition in dataset.conditions]),
+    AtlasModel.from_folder(folder, torch.device("cpu"))
+    return folder
+
+
+def _initialise(module: AtlasModule, dataset: AtlasDataset, config: AtlasTrainConfig, folder: ModelFolder) -> None:
+    """Start from a trained atlas: its network, and its latents and transforms where a subject's id is known.
+
+    A new subject starts from the atlas at its age.
+
+    Raises
+    ------
+    InputError
+        When its network has other sizes, or its labels, conditions, modalities or box differ.
+    """
+    for key, theirs, own in (
+        ("labels", folder.manifest["labels"], dataset.labels.to_mapping()),
+        ("conditions", folder.manifest["conditions"], [condition.to_manifest() for condition in dataset.conditions]),
+        ("modalities", folder.manifest["modalities"], list(config.data.modalities)),
+        ("box", folder.manifest["preparation"]["box"], dataset.box.tolist()),
     ):
-        if folder.manifest[key] != own:
+        if theirs != own:
             raise InputError(
-                f"The {key} of {reference} are not those of this run.",
+                f"The {key} of {folder.reference} and of this run differ.",
                 f"Give the same {key} (and ranges) in the config, or start without it.",
             )
     tensors = load_tensors(folder)
@@ -353,5 +380,14 @@ def _initialise_subjects(
             if same_transform:
                 module.transforms[row] = tensors["transforms"][known[subject.key]]
         else:
-            weights = torch.from_numpy(subject_weights(ages, dataset.ages[row], bandwidth).weights).float()
+            weights = _start_weights(ages, float(dataset.ages[row]), bandwidth)
             module.latents[row] = torch.tensordot(weights, tensors["latents"], dims=1)
+
+
+def _start_weights(ages: np.ndarray, age: float, bandwidth: float) -> Tensor:
+    """Return the weights of an age, or of the nearest end of the range when nobody supports it."""
+    try:
+        weights = subject_weights(ages, age, bandwidth)
+    except InputError:
+        weights = subject_weights(ages, float(np.clip(age, ages.min(), ages.max())), bandwidth)
+    return torch.from_numpy(weights.weights).float()

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from NeuroGenLib.atlas.regression import KEPT_N, LEAST_N, REACH, default_bandwidth, gaussian_weights, subject_weights
+from NeuroGenLib.atlas.regression import (
+    KEPT_N,
+    LEAST_N,
+    PUBLISHED_REACH,
+    REACH,
+    default_bandwidth,
+    gaussian_weights,
+    subject_weights,
+)
 from NeuroGenLib.errors import InputError
 
 AGES = np.array([21, 22, 23.5, 25, 25.2, 26, 27, 28.4, 30, 31, 33, 34])
@@ -112,9 +120,11 @@ def test_conditions_keep_the_age():
     assert subject_weights(AGES, 26.3, 3, conditions=offsets).realised_age == pytest.approx(26.3)
 
 
-@pytest.mark.parametrize("age", [21 - REACH - 0.1, 34 + REACH + 0.1, 300, -5, np.nan, np.inf])
-@pytest.mark.parametrize("method", ["local-linear", "gaussian"])
-def test_an_age_that_nobody_supports_is_refused(age, method):
+@pytest.mark.parametrize(("method", "reach"), [("local-linear", REACH), ("gaussian", PUBLISHED_REACH)])
+@pytest.mark.parametrize("beyond", [0.1, 300, np.nan, np.inf])
+@pytest.mark.parametrize("end", [-1, 1])
+def test_an_age_that_nobody_supports_is_refused(method, reach, beyond, end):
+    age = (21 - reach - beyond) if end < 0 else (34 + reach + beyond)
     with pytest.raises(InputError, match=f"supports the age {age:g}.*between 21 and 34"):
         subject_weights(AGES, age, 1.0, method)
 

@@ -226,8 +226,8 @@ def test_transforms_of_another_parametrisation_are_not_taken(three, atlas_cohort
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data": {"conditions": {"sex": {"kind": "categoric"}}}}, "conditions of .* are not those of this run"),
-        ({"data": {"labels": None}}, "labels of .* are not those of this run"),
+        ({"data": {"conditions": {"sex": {"kind": "categoric"}}}}, "conditions of .* and of this run differ"),
+        ({"data": {"labels": None}}, "labels of .* and of this run differ"),
         ({"network": {"hidden": 33}}, "weights do not fit this network.*same network settings"),
     ],
 )
