@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX ?=
+WORKERS ?= 2
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
@@ -25,7 +26,7 @@ demo: $(STAMP)  ## render the bundled atlas into demo-output
 	$(BIN)/neurogen demo --out demo-output
 
 test: $(STAMP)  ## every test that needs no GPU and no network
-	$(BIN)/python -m pytest -m "not online"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not online" -n $(WORKERS) --dist loadfile
 
 test-online: $(STAMP)  ## download what the hubs hold and check it
 	$(BIN)/python -m pytest -m online Testing
