@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from NeuroGenLib.volume import Volume
 
+FINEST_MM = 1.6
+"""Voxel size of the last resolution: finer ones move a rigid transform by a small part of a voxel."""
+
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -51,10 +54,20 @@ def rigid_alignment(fixed: Volume, moving: Volume, start: np.ndarray | None = No
     method.SetMetricSamplingStrategy(method.REGULAR)
     method.SetMetricSamplingPercentage(0.25, seed=1)
     method.SetInterpolator(SimpleITK.sitkLinear)
-    method.SetOptimizerAsRegularStepGradientDescent(1.0, 1e-4, 100, relaxationFactor=0.6)
+    # Plain gradient descent stops millimetres away: rotation and translation of a round head trade off.
+    method.SetOptimizerAsConjugateGradientLineSearch(
+        learningRate=1.0,
+        numberOfIterations=40,
+        convergenceMinimumValue=1e-6,
+        convergenceWindowSize=8,
+        lineSearchUpperLimit=2.0,
+        lineSearchMaximumIterations=10,
+    )
     method.SetOptimizerScalesFromPhysicalShift()
-    method.SetShrinkFactorsPerLevel([4, 2, 1])
-    method.SetSmoothingSigmasPerLevel([2.0, 1.0, 0.0])
+    finest = max(1, round(FINEST_MM / min(fixed.spacing)))
+    factors = [4 * finest, 2 * finest, finest]
+    method.SetShrinkFactorsPerLevel(factors)
+    method.SetSmoothingSigmasPerLevel([0.5 * factor * min(fixed.spacing) if factor > 1 else 0.0 for factor in factors])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     method.SetInitialTransform(transform, inPlace=True)
     method.Execute(_as_float(fixed, "The fixed image"), _as_float(moving, "The moving image"))
