@@ -25,7 +25,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         ("Labels", ", ".join(entry["name"] for entry in manifest["labels"].values())),
         ("Subjects", str(len(manifest["subjects"]))),
         ("Box", " x ".join(f"{side:g}" for side in manifest["preparation"]["box"]) + " mm"),
-        ("Training steps", str(manifest["training"]["steps"])),
+        ("Training steps", _steps(manifest["training"])),
         ("Licence of the weights", manifest["license"]),
     ]
     parts = [
@@ -40,6 +40,12 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         "## Cite\n\n" + "\n".join(f"- {entry}" for entry in manifest["citation"]) if manifest["citation"] else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _steps(training: Mapping[str, Any]) -> str:
+    config = training.get("config") or {}
+    started = config.get("train", {}).get("init_from")
+    return f"{training['steps']}{', from trained weights' if started else ''}"
 
 
 def _metrics(metrics: Mapping[str, Any] | None) -> str:

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from NeuroGenLib.progress import Progress
 
 BUNDLED = "bundled:fetal-sba"
+MOST_NOTES = 4
 DEMO_CONDITION = "lv_volume_normed"
-DEMO_VALUES = (0.11, 0.15, 0.2)
+DEMO_VALUES = (0.11, 0.14, 0.17)
 
 
 def generate(arguments: list[str]) -> None:
@@ -252,8 +253,10 @@ def _report(model: AtlasModel, written: Written, progress: Progress, *, as_json:
             }
         )
         return
-    for text in written.warnings:
+    for text in written.warnings[:MOST_NOTES]:
         print(f"Note: {text}")
+    if len(written.warnings) > MOST_NOTES:
+        print(f"... and {len(written.warnings) - MOST_NOTES} more such notes, all in provenance.json.")
     print(f"Written in {written.seconds:.1f} s to {written.folder}:")
     for file in written.files:
         print(f"  {file.relative_to(written.folder)}")

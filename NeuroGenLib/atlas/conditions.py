@@ -168,3 +168,29 @@ def complete(conditions: Sequence[Condition], given: Mapping[str, object]) -> tu
                     f"{name}={value:g} is outside the trained range {one.describe()}: the result is a guess."
                 )
     return values, warnings
+
+
+def beyond_neighbours(
+    conditions: Sequence[Condition], values: Mapping[str, object], neighbours: Sequence[Mapping[str, object]]
+) -> list[str]:
+    """Return a phrase for each condition whose value no neighbour comes near: a tenth of its range, or the same word.
+
+    Parameters
+    ----------
+    conditions, values:
+        The conditions and the value asked for of each.
+    neighbours:
+        The values of the training subjects near the age asked for.
+    """
+    phrases = []
+    for one in conditions:
+        own = [subject[one.name] for subject in neighbours]
+        value = values[one.name]
+        if one.kind == "numeric":
+            numbers = [one.number(number) for number in own]
+            slack = 0.1 * (one.maximum - one.minimum)
+            if numbers and not min(numbers) - slack <= one.number(value) <= max(numbers) + slack:
+                phrases.append(f"{one.name}={value:g} (they have {min(numbers):g} to {max(numbers):g})")
+        elif own and as_word(value) not in {as_word(word) for word in own}:
+            phrases.append(f"{one.name}={as_word(value)} (none of them)")
+    return phrases

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from NeuroGenLib.atlas.brain import MARGIN_MM, brain_mask, within
-from NeuroGenLib.atlas.conditions import Condition, complete, encode_all
+from NeuroGenLib.atlas.conditions import Condition, beyond_neighbours, complete, encode_all
 from NeuroGenLib.atlas.regression import Method, SubjectWeights, subject_weights
 from NeuroGenLib.device import with_memory_fallback
 from NeuroGenLib.errors import InputError
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from NeuroGenLib.models.folder import ModelFolder
 
 CUDA_CHUNK = 2**18
+NEAR = 2.0
+"""Training subjects within this many bandwidths of an age are near it."""
 PLANES = ("sagittal", "coronal", "axial")
 """The planes across world x, y and z."""
 
@@ -306,15 +308,15 @@ class AtlasModel:
                 "the result is a guess."
             )
         encoded = encode_all(self.conditions, values)
-        weights = subject_weights(
-            self.ages, age, self.bandwidth if bandwidth is None else bandwidth, regression, self._offsets(encoded)
-        )
+        width = self.bandwidth if bandwidth is None else bandwidth
+        weights = subject_weights(self.ages, age, width, regression, self._offsets(encoded))
         if abs(weights.realised_age - age) > 0.05:
             warnings.append(f"The weighted mean age is {weights.realised_age:.2f}, not the {age:g} asked for.")
         if weights.effective_n < 1:
-            warnings.append(
-                f"{self.age_name} {age:g} rests on an extrapolation: effective n {weights.effective_n:.1f}."
-            )
+            warnings.append(f"{self.age_name} {age:g} rests on little data: effective n {weights.effective_n:.1f}.")
+        near = [subject["conditions"] for subject in self.subjects if abs(subject["age"] - age) <= NEAR * width]
+        for phrase in beyond_neighbours(self.conditions, values, near):
+            warnings.append(f"No training subject near {self.age_name} {age:g} resembles {phrase}: a guess.")
         factors = torch.as_tensor(weights.weights, dtype=self._latents.dtype, device=self._latents.device)
         latents = torch.tensordot(factors, self._latents, dims=1)
         return Recipe(latents, torch.from_numpy(encoded).to(latents.device), age, values, weights, warnings)

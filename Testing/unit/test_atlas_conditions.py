@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib.atlas.conditions import Condition, complete, encode_all
+from NeuroGenLib.atlas.conditions import Condition, beyond_neighbours, complete, encode_all
 from NeuroGenLib.errors import InputError
 
 WEIGHT = Condition("birth_weight", "numeric", 1.0, 5.0, unit="kg", scale=0.5)
@@ -83,3 +83,13 @@ def test_what_cannot_be_is_refused_by_name(given_values, message):
 def test_a_condition_is_described_for_people():
     assert WEIGHT.describe() == "1 to 5 kg"
     assert SITE.describe() == "a | b | c"
+
+
+def test_a_value_that_no_neighbour_has_is_named():
+    size = Condition("size", "numeric", 0, 10)
+    group = Condition("group", "categoric", values=("0", "1"))
+    neighbours = [{"size": 2.0, "group": 0.0}, {"size": 4.0, "group": 0.0}]
+    assert beyond_neighbours((size, group), {"size": 4.9, "group": "0"}, neighbours) == []
+    phrases = beyond_neighbours((size, group), {"size": 5.1, "group": "1"}, neighbours)
+    assert phrases == ["size=5.1 (they have 2 to 4)", "group=1 (none of them)"]
+    assert beyond_neighbours((size,), {"size": 9.0}, []) == []
