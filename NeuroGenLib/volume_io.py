@@ -116,7 +116,7 @@ def write_frames(
     *,
     frame_spacing: float = 1.0,
     frame_unit: str = "unknown",
-    step: float | None = None,
+    slope: float | None = None,
     squeeze: bool = False,
 ) -> None:
     """Write arrays of one grid as one NIfTI, a frame each: over ages, or over classes.
@@ -131,31 +131,28 @@ def write_frames(
         Voxel to RAS mm.
     frame_spacing, frame_unit:
         Step between frames and its unit, as for :meth:`NeuroGenLib.volume.Volume.save`.
-    step:
-        Store values from 0 to 255 times this as bytes, rounded to it; readers see the values (NIfTI's slope).
+    slope:
+        What readers multiply the stored values by; the frames hold the stored ones.
     squeeze:
         Leave the frame axis out when there is one frame.
 
     Raises
     ------
     InputError
-        When the name is not one of NIfTI, or a value does not fit into the bytes.
+        When the name is not one of NIfTI.
     NeuroGenError
         When the disk refuses.
     """
     path = Path(path)
     if _suffix(path) not in (".nii", ".nii.gz"):
         raise InputError(f"{path} cannot hold several frames.", "End the name in .nii.gz.")
-    if step is None:
-        stored = [_stored_values(frame, None, path) for frame in frames]
-    else:
-        stored = [_stored_values(np.rint(frame / step), np.dtype(np.uint8), path) for frame in frames]
+    stored = [_stored_values(frame, None, path) for frame in frames]
     common = np.result_type(*stored)
     data = np.stack([np.moveaxis(frame, 0, -1) if frame.ndim == 4 else frame for frame in stored], axis=3)
     if squeeze and len(frames) == 1:
         data = data[:, :, :, 0]
     _write_nifti(
-        path, data.astype(common, copy=False), affine, frame_spacing=frame_spacing, frame_unit=frame_unit, slope=step
+        path, data.astype(common, copy=False), affine, frame_spacing=frame_spacing, frame_unit=frame_unit, slope=slope
     )
 
 

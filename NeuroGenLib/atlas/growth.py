@@ -27,14 +27,11 @@ def tissue_volumes(model: AtlasModel, brain: AtlasBrain) -> dict[str, float]:
     return volumes | {"total": sum(volumes.values())}
 
 
-def growth_rows(model: AtlasModel, brains: Sequence[AtlasBrain]) -> list[dict[str, float | str]]:
-    """Return one row a brain: age, conditions, volumes in ml and effective n."""
-    rows = []
-    for brain in brains:
-        volumes = {f"{name}_ml": round(value, 3) for name, value in tissue_volumes(model, brain).items()}
-        support: dict[str, float | str] = {"effective_n": round(brain.weights.effective_n, 2)}
-        rows.append({model.age_name: brain.age, **brain.conditions, **volumes, **support})
-    return rows
+def growth_row(model: AtlasModel, brain: AtlasBrain) -> dict[str, float | str]:
+    """Return age, conditions, volumes in ml and effective n of a brain."""
+    volumes = {f"{name}_ml": round(value, 3) for name, value in tissue_volumes(model, brain).items()}
+    support = {"effective_n": round(brain.weights.effective_n, 2)}
+    return {model.age_name: brain.age, **brain.conditions, **volumes, **support}
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
@@ -54,7 +51,7 @@ def growth_figure(model: AtlasModel, series: Mapping[str, Sequence[Mapping[str, 
     model:
         The atlas the rows come from.
     series:
-        Rows of :func:`growth_rows` by name of the series, such as ``"lv_volume_normed = 0.12"``.
+        Rows of :func:`growth_row` by name of the series, such as ``"lv_volume_normed = 0.12"``.
     """
     import matplotlib.pyplot as plt
 

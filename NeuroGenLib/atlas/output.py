@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from NeuroGenLib import provenance
-from NeuroGenLib.atlas.growth import growth_figure, growth_rows, save_figure, write_table
+from NeuroGenLib.atlas.growth import growth_figure, growth_row, save_figure, write_table
 from NeuroGenLib.errors import InputError
 from NeuroGenLib.files import staged_outputs, write_json
 from NeuroGenLib.progress import SILENT, Progress
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from NeuroGenLib.atlas.infer import AtlasBrain, AtlasModel
-    from NeuroGenLib.atlas.regression import Method
+    from NeuroGenLib.atlas.regression import Method, SubjectWeights
 
 PROBABILITY_STEP = 1 / 255
 """Tissue probabilities are stored as bytes, in steps of this."""
@@ -83,36 +83,72 @@ def generate_to_folder(model: AtlasModel, request: Request, out: Path, progress:
     with staged_outputs(out) as staging:
         for number, conditions in enumerate(combinations):
             share = progress.part(number / len(combinations), (number + 1) / len(combinations))
-            brains = _generate(model, request, conditions, share)
+            frames = _generate(model, request, conditions, share)
             folder = staging if len(combinations) == 1 else staging / folder_name(conditions)
             folder.mkdir(exist_ok=True)
-            rows = growth_rows(model, brains)
-            series[_title(conditions) or "atlas"] = rows
-            write_brains(model, brains, folder)
-            write_table(folder / "growth.tsv", rows)
-            warnings += [text for brain in brains for text in brain.warnings]
-            write_json(folder / "provenance.json", _record(model, request, brains))
+            series[_title(conditions) or "atlas"] = [frame.row for frame in frames]
+            write_volumes(model, frames, folder)
+            write_table(folder / "growth.tsv", [frame.row for frame in frames])
+            warnings += [text for frame in frames for text in frame.warnings]
+            write_json(folder / "provenance.json", _record(model, request, frames))
         if len(request.ages) > 1:
             save_figure(staging / "growth.png", growth_figure(model, series))
         files = sorted(path.relative_to(staging) for path in staging.rglob("*") if path.is_file())
     return Written(out, [out / name for name in files], list(dict.fromkeys(warnings)), time.monotonic() - started)
 
 
-def write_brains(model: AtlasModel, brains: Sequence[AtlasBrain], folder: Path) -> None:
-    """Write the volumes of brains on one grid, and the table of their labels.
+@dataclass(frozen=True)
+class Frame:
+    """A brain as it is written: the probabilities as bytes, a quarter of their size, since many ages may wait here."""
+
+    images: dict[str, np.ndarray]
+    labels: np.ndarray
+    probabilities: np.ndarray
+    affine: np.ndarray
+    row: dict[str, float | str]
+    age: float
+    conditions: dict[str, float | str]
+    weights: SubjectWeights
+    warnings: list[str]
+
+    @classmethod
+    def of(cls, model: AtlasModel, brain: AtlasBrain) -> Frame:
+        """Take what is written of a brain."""
+        return cls(
+            images={name: volume.array for name, volume in brain.images.items()},
+            labels=brain.labels.array,
+            probabilities=np.rint(brain.probabilities.array / PROBABILITY_STEP).astype(np.uint8),
+            affine=brain.labels.affine,
+            row=growth_row(model, brain),
+            age=brain.age,
+            conditions=brain.conditions,
+            weights=brain.weights,
+            warnings=brain.warnings,
+        )
+
+
+def write_volumes(model: AtlasModel, frames: Sequence[Frame], folder: Path) -> None:
+    """Write the volumes of frames on one grid, and the table of their labels.
 
     The age is the fourth axis where there are several; its step is in the header when the ages are evenly spaced.
     """
-    affine = brains[0].labels.affine
-    step = _age_step([brain.age for brain in brains])
+    affine = frames[0].affine
+    step = _age_step([frame.age for frame in frames])
+    stacks: dict[str, list[np.ndarray]] = {}
     for name in model.modalities:
         file = "image.nii.gz" if len(model.modalities) == 1 else f"{_plain(name)}.nii.gz"
-        arrays = [brain.images[name].array for brain in brains]
+        stacks[file] = [frame.images[name] for frame in frames]
+    stacks["labels.nii.gz"] = [frame.labels for frame in frames]
+    for file, arrays in stacks.items():
         write_frames(folder / file, arrays, affine, frame_spacing=step, squeeze=True)
-    labels = [brain.labels.array for brain in brains]
-    write_frames(folder / "labels.nii.gz", labels, affine, frame_spacing=step, squeeze=True)
-    maps = [brain.probabilities.array for brain in brains]
-    write_frames(folder / "probabilities.nii.gz", maps, affine, frame_spacing=step, step=PROBABILITY_STEP, squeeze=True)
+    write_frames(
+        folder / "probabilities.nii.gz",
+        [frame.probabilities for frame in frames],
+        affine,
+        frame_spacing=step,
+        slope=PROBABILITY_STEP,
+        squeeze=True,
+    )
     model.labels.to_tsv(folder / "labels.tsv")
 
 
@@ -159,18 +195,17 @@ def _require_drawable(model: AtlasModel, request: Request, combinations: Sequenc
         model.recipe(age, conditions, options.get("bandwidth"), method)
 
 
-def _generate(
-    model: AtlasModel, request: Request, conditions: Mapping[str, object], progress: Progress
-) -> list[AtlasBrain]:
-    brains = []
+def _generate(model: AtlasModel, request: Request, conditions: Mapping[str, object], progress: Progress) -> list[Frame]:
+    frames = []
     for index, age in enumerate(request.ages):
         message = f"{model.age_name.replace('_', ' ')} {age:g} {model.age_unit}"
         part = progress.part(index / len(request.ages), (index + 1) / len(request.ages), message)
-        brains.append(model.generate(age, conditions, request.spacing, progress=part, **request.options))
-    return brains
+        brain = model.generate(age, conditions, request.spacing, progress=part, **request.options)
+        frames.append(Frame.of(model, brain))
+    return frames
 
 
-def _record(model: AtlasModel, request: Request, brains: Sequence[AtlasBrain]) -> dict[str, Any]:
+def _record(model: AtlasModel, request: Request, frames: Sequence[Frame]) -> dict[str, Any]:
     folder = model.folder
     return provenance.record(
         "atlas generate",
@@ -184,19 +219,19 @@ def _record(model: AtlasModel, request: Request, brains: Sequence[AtlasBrain]) -
         parameters={
             "ages": list(request.ages),
             "age": {"name": model.age_name, "unit": model.age_unit},
-            "conditions": brains[0].conditions,
+            "conditions": frames[0].conditions,
             "spacing": list(request.spacing),
             **request.options,
         },
         device=str(model.device),
-        warnings=list(dict.fromkeys(text for brain in brains for text in brain.warnings)),
+        warnings=list(dict.fromkeys(text for frame in frames for text in frame.warnings)),
         ages=[
             {
-                "asked": brain.age,
-                "realised": round(brain.weights.realised_age, 4),
-                "effective_n": round(brain.weights.effective_n, 3),
+                "asked": frame.age,
+                "realised": round(frame.weights.realised_age, 4),
+                "effective_n": round(frame.weights.effective_n, 3),
             }
-            for brain in brains
+            for frame in frames
         ],
         training_subjects=len(model.subjects),
         shows=model.notice,
