@@ -25,7 +25,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         ("Labels", ", ".join(entry["name"] for entry in manifest["labels"].values())),
         ("Subjects", str(len(manifest["subjects"]))),
         ("Box", " x ".join(f"{side:g}" for side in manifest["preparation"]["box"]) + " mm"),
-        ("Training steps", _steps(manifest["training"])),
+        ("Training", _steps(manifest["training"])),
         ("Licence of the weights", manifest["license"]),
     ]
     parts = [
@@ -45,7 +45,8 @@ def model_card(manifest: Mapping[str, Any]) -> str:
 def _steps(training: Mapping[str, Any]) -> str:
     config = training.get("config") or {}
     started = config.get("train", {}).get("init_from")
-    return f"{training['steps']}{', from trained weights' if started else ''}"
+    length = f"{training['epochs']} epochs" if training.get("steps") is None else f"{training['steps']} steps"
+    return f"{length}{', from trained weights' if started else ''}"
 
 
 def _metrics(metrics: Mapping[str, Any] | None) -> str:
