@@ -329,11 +329,12 @@ def _colour_of(name: str, taken: Sequence[Colour]) -> Colour:
     """Choose a colour by the hash of ``name``: bright enough for a black background, apart from those ``taken``."""
     best: Colour = (0, 0, 0)
     widest = -1.0
+    others = np.array(taken, float).reshape(-1, 3)
     for attempt in range(64):
         hue, light, strength, *_ = hashlib.sha256(f"{name}#{attempt}".encode()).digest()
         parts = colorsys.hls_to_rgb(hue / 255, 0.42 + 0.3 * light / 255, 0.5 + 0.45 * strength / 255)
         red, green, blue = (round(255 * part) for part in parts)
-        apart = min((float(np.linalg.norm(np.subtract((red, green, blue), other))) for other in taken), default=1e9)
+        apart = float(np.linalg.norm(others - (red, green, blue), axis=1).min(initial=1e9))
         if apart > widest:
             best, widest = (red, green, blue), apart
         if apart > _DISTINCT:
