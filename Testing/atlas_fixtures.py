@@ -132,7 +132,6 @@ def atlas_cohort(tmp_path_factory: pytest.TempPathFactory) -> AtlasCohort:
 @pytest.fixture(scope="session")
 def atlas_run(atlas_cohort: AtlasCohort, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of the tiny atlas trained on that cohort."""
-    pytest.importorskip("lightning", reason="training needs lightning")
     from NeuroGenLib.atlas.train import train
 
     out = tmp_path_factory.mktemp("atlas") / "run"

@@ -14,8 +14,6 @@ import nibabel
 import numpy as np
 import pytest
 
-pytest.importorskip("lightning", reason="the tests train a tiny atlas, which needs lightning")
-
 from NeuroGenLib import cli
 from NeuroGenLib.cli import COMMANDS
 from NeuroGenLib.labels import LabelTable

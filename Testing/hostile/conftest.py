@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-pytest.importorskip("lightning", reason="the suite trains a tiny atlas, which needs lightning")
-
 from NeuroGenLib import cli
 from NeuroGenLib.atlas import commands
 from Testing.hostile.workspace import Workspace, trained, write_good_inputs

@@ -62,7 +62,8 @@ SHAPE = Shape(2, 4, 1, 4, (4, 3, 2), 3, 8, 2, (0, 2), (30.0, 20.0))
 @pytest.fixture
 def content() -> dict[str, Any]:
     """What the program saves, with two subjects."""
-    pandas = pytest.importorskip("pandas", reason="the program saves data frames")
+    import pandas as pd
+
     generator = torch.Generator().manual_seed(0)
     decoder = AtlasDecoder(SHAPE, generator)
     names = (("latent_conv.", "modulator.conv."), ("modulation.", "linear_lats."), ("layers.", "sr_net.net."),
@@ -72,7 +73,7 @@ def content() -> dict[str, Any]:
         for ours, theirs in names:
             name = name.replace(ours, theirs)  # noqa: PLW2901
         state[name] = value
-    rows = pandas.DataFrame({"subject_id": ["sub-b", "sub-a"], "scan_age": [31.0, 29.0], "birth_age": [30.0, 35.5]})
+    rows = pd.DataFrame({"subject_id": ["sub-b", "sub-a"], "scan_age": [31.0, 29.0], "birth_age": [30.0, 35.5]})
     return {
         "epoch": 7,
         "latents": torch.nn.Parameter(torch.randn(2, *SHAPE.latent_shape, generator=generator)),

@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-
-pytest.importorskip("lightning", reason="training needs lightning")
-
 import torch
 
 from NeuroGenLib.atlas.dataset import build_dataset

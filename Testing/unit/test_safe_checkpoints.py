@@ -340,9 +340,10 @@ def columns_of(frame: Any, path: Path) -> dict[str, list[Any]]:
 
 
 def test_every_type_of_column_is_recovered(tmp_path: Path) -> None:
-    pandas = pytest.importorskip("pandas")
+    import pandas as pd
+
     day = dt.datetime(2024, 2, 29, 12, 30)
-    frame = pandas.DataFrame(
+    frame = pd.DataFrame(
         {
             "text": ["a", "é", ""],
             "mixed": np.array(["x", 1, None], dtype=object),
@@ -352,8 +353,8 @@ def test_every_type_of_column_is_recovered(tmp_path: Path) -> None:
             "big endian": np.array([1, 2, 3], dtype=">i4"),
             "yes": [True, False, True],
             "day": [day, day + dt.timedelta(1), None],
-            "group": pandas.Categorical(["ctrl", None, "ctrl"]),
-            "count": pandas.array([1, None, 3], dtype="Int64"),
+            "group": pd.Categorical(["ctrl", None, "ctrl"]),
+            "count": pd.array([1, None, 3], dtype="Int64"),
             "more weeks": [1.0, 2.0, 3.0],
         },
         index=["p", "q", "r"],
@@ -379,25 +380,28 @@ def test_every_type_of_column_is_recovered(tmp_path: Path) -> None:
 def test_tables_are_recovered_whatever_their_rows(
     tmp_path: Path, rows: list[tuple[Any, ...]], order: list[str]
 ) -> None:
-    pandas = pytest.importorskip("pandas")
+    import pandas as pd
+
     table = {name: [row[position] for row in rows] for position, name in enumerate(("id", "weeks", "count"))}
     types = {"id": object, "weeks": "float64", "count": "int64"}
-    frame = pandas.DataFrame({name: pandas.Series(table[name], dtype=types[name]) for name in order})
+    frame = pd.DataFrame({name: pd.Series(table[name], dtype=types[name]) for name in order})
     assert columns_of(frame, tmp_path / "net.pth") == {name: table[name] for name in order}
 
 
 def test_selected_rows_keep_their_order(tmp_path: Path) -> None:
-    pandas = pytest.importorskip("pandas")
-    frame = pandas.DataFrame({"id": list("abcde"), "age": range(5)}).iloc[[3, 0, 4]]
+    import pandas as pd
+
+    frame = pd.DataFrame({"id": list("abcde"), "age": range(5)}).iloc[[3, 0, 4]]
     assert columns_of(frame, tmp_path / "net.pth") == {"id": ["d", "a", "e"], "age": [3, 0, 4]}
 
 
 def test_tables_beyond_the_known_layouts_say_so(tmp_path: Path) -> None:
-    pandas = pytest.importorskip("pandas")
-    twice = pandas.DataFrame([[1, 2]], columns=["a", "a"])
+    import pandas as pd
+
+    twice = pd.DataFrame([[1, 2]], columns=["a", "a"])
     with pytest.raises(InputError, match=r"two columns of one name.*TSV"):
         columns_of(twice, tmp_path / "twice.pth")
-    levels = pandas.DataFrame([[1, 2]], columns=pandas.MultiIndex.from_tuples([("a", "b"), ("a", "c")]))
+    levels = pd.DataFrame([[1, 2]], columns=pd.MultiIndex.from_tuples([("a", "b"), ("a", "c")]))
     with pytest.raises(InputError, match="A table in the checkpoint cannot be read"):
         columns_of(levels, tmp_path / "levels.pth")
 

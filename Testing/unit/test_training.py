@@ -13,16 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import lightning.pytorch as lightning
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-pytest.importorskip("lightning", reason="training needs lightning")
-
-import lightning.pytorch as lightning
 import torch
 from ddp_script import TinyModule, settings, weights
+from hypothesis import given
+from hypothesis import strategies as st
 from typing_extensions import override
 
 from NeuroGenLib import training_stop

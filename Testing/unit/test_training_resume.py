@@ -11,11 +11,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
-pytest.importorskip("lightning", reason="training needs lightning")
-
 import numpy as np
+import pytest
 import torch
 from ddp_script import TinyModule, settings, weights
 from typing_extensions import override
