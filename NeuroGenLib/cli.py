@@ -34,13 +34,15 @@ class Command:
 
 
 COMMANDS = (
-    Command("demo", "Draw the bundled atlas over age and ventricle size", "NeuroGenLib.atlas.commands:demo"),
+    Command("demo", "Draw the bundled atlas over age and ventricle size", "NeuroGenLib.atlas.commands.demo:demo"),
     Command("doctor", "Show versions, GPU, disk and models", "NeuroGenLib.doctor:doctor"),
     Command("cite", "Print what to cite for a model", "NeuroGenLib.models.commands:cite"),
-    Command("atlas generate", "Draw brains of any age and condition", "NeuroGenLib.atlas.commands:generate"),
-    Command("atlas info", "Say what an atlas knows: ages, conditions, labels", "NeuroGenLib.atlas.commands:info"),
-    Command("atlas train", "Train an atlas on a cohort", "NeuroGenLib.atlas.commands:train"),
-    Command("atlas evaluate", "Compare an atlas with left-out subjects", "NeuroGenLib.atlas.commands:evaluate"),
+    Command("atlas generate", "Draw brains of any age and condition", "NeuroGenLib.atlas.commands.generate:generate"),
+    Command("atlas info", "Say what an atlas knows: ages, conditions, labels", "NeuroGenLib.atlas.commands.info:info"),
+    Command("atlas train", "Train an atlas on a cohort", "NeuroGenLib.atlas.commands.train:train"),
+    Command(
+        "atlas evaluate", "Compare an atlas with left-out subjects", "NeuroGenLib.atlas.commands.evaluate:evaluate"
+    ),
     Command("models list", "List bundled, downloaded and published models", "NeuroGenLib.models.commands:list_"),
     Command("models info", "Show a model's card, licence and files", "NeuroGenLib.models.commands:info"),
     Command("models download", "Bring a model from the hub", "NeuroGenLib.models.commands:download"),
