@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from NeuroGenLib import cli
-from NeuroGenLib.atlas import commands
+from NeuroGenLib.atlas.commands import demo
 from Testing.hostile.workspace import Workspace, trained, write_good_inputs
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def workspace(good_inputs: Workspace, tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("NEUROGEN_OFFLINE", "1")
     monkeypatch.setenv("NEUROGEN_MODELS", str(made.cache))
     # The demo draws the bundled atlas; here it draws the tiny one.
-    monkeypatch.setattr(commands, "BUNDLED", str(made.model))
+    monkeypatch.setattr(demo, "BUNDLED", str(made.model))
     return made
 
 
