@@ -57,6 +57,12 @@ class TrainerConfig(Config):
     resume: Annotated[bool, Help("Go on from the newest checkpoint in the run folder")] = True
     init_from: Annotated[str | None, Help("Model whose weights the run starts from")] = None
     threads: Annotated[int | None, Range(1), Help("CPU threads of one process; none leaves PyTorch's choice")] = None
+    wandb: Annotated[str | None, Help("Also log to this Weights & Biases project (pip install neurogen[wandb])")] = None
+
+    def check(self) -> None:
+        """Refuse a project without a name."""
+        if self.wandb is not None and not self.wandb.strip():
+            raise InputError("wandb names no project.", "Give the project's name, or leave it out.")
 
 
 def step_seed(seed: int, step: int, rank: int = 0, purpose: str = "") -> int:
@@ -237,7 +243,7 @@ def fit(
     A run that was interrupted (time budget, cancel, Ctrl-C, SIGTERM, power cut) and started again gives the numbers of
     the uninterrupted one: bit for bit on a CPU with the same number of threads. At the end ``module`` holds the final
     weights, on the CPU. The folder holds ``checkpoints/step=NNNNNN.ckpt`` (the newest two), ``metrics.csv``,
-    ``tensorboard/``, ``config.yaml`` and ``run.json``.
+    ``tensorboard/``, ``config.yaml`` and ``run.json``, and the id of the run in ``config.wandb`` in ``wandb.json``.
 
     With more than one device or node the calling script is started once per process, as Lightning does it; rank 0
     alone writes and raises, the other processes end quietly with it.
@@ -265,7 +271,7 @@ def fit(
     NeuroGenError
         When the loss is not finite, memory runs out, a checkpoint cannot be written, or none can be read.
     """
-    _require_lightning()
+    _require_packages(config)
     from NeuroGenLib import training_folder
     from NeuroGenLib.training_loop import RunKeeper, StepLoader, quiet_lightning
     from NeuroGenLib.training_stop import StopSignals
@@ -323,7 +329,7 @@ def _trainer(config: TrainerConfig, keeper: RunKeeper, callbacks: Sequence[Callb
         max_epochs=-1,
         default_root_dir=config.out,
         callbacks=[*callbacks, keeper],
-        logger=keeper.logger,
+        logger=keeper.loggers,
         plugins=[keeper.files],
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
@@ -375,10 +381,13 @@ def _require_same_network(module: StepModule, state: Mapping[str, Any], folder: 
         )
 
 
-def _require_lightning() -> None:
-    for name in ("lightning", "tensorboard"):
+def _require_packages(config: TrainerConfig) -> None:
+    needed = {"lightning": "train", "tensorboard": "train"} | ({} if config.wandb is None else {"wandb": "wandb"})
+    for name, extra in needed.items():
         if importlib.util.find_spec(name) is None:
-            raise NeuroGenError(f"Training needs the package '{name}'.", "Install it with: pip install neurogen[train]")
+            raise NeuroGenError(
+                f"This training needs the package '{name}'.", f"Install it with: pip install neurogen[{extra}]"
+            )
 
 
 def _hashed(seed: int, step: int, rank: int, purpose: str) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib import provenance
-from NeuroGenLib.config import Config, to_mapping
+from NeuroGenLib.config import Config, from_mapping, to_mapping
 from NeuroGenLib.errors import InputError
 from NeuroGenLib.files import read_json, write_json, write_text
 from NeuroGenLib.training_checkpoint import list_checkpoints, newest_checkpoint, tidy_checkpoints
@@ -58,7 +58,7 @@ def find_start(config: TrainerConfig, job: Config | None = None) -> Start:
         return Start()
     if not config.resume:
         raise InputError(f"{out} already holds a run.", "Choose another folder, or let it go on (resume true).")
-    _require_same_settings(out, run_parameters(config, job))
+    _require_same_settings(out, config, job)
     newest = newest_checkpoint(checkpoints_folder(out))
     if newest is None:
         return Start()
@@ -106,19 +106,34 @@ def run_parameters(config: TrainerConfig, job: Config | None) -> dict[str, Any]:
     return {**({} if job is None else to_mapping(job)), "train": to_mapping(config)}
 
 
-def _require_same_settings(out: Path, settings: Mapping[str, Any]) -> None:
+def _require_same_settings(out: Path, config: TrainerConfig, job: Config | None) -> None:
     run = read_json(out / "run.json")
     if not (isinstance(run, dict) and isinstance(run.get("starts"), list) and isinstance(run.get("parameters"), dict)):
         raise InputError(f"{out / 'run.json'} is not the record of a training run.", "Choose another folder.")
-    before, now = _flat(run["parameters"]), _flat(settings)
+    before, now = _flat(_completed(run["parameters"], config, job)), _flat(run_parameters(config, job))
     changed = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
     fixed = [name for name in changed if name.partition(".")[0] != "train" or name in ("train.seed", "train.init_from")]
     if fixed:
         listed = "; ".join(f"{name} was {before.get(name)!r}, is {now.get(name)!r}" for name in fixed[:5])
         more = f"; and {len(fixed) - 5} more" if len(fixed) > 5 else ""
         raise InputError(f"The run in {out} was started with other settings: {listed}{more}.", _REMEDY)
+    # What a mapping names first may be the first input of the network.
+    places = zip((name for name in before if name in now), (name for name in now if name in before), strict=True)
+    moved = next((first for first, second in places if first != second), None)
+    if moved is not None:
+        raise InputError(f"The run in {out} was started with its settings in another order, from {moved} on.", _REMEDY)
     if any(name in ("train.devices", "train.nodes", "train.precision") for name in changed):
         log.warning("The run in %s goes on with other devices or precision: it does not repeat the first one.", out)
+
+
+def _completed(recorded: Mapping[str, Any], config: TrainerConfig, job: Config | None) -> Mapping[str, Any]:
+    """Return recorded settings with the defaults of those that are newer than the record."""
+    try:
+        if job is None:
+            return {"train": to_mapping(from_mapping(type(config), recorded["train"]))}
+        return to_mapping(from_mapping(type(job), recorded))
+    except (InputError, KeyError):
+        return recorded  # another job's: the comparison names what differs
 
 
 def _flat(settings: Mapping[str, Any], where: str = "") -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""The table ``metrics.csv`` of a training run: one row per recorded step, appended, and cut where a run goes on."""
+"""Where the metrics of a training run go: the table ``metrics.csv`` and, if asked for, a Weights & Biases run.
+
+The table has one row per recorded step; it is appended to, and cut where a run goes on.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ import csv
 import io
 import logging
 import os
+import uuid
 from typing import TYPE_CHECKING
 
-from NeuroGenLib.errors import NeuroGenError
-from NeuroGenLib.files import write_text
+from NeuroGenLib.errors import InputError, NeuroGenError
+from NeuroGenLib.files import read_json, write_json, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -83,6 +87,24 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     """Read ``metrics.csv``: one mapping per row, with the step and the metrics that were recorded at it."""
     _, rows = _read(path)
     return [{name: float(text) for name, text in row.items() if text} for row in rows]
+
+
+def wandb_run_id(out: Path, project: str) -> str:
+    """Return the id that a run folder has in a Weights & Biases project; a new one is kept in its ``wandb.json``.
+
+    Raises
+    ------
+    InputError
+        When that file is damaged.
+    """
+    path = out / "wandb.json"
+    known = read_json(path) if path.exists() else {}
+    if not isinstance(known, dict) or not all(isinstance(name, str) for name in known.values()):
+        raise InputError(f"{path} does not name a run by project.", "Delete it to log to a new Weights & Biases run.")
+    if project not in known:
+        known[project] = uuid.uuid4().hex[:12]
+        write_json(path, known)
+    return known[project]
 
 
 def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:

@@ -18,20 +18,22 @@ import lightning.pytorch as lightning
 import torch
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 from typing_extensions import override
 
 from NeuroGenLib.errors import Cancelled, NeuroGenError
 from NeuroGenLib.training import step_generator, step_rng, step_seed
 from NeuroGenLib.training_checkpoint import checkpoint_path, keep_newest, read_checkpoint, write_checkpoint
 from NeuroGenLib.training_folder import checkpoints_folder, open_run
-from NeuroGenLib.training_log import MetricsTable
+from NeuroGenLib.training_log import MetricsTable, wandb_run_id
 from NeuroGenLib.training_stop import Stop, StopSignals, requeue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     import numpy as np
+    from lightning.pytorch.loggers import Logger
 
     from NeuroGenLib.config import Config
     from NeuroGenLib.progress import Progress
@@ -162,7 +164,7 @@ class RunKeeper(Checkpoint):
         Why the run ended before its steps or its budget, once Lightning has returned.
     exception:
         What interrupted a step, if anything did.
-    files, logger:
+    files, loggers:
         What Lightning's trainer writes with.
     """
 
@@ -173,7 +175,9 @@ class RunKeeper(Checkpoint):
         self.exception: BaseException | None = None
         self.files = AtomicCheckpointIO()
         # Events after the checkpoint belong to steps that are done again.
-        self.logger = _Events(config.out, name="", version="tensorboard", purge_step=start + 1)
+        self.loggers: list[Logger] = [_Events(config.out, name="", version="tensorboard", purge_step=start + 1)]
+        if config.wandb is not None and rank_zero_only.rank == 0:
+            self.loggers.append(_WandbRun(config.wandb, config.out))
         self._config, self._job, self._start = config, job, start
         self._progress, self._signals = progress, signals
         self._table = MetricsTable(config.out / "metrics.csv")
@@ -252,7 +256,8 @@ class RunKeeper(Checkpoint):
             row = averages | self._rates | row
         if row and trainer.is_global_zero:
             self._table.add(self._done, row)
-            self.logger.log_metrics(row, self._done)
+            for logger in self.loggers:
+                logger.log_metrics(row, self._done)
 
     def _stop_wish(self, trainer: lightning.Trainer) -> Stop:
         wish = self._signals.wish
@@ -329,6 +334,43 @@ class RunKeeper(Checkpoint):
             )
         elif stop is not Stop.NONE:
             self.failure = Cancelled(f"Stopped {where}.", _AGAIN)
+
+
+class _WandbRun(WandbLogger):
+    """One run of a Weights & Biases project, which goes on when the training does; it is handed the metrics alone.
+
+    It is opened when it is made, so that a missing login stops the training before its first step. Steps that are done
+    again after a restart are logged again, with the same numbers.
+    """
+
+    def __init__(self, project: str, out: Path) -> None:
+        super().__init__(project=project, name=out.name, save_dir=out, id=wandb_run_id(out, project))
+        self._warned = False
+        try:
+            _ = self.experiment
+        except Exception as error:  # wandb raises errors of its own, of its service and of the network
+            raise NeuroGenError(
+                f"The Weights & Biases project '{project}' cannot be opened: {error}.",
+                "Log in with 'wandb login', set WANDB_MODE=offline, or leave train.wandb out.",
+            ) from error
+
+    @override
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Send one row; a service that went away does not stop the training, which has its own table."""
+        try:
+            super().log_metrics(metrics, step)
+        except Exception as error:
+            if not self._warned:
+                log.warning("Weights & Biases does not take the metrics any more: %s.", error)
+                self._warned = True
+
+    @override
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """End the run, so that the next training of this program gets its own."""
+        super().finalize(status)
+        self.experiment.finish(exit_code=int(status != "success"))
 
 
 class _Events(TensorBoardLogger):

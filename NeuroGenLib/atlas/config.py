@@ -127,6 +127,92 @@ class OptimiserConfig(Config):
 
 
 @dataclass(frozen=True)
+class ChanceConfig(Config):
+    """What all augmentations have: how often they happen."""
+
+    probability: Annotated[
+        float, Range(0, 1), Help("Chance of every subject in every step; 0 is off, the published program has 0.3")
+    ] = 0.0
+
+
+@dataclass(frozen=True)
+class DeformationConfig(ChanceConfig):
+    """A smooth random displacement of where points lie; intensity and class move with the point."""
+
+    control_points: Annotated[int, Range(4, 32), Help("Control points of the cubic B-spline along each side")] = 7
+    displacement: Annotated[
+        float,
+        Range(0, 50),
+        Unit("mm"),
+        Help("Largest displacement along each axis; anatomy folds from 0.4 of the distance of control points on"),
+    ] = 7.5
+
+
+@dataclass(frozen=True)
+class MotionConfig(ChanceConfig):
+    """Head motion during the scan, simulated in k-space; see :mod:`NeuroGenLib.simulate.motion`."""
+
+    rotation: Annotated[float, Range(0, 45), Unit("degrees"), Help("Largest turn about each axis")] = 5.0
+    translation: Annotated[float, Range(0, 50), Unit("mm"), Help("Largest shift along each axis")] = 5.0
+    moves: Annotated[int, Range(1, 32), Help("How often the head moves in one scan")] = 4
+    variants: Annotated[
+        int,
+        Range(1, 16),
+        Help(
+            "Corrupted copies made of each image at every start, of which a step draws one; each takes 4 bytes of"
+            " memory per point and modality, and about 4 s for an image of 7 million voxels"
+        ),
+    ] = 2
+
+
+@dataclass(frozen=True)
+class NoiseConfig(ChanceConfig):
+    """Gaussian noise."""
+
+    size: Annotated[
+        float, Range(0, 1), Help("Largest standard deviation, as a share of the subject's intensity range")
+    ] = 0.05
+
+
+@dataclass(frozen=True)
+class BiasConfig(ChanceConfig):
+    """A smooth factor on the intensities: exp of a cubic polynomial without constant, positions from -1 to 1."""
+
+    coefficient: Annotated[float, Range(0, 5), Help("Largest coefficient of the polynomial")] = 1.0
+
+
+@dataclass(frozen=True)
+class GammaConfig(ChanceConfig):
+    """A change of contrast: intensities from 0 to 1, to the power of gamma."""
+
+    log_gamma: Annotated[float, Range(0, 3), Help("Largest natural logarithm of gamma, to either side of 0")] = 0.4
+
+
+@dataclass(frozen=True)
+class AugmentationConfig(Config):
+    """Random changes of the training points, all off unless asked for; not used in the publication."""
+
+    deformation: DeformationConfig = field(default_factory=DeformationConfig)
+    motion: MotionConfig = field(default_factory=MotionConfig)
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    bias: BiasConfig = field(default_factory=BiasConfig)
+    gamma: GammaConfig = field(default_factory=GammaConfig)
+
+
+@dataclass(frozen=True)
+class FitConfig(Config):
+    """How the atlas is fitted to a scan that it has not seen."""
+
+    steps: Annotated[int, Range(1, 100_000), Help("Gradient steps on the latents")] = 300
+    points: Annotated[int, Range(1), Help("Points per step")] = 4000
+    outside: Annotated[float, Range(0, 0.9), Help("Share of points far outside the brain")] = 0.05
+    latent_rate: Annotated[float, Range(0, 1), Help("Learning rate of the latents")] = 0.01
+    pose_rate: Annotated[float, Range(0, 1), Help("Learning rate of the pose")] = 0.01
+    segmentation_weight: Annotated[float, Range(0), Help("Weight of the label loss, where labels are given")] = 1.0
+    seed: Annotated[int, Range(0), Help("Draws the points")] = 0
+
+
+@dataclass(frozen=True)
 class AtlasTrainConfig(Config):
     """Everything a training run of the atlas needs."""
 
@@ -134,6 +220,7 @@ class AtlasTrainConfig(Config):
     train: TrainerConfig
     network: NetworkConfig = field(default_factory=NetworkConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     name: Annotated[str, Help("Name of the model")] = "atlas"
     description: Annotated[str, Help("One sentence on what the model shows")] = ""
     notice: Annotated[str, Help("What every output must say of the brains it shows")] = ""

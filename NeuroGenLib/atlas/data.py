@@ -42,6 +42,8 @@ class SubjectPoints:
         (3,) RAS mm; the origin of the subject's normalised coordinates.
     scaling:
         (modalities, 2) offset and factor: raw = offset + factor * normalised.
+    corrupted:
+        (variants, n, modalities) float32, the intensities in copies of the images that head motion spoilt, if any.
     """
 
     index: np.ndarray
@@ -51,6 +53,17 @@ class SubjectPoints:
     affine: np.ndarray
     centre: np.ndarray
     scaling: np.ndarray
+    corrupted: np.ndarray | None = None
+
+    @property
+    def fill(self) -> np.ndarray:
+        """The (modalities,) normalised intensities of raw zero, which masked points have."""
+        return -self.scaling[:, 0] / self.scaling[:, 1]
+
+    def intensities_of(self, images: np.ndarray) -> np.ndarray:
+        """Return (n, modalities) float32: other images (modalities, i, j, k) of the same grid, normalised as these."""
+        i, j, k = self.index.T
+        return normalised(images[:, i, j, k].T, self.scaling)
 
     def world(self, index: np.ndarray) -> np.ndarray:
         """Return RAS mm of voxel indices, relative to the subject's centre."""
@@ -64,6 +77,7 @@ class SubjectPoints:
             intensities=self.intensities[near],
             classes=self.classes[near],
             outside=self.outside[far],
+            corrupted=None if self.corrupted is None else self.corrupted[:, near],
         )
 
 
@@ -131,9 +145,8 @@ def _collect(
     outside_seed: int | None,
 ) -> SubjectPoints:
     index = np.argwhere(inside).astype(np.int16)
-    values = images[:, inside].T.clip(min=0).astype(np.float64)
-    scaling = intensity_scaling(values, normalisation)
-    normalised = (values - scaling[:, 0]) / scaling[:, 1]
+    values = images[:, inside].T
+    scaling = intensity_scaling(values.clip(min=0).astype(np.float64), normalisation)
     outside = np.zeros((0, 3), np.int16)
     if outside_seed is not None:
         far = np.flatnonzero(~inside)
@@ -142,8 +155,16 @@ def _collect(
         outside = np.stack(np.unravel_index(np.sort(chosen), inside.shape), 1).astype(np.int16)
     centre = affine[:3, :3] @ index.astype(np.float64).mean(0) + affine[:3, 3]
     return SubjectPoints(
-        index, normalised.astype(np.float32), classes[inside].astype(np.uint8), outside, affine, centre, scaling
+        index, normalised(values, scaling), classes[inside].astype(np.uint8), outside, affine, centre, scaling
     )
+
+
+def normalised(values: np.ndarray, scaling: np.ndarray) -> np.ndarray:
+    """Return (points, modalities) float32 of raw intensities and the (modalities, 2) offset and factor to remove.
+
+    Intensities below zero count as zero.
+    """
+    return ((values.clip(min=0).astype(np.float64) - scaling[:, 0]) / scaling[:, 1]).astype(np.float32)
 
 
 def spacing(affine: np.ndarray) -> np.ndarray:
@@ -181,13 +202,15 @@ class Batch:
     """Points of ``B`` subjects, ``N`` of each.
 
     ``subjects`` (B,) rows of the tables; ``points`` (B, N, 3) mm from the subject's centre, RAS; ``intensities``
-    (B, N, modalities); ``classes`` (B, N) int64.
+    (B, N, modalities); ``classes`` (B, N) int64; ``corrupted`` (variants, B, N, modalities), the same points'
+    intensities in copies that head motion spoilt, where the subjects have some.
     """
 
     subjects: Tensor
     points: Tensor
     intensities: Tensor
     classes: Tensor
+    corrupted: Tensor | None = None
 
 
 class PointTable:
@@ -196,7 +219,7 @@ class PointTable:
     Parameters
     ----------
     subjects:
-        The prepared subjects, in the order of the latents.
+        The prepared subjects, in the order of the latents; all or none with corrupted copies.
     background:
         Class of the points far outside.
     """
@@ -209,8 +232,9 @@ class PointTable:
         self._counts = torch.tensor([len(subject.index) for subject in subjects])
         self._outside_counts = torch.tensor([len(subject.outside) for subject in subjects])
         self._background = background
-        offsets = [-subject.scaling[:, 0] / subject.scaling[:, 1] for subject in subjects]
-        self._fill = torch.tensor(np.array(offsets), dtype=torch.float32)
+        copies = [subject.corrupted for subject in subjects if subject.corrupted is not None]
+        self._corrupted = torch.from_numpy(np.concatenate(copies, axis=1)) if copies else None
+        self._fill = torch.tensor(np.array([subject.fill for subject in subjects]), dtype=torch.float32)
         affines = np.array([subject.affine[:3, :3] for subject in subjects])
         origins = np.array([subject.affine[:3, 3] - subject.centre for subject in subjects])
         self._affines = torch.tensor(affines, dtype=torch.float32)
@@ -243,11 +267,16 @@ class PointTable:
         index = torch.cat([self.index[near_rows], self.outside[far_rows]], 1).float()
         fill = self._fill[chosen][:, None].expand(-1, far, -1)
         empty = torch.full((len(chosen), far), self._background, dtype=torch.int64)
+        corrupted = None
+        if self._corrupted is not None:
+            spoilt = self._corrupted[:, near_rows]
+            corrupted = torch.cat([spoilt, fill.expand(len(spoilt), -1, -1, -1)], 2)
         return Batch(
             chosen,
             torch.baddbmm(self._origins[chosen][:, None], index, self._affines[chosen].transpose(1, 2)),
             torch.cat([self.intensities[near_rows], fill], 1),
             torch.cat([self.classes[near_rows].long(), empty], 1),
+            corrupted,
         )
 
     @staticmethod

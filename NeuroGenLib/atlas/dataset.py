@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,12 +16,14 @@ from NeuroGenLib.cohort import Cohort, Subject, age_unit, draw, read_splits
 from NeuroGenLib.errors import InputError, nearest
 from NeuroGenLib.labels import LabelTable, as_label_map, label_volumes_ml
 from NeuroGenLib.progress import SILENT, Progress
+from NeuroGenLib.simulate.motion import draw_motion, with_motion
+from NeuroGenLib.training import step_rng
 from NeuroGenLib.volume import Volume, require_3d, require_finite, require_same_space
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from NeuroGenLib.atlas.config import ConditionConfig, DataConfig
+    from NeuroGenLib.atlas.config import ConditionConfig, DataConfig, MotionConfig
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +56,8 @@ class AtlasDataset:
         Each subject's label volumes by name.
     box:
         (3,) sides of the atlas box in mm.
+    candidates:
+        Whom the constraints and the choice started from.
     """
 
     cohort: Cohort
@@ -66,6 +70,7 @@ class AtlasDataset:
     values: tuple[dict[str, float | str], ...]
     volumes_ml: tuple[dict[str, float], ...]
     box: np.ndarray
+    candidates: Cohort
 
 
 def select_cohort(data: DataConfig, *, reference_compat: bool = False) -> Cohort:
@@ -75,6 +80,17 @@ def select_cohort(data: DataConfig, *, reference_compat: bool = False) -> Cohort
     ------
     InputError
         When the table, a column, an id or a file is missing, or nobody is left.
+    """
+    return choose(read_candidates(data), data, reference_compat=reference_compat)
+
+
+def read_candidates(data: DataConfig) -> Cohort:
+    """Return the subjects of the table or folder that are in the split and kept by id.
+
+    Raises
+    ------
+    InputError
+        When the table, a column or an id is missing, or nobody is left.
     """
     wanted = (*data.modalities, data.segmentation)
     if Path(data.table).is_dir():
@@ -87,24 +103,54 @@ def select_cohort(data: DataConfig, *, reference_compat: bool = False) -> Cohort
             raise InputError(f"{data.splits} has no split '{data.split}'.", nearest(data.split, splits))
         if splits[data.split]:
             cohort = cohort.select(splits[data.split])
-    cohort = _by_pattern(cohort, data.include, data.exclude).constrain(data.constraints)
+    return _by_pattern(cohort, data.include, data.exclude)
+
+
+def choose(candidates: Cohort, data: DataConfig, *, reference_compat: bool = False) -> Cohort:
+    """Return the candidates that pass the constraints; of these, ``data.subjects`` when it is given.
+
+    Raises
+    ------
+    InputError
+        When a column or a file is missing, or nobody is left.
+    """
+    cohort = candidates.constrain(data.constraints)
     if data.subjects is not None:
         cohort = draw(cohort, data.constraints, data.subjects, reference_compat=reference_compat)
     cohort.require_files()
     return cohort
 
 
-def build_dataset(data: DataConfig, progress: Progress = SILENT, *, reference_compat: bool = False) -> AtlasDataset:
+def build_dataset(
+    data: DataConfig,
+    progress: Progress = SILENT,
+    *,
+    reference_compat: bool = False,
+    motion: MotionConfig | None = None,
+    seed: int = 0,
+) -> AtlasDataset:
     """Read and prepare every subject of the cohort.
 
-    ``reference_compat`` makes the background rim as the published code does.
+    Parameters
+    ----------
+    data:
+        Where the subjects are and how they are prepared.
+    progress:
+        Told after each subject.
+    reference_compat:
+        Make the background rim as the published code does.
+    motion:
+        Adds copies that head motion spoilt, when its probability is above zero.
+    seed:
+        Decides those motions.
 
     Raises
     ------
     InputError
         When a table, file, label or condition is missing or unusable.
     """
-    cohort = select_cohort(data, reference_compat=reference_compat)
+    candidates = read_candidates(data)
+    cohort = choose(candidates, data, reference_compat=reference_compat)
     ages = cohort.column(data.age)
     folder = Path(data.table) if Path(data.table).is_dir() else Path(data.table).parent
     unit = data.age_unit or age_unit(data.age, folder / "participants.json")
@@ -113,13 +159,29 @@ def build_dataset(data: DataConfig, progress: Progress = SILENT, *, reference_co
     labels = _labels(data, cohort)
     background = _background(data, labels)
     prepared, volumes = [], []
-    for subject in progress.track(cohort.subjects, "reading subjects"):
-        points, measured = _prepare(subject, data, labels, background, reference_compat)
+    for row, subject in enumerate(progress.track(cohort.subjects, "reading subjects")):
+        images, label_map = load_subject(subject, data.modalities, data.segmentation)
+        points = _prepare(subject, images, label_map, data, labels, background, reference_compat)
+        if motion is not None and motion.probability > 0:
+            spoilt = _corrupted(points, images, label_map, data.mask, motion, seed, row)
+            points = replace(points, corrupted=spoilt)
         prepared.append(points)
-        volumes.append(measured)
+        volumes.append(label_volumes_ml(label_map, labels))
     box = np.array(data.box or _box(prepared), float)
     trimmed = [_inside_box(subject, points, box) for subject, points in zip(cohort, prepared, strict=True)]
-    return AtlasDataset(cohort, tuple(trimmed), labels, background, ages, unit, conditions, values, tuple(volumes), box)
+    return AtlasDataset(
+        cohort,
+        tuple(trimmed),
+        labels,
+        background,
+        ages,
+        unit,
+        conditions,
+        values,
+        tuple(volumes),
+        box,
+        candidates,
+    )
 
 
 def load_subject(subject: Subject, modalities: Sequence[str], segmentation: str) -> tuple[dict[str, Volume], Volume]:
@@ -162,13 +224,18 @@ def classes_of(labels: Volume, table: LabelTable, name: str) -> np.ndarray:
 
 
 def _prepare(
-    subject: Subject, data: DataConfig, table: LabelTable, background: int, reference_compat: bool
-) -> tuple[SubjectPoints, dict[str, float]]:
-    images, labels = load_subject(subject, data.modalities, data.segmentation)
+    subject: Subject,
+    images: Mapping[str, Volume],
+    labels: Volume,
+    data: DataConfig,
+    table: LabelTable,
+    background: int,
+    reference_compat: bool,
+) -> SubjectPoints:
     classes = classes_of(labels, table, f"The {data.segmentation} of {subject.key}")
     stack = np.stack([images[name].array for name in data.modalities]).astype(np.float32)
     try:
-        points = prepare(
+        return prepare(
             stack,
             classes,
             labels.affine,
@@ -180,7 +247,28 @@ def _prepare(
         )
     except InputError as error:
         raise InputError(f"{subject.key} cannot be used: {error.problem}", error.remedy) from error
-    return points, label_volumes_ml(labels, table)
+
+
+def _corrupted(
+    points: SubjectPoints,
+    images: Mapping[str, Volume],
+    labels: Volume,
+    mask: bool,
+    motion: MotionConfig,
+    seed: int,
+    row: int,
+) -> np.ndarray:
+    """Return (variants, n, modalities): the points' intensities after head motion, another one in each image."""
+    brain = labels.array > 0 if mask else 1
+    copies = []
+    for variant in range(motion.variants):
+        rng = step_rng(seed, row, purpose=f"motion {variant}")
+        moved = [
+            with_motion(image, draw_motion(rng, motion.moves, motion.rotation, motion.translation)).array
+            for image in images.values()
+        ]
+        copies.append(points.intensities_of(np.stack(moved) * brain))
+    return np.stack(copies)
 
 
 def _by_pattern(cohort: Cohort, include: Sequence[str], exclude: Sequence[str]) -> Cohort:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import LambdaCallback
 from torch import Tensor, nn
 
 from NeuroGenLib.atlas import transform
+from NeuroGenLib.atlas.augment import Augmentation
 from NeuroGenLib.atlas.card import model_card
 from NeuroGenLib.atlas.conditions import encode_all
 from NeuroGenLib.atlas.data import PointTable
@@ -19,6 +22,7 @@ from NeuroGenLib.atlas.dataset import AtlasDataset, build_dataset
 from NeuroGenLib.atlas.loss import LossWeights, atlas_loss
 from NeuroGenLib.atlas.network import AtlasDecoder, Shape
 from NeuroGenLib.atlas.regression import default_bandwidth, subject_weights
+from NeuroGenLib.atlas.selection import summary, write_selection
 from NeuroGenLib.config import parameters, to_mapping
 from NeuroGenLib.errors import InputError, nearest
 from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
@@ -30,9 +34,13 @@ from NeuroGenLib.training_loop import StepModule
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from lightning.pytorch import Callback, Trainer
+
     from NeuroGenLib.atlas.config import AtlasTrainConfig, OptimiserConfig
     from NeuroGenLib.atlas.data import Batch
     from NeuroGenLib.config import Config
+
+log = logging.getLogger(__name__)
 
 
 class AtlasModule(StepModule):
@@ -55,6 +63,7 @@ class AtlasModule(StepModule):
         # The published program applies this weight twice.
         self._label_weight = label_weight**2 if config.reference_compat else label_weight
         self._table = PointTable(dataset.subjects, dataset.background)
+        self._augmentation = Augmentation(config.augmentation, dataset.subjects, dataset.box)
         generator = step_generator(config.train.seed, 0, purpose="initial atlas")
         self.decoder = AtlasDecoder(network_shape(config, dataset), generator)
         if config.network.centred and not config.reference_compat:
@@ -78,6 +87,7 @@ class AtlasModule(StepModule):
         batch = self._table.draw(
             settings.points, settings.subjects_per_step, settings.outside, self.generator(step, "points")
         )
+        batch = self._augmentation(batch, self.generator(step, "augmentation"))
         rows = batch.subjects.to(self.device)
         # Mixed precision (train.precision) covers this convolution alone: half precision breaks sine layers.
         grid = self.decoder.latent_grid(self.latents[rows])
@@ -199,17 +209,41 @@ def train(config: AtlasTrainConfig, progress: Progress = SILENT) -> Path | None:
         # The initial latents belong to its box.
         width, depth, height = initial.manifest["preparation"]["box"]
         data = dataclasses.replace(data, box=(width, depth, height))
-    dataset = build_dataset(data, shown.part(0.0, 0.05), reference_compat=config.reference_compat)
+    dataset = build_dataset(
+        data,
+        shown.part(0.0, 0.05),
+        reference_compat=config.reference_compat,
+        motion=config.augmentation.motion,
+        seed=config.train.seed,
+    )
     module = AtlasModule(config, dataset)
     if initial is not None:
         _initialise(module, dataset, config, initial)
-    fit(module, config.train, shown.part(0.05, 0.99, "training"), job=config)
+    fit(module, config.train, shown.part(0.05, 0.99, "training"), [_selection_writer(config, dataset)], job=config)
     if not first:
         return None
     path = Path(config.train.out) / "model"
     write_atlas(module, config, dataset, path)
     progress.update(1, 1, f"model written to {path}")
     return path
+
+
+def _selection_writer(config: AtlasTrainConfig, dataset: AtlasDataset) -> Callback:
+    """Return what says and records, when the run starts, who was chosen."""
+
+    def write(trainer: Trainer, _: AtlasModule) -> None:
+        if trainer.is_global_zero:
+            log.info(summary(dataset.candidates, dataset.cohort, config.data.age, dataset.age_unit))
+            write_selection(
+                config.train.out,
+                dataset.candidates,
+                dataset.cohort,
+                config.data,
+                dataset.age_unit,
+                store_ids=config.store_ids,
+            )
+
+    return LambdaCallback(on_train_start=write)
 
 
 def write_atlas(module: AtlasModule, config: AtlasTrainConfig, dataset: AtlasDataset, path: Path) -> ModelFolder:
@@ -224,7 +258,7 @@ def write_atlas(module: AtlasModule, config: AtlasTrainConfig, dataset: AtlasDat
 
 def _manifest(module: AtlasModule, config: AtlasTrainConfig, dataset: AtlasDataset) -> dict[str, Any]:
     data = config.data
-    fill = [-subject.scaling[:, 0] / subject.scaling[:, 1] for subject in dataset.subjects]
+    fill = [subject.fill for subject in dataset.subjects]
     return {
         "name": config.name,
         "description": config.description,
@@ -253,9 +287,7 @@ def _manifest(module: AtlasModule, config: AtlasTrainConfig, dataset: AtlasDatas
         "transform": {"kind": config.optimiser.transform, "parametrisation": module.parametrisation},
         "subjects": _subjects(config, dataset),
         "training": {
-            "config": {
-                name: _without_folders(getattr(config, name)) for name in ("data", "network", "optimiser", "train")
-            },
+            "config": _shareable(config),
             "steps": config.train.steps,
             "commit": _commit(),
         },
@@ -265,7 +297,8 @@ def _manifest(module: AtlasModule, config: AtlasTrainConfig, dataset: AtlasDatas
 
 def _shareable(config: AtlasTrainConfig) -> dict[str, Any]:
     """Return the settings without what tells of people or of the maker's disk: ids, and the folders of paths."""
-    settings = {name: _without_folders(getattr(config, name)) for name in ("data", "network", "optimiser", "train")}
+    sections = ("data", "network", "optimiser", "augmentation", "train")
+    settings = {name: _without_folders(getattr(config, name)) for name in sections}
     if not config.store_ids:
         for name in ("include", "exclude"):
             settings["data"].pop(name)

@@ -1,0 +1,1 @@
+"""Images as a scanner would make them, from images or label maps: what training needs and no scan shows."""
