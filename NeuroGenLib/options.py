@@ -123,6 +123,19 @@ def number(text: str, what: str, *, positive: bool = False) -> float:
     return value
 
 
+def whole_number(text: str, what: str, least: int = 0) -> int:
+    """Return a whole number of at least ``least``.
+
+    Raises
+    ------
+    InputError
+        When it is none, or smaller.
+    """
+    if not text.isdecimal() or int(text) < least:
+        raise InputError(f"'{text}' is not {what}.", f"Write a whole number, at least {least}.")
+    return int(text)
+
+
 def name_values(items: Sequence[str]) -> dict[str, list[str]]:
     """Return the values of repeated ``NAME=VALUE[,VALUE...]`` options by name.
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from NeuroGenLib.atlas import transform
 from NeuroGenLib.atlas.brain import brain_mask
-from NeuroGenLib.atlas.infer import BrainSearch
+from NeuroGenLib.atlas.brain_search import BrainSearch
 from NeuroGenLib.atlas.loss import LossWeights, atlas_loss
 from NeuroGenLib.atlas.render import Grid, Renderer, grid_in_box
 from NeuroGenLib.models import open_model
