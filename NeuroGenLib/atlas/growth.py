@@ -16,20 +16,36 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
+    from NeuroGenLib.atlas.growth_maps import AtlasGrowth
     from NeuroGenLib.atlas.infer import AtlasBrain, AtlasModel
+    from NeuroGenLib.volume import Volume
 
 
-def tissue_volumes(model: AtlasModel, brain: AtlasBrain) -> dict[str, float]:
-    """Return the volume in ml of every tissue of a brain, and of all together as ``total``."""
+def tissue_volumes(model: AtlasModel, labels: Volume) -> dict[str, float]:
+    """Return the volume in ml of every tissue of a label map, and of all together as ``total``."""
     names = [name for index, name in enumerate(model.labels.names) if index not in model.background]
-    measured = label_volumes_ml(brain.labels, model.labels)
+    measured = label_volumes_ml(labels, model.labels)
     volumes = {name: measured[name] for name in names}
     return volumes | {"total": sum(volumes.values())}
 
 
-def growth_row(model: AtlasModel, brain: AtlasBrain) -> dict[str, float | str]:
-    """Return age, conditions, volumes in ml and effective n of a brain."""
-    volumes = {f"{name}_ml": round(value, 3) for name, value in tissue_volumes(model, brain).items()}
+def tissue_rates(model: AtlasModel, growth: AtlasGrowth) -> dict[str, float]:
+    """Return how fast every tissue grows, in ml per unit of age, and all together as ``total``.
+
+    A tissue's volume is here the sum of its probability; that of its labels changes by whole voxels.
+    """
+    voxel = growth.probabilities.voxel_volume_ml
+    sums = growth.probabilities.array.sum(axis=(1, 2, 3), dtype=float) * voxel
+    rates = {name: float(sums[index]) for index, name in enumerate(model.labels.names) if index not in model.background}
+    return rates | {"total": sum(rates.values())}
+
+
+def growth_row(model: AtlasModel, brain: AtlasBrain, growth: AtlasGrowth | None = None) -> dict[str, float | str]:
+    """Return age, conditions, volumes in ml, their growth in ml per unit of age when given, and effective n."""
+    volumes = {f"{name}_ml": round(value, 3) for name, value in tissue_volumes(model, brain.labels).items()}
+    if growth is not None:
+        ending = f"ml_{growth.unit.replace(' ', '_')}"
+        volumes |= {f"{name}_{ending}": round(value, 4) for name, value in tissue_rates(model, growth).items()}
     support = {"effective_n": round(brain.weights.effective_n, 2)}
     return {model.age_name: brain.age, **brain.conditions, **volumes, **support}
 
@@ -63,7 +79,7 @@ def growth_figure(model: AtlasModel, series: Mapping[str, Sequence[Mapping[str, 
     )
     colours = plt.get_cmap("viridis")(np.linspace(0.1, 0.8, len(series)))
     for axis, name in zip(axes.flat, names, strict=False):
-        dots = [(subject["age"], _subject_volume(subject, name)) for subject in model.subjects]
+        dots = [(subject["age"], subject_volume(subject, name)) for subject in model.subjects]
         known = [(age, volume) for age, volume in dots if volume is not None]
         if known:
             axis.plot(*zip(*known, strict=True), "o", color="0.6", markersize=4, label="training subjects")
@@ -93,7 +109,8 @@ def save_figure(path: Path, figure: Figure) -> None:
         temporary.write_bytes(buffer.getvalue())
 
 
-def _subject_volume(subject: Mapping[str, object], name: str) -> float | None:
+def subject_volume(subject: Mapping[str, object], name: str) -> float | None:
+    """Return the volume in ml of a training subject's tissue, or of all (``total``), where the model knows it."""
     volumes = subject.get("volumes_ml")
     if not isinstance(volumes, dict):
         return None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from NeuroGenLib.atlas.brain import MARGIN_MM, brain_mask, within
+from NeuroGenLib.atlas.brain import brain_mask
+from NeuroGenLib.atlas.brain_search import BrainSearch, Drawn
 from NeuroGenLib.atlas.conditions import Condition, beyond_neighbours, complete, encode_all
 from NeuroGenLib.atlas.regression import Method, SubjectWeights, subject_weights
 from NeuroGenLib.device import with_memory_fallback
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from NeuroGenLib.atlas.growth_maps import AtlasGrowth
     from NeuroGenLib.atlas.network import AtlasDecoder, Shape
     from NeuroGenLib.atlas.render import Grid, Renderer
     from NeuroGenLib.models.folder import ModelFolder
@@ -155,6 +158,21 @@ class AtlasModel:
         return float(self.ages.min()), float(self.ages.max())
 
     @property
+    def latents(self) -> torch.Tensor:
+        """(S, C, nz, ny, nx) latents of the training subjects, on :attr:`device`."""
+        return self._latents
+
+    @property
+    def decoder(self) -> AtlasDecoder:
+        """The network, on :attr:`device`."""
+        return self._decoders[self.device]
+
+    @property
+    def pose_columns(self) -> int:
+        """Number of parameters of a training subject's transform; see :mod:`NeuroGenLib.atlas.transform`."""
+        return 0 if self._transforms is None else self._transforms.shape[1]
+
+    @property
     def notice(self) -> str:
         """What every output must say of the brains this model shows."""
         return str(self.folder.manifest.get("notice", ""))
@@ -209,6 +227,35 @@ class AtlasModel:
             return decode_as_published(self, recipe, _three(spacing), masked, progress)
         return self._draw(recipe, self.grid(_three(spacing), box), masked, progress)
 
+    def growth(
+        self,
+        age: float,
+        conditions: Mapping[str, object] | None = None,
+        spacing: float | Sequence[float] = 1.0,
+        *,
+        box: Sequence[float] | None = None,
+        masked: bool = True,
+        bandwidth: float | None = None,
+        regression: Method | None = None,
+        progress: Progress = SILENT,
+    ) -> AtlasGrowth:
+        """Draw how fast the brain of an age and condition changes; arguments and errors as for :meth:`generate`.
+
+        Returns
+        -------
+        AtlasGrowth
+            Intensities and probabilities per unit of age, on the grid of :meth:`generate`. Summed over age they give
+            the difference of the brains at both ends, voxel by voxel only in steps so small that no border of a tissue
+            passes a voxel within one: for a fetal brain a twentieth of a week.
+        """
+        from NeuroGenLib.atlas.growth_maps import draw_growth
+
+        method = regression or "local-linear"
+        recipe = self.recipe(age, conditions, bandwidth, method)
+        width = self.bandwidth if bandwidth is None else bandwidth
+        grid = self.grid(_three(spacing), box)
+        return draw_growth(self, recipe, width, method, grid, _chunk(self.device), masked=masked, progress=progress)
+
     def reconstruct(
         self,
         subject: int,
@@ -236,7 +283,7 @@ class AtlasModel:
             raise InputError(
                 f"There is no training subject {subject}.", f"Rows run from 0 to {len(self.subjects) - 1}."
             )
-        recipe = self._subject_recipe(subject)
+        recipe = self.subject_recipe(subject)
         if reference_compat:
             from NeuroGenLib.atlas.published import decode_as_published
 
@@ -321,7 +368,8 @@ class AtlasModel:
         latents = torch.tensordot(factors, self._latents, dims=1)
         return Recipe(latents, torch.from_numpy(encoded).to(latents.device), age, values, weights, warnings)
 
-    def _subject_recipe(self, row: int) -> Recipe:
+    def subject_recipe(self, row: int) -> Recipe:
+        """Return what draws a training subject from its own latents, moved by its own transform."""
         import torch
 
         from NeuroGenLib.atlas import transform
@@ -374,24 +422,39 @@ class AtlasModel:
         scale = np.concatenate([np.full(one.width, one.scale) for one in self.conditions])
         return (own - encoded) / scale
 
+    def _decoder(self, device: torch.device) -> AtlasDecoder:
+        if device not in self._decoders:
+            self._decoders[device] = copy.deepcopy(self._decoders[self.device]).to(device)
+        return self._decoders[device]
+
     def _renderer(self, recipe: Recipe, device: torch.device, chunk: int) -> Renderer:
         from NeuroGenLib.atlas.render import Renderer
 
-        if device not in self._decoders:
-            import copy
-
-            self._decoders[device] = copy.deepcopy(self._decoders[self.device]).to(device)
         motion = None if recipe.motion is None else (recipe.motion[0].to(device), recipe.motion[1].to(device))
-        return Renderer(self._decoders[device], recipe.latents.to(device), recipe.conditions.to(device), chunk, motion)
+        return Renderer(self._decoder(device), recipe.latents.to(device), recipe.conditions.to(device), chunk, motion)
 
     def _brain_search(self, renderer: Renderer) -> BrainSearch:
         return BrainSearch(renderer, self.box / 2, len(self.modalities), self.background)
 
+    def without(self, row: int) -> AtlasModel:
+        """Return the atlas of all training subjects but one; the network has still seen it."""
+        kept = [index for index in range(len(self.subjects)) if index != row]
+        other = copy.copy(self)
+        other.subjects = [self.subjects[index] for index in kept]
+        other.ages = self.ages[kept]
+        other._latents = self._latents[kept]
+        other._transforms = None if self._transforms is None else self._transforms[kept]
+        return other
+
     def decode(self, recipe: Recipe, grid: Grid, progress: Progress = SILENT) -> np.ndarray:
         """Return raw outputs (n, outputs) at every voxel of a grid, in C order."""
+        return self.decode_points(recipe, grid.points(self.box / 2), progress)
+
+    def decode_points(self, recipe: Recipe, points: torch.Tensor, progress: Progress = SILENT) -> np.ndarray:
+        """Return raw outputs (n, outputs), intensities then class logits, at points (n, 3) in half boxes."""
 
         def work(device: torch.device, chunk: int) -> np.ndarray:
-            return self._renderer(recipe, device, chunk)(grid.points(self.box / 2), progress).cpu().numpy()
+            return self._renderer(recipe, device, chunk)(points, progress).cpu().numpy()
 
         return with_memory_fallback(work, self.device, _chunk(self.device), warn=recipe.warnings.append)
 
@@ -452,66 +515,6 @@ class Recipe:
     weights: SubjectWeights
     warnings: list[str]
     motion: tuple[torch.Tensor, torch.Tensor] | None = None
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """Raw outputs of the voxels (flat indices) that were evaluated.
-
-    ``core`` (i, j, k) is where the coarse search saw brain; None when the grid holds the whole brain.
-    """
-
-    voxels: np.ndarray
-    outputs: np.ndarray
-    core: np.ndarray | None
-
-
-class BrainSearch:
-    """Finds the brain once on a coarse grid, so that fine grids are evaluated only there."""
-
-    coarse_mm = 6.0
-
-    def __init__(self, renderer: Renderer, half_box: np.ndarray, intensities: int, background: Sequence[int]) -> None:
-        from scipy.ndimage import binary_dilation, generate_binary_structure
-
-        from NeuroGenLib.atlas.render import grid_in_box
-
-        self._renderer, self._half_box = renderer, half_box
-        self._coarse = grid_in_box(-half_box, half_box, (self.coarse_mm,) * 3)
-        outputs = renderer(self._coarse.points(half_box)).cpu().numpy()
-        classes = outputs[:, intensities:].argmax(1).reshape(self._coarse.shape)
-        self._core = brain_mask(classes, self._coarse.spacing, background, margin_mm=0)
-        # One voxel more on every side: what lies between two coarse voxels has been seen by neither.
-        rim = within(self._core, self._coarse.spacing, MARGIN_MM)
-        self._found = binary_dilation(rim, generate_binary_structure(3, 3))
-
-    def draw(self, grid: Grid, masked: bool = True, progress: Progress = SILENT) -> Drawn:
-        """Evaluate the voxels of a grid that may be brain, or all that lie in the box when not masked."""
-        nearest, inside = [], []
-        for axis, start, step, count, half in zip(
-            grid.axes(), self._coarse.origin, self._coarse.spacing, self._coarse.shape, self._half_box, strict=True
-        ):
-            nearest.append(np.clip(np.rint((axis - start) / step).astype(int), 0, count - 1))
-            inside.append(np.abs(axis) <= half + 1e-6)
-        chosen = inside[0][:, None, None] & inside[1][:, None] & inside[2]
-        if masked:
-            chosen = chosen & self._found[np.ix_(*nearest)]
-        voxels = np.flatnonzero(chosen)
-        outputs = self._renderer(grid.points(self._half_box, voxels), progress).cpu().numpy()
-        return Drawn(voxels, outputs, None if self._holds_brain(grid) else self._core[np.ix_(*nearest)])
-
-    def _holds_brain(self, grid: Grid) -> bool:
-        """Whether the grid covers every coarse voxel that was found."""
-        found = np.argwhere(self._found)
-        if len(found) == 0:
-            return True
-        low = np.asarray(self._coarse.origin) + found.min(0) * self._coarse.spacing
-        high = np.asarray(self._coarse.origin) + found.max(0) * self._coarse.spacing
-        faces = [
-            (axis[0] - step / 2, axis[-1] + step / 2) for axis, step in zip(grid.axes(), grid.spacing, strict=True)
-        ]
-        slack = self.coarse_mm
-        return all(a - slack <= lo and hi <= b + slack for (a, b), lo, hi in zip(faces, low, high, strict=True))
 
 
 def _moved(brain: AtlasBrain, centre: np.ndarray) -> AtlasBrain:

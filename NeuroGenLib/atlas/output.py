@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from NeuroGenLib.atlas.growth_maps import AtlasGrowth
     from NeuroGenLib.atlas.infer import AtlasBrain, AtlasModel
     from NeuroGenLib.atlas.regression import Method, SubjectWeights
+    from NeuroGenLib.labels import LabelTable
 
 PROBABILITY_STEP = 1 / 255
 """Tissue probabilities are stored as bytes, in steps of this."""
@@ -35,13 +38,16 @@ class Request:
     """What to generate: brains of every age for every combination of condition values.
 
     ``conditions`` holds one or more values by name, in table units; ``options`` goes to
-    :meth:`~NeuroGenLib.atlas.infer.AtlasModel.generate`.
+    :meth:`~NeuroGenLib.atlas.infer.AtlasModel.generate`. ``growth`` adds the growth maps, ``certainty`` a file for
+    every class.
     """
 
     ages: tuple[float, ...]
     conditions: Mapping[str, Sequence[object]]
     spacing: tuple[float, ...]
     options: Mapping[str, Any]
+    growth: bool = False
+    certainty: bool = False
 
     def combinations(self) -> list[dict[str, object]]:
         """Return every combination of condition values, the first name slowest."""
@@ -68,10 +74,15 @@ def generate_to_folder(model: AtlasModel, request: Request, out: Path, progress:
     several), ``labels.nii.gz``, ``probabilities.nii.gz``, ``labels.tsv``, ``growth.tsv`` and ``provenance.json``; with
     several ages the volumes are 4-D (the probabilities 5-D: i, j, k, age, class), and ``growth.png`` shows them.
 
+    With growth there are ``growth_image.nii.gz`` (``growth_NAME.nii.gz`` when there are several modalities) and
+    ``growth_probabilities.nii.gz``: change per unit of age, float32, of the same dimensions as what they are the growth
+    of; ``growth.tsv`` has the tissues' rates. With certainty every class has its probabilities in
+    ``certainty/LABEL.nii.gz`` as well.
+
     Raises
     ------
     InputError
-        When an age, condition, spacing or box cannot be used.
+        When an age, condition, spacing or box cannot be used, or growth is asked for as published.
     Cancelled
         When it was cancelled; nothing is written.
     """
@@ -88,6 +99,8 @@ def generate_to_folder(model: AtlasModel, request: Request, out: Path, progress:
             folder.mkdir(exist_ok=True)
             series[_title(conditions) or "atlas"] = [frame.row for frame in frames]
             write_volumes(model, frames, folder)
+            if request.certainty:
+                write_certainty(model, frames, folder / "certainty")
             write_table(folder / "growth.tsv", [frame.row for frame in frames])
             warnings += [text for frame in frames for text in frame.warnings]
             write_json(folder / "provenance.json", _record(model, request, frames))
@@ -99,7 +112,10 @@ def generate_to_folder(model: AtlasModel, request: Request, out: Path, progress:
 
 @dataclass(frozen=True)
 class Frame:
-    """A brain as it is written: the probabilities as bytes, a quarter of their size, since many ages may wait here."""
+    """A brain as it is written: the probabilities as bytes, a quarter of their size, since many ages may wait here.
+
+    Growth stays float32: how large a rate can be depends on the model and its unit of age.
+    """
 
     images: dict[str, np.ndarray]
     labels: np.ndarray
@@ -110,20 +126,22 @@ class Frame:
     conditions: dict[str, float | str]
     weights: SubjectWeights
     warnings: list[str]
+    growth: AtlasGrowth | None = None
 
     @classmethod
-    def of(cls, model: AtlasModel, brain: AtlasBrain) -> Frame:
+    def of(cls, model: AtlasModel, brain: AtlasBrain, growth: AtlasGrowth | None = None) -> Frame:
         """Take what is written of a brain."""
         return cls(
             images={name: volume.array for name, volume in brain.images.items()},
             labels=brain.labels.array,
             probabilities=np.rint(brain.probabilities.array / PROBABILITY_STEP).astype(np.uint8),
             affine=brain.labels.affine,
-            row=growth_row(model, brain),
+            row=growth_row(model, brain, growth),
             age=brain.age,
             conditions=brain.conditions,
             weights=brain.weights,
-            warnings=brain.warnings,
+            warnings=brain.warnings + ([] if growth is None else growth.warnings),
+            growth=growth,
         )
 
 
@@ -136,9 +154,15 @@ def write_volumes(model: AtlasModel, frames: Sequence[Frame], folder: Path) -> N
     step = _age_step([frame.age for frame in frames])
     stacks: dict[str, list[np.ndarray]] = {}
     for name in model.modalities:
-        file = "image.nii.gz" if len(model.modalities) == 1 else f"{_plain(name)}.nii.gz"
+        file = "image.nii.gz" if len(model.modalities) == 1 else f"{plain_name(name)}.nii.gz"
         stacks[file] = [frame.images[name] for frame in frames]
+        rates = [frame.growth.images[name].array for frame in frames if frame.growth]
+        if rates:
+            stacks[f"growth_{file}"] = rates
     stacks["labels.nii.gz"] = [frame.labels for frame in frames]
+    rates = [frame.growth.probabilities.array for frame in frames if frame.growth]
+    if rates:
+        stacks["growth_probabilities.nii.gz"] = rates
     for file, arrays in stacks.items():
         write_frames(folder / file, arrays, affine, frame_spacing=step, squeeze=True)
     write_frames(
@@ -152,10 +176,25 @@ def write_volumes(model: AtlasModel, frames: Sequence[Frame], folder: Path) -> N
     model.labels.to_tsv(folder / "labels.tsv")
 
 
+def write_certainty(model: AtlasModel, frames: Sequence[Frame], folder: Path) -> None:
+    """Write the probabilities of every class, background too, into a file named after it, the age as fourth axis."""
+    folder.mkdir()
+    step = _age_step([frame.age for frame in frames])
+    for index, name in enumerate(_file_names(model.labels)):
+        write_frames(
+            folder / f"{name}.nii.gz",
+            [frame.probabilities[index] for frame in frames],
+            frames[0].affine,
+            frame_spacing=step,
+            slope=PROBABILITY_STEP,
+            squeeze=True,
+        )
+
+
 def folder_name(conditions: Mapping[str, object]) -> str:
     """Return the name of a combination's folder, usable on every system: ``lv_volume_normed-0.12_sex-F``."""
     words = [f"{name}-{_text(value)}" for name, value in conditions.items()]
-    return _plain("_".join(words))
+    return plain_name("_".join(words))
 
 
 def parse_ages(text: str) -> tuple[float, ...]:
@@ -185,6 +224,8 @@ def parse_ages(text: str) -> tuple[float, ...]:
 def _require_drawable(model: AtlasModel, request: Request, combinations: Sequence[Mapping[str, object]]) -> None:
     """Refuse an age or condition before the first brain is drawn: drawing all of them may take long."""
     options = request.options
+    if request.growth and options.get("reference_compat"):
+        raise InputError("The published program has no growth maps.", "Leave out --growth or --reference-compat.")
     usual: Method = "gaussian" if options.get("reference_compat") else "local-linear"
     names = [folder_name(conditions) for conditions in combinations]
     for name in names:
@@ -197,16 +238,22 @@ def _require_drawable(model: AtlasModel, request: Request, combinations: Sequenc
 
 def _generate(model: AtlasModel, request: Request, conditions: Mapping[str, object], progress: Progress) -> list[Frame]:
     frames = []
+    growing = {name: value for name, value in request.options.items() if name != "reference_compat"}
+    drawn = 0.3 if request.growth else 1.0
     for index, age in enumerate(request.ages):
         message = f"{model.age_name.replace('_', ' ')} {age:g} {model.age_unit}"
         part = progress.part(index / len(request.ages), (index + 1) / len(request.ages), message)
-        brain = model.generate(age, conditions, request.spacing, progress=part, **request.options)
-        frames.append(Frame.of(model, brain))
+        brain = model.generate(age, conditions, request.spacing, progress=part.part(0, drawn), **request.options)
+        growth = None
+        if request.growth:
+            growth = model.growth(age, conditions, request.spacing, progress=part.part(drawn, 1), **growing)
+        frames.append(Frame.of(model, brain, growth))
     return frames
 
 
 def _record(model: AtlasModel, request: Request, frames: Sequence[Frame]) -> dict[str, Any]:
     folder = model.folder
+    growth = frames[0].growth
     return provenance.record(
         "atlas generate",
         model={
@@ -222,6 +269,8 @@ def _record(model: AtlasModel, request: Request, frames: Sequence[Frame]) -> dic
             "conditions": frames[0].conditions,
             "spacing": list(request.spacing),
             **request.options,
+            "growth": request.growth,
+            "certainty": request.certainty,
         },
         device=str(model.device),
         warnings=list(dict.fromkeys(text for frame in frames for text in frame.warnings)),
@@ -233,6 +282,7 @@ def _record(model: AtlasModel, request: Request, frames: Sequence[Frame]) -> dic
             }
             for frame in frames
         ],
+        growth_unit=growth.unit if growth else None,
         training_subjects=len(model.subjects),
         shows=model.notice,
         citation=folder.manifest.get("citation", []),
@@ -248,9 +298,19 @@ def _title(conditions: Mapping[str, object]) -> str:
     return ", ".join(f"{name} = {_text(value)}" for name, value in conditions.items())
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """Return a name that is one file's on every system; a model's names are not to be trusted with a path."""
     return "".join(letter if letter.isalnum() or letter in "-_+." else "_" for letter in name)
+
+
+def _file_names(labels: LabelTable) -> list[str]:
+    """Return a file name for every label; where two are the same on some system, their values tell them apart."""
+    names = [plain_name(name) for name in labels.names]
+    alike = Counter(name.casefold() for name in names)
+    return [
+        name if alike[name.casefold()] == 1 else f"{name}-{value}"
+        for name, value in zip(names, labels.values, strict=True)
+    ]
 
 
 def _text(value: object) -> str:

@@ -9,11 +9,14 @@ local-linear regression (Fan & Gijbels 1996): the weights of a straight line fit
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from NeuroGenLib.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Method = Literal["local-linear", "gaussian"]
 
@@ -31,6 +34,9 @@ KEPT_N = 0.5
 
 STIFF = 1e6
 """A ridge that leaves nothing of the correction."""
+
+RATE_STEP = 1e-3
+"""Step of the difference that gives the weights' rates, in bandwidths."""
 
 RIDGE = 0.005
 """Shrinks the slope on the conditions (in units of the kernel's total weight, conditions running from -1 to 1)."""
@@ -97,6 +103,51 @@ def subject_weights(
     if method == "local-linear" and conditions is not None:
         weights = _corrected(kernel, ages - age, np.asarray(conditions, float))
     return SubjectWeights(weights, float(age), float(weights @ ages), effective_n(weights))
+
+
+def weight_rates(
+    ages: np.ndarray,
+    age: float,
+    bandwidth: float,
+    method: Method = "local-linear",
+    conditions: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return how fast each subject's weight changes with the age asked for, (S,) per unit of age; they sum to zero.
+
+    Parameters are those of :func:`subject_weights`. The rates are central differences, since the correction's ridge is
+    searched, not a formula; at the ends of what is supported they look to one side, to the same order. Only
+    subjects that count at ``age`` are looked at: that another one joins the nearest is a jump, not growth.
+
+    Raises
+    ------
+    InputError
+        As :func:`subject_weights`.
+    """
+    ages = np.asarray(ages, float)
+    subject_weights(ages, age, bandwidth, method, conditions)
+    kept = gaussian_weights(ages, age, bandwidth) > 0
+    offsets = None if conditions is None else np.asarray(conditions, float)[kept]
+    step = RATE_STEP * min(bandwidth, float(np.ptp(ages)) or bandwidth)
+
+    def at(steps: int) -> np.ndarray:
+        return subject_weights(ages[kept], age + steps * step, bandwidth, method, offsets).weights
+
+    rates = np.zeros(len(ages))
+    rates[kept] = _difference(at) / step
+    return rates
+
+
+def _difference(at: Callable[[int], np.ndarray]) -> np.ndarray:
+    """Return the change a step around 0, exact for parabolas; forward or backward where one side is not supported."""
+    try:
+        before = at(-1)
+    except InputError:
+        return (4 * at(1) - at(2) - 3 * at(0)) / 2
+    try:
+        after = at(1)
+    except InputError:
+        return (3 * at(0) - 4 * before + at(-2)) / 2
+    return (after - before) / 2
 
 
 def effective_n(weights: np.ndarray) -> float:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from Testing.hostile.inputs_published import PUBLISHED
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -56,9 +58,19 @@ def good_values(made: Workspace) -> dict[str, Path | str]:
         "config": made.config,
         "checkpoint": made.checkpoint,
         "published_config": made.published_config,
+        "recipe_data": PUBLISHED / "data.yaml",
+        "recipe_atlas": PUBLISHED / "atlas.yaml",
+        "recipe_name": "tiny",
+        "recipe_points": "9000",
+        "precomputed": PUBLISHED / "T2w_ga=24-28_cond=0_ep=1.nii.gz",
+        "frame_ages": "24:28:2",
+        "frame_labels": PUBLISHED / "Seg_ga=24-28_cond=0_ep=1.nii.gz",
+        "certainty": PUBLISHED / "ventricles_ga=24-28_cond=0_ep=1.nii.gz",
         "system": "cinema",
         "subjects": "sub-01",
         "segmentation": "Seg",
+        "covariates": made.table,  # a table of which only values are read
+        "columns": "sex",
         "age": "28.5",
         "ages": "26:30:2",
         "condition": "lv_volume_normed=0.12",
@@ -114,6 +126,31 @@ USAGES = (
             "out": "--out={}",
         },
         {"subjects": "sub-02"},
+    ),
+    Usage(
+        "atlas latents",
+        {"atlas": "--model={}", "covariates": "--table={}", "columns": "--columns={}", "out": "--out={}"},
+    ),
+    Usage(
+        "atlas import-config",
+        {
+            "recipe_data": "--config-data={}",
+            "recipe_atlas": "--config-atlas={}",
+            "recipe_name": "--dataset={}",
+            "recipe_points": "--points-per-subject={}",
+            "out": "--out={}/settings.yaml",
+        },
+    ),
+    Usage(
+        "atlas open",
+        {
+            "precomputed": "{}",
+            "frame_ages": "--ages={}",
+            "frame_labels": "--segmentation={}",
+            "labels": "--labels={}",
+            "certainty": "--certainty={}",
+            "out": "--out={}",
+        },
     ),
     Usage("models list"),
     Usage("models info", {"model": "{}"}),

@@ -26,6 +26,7 @@ def generate(arguments: list[str]) -> None:
         (
             "neurogen atlas generate --age 30.2 --set lv_volume_normed=0.12 --out brain",
             "neurogen atlas generate --ages 21:34:1 --spacing 1.5 --out growth",
+            "neurogen atlas generate --ages 26:30:0.25 --spacing 2 --growth --out rates",
             "neurogen atlas generate --age 28 --set lv_volume_normed=0.11,0.15,0.2 --out ventricles",
         ),
     )
@@ -45,6 +46,10 @@ def generate(arguments: list[str]) -> None:
         "--box", metavar="X0,X1,Y0,Y1,Z0,Z1", help="bounds in mm around the atlas centre (default: the model's)"
     )
     parser.add_argument("--no-mask", action="store_true", help="keep what the atlas draws outside the brain")
+    parser.add_argument(
+        "--growth", action="store_true", help="also how fast images and tissues change, per week or year"
+    )
+    parser.add_argument("--certainty", action="store_true", help="also the probabilities of every label as a file")
     parser.add_argument("--bandwidth", metavar="B", help="kernel width of the age regression, in the unit of age")
     parser.add_argument(
         "--regression", choices=("local-linear", "gaussian"), help="how the subjects' latents are averaged"
@@ -70,6 +75,8 @@ def generate(arguments: list[str]) -> None:
             "regression": options.regression,
             "reference_compat": options.reference_compat,
         },
+        growth=options.growth,
+        certainty=options.certainty,
     )
     model = open_atlas(options.model, options.device, progress)
     written = generate_to_folder(model, request, Path(options.out), progress)
