@@ -213,6 +213,21 @@ class FitConfig(Config):
 
 
 @dataclass(frozen=True)
+class ValidationConfig(Config):
+    """What is looked at while the atlas is trained: fits to subjects it does not train on."""
+
+    every: Annotated[
+        int | None, Range(1), Unit("steps"), Help("Validate every so many steps; never when not given")
+    ] = None
+    split: Annotated[str, Help("Which split of data.splits to fit")] = "val"
+    subjects: Annotated[tuple[str, ...], Help("Ids to fit instead of a split; they must not be trained on")] = ()
+    most: Annotated[int, Range(1), Help("Fit at most so many subjects, spread over age")] = 4
+    steps: Annotated[int, Range(1), Help("Gradient steps of each fit")] = 150
+    trained: Annotated[int, Range(0), Help("Also reconstruct so many training subjects, spread over age")] = 3
+    volumes: Annotated[bool, Help("Keep the reconstructions and label maps")] = True
+
+
+@dataclass(frozen=True)
 class AtlasTrainConfig(Config):
     """Everything a training run of the atlas needs."""
 
@@ -221,6 +236,7 @@ class AtlasTrainConfig(Config):
     network: NetworkConfig = field(default_factory=NetworkConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
     name: Annotated[str, Help("Name of the model")] = "atlas"
     description: Annotated[str, Help("One sentence on what the model shows")] = ""
     notice: Annotated[str, Help("What every output must say of the brains it shows")] = ""

@@ -9,6 +9,7 @@ import numpy as np
 from NeuroGenLib import provenance
 from NeuroGenLib.atlas.age import FEW
 from NeuroGenLib.atlas.deviation import deviation_figure
+from NeuroGenLib.atlas.evaluate_figure import painted
 from NeuroGenLib.atlas.growth import save_figure, write_table
 from NeuroGenLib.atlas.output import plain_name
 from NeuroGenLib.files import staged_outputs, write_json
@@ -138,21 +139,13 @@ def fit_figure(model: AtlasModel, fit: FittedBrain, images: Mapping[str, Volume]
 
 def _show(axis: Axes, section: np.ndarray, title: str, aspect: float, top: float, model: AtlasModel) -> None:
     """Show one section, patient's right on the left, superior or anterior up."""
-    shown = section[::-1].T if title != "labels" else _painted(section[::-1].T, model)
+    shown = section[::-1].T if title != "labels" else painted(section[::-1].T, model)
     limits: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": top}
     if title == "scan - atlas":
         limits = {"cmap": "RdBu_r", "vmin": -0.5, "vmax": 0.5}
     axis.imshow(shown, origin="lower", aspect=aspect, **({} if title == "labels" else limits))
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
-
-
-def _painted(section: np.ndarray, model: AtlasModel) -> np.ndarray:
-    colours = np.zeros((*section.shape, 3))
-    for entry in model.labels:
-        if entry.value:
-            colours[section == entry.value] = np.array(entry.colour[:3]) / 255
-    return colours
 
 
 def _plot_profile(axis: Axes, model: AtlasModel, fit: FittedBrain) -> None:

@@ -23,6 +23,7 @@ from NeuroGenLib.atlas.loss import LossWeights, atlas_loss
 from NeuroGenLib.atlas.network import AtlasDecoder, Shape
 from NeuroGenLib.atlas.regression import default_bandwidth, subject_weights
 from NeuroGenLib.atlas.selection import summary, write_selection
+from NeuroGenLib.atlas.validation import Validation
 from NeuroGenLib.config import parameters, to_mapping
 from NeuroGenLib.errors import InputError, nearest
 from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
@@ -217,13 +218,20 @@ def train(config: AtlasTrainConfig, progress: Progress = SILENT) -> Path | None:
         seed=config.train.seed,
     )
     module = AtlasModule(config, dataset)
+
+    def write(trained: AtlasModule, folder: Path) -> ModelFolder:
+        return write_atlas(trained, config, dataset, folder)
+
     if initial is not None:
         _initialise(module, dataset, config, initial)
-    fit(module, config.train, shown.part(0.05, 0.99, "training"), [_selection_writer(config, dataset)], job=config)
+    callbacks: list[Callback] = [_selection_writer(config, dataset)]
+    if config.validation.every is not None:
+        callbacks.append(Validation(config, dataset, write, shown))
+    fit(module, config.train, shown.part(0.05, 0.99, "training"), callbacks, job=config)
     if not first:
         return None
     path = Path(config.train.out) / "model"
-    write_atlas(module, config, dataset, path)
+    write(module, path)
     progress.update(1, 1, f"model written to {path}")
     return path
 
