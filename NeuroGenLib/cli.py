@@ -39,10 +39,18 @@ COMMANDS = (
     Command("cite", "Print what to cite for a model", "NeuroGenLib.models.commands:cite"),
     Command("atlas generate", "Draw brains of any age and condition", "NeuroGenLib.atlas.commands.generate:generate"),
     Command("atlas info", "Say what an atlas knows: ages, conditions, labels", "NeuroGenLib.atlas.commands.info:info"),
+    Command("atlas fit", "Fit the atlas to a scan: labels, age, deviation", "NeuroGenLib.atlas.commands.fit:fit"),
     Command("atlas train", "Train an atlas on a cohort", "NeuroGenLib.atlas.commands.train:train"),
     Command(
         "atlas evaluate", "Compare an atlas with left-out subjects", "NeuroGenLib.atlas.commands.evaluate:evaluate"
     ),
+    Command("atlas latents", "Say what the subjects' latents hold", "NeuroGenLib.atlas.commands.latents:latents"),
+    Command(
+        "atlas import-config",
+        "Turn the published program's settings into NeuroGen's",
+        "NeuroGenLib.atlas.commands.import_config:import_config",
+    ),
+    Command("atlas open", "Open an atlas published as 4-D files", "NeuroGenLib.atlas.commands.open:open_"),
     Command("models list", "List bundled, downloaded and published models", "NeuroGenLib.models.commands:list_"),
     Command("models info", "Show a model's card, licence and files", "NeuroGenLib.models.commands:info"),
     Command("models download", "Bring a model from the hub", "NeuroGenLib.models.commands:download"),

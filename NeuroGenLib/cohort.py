@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import fnmatch
-import io
 import itertools
 import logging
 import math
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,23 +15,35 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
-from NeuroGenLib.config import Config, Help, Range, read_yaml
+from NeuroGenLib.cohort_files import MISSING, AnyPath, age_unit, few, read_splits, read_table, repeated
+from NeuroGenLib.config import Config, Help, Range
 from NeuroGenLib.errors import InputError, nearest
-from NeuroGenLib.files import existing_file, read_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+__all__ = [
+    "BinaryConstraint",
+    "CategoricConstraint",
+    "Cohort",
+    "Constraint",
+    "Distribution",
+    "NumericConstraint",
+    "Subject",
+    "age_unit",
+    "draw",
+    "read_splits",
+    "read_table",
+    "uniform_fillup",
+]
 
 log = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 ID_COLUMNS = ("participant_id", "subject_id")
-MISSING = ("", "n/a", "N/A", "NA", "nan", "NaN")
-AGES_IN_WEEKS = ("scan_age", "gestational_age", "birth_age")
 _NUMBER = re.compile(r"[-+]?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
 _TRUTH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
-AnyPath = str | os.PathLike[str]
 Names = Sequence[str] | None
 OnMissing = Literal["drop", "error"]
 
@@ -117,8 +126,9 @@ class Subject:
 
     @property
     def key(self) -> str:
-        """The id, with the session when there is one: ``sub-01_ses-2``."""
-        return self.id if self.session is None else f"{self.id}_{self.session}"
+        """The id, with the session when there is one and the id does not end in it: ``sub-01_ses-2``."""
+        named = self.session is None or self.id.endswith(f"_ses-{_bare(self.session)}")
+        return self.id if named else f"{self.id}_{self.session}"
 
 
 @dataclass(frozen=True)
@@ -277,7 +287,7 @@ class Cohort:
         files = [path for subject in self.subjects for path in subject.paths.values()]
         absent = [str(path) for path in files if not path.is_file()]
         if absent:
-            problem = f"{len(absent)} of {len(files)} image files of {self.name} are missing: {_few(absent)}."
+            problem = f"{len(absent)} of {len(files)} image files of {self.name} are missing: {few(absent)}."
             raise InputError(problem, "Correct the table, or give the root folder of its file names.")
 
     def split(
@@ -319,7 +329,7 @@ class Cohort:
         return "\n".join(lines)
 
     def _keep(self, subjects: Sequence[Subject], step: str, left_out: Sequence[tuple[Subject, str]] = ()) -> Cohort:
-        shown = _few([f"{subject.key} ({reason})" for subject, reason in left_out])
+        shown = few([f"{subject.key} ({reason})" for subject, reason in left_out])
         if not subjects:
             why = f": {shown}" if left_out else ""
             raise InputError(f"Nobody in {self.name} is left after {step}{why}.", "Loosen it, or check the table.")
@@ -381,92 +391,6 @@ def draw(
         log.warning("%s has %d subjects to choose from, not %d.", cohort.name, len(positions), n)
     chosen = _fill(positions, keys, min(n, len(positions)), seed) if len(positions) else positions
     return cohort._keep([cohort.subjects[index] for index in chosen], f"the choice of {n}")
-
-
-def read_splits(path: AnyPath, dataset: str | None = None) -> dict[str, tuple[str, ...]]:
-    """Read which subject belongs to which split from YAML; ids stay text.
-
-    The file holds ``{train: [...], val: [...]}``, ``{dataset: {train: [...]}}`` or
-    ``{dataset: {subject_ids: {train: [...]}}}``; ``dataset`` says which one when it names several. An empty list
-    stays empty. Another form, or an id in two splits, is an ``InputError``.
-    """
-    content = read_yaml(path, as_text=True)
-    form = InputError(f"{path} does not list subject ids by split.", "Write 'train: [...]' and 'val: [...]'.")
-    if not isinstance(content, dict) or not content:
-        raise form
-    if all(isinstance(value, dict) for value in content.values()) and "subject_ids" not in content:
-        chosen = next(iter(content)) if dataset is None and len(content) == 1 else dataset or ""
-        if chosen not in content:
-            raise InputError(f"{path} has no data set '{chosen}'.", f"Name one of: {', '.join(content)}.")
-        content = content[chosen]
-    content = content.get("subject_ids", content)
-    lists = list(content.values()) if isinstance(content, dict) else [None]
-    if not all(ids == "" or (isinstance(ids, list) and all(isinstance(name, str) for name in ids)) for ids in lists):
-        raise form
-    splits = {name: tuple(ids) for name, ids in content.items()}
-    for one, other in itertools.combinations(splits, 2):
-        shared = sorted(set(splits[one]) & set(splits[other]))
-        if shared:
-            raise InputError(f"{path} lists ids in both {one} and {other}: {_few(shared)}.", "Keep each in one split.")
-    return splits
-
-
-def age_unit(column: str, participants_json: AnyPath | None = None) -> str:
-    """Return the unit of an age column: ``weeks``, ``years``, ``months`` or ``days``.
-
-    ``scan_age``, ``gestational_age`` and ``birth_age`` are weeks by their name; any other column, such as BIDS'
-    ``age``, counts only when ``participants.json`` gives its ``Units``; else it is an ``InputError``.
-    """
-    if column in AGES_IN_WEEKS:
-        return "weeks"
-    content = read_json(participants_json) if participants_json and Path(participants_json).is_file() else {}
-    entry = content.get(column) if isinstance(content, dict) else None
-    given = str(entry.get("Units", "")).strip().lower() if isinstance(entry, dict) else ""
-    unit = given.removesuffix("s") + "s"
-    if unit not in ("weeks", "years", "months", "days"):
-        remedy = f'Write {{"{column}": {{"Units": "years"}}}} (or weeks) into participants.json.'
-        raise InputError(f"The unit of '{column}' is {f'given as {given!r}' if given else 'not given'}.", remedy)
-    return unit
-
-
-def read_table(path: AnyPath) -> tuple[list[str], list[dict[str, str]]]:
-    """Read a table of tab-, comma- or semicolon-separated text, UTF-8, all cells as text.
-
-    Returns the header's names (unnamed columns left out), and a mapping of column to cell for each row. What is no
-    such table, names a column twice, or has a row with too few or many cells is an ``InputError``.
-    """
-    path = existing_file(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not a UTF-8 text file.", "Save the table as tab-separated UTF-8 text.") from error
-    header = text.partition("\n")[0]
-    usual = "\t" if path.suffix.lower() == ".tsv" else ","
-    reader = csv.reader(io.StringIO(text), delimiter=max((usual, "\t", ",", ";"), key=header.count), strict=True)
-    rows: list[list[str]] = []
-    try:
-        for cells in reader:
-            if any(cells):
-                rows.append([cell.strip() for cell in cells])
-            if rows and any(cells) and len(cells) != len(rows[0]):
-                raise csv.Error(f"it has {len(cells)} cells, the header {len(rows[0])}")  # noqa: TRY301
-    except csv.Error as error:
-        raise InputError(f"Line {reader.line_num} of {path} is no table row: {error}.", "Correct the line.") from error
-    if len(rows) < 2:
-        raise InputError(f"{path} has no rows below its header.", "Write a header line, then one line per scan.")
-    columns = [column for column in rows[0] if column]
-    if _repeated(columns):
-        raise InputError(f"{path} has two columns named {_few(_repeated(columns))}.", "Rename or delete one.")
-    return columns, [{name: cell for name, cell in zip(rows[0], row, strict=True) if name} for row in rows[1:]]
-
-
-def _repeated(names: Sequence[str]) -> list[str]:
-    return [name for name, times in Counter(names).items() if times > 1]
-
-
-def _few(names: Sequence[str], most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def _require(column: str, columns: Sequence[str], where: str) -> None:
@@ -570,13 +494,13 @@ def _complete(
     subjects: Sequence[Subject], modalities: tuple[str, ...], columns: tuple[str, ...], on_missing: OnMissing, name: str
 ) -> Cohort:
     """Make a cohort of the subjects that have every modality; refuse duplicates."""
-    twice = _repeated([subject.key for subject in subjects])
+    twice = repeated([subject.key for subject in subjects])
     if twice:
-        raise InputError(f"{name} lists {_few(twice)} more than once.", "Keep one row each, or add session_id.")
+        raise InputError(f"{name} lists {few(twice)} more than once.", "Keep one row each, or add session_id.")
     gaps = {subject.key: [end for end in modalities if end not in subject.paths] for subject in subjects}
     out = [(subject, f"no {', '.join(gaps[subject.key])}") for subject in subjects if gaps[subject.key]]
     if out and on_missing == "error":
-        shown = _few([f"{subject.key} has {reason}" for subject, reason in out])
+        shown = few([f"{subject.key} has {reason}" for subject, reason in out])
         raise InputError(f"{len(out)} of {len(subjects)} in {name} lack an image: {shown}.", "Complete the table.")
     kept = [subject for subject in subjects if not gaps[subject.key]]
     return Cohort(tuple(subjects), modalities, name, columns)._keep(kept, "the need for every modality", out)

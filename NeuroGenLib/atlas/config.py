@@ -120,6 +120,11 @@ class OptimiserConfig(Config):
     ] = field(default_factory=dict)
     transform_weight: Annotated[float, Range(0), Help("Penalty on the transforms' squares")] = 0.0
     latent_weight: Annotated[float, Range(0), Help("Penalty on the latents' squares")] = 0.0
+    smoothness_weight: Annotated[
+        float,
+        Range(0),
+        Help("Penalty on latents unlike what the other subjects lead to expect at that age and condition"),
+    ] = 0.0
     transform: Annotated[
         Literal["none", "rigid", "rigid+scale", "affine"], Help("Transform that each subject learns")
     ] = "rigid"

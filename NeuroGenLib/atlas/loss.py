@@ -18,8 +18,8 @@ class LossWeights:
     ----------
     intensity:
         ``l1`` or ``mse``.
-    segmentation, transform, latent:
-        Factors of the label loss and of the penalties on transforms and latents.
+    segmentation, transform, latent, smoothness:
+        Factors of the label loss and of the penalties on transforms, latents, and latents unlike those expected.
     classes:
         (classes,) weight of each class in the label loss, or None.
     """
@@ -29,10 +29,18 @@ class LossWeights:
     transform: float = 0.0
     latent: float = 0.0
     classes: Tensor | None = None
+    smoothness: float = 0.0
 
 
 def atlas_loss(
-    output: Tensor, intensities: Tensor, classes: Tensor, weights: LossWeights, *, transforms: Tensor, latents: Tensor
+    output: Tensor,
+    intensities: Tensor,
+    classes: Tensor,
+    weights: LossWeights,
+    *,
+    transforms: Tensor,
+    latents: Tensor,
+    expected: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Return the parts of the loss and their weighted sum, ``loss``.
 
@@ -48,6 +56,8 @@ def atlas_loss(
         The weighting; a part of weight zero is still reported, but without gradient.
     transforms, latents:
         The parameters of the subjects in the batch.
+    expected:
+        What the other subjects lead to expect of ``latents``.
     """
     split = intensities.shape[1]
     difference = output[:, :split] - intensities
@@ -57,15 +67,18 @@ def atlas_loss(
         "transform": transform_penalty(transforms),
         "latent": latents.square().mean(),
     }
+    if expected is not None:
+        parts["smoothness"] = (latents - expected).square().mean()
     factors = {
         "intensity": 1.0,
         "segmentation": weights.segmentation,
         "transform": weights.transform,
         "latent": weights.latent,
+        "smoothness": weights.smoothness,
     }
     total = torch.zeros((), device=output.device)
     for name, factor in factors.items():
-        if factor:
+        if factor and name in parts:
             total = total + factor * parts[name]
     return {"loss": total, **{name: value.detach() for name, value in parts.items()}}
 

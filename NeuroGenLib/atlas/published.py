@@ -7,6 +7,7 @@ Dannecker et al., IEEE Transactions on Medical Imaging 2025, doi 10.1109/TMI.202
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,15 +28,18 @@ if TYPE_CHECKING:
     from NeuroGenLib.atlas.network import Shape
     from NeuroGenLib.atlas.render import Grid
 
+CITATION = "Dannecker M, et al. CINeMA. IEEE Transactions on Medical Imaging 2025. doi:10.1109/TMI.2025.3605194"
 AGE = "scan_age"
 BACKGROUND = "BG"
+TRANSFORM_KINDS = {6: "rigid", 9: "rigid+scale", 12: "affine"}
+"""Kind of transform by its number of parameters."""
+MOST_SETTINGS = 100_000
 _TENSOR_NAMES = (
     ("modulator.conv.", "latent_conv."),
     ("sr_net.net.", "layers."),
     ("sr_net.final_linear.", "output."),
     ("linear_lats.", "modulation."),
 )
-_TRANSFORM_KINDS = {6: "rigid", 9: "rigid+scale", 12: "affine"}
 
 
 def import_checkpoint(
@@ -76,8 +80,8 @@ def import_checkpoint(
             "Give a checkpoint_epoch_N.pth file.",
         )
     recorded = content.get("args") or {}
-    atlas = _read_config(config_atlas) if config_atlas else recorded
-    data = _data_section(_read_config(config_data), atlas) if config_data else recorded.get("dataset", {})
+    atlas = read_published(config_atlas) if config_atlas else recorded
+    data = data_section(read_published(config_data), atlas)[1] if config_data else recorded.get("dataset", {})
     try:
         manifest, tensors = _translated(content, atlas, data, store_ids)
     except (KeyError, TypeError, ValueError, IndexError) as error:
@@ -150,9 +154,7 @@ def _translated(
         "description": "Imported from a CINeMA checkpoint.",
         "notice": "",
         "license": "unknown",
-        "citation": [
-            "Dannecker M, et al. CINeMA. IEEE Transactions on Medical Imaging 2025. doi:10.1109/TMI.2025.3605194"
-        ],
+        "citation": [CITATION],
         "labels": LabelTable.from_names(names).to_mapping(),
         "modalities": [str(name) for name in data["modalities"][:-1]],
         "conditions": [condition.to_manifest() for condition in conditions],
@@ -168,7 +170,7 @@ def _translated(
         },
         "regression": {"bandwidth": float(atlas["atlas_gen"]["gaussian_span"]) / 2},
         "transform": {
-            "kind": _TRANSFORM_KINDS[tensors["transforms"].shape[1]] if atlas["inr_decoder"]["tf_dim"] else "none",
+            "kind": TRANSFORM_KINDS[tensors["transforms"].shape[1]] if atlas["inr_decoder"]["tf_dim"] else "none",
             "parametrisation": "euler-zxz",
         },
         "subjects": [
@@ -188,23 +190,57 @@ def _condition(name: str, data: Mapping[str, Any], atlas: Mapping[str, Any]) -> 
     return Condition(name, "numeric", float(constraint["min"]), float(constraint["max"]), scale=scale)
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_published(path: Path) -> dict[str, Any]:
+    """Return the content of one of the published program's YAML files.
+
+    Raises
+    ------
+    InputError
+        When it is missing, no YAML of names and values, or of a size that no settings have (aliases that multiply).
+    """
     from NeuroGenLib.config import read_yaml
 
-    content = read_yaml(path)
+    try:
+        content = read_yaml(path)
+    except RecursionError:
+        raise InputError(f"{path} is nested too deeply.", "Give the program's own YAML file.") from None
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no settings by name.", "Give the YAML file that the program wrote or read.")
+    waiting, seen = [content], 0
+    while waiting:
+        item = waiting.pop()
+        inside = list(item.values()) if isinstance(item, dict) else list(item) if isinstance(item, list) else []
+        waiting += inside
+        seen += len(inside)
+        if seen > MOST_SETTINGS:
+            raise InputError(f"{path} holds more than {MOST_SETTINGS} values.", "Give the program's own YAML file.")
+    try:
+        json.dumps(content, ensure_ascii=False, default=str, skipkeys=True).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{path} holds half characters, which are no text.", "Save it as UTF-8 text.") from None
     return content
 
 
-def _data_section(content: Mapping[str, Any], atlas: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the data set's block: the one the atlas config names, or the only one."""
-    name = str(atlas.get("config_data", ""))
-    if name not in content and len(content) == 1:
+def data_section(
+    content: Mapping[str, Any], atlas: Mapping[str, Any], dataset: str | None = None
+) -> tuple[str, dict[str, Any]]:
+    """Return name and block of the data set: ``dataset``, else the one the atlas config names, or the only one.
+
+    Raises
+    ------
+    InputError
+        When there is no such data set, or its block holds no settings.
+    """
+    name = str(atlas.get("config_data", "")) if dataset is None else dataset
+    if dataset is None and name not in content and len(content) == 1:
         name = next(iter(content))
     if name not in content:
         raise InputError(f"The data config has no data set '{name}'.", nearest(name, content))
-    return content[name]
+    if not isinstance(content[name], dict):
+        raise InputError(
+            f"The data set '{name}' of the data config holds no settings.", "Give the program's config_data.yaml."
+        )
+    return name, content[name]
 
 
 def grid_as_published(box: np.ndarray, spacing: tuple[float, float, float]) -> Grid:

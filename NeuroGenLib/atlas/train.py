@@ -78,6 +78,11 @@ class AtlasModule(StepModule):
         self.half_box: Tensor
         self.register_buffer("conditions", torch.from_numpy(conditions), persistent=False)
         self.register_buffer("half_box", torch.tensor(dataset.box / 2, dtype=torch.float32), persistent=False)
+        self._others: Tensor | None
+        others = None
+        if config.optimiser.smoothness_weight > 0:
+            others = weights_of_others(dataset, config.bandwidth or default_bandwidth(dataset.ages))
+        self.register_buffer("_others", others, persistent=False)
         classes = class_weights(config.optimiser, dataset.labels.names)
         self._class_weights: Tensor | None
         self.register_buffer("_class_weights", classes, persistent=False)
@@ -108,6 +113,7 @@ class AtlasModule(StepModule):
             settings.transform_weight,
             settings.latent_weight,
             self._class_weights,
+            settings.smoothness_weight,
         )
         return atlas_loss(
             output.flatten(0, 1),
@@ -116,6 +122,7 @@ class AtlasModule(StepModule):
             weights,
             transforms=transforms,
             latents=self.latents[rows],
+            expected=None if self._others is None else torch.tensordot(self._others[rows], self.latents, dims=1),
         )
 
     def configure_optimizers(self) -> Any:
@@ -125,6 +132,26 @@ class AtlasModule(StepModule):
         if self._optimiser.schedule == "constant":
             return optimiser
         return [optimiser], [cosine_schedule(optimiser, self._steps, floors=self._optimiser.floor)]
+
+
+def weights_of_others(dataset: AtlasDataset, bandwidth: float) -> Tensor:
+    """Return (S, S) weights of the other subjects in the atlas at each subject's age and conditions.
+
+    A subject whose age the others do not support counts for itself.
+    """
+    encoded = np.stack([encode_all(dataset.conditions, values) for values in dataset.values])
+    scale = np.concatenate([np.full(one.width, one.scale) for one in dataset.conditions] or [np.zeros(0)])
+    count = len(dataset.ages)
+    weights = np.zeros((count, count))
+    for row in range(count):
+        others = np.flatnonzero(np.arange(count) != row)
+        offsets = (encoded[others] - encoded[row]) / scale if dataset.conditions else None
+        try:
+            found = subject_weights(dataset.ages[others], dataset.ages[row], bandwidth, conditions=offsets)
+            weights[row, others] = found.weights
+        except (InputError, ValueError):
+            weights[row, row] = 1
+    return torch.from_numpy(weights).float()
 
 
 def parameter_groups(

@@ -12,8 +12,8 @@ import torch
 
 from NeuroGenLib.atlas.dataset import build_dataset
 from NeuroGenLib.atlas.loss import LossWeights, atlas_loss, transform_penalty
-from NeuroGenLib.atlas.regression import subject_weights
-from NeuroGenLib.atlas.train import AtlasModule, class_weights, parameter_groups, train
+from NeuroGenLib.atlas.regression import default_bandwidth, subject_weights
+from NeuroGenLib.atlas.train import AtlasModule, class_weights, parameter_groups, train, weights_of_others
 from NeuroGenLib.errors import Cancelled, InputError
 from NeuroGenLib.labels import LabelTable
 from NeuroGenLib.models import open_model
@@ -369,3 +369,22 @@ def test_the_run_records_its_settings(atlas_run):
     run = json.loads((atlas_run / "run.json").read_text())
     assert run["parameters"]["optimiser"]["points"] == 1600
     assert run["parameters"]["train"]["steps"] == STEPS
+
+
+def test_smooth_latents_are_those_that_the_others_lead_to_expect(atlas_cohort, tmp_path):
+    """The penalty by hand: squares of latents minus the other subjects' weighted mean; the ends count for themselves."""
+    config = atlas_cohort.config(tmp_path, optimiser={"smoothness_weight": 2.0})
+    dataset = build_dataset(config.data)
+    module = AtlasModule(config, dataset)
+    weights = weights_of_others(dataset, default_bandwidth(dataset.ages))
+    np.testing.assert_allclose(weights.sum(1), 1, atol=1e-5)
+    inner = dataset.ages.argsort()[1:-1]
+    assert all(weights[row, row] == 0 for row in inner)
+    np.testing.assert_allclose(
+        (weights @ torch.from_numpy(dataset.ages).float())[inner], dataset.ages[inner], atol=1e-3
+    )
+    parts = module.step_loss(0)
+    residual = module.latents - torch.einsum("st,tczyx->sczyx", weights, module.latents)
+    assert float(parts["smoothness"]) == pytest.approx(float(residual.square().mean()), rel=1e-5)
+    without = AtlasModule(atlas_cohort.config(tmp_path), dataset).step_loss(0)
+    assert float(parts["loss"] - without["loss"]) == pytest.approx(2 * float(parts["smoothness"]), rel=1e-3)

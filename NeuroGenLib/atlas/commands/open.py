@@ -1,0 +1,92 @@
+"""`neurogen atlas open`: an atlas that another program published as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from NeuroGenLib.options import add_report_options, make_parser, make_progress, parse, print_json
+
+
+def open_(arguments: list[str]) -> None:
+    """`neurogen atlas open`: an atlas that another program published as files."""
+    parser = make_parser(
+        "atlas open",
+        "Open a published atlas that is a 4-D NIfTI file with a frame for each age, such as CINeMA's: say what it\n"
+        "holds, or, with --out, write it as 'neurogen atlas generate' writes one, with its header put right.",
+        (
+            "neurogen atlas open T2w_ga=21-37_cond=0_ep=9.nii.gz",
+            "neurogen atlas open t2w.nii.gz --ages 21:37:1 --segmentation seg.nii.gz --labels tissues.tsv \\\n"
+            "      --fix-origin --out atlas",
+        ),
+    )
+    parser.add_argument("image", metavar="FILE", help="4-D NIfTI")
+    parser.add_argument(
+        "--ages",
+        metavar="A:B:STEP",
+        help="ages of the frames in weeks, or A,B,C (default: from the name, a provenance.json beside, or the header)",
+    )
+    parser.add_argument("--segmentation", metavar="FILE", help="4-D label maps on the same grid")
+    parser.add_argument(
+        "--labels", metavar="TABLE", help="names of the labels (default: labels.tsv beside the segmentation)"
+    )
+    parser.add_argument(
+        "--certainty", nargs="+", default=[], metavar="FILE", help="4-D probabilities, one file a label, named after it"
+    )
+    parser.add_argument(
+        "--fix-origin", action="store_true", help="put the centre of the box at (0, 0, 0), where the origin is 0"
+    )
+    parser.add_argument("--out", metavar="DIR", help="folder to write into (default: write nothing)")
+    add_report_options(parser)
+    options = parse(parser, arguments)
+
+    from NeuroGenLib.atlas.output import parse_ages
+    from NeuroGenLib.atlas.precomputed import PrecomputedAtlas, export
+    from NeuroGenLib.errors import InputError
+    from NeuroGenLib.progress import TerminalProgress
+    from NeuroGenLib.provenance import RESEARCH_USE
+
+    if options.labels and not options.segmentation:
+        raise InputError(f"The label table {options.labels} has no label maps.", "Give them as --segmentation.")
+    progress = make_progress(options.progress)
+    atlas = PrecomputedAtlas.open(
+        Path(options.image),
+        ages=None if options.ages is None else parse_ages(options.ages),
+        segmentation=None if options.segmentation is None else Path(options.segmentation),
+        labels=None if options.labels is None else Path(options.labels),
+        fix_origin=options.fix_origin,
+        certainty=[Path(file) for file in options.certainty],
+    )
+    facts = atlas.summary(progress.part(0, 0.5))
+    files = [] if options.out is None else export(atlas, Path(options.out), progress.part(0.5, 1))
+    if isinstance(progress, TerminalProgress):
+        progress.close()
+    if options.json:
+        print_json(facts | {"corrections": atlas.corrections, "out": options.out, "written": files})
+        return
+    print_facts(facts)
+    for text in (*atlas.warnings, *atlas.corrections):
+        print(f"Note: {text}")
+    if files:
+        print(f"Written to {options.out}:")
+    for file in files:
+        print(f"  {file.name}")
+    print(RESEARCH_USE)
+
+
+def print_facts(facts: dict[str, Any]) -> None:
+    """Print what :meth:`~NeuroGenLib.atlas.precomputed.PrecomputedAtlas.summary` found, a line each."""
+    unit = facts["age_unit"]
+    low, high = facts["range"]
+    print(f"image    {facts['image']}, values from {low:g} to {high:g}")
+    print(f"ages     {', '.join(f'{age:g}' for age in facts['ages'])} {unit} ({facts['frames']} frames)")
+    print(f"grid     {' x '.join(map(str, facts['voxels']))} voxels of {_joined(facts['spacing_mm'])} mm")
+    print(f"origin   {_joined(facts['origin_mm'])} mm")
+    if facts["certainty"]:
+        print(f"certainty of {', '.join(facts['certainty'])}")
+    for name, (first, last) in facts.get("volumes_ml", {}).items():
+        print(f"  {name}: {first:g} ml at the first age, {last:g} ml at the last")
+
+
+def _joined(numbers: list[float]) -> str:
+    return ", ".join(f"{value:g}" for value in numbers)
