@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     import torch
 
+    from NeuroGenLib.atlas.config import FitConfig
+    from NeuroGenLib.atlas.fit import FittedBrain
     from NeuroGenLib.atlas.growth_maps import AtlasGrowth
     from NeuroGenLib.atlas.network import AtlasDecoder, Shape
     from NeuroGenLib.atlas.render import Grid, Renderer
@@ -255,6 +257,47 @@ class AtlasModel:
         width = self.bandwidth if bandwidth is None else bandwidth
         grid = self.grid(_three(spacing), box)
         return draw_growth(self, recipe, width, method, grid, _chunk(self.device), masked=masked, progress=progress)
+
+    def fit(
+        self,
+        images: Volume | Mapping[str, Volume],
+        *,
+        mask: Volume | None = None,
+        labels: Volume | None = None,
+        age: float | None = None,
+        conditions: Mapping[str, object] | None = None,
+        settings: FitConfig | None = None,
+        progress: Progress = SILENT,
+    ) -> FittedBrain:
+        """Fit the atlas to a scan: labels, age and deviation in the scan's own space.
+
+        Parameters
+        ----------
+        images:
+            The scan as the model's first image, or several by the names of the model's images.
+        mask, labels, age, conditions, progress:
+            As for :func:`NeuroGenLib.atlas.fit.fit_scan`.
+        settings:
+            Steps and rates; the defaults when not given.
+
+        Raises
+        ------
+        InputError
+            As :func:`NeuroGenLib.atlas.fit.fit_scan`.
+        """
+        from NeuroGenLib.atlas.config import FitConfig
+        from NeuroGenLib.atlas.fit import fit_scan
+
+        return fit_scan(
+            self,
+            {self.modalities[0]: images} if isinstance(images, Volume) else images,
+            mask=mask,
+            labels=labels,
+            age=age,
+            conditions=conditions,
+            settings=settings or FitConfig(),
+            progress=progress,
+        )
 
     def reconstruct(
         self,
