@@ -40,8 +40,9 @@ format: $(STAMP)  ## let ruff rewrite
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP)  ## measured speed of the atlas
+bench: $(STAMP)  ## measured speed of drawing and fitting
 	$(BIN)/python Testing/bench/bench_atlas.py
+	$(BIN)/python Testing/bench/bench_fit.py
 
 clean:  ## remove the environment and what the demo made
 	rm -rf $(VENV) demo-output build dist
