@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -27,6 +28,9 @@ FEW = 20
 """Numbers from fewer subjects are called rough."""
 
 LEAST_SUBJECTS = 4
+
+_found: WeakKeyDictionary[AtlasModel, dict[frozenset[str], np.ndarray]] = WeakKeyDictionary()
+"""What was found before: an evaluation fits one atlas to many subjects."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,13 @@ def leave_one_out_errors(model: AtlasModel, known: Iterable[str] = (), progress:
     np.ndarray
         (n,), n at most :data:`MOST_SUBJECTS`; a subject that the others do not reach is left out.
     """
-    known = set(known)
+    names = frozenset(known)
+    if names not in _found.setdefault(model, {}):
+        _found[model][names] = _errors(model, names, progress)
+    return _found[model][names].copy()
+
+
+def _errors(model: AtlasModel, known: frozenset[str], progress: Progress) -> np.ndarray:
     rows = np.argsort(model.ages, kind="stable")
     if len(rows) > MOST_SUBJECTS:
         rows = rows[np.linspace(0, len(rows) - 1, MOST_SUBJECTS).round().astype(int)]
@@ -94,7 +104,7 @@ def leave_one_out_errors(model: AtlasModel, known: Iterable[str] = (), progress:
     return np.array([error for error in errors if error is not None])
 
 
-def _error(model: AtlasModel, row: int, known: set[str]) -> float | None:
+def _error(model: AtlasModel, row: int, known: frozenset[str]) -> float | None:
     import torch
 
     others = model.without(row)

@@ -13,6 +13,8 @@ from NeuroGenLib.atlas.config import FitConfig
 from NeuroGenLib.atlas.dataset import load_subject
 from NeuroGenLib.atlas.evaluate_figure import Comparison, evaluation_figure
 from NeuroGenLib.atlas.growth import save_figure, write_table
+from NeuroGenLib.atlas.output import plain_name
+from NeuroGenLib.atlas.subject import require_known_labels
 from NeuroGenLib.config import to_mapping
 from NeuroGenLib.errors import InputError
 from NeuroGenLib.files import staged_outputs, write_json
@@ -68,7 +70,8 @@ def evaluate_to_folder(
         table; ``psnr_*`` (dB), ``ssim_*``, ``dice`` and ``dice_<tissue>`` of the atlas at that age and condition after
         rigid alignment by the image, ``dice_before_alignment`` with centres of mass matched; and, fitted to the images
         alone with age and conditions unknown, ``fitted_psnr_*``, ``fitted_ssim_*``, ``fitted_dice``,
-        ``fitted_dice_<tissue>``, ``fitted_age``, ``age_error`` (found minus true) and ``fitted_<condition>``.
+        ``fitted_dice_<tissue>``, ``fitted_age``, ``age_error`` (found minus true) and ``fitted_<condition>``. Words
+        (``n/a`` for a tissue that neither label map has, ``inf`` for the PSNR of equal images) do not enter the mean.
 
     Raises
     ------
@@ -82,7 +85,7 @@ def evaluate_to_folder(
     with staged_outputs(out) as staging:
         for number, subject in enumerate(cohort):
             part = progress.part(number / len(cohort), (number + 1) / len(cohort), subject.key)
-            folder = staging / subject.key if settings.volumes else None
+            folder = staging / plain_name(subject.key) if settings.volumes else None
             row, comparison = evaluate_subject(model, subject, settings, folder, part)
             rows.append(row)
             comparisons.append(comparison)
@@ -113,9 +116,9 @@ def evaluate_subject(
 ) -> tuple[Row, Comparison]:
     """Compare the atlas with one subject; see :func:`evaluate_to_folder`. The fit is written into ``folder``."""
     images, labels = load_subject(subject, model.modalities, settings.segmentation)
-    _require_known_labels(model, labels, f"The {settings.segmentation} of {subject.key}")
-    conditions = {one.name: _value(subject, one.name) for one in model.conditions}
-    age = float(_value(subject, model.age_name))
+    require_known_labels(labels, model.labels, f"The {settings.segmentation} of {subject.key}")
+    conditions = {one.name: value_of(subject, one.name) for one in model.conditions}
+    age = float(value_of(subject, model.age_name))
     reference = {name: one.with_array(one.array * (labels.array > 0)) for name, one in images.items()}
     first = model.modalities[0]
     share = 1.0 if settings.fit is None else 0.3
@@ -125,9 +128,9 @@ def evaluate_subject(
     centred[:3, 3] = -_brain_centre(labels)
     drawn.update(0.6, 1, "aligning")
     transform = rigid_alignment(reference[first], brain.images[first], centred)
-    before = dice_by_label(aligned(brain.labels, centred, labels, order=0).array, labels.array)
+    before = overlaps(model, aligned(brain.labels, centred, labels, order=0), labels)
     atlas_labels = aligned(brain.labels, transform, labels, order=0)
-    after = dice_by_label(atlas_labels.array, labels.array)
+    after = overlaps(model, atlas_labels, labels)
     row: Row = {"subject": subject.key, model.age_name: age, **{name: str(value) for name, value in conditions.items()}}
     atlas = {name: aligned(brain.images[name], transform, labels) for name in model.modalities}
     for name in model.modalities:
@@ -142,12 +145,18 @@ def evaluate_subject(
     return row, comparison
 
 
+def overlaps(model: AtlasModel, prediction: Volume, reference: Volume) -> dict[int, float]:
+    """Return the Dice of every tissue that one of two label maps on one grid has, by label value."""
+    outside = {0, *(model.labels.values[index] for index in model.background)}
+    return dice_by_label(prediction.array, reference.array, sorted(outside))
+
+
 def dice_columns(model: AtlasModel, dice: Mapping[int, float], prefix: str = "") -> Row:
-    """Return the mean Dice and that of each tissue, by column name."""
+    """Return the mean Dice and that of each tissue of the model, by column name: the same columns for all subjects."""
     row: Row = {f"{prefix}dice": _rounded(np.mean(list(dice.values())))}
-    for entry in model.labels:
-        if entry.value in dice:
-            row[f"{prefix}dice_{entry.name}"] = _rounded(dice[entry.value])
+    for index, entry in enumerate(model.labels):
+        if index not in model.background:
+            row[f"{prefix}dice_{entry.name}"] = _rounded(dice[entry.value]) if entry.value in dice else "n/a"
     return row
 
 
@@ -160,13 +169,13 @@ def intensity_metrics(name: str, image: Volume, reference: Volume, prefix: str =
 
 
 def mean_row(rows: Sequence[Row]) -> Row:
-    """Return the mean of every column in which all rows hold a number; of an error, the mean of its size."""
+    """Return the mean over the rows that hold a number, of every column; of an error, the mean of its size."""
     mean: Row = {}
     for name in rows[0]:
         numbers = [value for row in rows if isinstance(value := row.get(name), float)]
         if name == "age_error":
             numbers = [abs(value) for value in numbers]
-        mean[name] = _rounded(np.mean(numbers)) if len(numbers) == len(rows) else ""
+        mean[name] = _rounded(np.mean(numbers)) if numbers else ""
     return mean | {"subject": "mean"}
 
 
@@ -195,10 +204,13 @@ def _fitted(
 
     labels = comparison.labels
     mask = labels.with_array((labels.array > 0).astype(np.uint8))
-    fitted = fit_scan(model, reference, mask=mask, settings=settings, progress=progress)
+    try:
+        fitted = fit_scan(model, reference, mask=mask, settings=settings, progress=progress)
+    except InputError as error:
+        raise InputError(f"The atlas cannot be fitted to {comparison.name}: {error.problem}", error.remedy) from error
     if folder is not None:
         write_fit(model, fitted, reference, folder, {"subject": comparison.name, **to_mapping(settings)})
-    row = dice_columns(model, dice_by_label(fitted.labels.array, labels.array), "fitted_")
+    row = dice_columns(model, overlaps(model, fitted.labels, labels), "fitted_")
     for name, image in fitted.reconstruction.items():
         row |= intensity_metrics(name, image, reference[name], "fitted_")
     row["fitted_age"] = _rounded(fitted.age.value)
@@ -214,28 +226,24 @@ def _stretched(array: np.ndarray) -> np.ndarray:
     return (array - low) / (high - low) if high > low else np.zeros(array.shape)
 
 
-def _require_known_labels(model: AtlasModel, labels: Volume, name: str) -> None:
-    """Refuse a label map that is empty, or that follows another table than the model's."""
-    found = set(np.unique(labels.array).tolist()) - {0}
-    if not found:
-        raise InputError(f"{name} is empty.", "Every voxel is 0; give a segmentation of the brain.")
-    unknown = sorted(found - set(model.labels.values))
-    if unknown:
-        raise InputError(
-            f"{name} holds the label values {', '.join(map(str, unknown[:8]))}, which the model lacks.",
-            "Give label maps that follow the model's table; 'neurogen atlas info' names its labels.",
-        )
-
-
 def _brain_centre(labels: Volume) -> np.ndarray:
     return labels.voxel_to_world(np.argwhere(labels.array > 0).mean(axis=0))
 
 
-def _value(subject: Subject, name: str) -> float | str:
+def value_of(subject: Subject, name: str) -> float | str:
+    """Return what the table says of a subject.
+
+    Raises
+    ------
+    InputError
+        When it says nothing.
+    """
     if name not in subject.values:
         raise InputError(f"{subject.key} has no value for '{name}'.", "Fill the cell of the table.")
     return subject.values[name]
 
 
-def _rounded(value: object) -> float:
-    return round(float(value), 4)  # type: ignore[arg-type]
+def _rounded(value: object) -> float | str:
+    """Return a number for people; infinity as a word, since JSON has no number for it."""
+    number = round(float(value), 4)  # type: ignore[arg-type]
+    return number if np.isfinite(number) else str(number)

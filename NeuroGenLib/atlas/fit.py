@@ -7,6 +7,7 @@ are free. Labels then come from the fitted brain, in the scan's own space.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -141,12 +142,9 @@ def fit_scan(
     if age is not None:
         model.recipe(age, known)  # refuses an age that nobody supports before any work
     scan = read_scan(model, images, mask, labels)
-    match = find_match(model, scan, conditions=known, seed=settings.seed, progress=progress.part(0.02, 0.35))
-    if age is not None:
-        anchored = find_match(model, scan, age=age, conditions=known, seed=settings.seed,
-                              progress=progress.part(0.35, 0.45))  # fmt: skip
-    else:
-        anchored = match
+    search = partial(find_match, model, scan, conditions=known, seed=settings.seed, points=2 * settings.points)
+    match = search(progress=progress.part(0.02, 0.35))
+    anchored = match if age is None else search(age=age, progress=progress.part(0.35, 0.45))
     errors = leave_one_out_errors(model, known, progress.part(0.45, 0.5))
     estimate = AgeEstimate.of(model, match.age, errors)
     fitted = _optimise(model, scan, anchored, settings, progress.part(0.5, 0.85, "fitting"))
@@ -247,7 +245,7 @@ def _drawn(
             offset = low + width * fitted.gain[index, 0]
             factor = width * fitted.gain[index, 1]
             values = scan.images[name].array[where].astype(np.float32)
-            deviation[name] = volume((values - (offset + factor * norm[:, channel])).astype(np.float32) / width)
+            deviation[name] = volume(((values - (offset + factor * norm[:, channel])) / width).astype(np.float32))
             intensity[name] = (float(offset), float(factor))
         else:
             offset, factor = 0.0, 1.0
@@ -300,7 +298,8 @@ def _cautions(model: AtlasModel, estimate: AgeEstimate, pose: Tensor) -> list[st
         notes.append("The atlas has too few subjects to say how sure the age is.")
     elif estimate.n < FEW:
         notes.append(f"The interval of the age is rough: it rests on n = {estimate.n} subjects.")
-    degrees = float(np.rad2deg(np.linalg.norm(pose[:3].cpu().numpy())))
+    turn = float(np.rad2deg(np.linalg.norm(pose[:3].cpu().numpy())))
+    degrees = min(turn, abs(360 - turn))  # a turn of 185 degrees is one of 175 the other way
     if degrees > TURNED:
         notes.append(f"The brain lies {degrees:.0f} degrees from where its header puts it; check the orientation.")
     return notes

@@ -94,7 +94,7 @@ class Matcher:
         Points of a score; the refinement of a pose draws a quarter of them each step.
     """
 
-    def __init__(self, model: AtlasModel, scan: Scan, seed: int = 0, points: int = 8000) -> None:
+    def __init__(self, model: AtlasModel, scan: Scan, seed: int, points: int) -> None:
         self._model = model
         self._channels = [model.modalities.index(name) for name in scan.images]
         self._labelled = scan.labelled
@@ -168,6 +168,7 @@ def find_match(
     age: float | None = None,
     conditions: Mapping[str, float | str] | None = None,
     seed: int = 0,
+    points: int = 8000,
     progress: Progress = SILENT,
 ) -> Match:
     """Search age, conditions and pose.
@@ -182,6 +183,8 @@ def find_match(
         Those that are known, in table units; the others are searched.
     seed:
         Draws the points.
+    points:
+        Points of a score.
     progress:
         Told about the rounds; cancels between them.
 
@@ -191,7 +194,7 @@ def find_match(
         When no training subject supports a known age or condition.
     """
     given = dict(conditions or {})
-    matcher = Matcher(model, scan, seed)
+    matcher = Matcher(model, scan, seed, points)
     candidate, pose = _start(model, matcher, age, given, progress.part(0, 0.5))
     searched = [one for one in model.conditions if one.name not in given]
     for rounds in range(3 if searched else 2):
@@ -340,4 +343,6 @@ def _along(
     """Return the candidate at the lowest point of a line of candidates."""
     drawn = supported(model, candidates)
     losses = matcher.losses(drawn, pose.expand(len(drawn), -1))
-    return with_value(lowest(np.array([value_of(one) for one in drawn]), losses))
+    best = with_value(lowest(np.array([value_of(one) for one in drawn]), losses))
+    # Between two ages that are supported there may be one that is not.
+    return best if supported(model, [best]) else drawn[int(np.argmin(losses))]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from NeuroGenLib.atlas.infer import AtlasModel
+    from NeuroGenLib.labels import LabelTable
 
 ROOM_MM = 15.0
 """Kept around the brain: background that the fit sees."""
@@ -30,6 +31,11 @@ LEAST_BACKGROUND = 0.05
 HOW_TO_MASK = (
     "Give --mask, a brain mask on the same grid: HD-BET, SynthStrip or ANTs make one of a head, a fetal brain "
     "extraction tool of a scan inside the mother; or give an image that is exactly zero outside the brain."
+)
+
+OTHER_BRAINS = (
+    "Check that it shows the whole brain and nothing else, that its voxel size is in mm, "
+    "and that this atlas is one of such brains."
 )
 
 
@@ -60,7 +66,8 @@ class Scan:
     def restored(self, volume: Volume) -> Volume:
         """Return a volume of the cut grid in the subject's own grid, zero elsewhere."""
         canonical = self.whole.reorient("RAS")
-        return volume.paste_into(canonical).reorient("".join(self.whole.axcodes))
+        stored = volume.paste_into(canonical).reorient("".join(self.whole.axcodes))
+        return self.whole.with_array(stored.array)  # the affine to the last bit
 
 
 def read_scan(
@@ -83,7 +90,8 @@ def read_scan(
     ------
     InputError
         When a volume has channels, holds NaN or infinity, or lies on another grid; a name is no modality of the model;
-        there is no brain mask; or the mask is no brain of this atlas.
+        an image is constant in the brain; there is no brain mask; the mask is no brain of this atlas; or the label map
+        is empty or follows another table.
     """
     for name, image in images.items():
         if name not in model.modalities:
@@ -93,9 +101,11 @@ def read_scan(
     named = {f"the {name}": image for name, image in images.items()}
     if mask is not None:
         require_3d(mask, "The mask")
+        require_finite(mask, "The mask")
         named["the mask"] = mask
     if labels is not None:
         labels = as_label_map(labels, "The label map")
+        require_known_labels(labels, model.labels, "The label map")
         named["the label map"] = labels
     require_same_space(named)
     first = next(iter(images.values()))
@@ -103,8 +113,28 @@ def read_scan(
     return _prepared(model, images, brain, labels, first)
 
 
+def require_known_labels(labels: Volume, table: LabelTable, name: str) -> None:
+    """Demand that a label map is not empty and follows the model's table.
+
+    Raises
+    ------
+    InputError
+        Naming ``name`` and the values that the table lacks.
+    """
+    found = set(np.unique(labels.array).tolist()) - {0}
+    if not found:
+        raise InputError(f"{name} is empty.", "Every voxel is 0; give a segmentation of the brain.")
+    unknown = sorted(found - set(table.values))
+    if unknown:
+        raise InputError(
+            f"{name} holds the label values {', '.join(map(str, unknown[:8]))}, which the model lacks.",
+            "Give label maps that follow the model's table; 'neurogen atlas info' names its labels.",
+        )
+
+
 def _brain(model: AtlasModel, image: Volume, mask: Volume | None, labels: Volume | None) -> np.ndarray:
     """Return the brain (i, j, k) bool, checked against the sizes that the model knows."""
+    remedy = OTHER_BRAINS
     if labels is not None:
         found, source = labels.array != 0, "The label map"
         if mask is not None:
@@ -112,20 +142,22 @@ def _brain(model: AtlasModel, image: Volume, mask: Volume | None, labels: Volume
     elif mask is not None:
         found, source = mask.array != 0, "The mask"
     else:
-        found, source = image.array != 0, "The part of the image that is not zero"
+        found, source, remedy = image.array != 0, "The part of the image that is not zero", HOW_TO_MASK
+        if not found.any():
+            raise InputError("The image is zero everywhere.", "Check that it is the right file.")
         if found.mean() > 1 - LEAST_BACKGROUND:
             raise InputError(
                 "The image has no background that is exactly zero, so its brain is not known.", HOW_TO_MASK
             )
         found = _largest_piece(found)
     if not found.any():
-        raise InputError(f"{source} is empty.", HOW_TO_MASK)
+        raise InputError(f"{source} is empty.", "Check that it is the right file, and threshold.")
     volume = float(found.sum()) * image.voxel_volume_ml
     sizes = _training_volumes(model)
     if sizes and not TOO_SMALL * min(sizes) <= volume <= TOO_LARGE * max(sizes):
         raise InputError(
-            f"{source} holds {volume:.0f} ml; the brains of this atlas have {min(sizes):.0f} to {max(sizes):.0f} ml.",
-            HOW_TO_MASK,
+            f"{source} holds {volume:.1f} ml; the brains of this atlas have {min(sizes):.0f} to {max(sizes):.0f} ml.",
+            remedy,
         )
     return found
 
@@ -134,9 +166,7 @@ def _largest_piece(found: np.ndarray) -> np.ndarray:
     """Return the largest connected piece with its holes filled: zeros inside a brain are brain."""
     from scipy import ndimage
 
-    pieces, count = ndimage.label(found)
-    if count == 0:
-        return found
+    pieces, _ = ndimage.label(found)
     return ndimage.binary_fill_holes(pieces == 1 + int(np.argmax(np.bincount(pieces.ravel())[1:])))
 
 
@@ -152,6 +182,10 @@ def _prepared(
     mask = whole.with_array(brain.astype(np.uint8)).reorient("RAS")
     cut = mask.crop_to(mask, ROOM_MM)
     held = {name: image.reorient("RAS").crop_to(mask, ROOM_MM) for name, image in images.items()}
+    for name, image in held.items():
+        values = image.array[cut.array > 0]
+        if values.max() <= max(values.min(), 0):  # negative intensities count as zero
+            raise InputError(f"The {name} is constant in the brain.", "Check that image and mask belong together.")
     classes = cut.array
     if labels is not None:
         inside = labels.with_array(labels.array * brain).reorient("RAS").crop_to(mask, ROOM_MM)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,17 +10,29 @@ import numpy as np
 from lightning.pytorch import Callback
 from typing_extensions import override
 
+from NeuroGenLib.atlas.conditions import complete
 from NeuroGenLib.atlas.config import FitConfig
 from NeuroGenLib.atlas.dataset import load_subject, read_candidates
-from NeuroGenLib.atlas.evaluate import EvaluationSettings, dice_columns, evaluate_subject, intensity_metrics, mean_row
+from NeuroGenLib.atlas.evaluate import (
+    EvaluationSettings,
+    dice_columns,
+    evaluate_subject,
+    intensity_metrics,
+    mean_row,
+    overlaps,
+    value_of,
+)
+from NeuroGenLib.atlas.evaluate_figure import evaluation_figure
 from NeuroGenLib.atlas.growth import save_figure, write_table
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.atlas.output import plain_name
+from NeuroGenLib.atlas.regression import default_bandwidth, subject_weights
+from NeuroGenLib.atlas.subject import require_known_labels
+from NeuroGenLib.errors import Cancelled, InputError
 from NeuroGenLib.files import staged_outputs
-from NeuroGenLib.metrics import dice_by_label
 from NeuroGenLib.models import open_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from lightning.pytorch import Trainer
 
@@ -27,10 +40,13 @@ if TYPE_CHECKING:
     from NeuroGenLib.atlas.dataset import AtlasDataset
     from NeuroGenLib.atlas.evaluate import Row
     from NeuroGenLib.atlas.infer import AtlasModel
-    from NeuroGenLib.cohort import Cohort, Subject
+    from NeuroGenLib.cohort import Cohort
     from NeuroGenLib.models.folder import ModelFolder
     from NeuroGenLib.progress import Progress
     from NeuroGenLib.training_loop import StepModule
+
+WHOLE = ("dice", "dice_before_alignment", "age_error")
+"""Scores of the whole brain, besides those of the images."""
 
 
 def validation_cohort(config: AtlasTrainConfig, trained: Cohort) -> Cohort:
@@ -67,12 +83,34 @@ def spread(cohort: Cohort, age: str, most: int) -> Cohort:
     return cohort.select([cohort.ids[order[place]] for place in places])
 
 
+def require_usable(cohort: Cohort, config: AtlasTrainConfig, dataset: AtlasDataset) -> None:
+    """Refuse before the first step what the first validation would refuse.
+
+    Raises
+    ------
+    InputError
+        When a subject lacks a value or has an unusable one, no training subject supports its age, or its volumes are
+        unreadable or do not belong together.
+    """
+    bandwidth = config.bandwidth or default_bandwidth(dataset.ages)
+    for subject in cohort:
+        try:
+            complete(dataset.conditions, {one.name: value_of(subject, one.name) for one in dataset.conditions})
+            subject_weights(dataset.ages, float(value_of(subject, config.data.age)), bandwidth)
+            _, labels = load_subject(subject, config.data.modalities, config.data.segmentation)
+            require_known_labels(labels, dataset.labels, f"The {config.data.segmentation}")
+        except InputError as error:
+            problem = f"{subject.key} cannot be validated with: {error.problem}"
+            raise InputError(problem, error.remedy) from error
+
+
 class Validation(Callback):
     """Every so many steps, fits the atlas so far to left-out subjects and reconstructs some that it trains on.
 
     Means go into the run's metrics as ``validation/...`` and ``trained/...``; ``validation/step=NNNNNN/`` in the run
     folder holds the table, the picture and, when asked for, the volumes. The model is written to ``model`` in the run
-    folder each time, so that a run always has one.
+    folder each time, so that a run always has one. A validation that is cancelled is given up; the run then stops with
+    a checkpoint, and goes on after this step.
 
     Parameters
     ----------
@@ -83,7 +121,12 @@ class Validation(Callback):
     write:
         Writes the atlas so far and returns its folder.
     progress:
-        Cancels a validation.
+        Of the run's steps; cancels a validation.
+
+    Raises
+    ------
+    InputError
+        As :func:`validation_cohort` and :func:`require_usable`.
     """
 
     def __init__(
@@ -95,9 +138,8 @@ class Validation(Callback):
     ) -> None:
         self._config, self._dataset, self._write, self._progress = config, dataset, write, progress
         self._cohort = validation_cohort(config, dataset.cohort)
+        require_usable(self._cohort, config, dataset)
         self._trained = spread(dataset.cohort, config.data.age, config.validation.trained)
-        if config.validation.trained == 0:
-            self._trained = dataset.cohort.select([])
 
     @override
     def on_train_batch_end(
@@ -109,8 +151,9 @@ class Validation(Callback):
         if done % every and done != self._config.train.steps:
             return
         if trainer.is_global_zero:
-            for name, value in self._validate(pl_module, done).items():
-                pl_module.log(name, value)
+            with suppress(Cancelled):  # the run's keeper stops the run, with a checkpoint
+                for name, value in self._validate(pl_module, done).items():
+                    pl_module.log(name, value)
         trainer.strategy.barrier("validation")
 
     def _validate(self, module: StepModule, step: int) -> dict[str, float]:
@@ -121,13 +164,13 @@ class Validation(Callback):
         wanted = EvaluationSettings(
             self._config.data.segmentation, FitConfig(steps=settings.steps), {}, volumes=settings.volumes
         )
-        from NeuroGenLib.atlas.evaluate_figure import evaluation_figure
-
+        reached = step / self._config.train.steps
         with staged_outputs(run / "validation" / f"step={step:06d}") as folder:
             rows, comparisons = [], []
             for subject in self._cohort:
-                own = folder / "fitted" / subject.key if settings.volumes else None
-                row, comparison = evaluate_subject(model, subject, wanted, own, self._progress.part(1, 1))
+                own = folder / "fitted" / plain_name(subject.key) if settings.volumes else None
+                standing = self._progress.part(reached, reached, f"validating with {subject.key}")
+                row, comparison = evaluate_subject(model, subject, wanted, own, standing)
                 rows.append(row)
                 comparisons.append(comparison)
             rows.append(mean_row(rows))
@@ -140,7 +183,7 @@ class Validation(Callback):
                 metrics |= _numbers("trained", trained[-1])
         return metrics
 
-    def _reconstructed(self, model: AtlasModel, cohort: Sequence[Subject] | Cohort, folder: Path | None) -> list[Row]:
+    def _reconstructed(self, model: AtlasModel, cohort: Cohort, folder: Path | None) -> list[Row]:
         """Compare training subjects with their own reconstructions."""
         rows: list[Row] = []
         order = self._dataset.cohort.ids
@@ -152,22 +195,23 @@ class Validation(Callback):
             for name in model.modalities:
                 reference = images[name].with_array(images[name].array * (labels.array > 0))
                 row |= intensity_metrics(name, brain.images[name].resample(like=labels), reference)
-            rows.append(row | dice_columns(model, dice_by_label(drawn.array, labels.array)))
+            rows.append(row | dice_columns(model, overlaps(model, drawn, labels)))
             if folder is not None:
-                own = folder / "trained" / subject.key
+                own = folder / "trained" / plain_name(subject.key)
                 own.mkdir(parents=True)
                 drawn.save(own / "labels.nii.gz")
-                for index, name in enumerate(model.modalities):
-                    ending = "" if len(model.modalities) == 1 else f"_{index}"
+                for name in model.modalities:
+                    ending = "" if len(model.modalities) == 1 else f"_{plain_name(name)}"
                     brain.images[name].resample(like=labels).save(own / f"reconstruction{ending}.nii.gz")
         rows.append(mean_row(rows))
         return rows
 
 
 def _numbers(prefix: str, row: Row) -> dict[str, float]:
-    """Return the mean scores of a row of means: not those of single tissues."""
-    return {
-        f"{prefix}/{name}": value
-        for name, value in row.items()
-        if isinstance(value, float) and "dice_" not in name.replace("dice_before", "") and name != "fitted_age"
-    }
+    """Return the scores of a row of means: those of the whole brain, not of single tissues."""
+    scores = {}
+    for name, value in row.items():
+        kind = name.removeprefix("fitted_")
+        if isinstance(value, float) and (kind in WHOLE or kind.startswith(("psnr_", "ssim_"))):
+            scores[f"{prefix}/{name}"] = value
+    return scores

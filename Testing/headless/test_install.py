@@ -33,6 +33,9 @@ class Without:
             return None
         specs = (finder.find_spec(name, path, target) for finder in self.finders)
         return next((spec for spec in specs if spec is not None), None)
+    def find_distributions(self, *context):
+        found = [one.find_distributions(*context) for one in self.finders if hasattr(one, "find_distributions")]
+        return [each for some in found for each in some]
 
 blocked, reference, *rooms = sys.argv[1:]
 sys.meta_path[:] = [Without(list(sys.meta_path), blocked.split(","))]

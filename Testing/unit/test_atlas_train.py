@@ -372,7 +372,7 @@ def test_the_run_records_its_settings(atlas_run):
 
 
 def test_smooth_latents_are_those_that_the_others_lead_to_expect(atlas_cohort, tmp_path):
-    """The penalty by hand: squares of latents minus the other subjects' weighted mean; the ends count for themselves."""
+    """The penalty by hand: squares of latents minus the others' weighted mean; the ends count for themselves."""
     config = atlas_cohort.config(tmp_path, optimiser={"smoothness_weight": 2.0})
     dataset = build_dataset(config.data)
     module = AtlasModule(config, dataset)

@@ -117,21 +117,33 @@ def scan_files(volumes: Sequence[str], model: AtlasModel) -> dict[str, str]:
     Raises
     ------
     InputError
-        When an image is given twice, or several are given without their names.
+        When an image is given twice or without a file, several are given without their names, or a name is no image of
+        the model.
     """
-    from NeuroGenLib.errors import InputError
+    from NeuroGenLib.errors import InputError, nearest
 
     files: dict[str, str] = {}
     for text in volumes:
         name, equals, path = text.partition("=")
-        if not equals or Path(text).exists():
+        if not equals or _exists(text):
             name, path = model.modalities[0], text
+        if name not in model.modalities:
+            raise InputError(f"The model has no image '{name}'.", nearest(name, model.modalities))
+        if not path:
+            raise InputError(f"'{text}' names no file.", f"Write {name}=FILE.")
         if name in files:
             raise InputError(
                 f"The {name} is given twice.", f"Write NAME=FILE for each image: {', '.join(model.modalities)}."
             )
         files[name] = path
     return files
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # too long, or with signs that no file's name has
+        return False
 
 
 def _report(model: AtlasModel, fitted: FittedBrain) -> None:
