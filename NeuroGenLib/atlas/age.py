@@ -114,14 +114,11 @@ def _error(model: AtlasModel, row: int, known: frozenset[str]) -> float | None:
     ages = np.linspace(true - REACH * model.bandwidth, true + REACH * model.bandwidth, STEPS)
     low, high = others.age_range
     candidates = [Candidate(float(age), typical_conditions(others, age) | fixed) for age in ages if low <= age <= high]
-    candidates = supported(others, candidates)
-    if len(candidates) < 3:
+    recipes = supported(others, candidates)
+    if len(recipes) < 3:
         return None
     points = torch.rand(POINTS, 3, generator=torch.Generator().manual_seed(row)) * 2 - 1
     split = len(model.modalities)
     shown = model.decode_points(replace(model.subject_recipe(row), motion=None), points)[:, :split]
-    losses = [
-        float(np.abs(others.decode_points(others.recipe(one.age, one.conditions), points)[:, :split] - shown).mean())
-        for one in candidates
-    ]
-    return lowest(np.array([one.age for one in candidates]), np.array(losses)) - true
+    losses = [float(np.abs(others.decode_points(one, points)[:, :split] - shown).mean()) for one in recipes]
+    return lowest(np.array([one.age for one in recipes]), np.array(losses)) - true

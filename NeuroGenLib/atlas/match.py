@@ -8,6 +8,7 @@ entropy, where a label map was given).
 from __future__ import annotations
 
 import itertools
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -104,32 +105,30 @@ class Matcher:
         self._sample = self._table.draw(points, None, 0.05, self._generator)
         self._half_box = torch.tensor(model.box / 2, dtype=torch.float32, device=model.device)
 
-    def losses(self, candidates: Sequence[Candidate], poses: Tensor) -> np.ndarray:
-        """Return the score (n,) of candidates, each at its pose (n, P)."""
+    def losses(self, recipes: Sequence[Recipe], poses: Tensor) -> np.ndarray:
+        """Return the score (n,) of brains, each at its pose (n, P)."""
         with torch.no_grad():
             parts = [
-                self._scores(self._latents([one]), pose[None], self._sample)
-                for one, pose in zip(candidates, poses, strict=True)
+                self._scores(_stacked([one]), pose[None], self._sample)
+                for one, pose in zip(recipes, poses, strict=True)
             ]
         return torch.cat(parts).cpu().numpy().astype(float)
 
-    def rotations(self, candidates: Sequence[Candidate], vectors: np.ndarray, columns: int) -> np.ndarray:
-        """Return the score of each candidate at each rotation vector (n, 3), centres matched: (candidates, n)."""
+    def rotations(self, recipes: Sequence[Recipe], vectors: np.ndarray, columns: int) -> np.ndarray:
+        """Return the score of each brain at each rotation vector (n, 3), centres matched: (brains, n)."""
         few = self._table.draw(self._points // 8, None, 0.05, self._generator)
         poses = torch.zeros(len(vectors), columns, device=self._model.device)
         poses[:, :3] = torch.from_numpy(vectors).to(poses)
         with torch.no_grad():
             rows = [
-                self._scores(
-                    tuple(one.expand(len(vectors), *one.shape[1:]) for one in self._latents([each])), poses, few
-                )
-                for each in candidates
+                self._scores(tuple(one.expand(len(vectors), *one.shape[1:]) for one in _stacked([each])), poses, few)
+                for each in recipes
             ]
         return torch.stack(rows).cpu().numpy().astype(float)
 
-    def refined(self, candidates: Sequence[Candidate], poses: Tensor, steps: int, rate: float = POSE_RATE) -> Tensor:
-        """Return the poses (n, P) after gradient steps, all candidates at once."""
-        latents = self._latents(candidates)
+    def refined(self, recipes: Sequence[Recipe], poses: Tensor, steps: int, rate: float = POSE_RATE) -> Tensor:
+        """Return the poses (n, P) after gradient steps, all brains at once."""
+        latents = _stacked(recipes)
         moved = poses.detach().clone().requires_grad_(True)
         optimiser = torch.optim.Adam([moved], lr=rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, 0.05 * rate)
@@ -140,10 +139,6 @@ class Matcher:
             optimiser.step()
             schedule.step()
         return moved.detach()
-
-    def _latents(self, candidates: Sequence[Candidate]) -> tuple[Tensor, Tensor]:
-        recipes: list[Recipe] = [self._model.recipe(one.age, one.conditions) for one in candidates]
-        return torch.stack([one.latents for one in recipes]), torch.stack([one.conditions for one in recipes])
 
     def _scores(self, latents: tuple[Tensor, ...], poses: Tensor, batch: Batch) -> Tensor:
         """Return (n,) scores of n latent grids and conditions at n poses."""
@@ -159,6 +154,10 @@ class Matcher:
             logits = output[..., len(self._model.modalities) :].transpose(1, 2)
             score = score + LABEL_WEIGHT * cross_entropy(logits, classes, reduction="none").mean(1)
         return score
+
+
+def _stacked(recipes: Sequence[Recipe]) -> tuple[Tensor, Tensor]:
+    return torch.stack([one.latents for one in recipes]), torch.stack([one.conditions for one in recipes])
 
 
 def find_match(
@@ -203,14 +202,16 @@ def find_match(
             candidate = _best_age(model, matcher, candidate, pose, span=2.0 / (rounds + 1))
         for condition in searched:
             candidate = _best_condition(model, matcher, candidate, pose, condition.name)
-        pose = matcher.refined([candidate], pose[None], 40, POSE_RATE / (2 + 2 * rounds))[0]
+        best = model.recipe(candidate.age, candidate.conditions)
+        pose = matcher.refined([best], pose[None], 40, POSE_RATE / (2 + 2 * rounds))[0]
     if age is None:
         candidate = _best_age(model, matcher, candidate, pose, span=0.7)
     ages = np.linspace(*model.age_range, PROFILE)
     shown = supported(model, [replace(candidate, age=float(one)) for one in ages])
     losses = matcher.losses(shown, pose.expand(len(shown), -1))
     progress.update(1, 1)
-    loss = float(matcher.losses([candidate], pose[None])[0])
+    best = model.recipe(candidate.age, candidate.conditions)
+    loss = float(matcher.losses([best], pose[None])[0])
     return Match(candidate.age, candidate.conditions, pose, loss, np.array([one.age for one in shown]), losses)
 
 
@@ -231,16 +232,13 @@ def typical_conditions(model: AtlasModel, age: float) -> dict[str, float | str]:
     return values
 
 
-def supported(model: AtlasModel, candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Return the candidates that the atlas can draw."""
-    kept = []
+def supported(model: AtlasModel, candidates: Sequence[Candidate]) -> list[Recipe]:
+    """Return what draws the candidates, of those that the atlas can draw."""
+    recipes = []
     for one in candidates:
-        try:
-            model.recipe(one.age, one.conditions)
-        except InputError:
-            continue
-        kept.append(one)
-    return kept
+        with suppress(InputError):
+            recipes.append(model.recipe(one.age, one.conditions))
+    return recipes
 
 
 def lowest(values: np.ndarray, losses: np.ndarray) -> float:
@@ -269,11 +267,11 @@ def _start(
     """Try ages and orientations, refine the best few, return the best."""
     ages = [age] if age is not None else np.linspace(*model.age_range, COARSE_AGES).tolist()
     coarse = [Candidate(one, {**typical_conditions(model, one), **given}) for one in ages]
-    coarse = coarse if age is not None else supported(model, coarse)
+    recipes = supported(model, coarse) if age is None else [model.recipe(age, coarse[0].conditions)]
     columns = max(6, model.pose_columns)
     vectors = start_rotations()
     progress.update(0, 1, "looking for the brain's age and pose")
-    scores = matcher.rotations(coarse, vectors, columns)
+    scores = matcher.rotations(recipes, vectors, columns)
     # The header is usually right about the orientation: three ages of it are always tried.
     chosen = [(int(row), 0) for row in np.argsort(scores[:, 0])[:3]]
     for flat in np.argsort(scores, axis=None)[: 2 * STARTS]:
@@ -282,14 +280,14 @@ def _start(
             chosen.append((row, column))
     poses = torch.zeros(len(chosen), columns, device=model.device)
     poses[:, :3] = torch.from_numpy(vectors[[column for _, column in chosen]]).to(poses)
-    candidates = [coarse[row] for row, _ in chosen]
+    started = [recipes[row] for row, _ in chosen]
     progress.update(0.2, 1)
-    poses = matcher.refined(candidates, poses, 30, 2 * POSE_RATE)
-    losses = matcher.losses(candidates, poses)
+    poses = matcher.refined(started, poses, 30, 2 * POSE_RATE)
+    losses = matcher.losses(started, poses)
     upright = np.array([column == 0 for _, column in chosen])
     best = int(np.argmin(np.where(upright, UPRIGHT_BONUS * losses, losses)))
     progress.update(1, 1)
-    return candidates[best], poses[best]
+    return Candidate(started[best].age, started[best].values), poses[best]
 
 
 def start_rotations() -> np.ndarray:
@@ -324,12 +322,12 @@ def _best_condition(model: AtlasModel, matcher: Matcher, best: Candidate, pose: 
         return replace(best, conditions={**best.conditions, name: value})
 
     if condition.kind == "categoric":
-        candidates = [changed(word) for word in condition.values]
-        losses = matcher.losses(candidates, pose.expand(len(candidates), -1))
-        return candidates[int(np.argmin(losses))]
+        recipes = [model.recipe(best.age, changed(word).conditions) for word in condition.values]
+        losses = matcher.losses(recipes, pose.expand(len(recipes), -1))
+        return changed(condition.values[int(np.argmin(losses))])
     values = np.linspace(condition.minimum, condition.maximum, 9)
     return _along(matcher, model, [changed(float(value)) for value in values], pose,
-                  lambda one: condition.number(one.conditions[name]), changed)  # fmt: skip
+                  lambda one: condition.number(one.values[name]), changed)  # fmt: skip
 
 
 def _along(
@@ -337,12 +335,13 @@ def _along(
     model: AtlasModel,
     candidates: Sequence[Candidate],
     pose: Tensor,
-    value_of: Callable[[Candidate], float],
+    value_of: Callable[[Recipe], float],
     with_value: Callable[[float], Candidate],
 ) -> Candidate:
     """Return the candidate at the lowest point of a line of candidates."""
-    drawn = supported(model, candidates)
-    losses = matcher.losses(drawn, pose.expand(len(drawn), -1))
-    best = with_value(lowest(np.array([value_of(one) for one in drawn]), losses))
+    recipes = supported(model, candidates)
+    values = np.array([value_of(one) for one in recipes])
+    losses = matcher.losses(recipes, pose.expand(len(recipes), -1))
+    best = with_value(lowest(values, losses))
     # Between two ages that are supported there may be one that is not.
-    return best if supported(model, [best]) else drawn[int(np.argmin(losses))]
+    return best if supported(model, [best]) else with_value(float(values[np.argmin(losses)]))
