@@ -67,6 +67,10 @@ def good_values(made: Workspace) -> dict[str, Path | str]:
         "frame_labels": PUBLISHED / "Seg_ga=24-28_cond=0_ep=1.nii.gz",
         "certainty": PUBLISHED / "ventricles_ga=24-28_cond=0_ep=1.nii.gz",
         "system": "cinema",
+        "scan": made.image(),
+        "mask": made.image(column="Seg"),
+        "steps": "2",
+        "known": "lv_volume_normed=0.12",
         "subjects": "sub-01",
         "segmentation": "Seg",
         "covariates": made.table,  # a table of which only values are read
@@ -101,6 +105,18 @@ USAGES = (
     ),
     Usage("atlas generate", {"atlas": "--model={}", "ages": "--ages={}", "spacing": "--spacing={}", "out": "--out={}"}),
     Usage("atlas info", {"atlas": "--model={}"}),
+    Usage(
+        "atlas fit",
+        {
+            "scan": "{}",
+            "atlas": "--model={}",
+            "mask": "--mask={}",
+            "known": "--set={}",
+            "steps": "--steps={}",
+            "device": "--device={}",
+            "out": "--out={}",
+        },
+    ),
     Usage(
         "atlas train",
         {
