@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sized
-from typing import TextIO, TypeVar
+from typing import Protocol, TextIO, TypeVar
 
 from NeuroGenLib.errors import Cancelled
 
@@ -126,17 +126,46 @@ class TerminalProgress(Progress):
             self._length = 0
 
 
-class JsonLinesProgress(Progress):
-    """One JSON object a line, for a program that reads this one: ``{"progress": 0.4, "message": "..."}``."""
+class LineStream(Protocol):
+    """What lines are written to: a text file, or a pipe that several threads share."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def write(self, text: str, /) -> object:
+        """Take whole lines."""
+
+    def flush(self) -> object:
+        """Pass them on."""
+
+
+class JsonLinesProgress(Progress):
+    """One JSON object a line, for a program that reads this one: ``{"progress": 0.4, "message": "..."}``.
+
+    Parameters
+    ----------
+    stream:
+        Where the lines go; stdout when not given.
+    pause:
+        Least seconds between two lines; the last step is always written.
+    fields:
+        What else every line holds, such as the number of a job.
+    """
+
+    def __init__(self, stream: LineStream | None = None, *, pause: float = 0.0, **fields: object) -> None:
         super().__init__()
-        self._stream = stream or sys.stdout
+        self._stream: LineStream = stream or sys.stdout
+        self._pause = pause
+        self._fields = fields
+        self._shown = -1e9
 
     def show(self, step: float, total: float, message: str) -> None:
-        """Write one line."""
-        fraction = step / total if total else 0.0
-        self._stream.write(json.dumps({"progress": round(fraction, 4), "message": message}) + "\n")
+        """Write one line, unless the last one was written just now."""
+        now = time.monotonic()
+        finished = bool(total) and step >= total
+        if now - self._shown < self._pause and not finished:
+            return
+        self._shown = now
+        fraction = min(max(step / total, 0.0), 1.0) if total else 0.0
+        line = json.dumps({**self._fields, "progress": round(fraction, 4), "message": message})
+        self._stream.write(line + "\n")
         self._stream.flush()
 
 

@@ -1,0 +1,65 @@
+"""The jobs of the worker: what each is given, and what it returns.
+
+A job is a function of its arguments and a :class:`~NeuroGenLib.worker.context.Context`. Arguments and results are JSON
+values, volumes and arrays; :mod:`NeuroGenLib.worker.server` carries them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from NeuroGenLib.config import from_mapping
+from NeuroGenLib.provenance import RESEARCH_USE
+from NeuroGenLib.worker.atlas_arguments import ModelArguments
+from NeuroGenLib.worker.atlas_estimate import estimate_job
+from NeuroGenLib.worker.atlas_jobs import atlas_facts, fit_job, generate_job, sequence_job, slices_job
+from NeuroGenLib.worker.run_command import run_job
+
+if TYPE_CHECKING:
+    from NeuroGenLib.worker.context import Context, Job
+
+FACTS: Final = {"atlas": atlas_facts}
+"""What is told of a model beside what all models have, by its kind."""
+
+
+def open_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
+    """``model.open``: open a model, keep it open, and tell what a panel shows of it.
+
+    Returns
+    -------
+    dict
+        ``reference``, ``revision``, ``kind``, ``name``, ``description``, ``licence`` (SPDX), ``citation``, ``notice``,
+        ``research_use``, ``card`` (Markdown), ``size_bytes``, ``path``; and of its kind, as ``atlas``, what
+        :data:`FACTS` gives.
+    """
+    wanted = from_mapping(ModelArguments, arguments)
+    model = context.models.get(wanted.model, wanted.device, context.progress)
+    folder = model.folder
+    facts = {
+        "reference": folder.reference,
+        "revision": folder.revision,
+        "kind": folder.kind,
+        "name": folder.manifest.get("name"),
+        "description": folder.manifest.get("description"),
+        "licence": folder.manifest.get("license"),
+        "citation": folder.manifest.get("citation", []),
+        "notice": folder.manifest.get("notice", ""),
+        "research_use": RESEARCH_USE,
+        "card": folder.card,
+        "size_bytes": folder.size,
+        "path": folder.path,
+        "device": str(model.device),
+    }
+    return facts | {folder.kind: FACTS[folder.kind](model)} if folder.kind in FACTS else facts
+
+
+JOBS: Final[dict[str, Job]] = {
+    "model.open": open_job,
+    "atlas.slices": slices_job,
+    "atlas.generate": generate_job,
+    "atlas.sequence": sequence_job,
+    "atlas.fit": fit_job,
+    "estimate": estimate_job,
+    "run": run_job,
+}
+"""What a worker can be asked for."""

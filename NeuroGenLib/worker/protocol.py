@@ -1,0 +1,103 @@
+"""What parent and worker say to each other: requests, and errors as both ends know them."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from NeuroGenLib.errors import InputError, NeuroGenError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+PROTOCOL: Final = 1
+
+_NO_MEMORY = ("out of memory", "can't allocate memory")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One job that was asked for; see :mod:`NeuroGenLib.worker`."""
+
+    id: int
+    job: str
+    arguments: dict[str, Any]
+    slot: str | None = None
+    replaces: bool = False
+
+    @classmethod
+    def read(cls, message: Mapping[str, Any], jobs: Collection[str]) -> Request:
+        """Check a message.
+
+        Raises
+        ------
+        InputError
+            When it is no request, or there is no such job.
+        """
+        remedy = "See the list of requests in NeuroGenLib/worker/__init__.py."
+        for key in message:
+            if key not in cls.__dataclass_fields__:
+                raise InputError(f"A request has no field '{key}'.", nearest(key, cls.__dataclass_fields__))
+        for key, kind in (("id", int), ("job", str), ("arguments", dict), ("slot", str), ("replaces", bool)):
+            optional = key not in ("id", "job")
+            # exact: JSON's true is no number
+            if type(message.get(key)) is not kind and not (optional and key not in message):
+                raise InputError(f"The field '{key}' of a request is not of type {kind.__name__}.", remedy)
+        request = cls(**{"arguments": {}, **message})
+        if request.job not in jobs:
+            raise InputError(f"The worker has no job '{request.job}'.", nearest(request.job, jobs))
+        if request.replaces and request.slot is None:
+            raise InputError("A request that replaces another needs a slot.", remedy)
+        return request
+
+
+class JobFailed(NeuroGenError):
+    """A job failed, or its process ended.
+
+    Attributes
+    ----------
+    kind:
+        ``failure``, ``memory``, ``missing`` (a Python package), ``unexpected``, or ``died`` (the process). What was
+        wrong with the arguments is an :class:`~NeuroGenLib.errors.InputError` instead. The worker's traceback, where
+        there is one, is in the error's notes.
+    """
+
+    def __init__(self, problem: str, remedy: str = "", kind: str = "failure") -> None:
+        super().__init__(problem, remedy)
+        self.kind = kind
+
+
+def error_to_message(error: BaseException) -> dict[str, str]:
+    """Return an error as the protocol sends it.
+
+    ``kind`` is ``input`` (what was asked for cannot be done), ``failure``, ``memory``, ``missing`` (a Python package)
+    or ``unexpected``.
+    """
+    text = str(error).lower()
+    if isinstance(error, InputError):
+        kind, problem, remedy = "input", error.problem, error.remedy
+    elif isinstance(error, NeuroGenError):
+        kind, problem, remedy = "failure", error.problem, error.remedy
+    elif isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY):
+        kind, problem = "memory", "There is not enough memory for this job."
+        remedy = "Close other programs, or ask for a coarser spacing or a smaller box."
+    elif isinstance(error, ModuleNotFoundError):
+        kind, problem = "missing", f"This needs the Python package '{error.name}', which is not installed."
+        remedy = f"Install it: pip install {error.name}"
+    else:
+        kind, problem = "unexpected", f"Something unexpected went wrong ({type(error).__name__}: {error})."
+        remedy = "Report it with what the log says."
+    trace = "".join(traceback.format_exception(error))
+    return {"kind": kind, "problem": problem, "remedy": remedy, "traceback": trace}
+
+
+def error_from_message(told: Mapping[str, str]) -> NeuroGenError:
+    """Return the error that :func:`error_to_message` described."""
+    error: NeuroGenError
+    if told["kind"] == "input":
+        error = InputError(told["problem"], told["remedy"])
+    else:
+        error = JobFailed(told["problem"], told["remedy"], told["kind"])
+    error.add_note(f"In the worker:\n{told['traceback']}")
+    return error
