@@ -166,6 +166,7 @@ def find_match(
     *,
     age: float | None = None,
     conditions: Mapping[str, float | str] | None = None,
+    start: Match | None = None,
     seed: int = 0,
     points: int = 8000,
     progress: Progress = SILENT,
@@ -180,6 +181,8 @@ def find_match(
         In the model's unit where it is known; else it is searched over the trained range.
     conditions:
         Those that are known, in table units; the others are searched.
+    start:
+        An earlier match of the same scan, whose pose is near enough; else all orientations are tried.
     seed:
         Draws the points.
     points:
@@ -194,14 +197,18 @@ def find_match(
     """
     given = dict(conditions or {})
     matcher = Matcher(model, scan, seed, points)
-    candidate, pose = _start(model, matcher, age, given, progress.part(0, 0.5))
+    if start is None:
+        candidate, pose = _start(model, matcher, age, given, progress.part(0, 0.5))
+    else:
+        candidate, pose = Candidate(start.age if age is None else age, {**start.conditions, **given}), start.pose
     searched = [one for one in model.conditions if one.name not in given]
     for rounds in range(3 if searched else 2):
         progress.update(0.5 + 0.15 * rounds, 1, "age, conditions and pose")
-        if age is None:
-            candidate = _best_age(model, matcher, candidate, pose, span=2.0 / (rounds + 1))
+        span = 2.0 / (rounds + 1) if age is None else None
+        if span is not None:
+            candidate = _best_age(model, matcher, candidate, pose, span)
         for condition in searched:
-            candidate = _best_condition(model, matcher, candidate, pose, condition.name)
+            candidate = _best_condition(model, matcher, candidate, pose, condition.name, span)
         best = model.recipe(candidate.age, candidate.conditions)
         pose = matcher.refined([best], pose[None], 40, POSE_RATE / (2 + 2 * rounds))[0]
     if age is None:
@@ -314,17 +321,23 @@ def _best_age(model: AtlasModel, matcher: Matcher, best: Candidate, pose: Tensor
                   lambda value: replace(best, age=value))  # fmt: skip
 
 
-def _best_condition(model: AtlasModel, matcher: Matcher, best: Candidate, pose: Tensor, name: str) -> Candidate:
-    """Return the candidate with its best value of one condition."""
+def _best_condition(
+    model: AtlasModel, matcher: Matcher, best: Candidate, pose: Tensor, name: str, span: float | None
+) -> Candidate:
+    """Return the candidate with its best value of one condition; its age moves by ``span`` (None where it is known)."""
     condition = next(one for one in model.conditions if one.name == name)
 
     def changed(value: float | str) -> Candidate:
         return replace(best, conditions={**best.conditions, name: value})
 
     if condition.kind == "categoric":
-        recipes = [model.recipe(best.age, changed(word).conditions) for word in condition.values]
+        # Each word at its own best age: a group that is bigger at one age looks like another at a later one.
+        words = [one for one in map(changed, condition.values) if supported(model, [one])]
+        if span is not None:
+            words = [_best_age(model, matcher, one, pose, span) for one in words]
+        recipes = [model.recipe(one.age, one.conditions) for one in words]
         losses = matcher.losses(recipes, pose.expand(len(recipes), -1))
-        return changed(condition.values[int(np.argmin(losses))])
+        return words[int(np.argmin(losses))]
     values = np.linspace(condition.minimum, condition.maximum, 9)
     return _along(matcher, model, [changed(float(value)) for value in values], pose,
                   lambda one: condition.number(one.values[name]), changed)  # fmt: skip
