@@ -202,7 +202,7 @@ class Cohort:
             if identity in MISSING:
                 raise InputError(f"Row {number} of {path} has no subject id.", "Fill it in or delete the row.")
             session = row.get("session_id", "")
-            subjects.append(Subject(identity, paths, None if session in MISSING else session, _values(row, others)))
+            subjects.append(Subject(identity, paths, None if session in MISSING else session, row_values(row, others)))
         return _complete(subjects, names, others, on_missing, Path(path).stem)
 
     @classmethod
@@ -393,6 +393,11 @@ def draw(
     return cohort._keep([cohort.subjects[index] for index in chosen], f"the choice of {n}")
 
 
+def row_values(row: Mapping[str, str], columns: Iterable[str]) -> dict[str, float | str]:
+    """Return the values of a table's row by column: numbers as numbers, other words as they stand, empty cells not."""
+    return {column: _as_value(row[column]) for column in columns if row[column] not in MISSING}
+
+
 def _require(column: str, columns: Sequence[str], where: str) -> None:
     if column not in columns:
         raise InputError(f"There is no column '{column}' in {where}.", nearest(column, columns))
@@ -414,10 +419,6 @@ def _as_number(value: float | str | None, named: str) -> float:
         return float(value)
     except ValueError:
         raise InputError(f"{named} is '{value}', which is no number.", "Correct the table.") from None
-
-
-def _values(row: Mapping[str, str], columns: Iterable[str]) -> dict[str, float | str]:
-    return {column: _as_value(row[column]) for column in columns if row[column] not in MISSING}
 
 
 def _holds_images(cells: Iterable[str]) -> bool:
@@ -486,7 +487,7 @@ def _joined_values(tables: Iterable[Path]) -> tuple[tuple[str, ...], dict[tuple[
             visit = row.get("session_id", "")
             person = row[id_column] if id_column else table.parent.name
             key = (_bare(person), "" if visit in MISSING else _bare(visit))
-            values[key] = values.get(key, {}) | _values(row, others)
+            values[key] = values.get(key, {}) | row_values(row, others)
     return tuple(names), values
 
 

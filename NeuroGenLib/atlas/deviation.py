@@ -22,6 +22,9 @@ QUADRATIC_FROM = 8
 SPARE = 3
 """Subjects that a regression needs beyond its columns."""
 
+LEAST_SPREAD = 1e-6
+"""Of log volume: less is rounding, and nothing to compare a subject with."""
+
 
 @dataclass(frozen=True)
 class VolumeNorm:
@@ -81,8 +84,8 @@ class VolumeNorm:
         return float(np.exp(row @ self.coefficients)[0])
 
     def z(self, volume: float, age: float, conditions: np.ndarray) -> float | None:
-        """Return the residual of log volume over the spread of the leave-one-out residuals."""
-        if volume <= 0 or self.spread <= 0:
+        """Return the residual of log volume over the spread of the leave-one-out residuals, None if either is 0."""
+        if volume <= 0 or self.spread < LEAST_SPREAD:
             return None
         return float((np.log(volume) - np.log(self.expected(age, conditions))) / self.spread)
 

@@ -144,7 +144,7 @@ def fit_scan(
     scan = read_scan(model, images, mask, labels)
     search = partial(find_match, model, scan, conditions=known, seed=settings.seed, points=2 * settings.points)
     match = search(progress=progress.part(0.02, 0.35))
-    anchored = match if age is None else search(age=age, progress=progress.part(0.35, 0.45))
+    anchored = match if age is None else search(age=age, start=match, progress=progress.part(0.35, 0.45))
     errors = leave_one_out_errors(model, known, progress.part(0.45, 0.5))
     estimate = AgeEstimate.of(model, match.age, errors)
     fitted = _optimise(model, scan, anchored, settings, progress.part(0.5, 0.85, "fitting"))

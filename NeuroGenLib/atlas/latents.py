@@ -18,7 +18,7 @@ from NeuroGenLib import provenance
 from NeuroGenLib.atlas.conditions import as_word
 from NeuroGenLib.atlas.growth import save_figure, write_table
 from NeuroGenLib.atlas.output import Written
-from NeuroGenLib.cohort import ID_COLUMNS, MISSING, _values, read_table
+from NeuroGenLib.cohort import ID_COLUMNS, MISSING, read_table, row_values
 from NeuroGenLib.errors import InputError, nearest
 from NeuroGenLib.files import staged_outputs, write_json
 from NeuroGenLib.progress import SILENT, Progress
@@ -223,7 +223,7 @@ def table_targets(model: AtlasModel, table: Path, columns: Sequence[str] = ()) -
         key = line[id_column] if session in MISSING else f"{line[id_column]}_{session}"
         if key in rows and key in ids:
             raise InputError(f"{table} lists {key} more than once.", "Keep one row, or add session_id.")
-        rows[key] = _values(line, others)
+        rows[key] = row_values(line, others)
     if not set(ids) & set(rows):
         raise InputError(
             f"{table} has no row of a subject of {model.folder.reference}.",

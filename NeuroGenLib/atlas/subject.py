@@ -157,7 +157,7 @@ def _brain(model: AtlasModel, image: Volume, mask: Volume | None, labels: Volume
     if sizes and not TOO_SMALL * min(sizes) <= volume <= TOO_LARGE * max(sizes):
         raise InputError(
             f"{source} holds {volume:.1f} ml; the brains of this atlas have {min(sizes):.0f} to {max(sizes):.0f} ml.",
-            remedy,
+            remedy if volume > max(sizes) else OTHER_BRAINS,  # what surrounds a brain makes it larger, never smaller
         )
     return found
 

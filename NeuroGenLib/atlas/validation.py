@@ -77,7 +77,7 @@ def validation_cohort(config: AtlasTrainConfig, trained: Cohort) -> Cohort:
 
 
 def spread(cohort: Cohort, age: str, most: int) -> Cohort:
-    """Return at most ``most`` subjects, evenly chosen by rank of age."""
+    """Return at most ``most`` subjects, one or more, evenly chosen by rank of age."""
     order = np.argsort(cohort.column(age), kind="stable")
     places = np.linspace(0, len(order) - 1, min(most, len(order))).round().astype(int)
     return cohort.select([cohort.ids[order[place]] for place in places])
@@ -139,7 +139,8 @@ class Validation(Callback):
         self._config, self._dataset, self._write, self._progress = config, dataset, write, progress
         self._cohort = validation_cohort(config, dataset.cohort)
         require_usable(self._cohort, config, dataset)
-        self._trained = spread(dataset.cohort, config.data.age, config.validation.trained)
+        some = config.validation.trained
+        self._trained = spread(dataset.cohort, config.data.age, some) if some else None
 
     @override
     def on_train_batch_end(
@@ -177,7 +178,7 @@ class Validation(Callback):
             write_table(folder / "validation.tsv", rows)
             save_figure(folder / "validation.png", evaluation_figure(model, comparisons, rows))
             metrics = _numbers("validation", rows[-1])
-            if len(self._trained):
+            if self._trained is not None:
                 trained = self._reconstructed(model, self._trained, folder if settings.volumes else None)
                 write_table(folder / "trained.tsv", trained)
                 metrics |= _numbers("trained", trained[-1])

@@ -242,6 +242,36 @@ def test_the_same_line_gives_the_same_volumes(
     assert capsys.readouterr().err == ""
 
 
+def test_a_scan_is_fitted_in_its_own_space(inputs: Workspace) -> None:
+    """As a batch job reads it: one line of JSON on stdout, progress on stderr."""
+    done = neurogen(
+        *("atlas", "fit", inputs.image("sub-03"), "--mask", inputs.image("sub-03", "Seg"), "--model", inputs.model),
+        *("--set", "sex=M", "--steps", "3", "--out", "fit", "--json", "--progress", "json"),
+        folder=inputs.folder,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") == 1
+    report = json.loads(done.stdout)
+    out = inputs.folder / "fit"
+    assert {Path(file).name for file in report["written"]} == {path.name for path in out.iterdir()}
+    assert report["conditions"]["sex"] == {"value": "M", "how": "given"}
+    assert AGES[0] <= report["age"] <= 33
+    scan = nibabel.load(inputs.image("sub-03"))
+    for name in ("labels", "reconstruction", "atlas", "deviation"):
+        image = nibabel.load(out / f"{name}.nii.gz")
+        assert image.shape == scan.shape
+        np.testing.assert_allclose(image.affine, scan.affine, atol=1e-4)
+    found = np.asarray(nibabel.load(out / "labels.nii.gz").dataobj)
+    assert not found[np.asarray(nibabel.load(inputs.image("sub-03", "Seg")).dataobj) == 0].any()
+    record = json.loads((out / "provenance.json").read_text(encoding="utf-8"))
+    assert record["parameters"]["steps"] == 3
+    assert record["parameters"]["conditions"] == {"sex": "M"}
+    assert "research use only" in record["notice"]
+    fractions = [json.loads(line)["progress"] for line in done.stderr.splitlines()]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1
+
+
 def test_the_demo_writes_volumes_tables_and_pictures(demo: tuple[subprocess.CompletedProcess[str], Path]) -> None:
     import matplotlib.image
 

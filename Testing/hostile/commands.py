@@ -69,6 +69,9 @@ def good_values(made: Workspace) -> dict[str, Path | str]:
         "system": "cinema",
         "scan": made.image(),
         "mask": made.image(column="Seg"),
+        "brain": made.brain,  # a scan without a mask
+        "label_map": made.image(column="Seg"),
+        "splits": made.splits,
         "steps": "2",
         "known": "lv_volume_normed=0.12",
         "subjects": "sub-01",
@@ -118,6 +121,13 @@ USAGES = (
         },
     ),
     Usage(
+        "atlas fit", {"brain": "{}", "atlas": "--model={}", "age": "--age={}", "steps": "--steps={}", "out": "--out={}"}
+    ),
+    Usage(
+        "atlas fit",
+        {"scan": "{}", "atlas": "--model={}", "label_map": "--labels={}", "steps": "--steps={}", "out": "--out={}"},
+    ),
+    Usage(
         "atlas train",
         {
             "config": "--config={}",
@@ -138,10 +148,22 @@ USAGES = (
             "table": "--table={}",
             "subjects": "--subjects={}",
             "segmentation": "--segmentation={}",
+            "steps": "--steps={}",
+            "bandwidth": "--bandwidth={}",
             "device": "--device={}",
             "out": "--out={}",
         },
         {"subjects": "sub-02"},
+    ),
+    Usage(
+        "atlas evaluate",
+        {
+            "atlas": "--model={}",
+            "table": "--table={}",
+            "splits": "--splits={}",
+            "steps": "--steps={}",
+            "out": "--out={}",
+        },
     ),
     Usage(
         "atlas latents",

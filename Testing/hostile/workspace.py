@@ -101,6 +101,15 @@ class Workspace:
         return self.folder / "config_data.yaml"
 
     @property
+    def brain(self) -> Path:
+        """The second subject's image, zero outside the brain."""
+        return self.folder / "brain.nii.gz"
+
+    @property
+    def splits(self) -> Path:
+        return self.folder / "splits.yaml"
+
+    @property
     def out(self) -> Path:
         return self.folder / "out"
 
@@ -133,6 +142,9 @@ def write_good_inputs(folder: Path) -> Workspace:
     phantom = a_brain_phantom((16, 18, 14), SPACING_MM)
     for number, (subject, *_) in enumerate(ROWS):
         write_subject(made, subject, grown(phantom, 0.85 + 0.05 * number))
+    brain = voxels(made.image()) * (voxels(made.image(column="Seg")) > 0)
+    nibabel.save(nibabel.Nifti1Image(brain, nibabel.load(made.image()).affine), made.brain)
+    made.splits.write_text("train: [sub-01, sub-03, sub-04]\nval: [sub-02]\n", encoding="utf-8")
     header = "participant_id\tT2w\tSeg\tscan_age\tlv_volume_normed\tsex\n"
     rows = [f"{name}\t{name}_T2w.nii.gz\t{name}_Seg.nii.gz\t{age}\t{lv}\t{sex}\n" for name, age, lv, sex in ROWS]
     made.table.write_text(header + "".join(rows), encoding="utf-8")

@@ -20,8 +20,6 @@ from NeuroGenLib.options import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from NeuroGenLib.cohort import Cohort
-
 
 def evaluate(arguments: list[str]) -> None:
     """`neurogen atlas evaluate`: an atlas against subjects it has not seen."""
@@ -73,7 +71,7 @@ def evaluate(arguments: list[str]) -> None:
     progress = make_progress(options.progress)
     model = open_atlas(options.model, options.device)
     cohort = Cohort.from_table(Path(options.table), (*model.modalities, options.segmentation))
-    cohort = cohort.select(_ids(options.subjects, options.splits, options.split, cohort))
+    cohort = cohort.select(_ids(options.subjects, options.splits, options.split))
     table = evaluate_to_folder(model, cohort, Path(options.out), settings, progress)
     if isinstance(progress, TerminalProgress):
         progress.close()
@@ -83,7 +81,7 @@ def evaluate(arguments: list[str]) -> None:
     print(Path(options.out, "evaluation.tsv").read_text(encoding="utf-8"), end="")
 
 
-def _ids(subjects: str | None, splits: str | None, split: str, cohort: Cohort) -> Sequence[str]:
+def _ids(subjects: str | None, splits: str | None, split: str) -> Sequence[str]:
     from NeuroGenLib.cohort import read_splits
     from NeuroGenLib.errors import InputError, nearest
 
@@ -92,4 +90,6 @@ def _ids(subjects: str | None, splits: str | None, split: str, cohort: Cohort) -
     known = read_splits(Path(str(splits)))
     if split not in known:
         raise InputError(f"{splits} has no split '{split}'.", nearest(split, known))
-    return known[split] or cohort.ids
+    if not known[split]:
+        raise InputError(f"{splits} lists nobody under '{split}'.", "List the ids of the subjects to compare with.")
+    return known[split]
