@@ -8,14 +8,21 @@ from pathlib import Path
 
 import pytest
 
+from NeuroGenLib.atlas.config import AtlasTrainConfig
+from NeuroGenLib.atlas.published_config import _NO_COUNTERPART
 from NeuroGenLib.cli import COMMANDS
+from NeuroGenLib.config import parameters
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+CINEMA = ROOT / "docs" / "published" / "cinema.md"
 
 
-def blocks(document: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", document.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+def blocks(document: Path, *languages: str) -> list[str]:
+    """The fenced blocks of a document in these languages, "" being a fence without one."""
+    # All fences are read, whatever their language: the end of one must not pass for the start of another.
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", document.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [text for language, text in found if language in languages]
 
 
 PYTHON = [
@@ -24,7 +31,7 @@ PYTHON = [
 LINES = [
     line.split("#")[0].strip()
     for path in DOCUMENTS
-    for text in blocks(path, "")
+    for text in blocks(path, "", "bash")
     for line in text.replace("\\\n", " ").splitlines()
     if line.startswith("neurogen ")
 ]
@@ -65,6 +72,29 @@ def test_links_lead_somewhere(document):
 def test_files_named_by_the_documents_exist():
     for document in DOCUMENTS:
         for name in re.findall(
-            r"`((?:training|Resources|Testing|docs)/[\w./-]+)`", document.read_text(encoding="utf-8")
+            r"`((?:NeuroGenLib|training|Resources|Testing|docs)/[\w./-]+)`", document.read_text(encoding="utf-8")
         ):
             assert (ROOT / name).exists(), f"{document.name} names {name}"
+
+
+def test_settings_named_by_the_documents_exist():
+    known = {parameter.name for parameter in parameters(AtlasTrainConfig)}
+    sections = {name.partition(".")[0] for name in known}
+    groups = {name.rpartition(".")[0] for name in known}
+    for document in DOCUMENTS:
+        for name in re.findall(r"`(?:--)?((?:[a-z_]+\.)+[a-z_]+)\b[^`]*`", document.read_text(encoding="utf-8")):
+            if name.partition(".")[0] in sections and not name.endswith(".py"):
+                assert name in known | groups, f"{document.name} names the setting {name}"
+
+
+def test_commands_named_in_sentences_exist():
+    words = {command.words for command in COMMANDS} | {command.words.split()[0] for command in COMMANDS}
+    for document in DOCUMENTS:
+        for line in re.findall(r"`neurogen ([a-z][a-z -]*[a-z])", document.read_text(encoding="utf-8")):
+            assert any(line == known or line.startswith(f"{known} ") for known in words), f"{document.name}: {line}"
+
+
+def test_the_page_on_cinema_names_every_setting_without_a_counterpart():
+    text = CINEMA.read_text(encoding="utf-8")
+    for name in _NO_COUNTERPART:
+        assert f"`{name.split('.')[-1]}" in text or f"`{name}" in text, name
