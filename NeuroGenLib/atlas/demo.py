@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from NeuroGenLib.atlas.growth import save_figure
-from NeuroGenLib.atlas.output import Request, Written, generate_to_folder
+from NeuroGenLib.atlas.output import Request, Written, folder_name, generate_to_folder
 from NeuroGenLib.files import staged_outputs
+from NeuroGenLib.mrml import SlicerMissing
 from NeuroGenLib.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 PICTURE = "atlas.png"
 PICTURE_SPACING = 1.0
+SCENE = "atlas.mrb"
 
 
 def run_demo(
@@ -33,6 +35,8 @@ def run_demo(
     progress: Progress = SILENT,
 ) -> Written:
     """Generate whole weeks (or years) of the trained range for each value, and draw the picture, all or nothing.
+
+    The middle value becomes a Slicer scene as well, where Slicer's libraries are installed; else a warning says so.
 
     Raises
     ------
@@ -47,10 +51,24 @@ def run_demo(
     request = Request(ages, {condition: list(values)}, spacing, {})
     shown = ages[:: max(len(ages) // 5, 1)]
     with staged_outputs(out) as staging:
-        written = generate_to_folder(model, request, staging, progress.part(0, 0.85))
-        save_figure(staging / PICTURE, growing_figure(model, shown, condition, values, progress.part(0.85, 1)))
-        files = [out / PICTURE, *(out / file.relative_to(staging) for file in written.files)]
-    return Written(out, files, written.warnings, time.monotonic() - started)
+        written = generate_to_folder(model, request, staging, progress.part(0, 0.8))
+        save_figure(staging / PICTURE, growing_figure(model, shown, condition, values, progress.part(0.8, 0.95)))
+        middle = {condition: values[len(values) // 2]}
+        brains = staging if len(values) == 1 else staging / folder_name(middle)
+        missing = _write_scene(model, brains, staging / SCENE, progress.part(0.95, 1))
+        own = [PICTURE] if missing else [PICTURE, SCENE]
+        files = [*(out / name for name in own), *(out / file.relative_to(staging) for file in written.files)]
+    return Written(out, files, missing + written.warnings, time.monotonic() - started)
+
+
+def _write_scene(model: AtlasModel, brains: Path, path: Path, progress: Progress) -> list[str]:
+    """Write the brains of a folder as a Slicer scene, or return why there is none."""
+    try:
+        from NeuroGenLib.mrml.generated_scene import write_generated_scene
+    except SlicerMissing as error:
+        return [f"{path.name} was not written. {error}"]
+    write_generated_scene([brains], path, model, progress)
+    return []
 
 
 def growing_figure(

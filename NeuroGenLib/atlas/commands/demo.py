@@ -16,7 +16,8 @@ def demo(arguments: list[str]) -> None:
     parser = make_parser(
         "demo",
         "Draw the bundled atlas of fetal brains with spina bifida over age and ventricle size: volumes, label maps,\n"
-        "probabilities, a growth table and pictures. Needs no network and no GPU.",
+        "probabilities, a growth table and pictures; where the package slicer-core is installed, also a scene for\n"
+        "3D Slicer (atlas.mrb). Needs no network and no GPU.",
         ("neurogen demo --out demo-output",),
     )
     parser.add_argument(

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from NeuroGenLib.atlas.commands.shared import add_model_option, open_atlas
+from NeuroGenLib.atlas.commands.shared import add_model_option, add_scene_option, open_atlas, print_files, scene_path
 from NeuroGenLib.options import (
     add_device_option,
     add_report_options,
@@ -20,10 +20,12 @@ from NeuroGenLib.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
     from NeuroGenLib.atlas.fit import FittedBrain
     from NeuroGenLib.atlas.infer import AtlasModel
+    from NeuroGenLib.volume import Volume
 
 
 def fit(arguments: list[str]) -> None:
@@ -35,7 +37,7 @@ def fit(arguments: list[str]) -> None:
         "outside the brain. Conditions that are not given with --set are found from the image.",
         (
             "neurogen atlas fit brain_T2w.nii.gz --mask brain_mask.nii.gz --out fit",
-            "neurogen atlas fit brain_T2w.nii.gz --age 27.4 --set lv_volume_normed=0.13 --out fit",
+            "neurogen atlas fit brain_T2w.nii.gz --age 27.4 --set lv_volume_normed=0.13 --out fit --scene fit/fit.mrb",
             "neurogen atlas fit T2w=t2.nii.gz T1w=t1.nii.gz --model runs/mine/model --mask mask.nii.gz --out fit",
         ),
     )
@@ -53,13 +55,15 @@ def fit(arguments: list[str]) -> None:
     parser.add_argument("--steps", default="300", metavar="N", help="gradient steps on the latents (default: 300)")
     parser.add_argument("--seed", default="0", metavar="N", help="draws the points (default: 0)")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
+    add_scene_option(parser)
     add_device_option(parser)
     add_report_options(parser)
     options = parse(parser, arguments)
 
+    scene = scene_path(options.scene)
     from NeuroGenLib.atlas.config import FitConfig
     from NeuroGenLib.atlas.fit import fit_scan
-    from NeuroGenLib.atlas.fit_output import summary, write_fit
+    from NeuroGenLib.atlas.fit_output import summary
     from NeuroGenLib.config import to_mapping
     from NeuroGenLib.errors import InputError
     from NeuroGenLib.progress import TerminalProgress
@@ -96,7 +100,7 @@ def fit(arguments: list[str]) -> None:
         "conditions": {name: fitted.conditions[name] for name in conditions},
         **to_mapping(settings),
     }
-    written = write_fit(model, fitted, images, Path(options.out), parameters)
+    written = _write(model, fitted, images, parameters, Path(options.out), scene)
     progress.update(1, 1)
     if isinstance(progress, TerminalProgress):
         progress.close()
@@ -107,8 +111,29 @@ def fit(arguments: list[str]) -> None:
         return
     _report(model, fitted)
     print(f"Written in {seconds:.0f} s to {options.out}:")
-    for file in written:
-        print(f"  {file.relative_to(options.out)}")
+    print_files(written, Path(options.out))
+
+
+def _write(
+    model: AtlasModel,
+    fitted: FittedBrain,
+    images: Mapping[str, Volume],
+    parameters: dict[str, Any],
+    out: Path,
+    scene: Path | None,
+) -> list[Path]:
+    """Write the fit, and the scene where one is asked for, all or nothing."""
+    from NeuroGenLib.atlas.fit_output import write_fit
+
+    if scene is None:
+        return write_fit(model, fitted, images, out, parameters)
+    from NeuroGenLib.files import read_json, staged_outputs
+    from NeuroGenLib.mrml.fit_scene import write_fit_scene
+
+    with staged_outputs(scene.parent) as beside, staged_outputs(out) as folder:
+        files = write_fit(model, fitted, images, folder, parameters)
+        write_fit_scene(model, fitted, images, read_json(folder / "provenance.json"), beside / scene.name)
+    return [*(out / file.relative_to(folder) for file in files), scene]
 
 
 def scan_files(volumes: Sequence[str], model: AtlasModel) -> dict[str, str]:

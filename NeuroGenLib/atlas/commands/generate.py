@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from NeuroGenLib.atlas.commands.shared import add_model_option, open_atlas, report_written
+from NeuroGenLib.atlas.commands.shared import (
+    add_model_option,
+    add_scene_option,
+    open_atlas,
+    report_written,
+    scene_path,
+)
 from NeuroGenLib.options import (
     add_device_option,
     add_report_options,
@@ -16,6 +25,11 @@ from NeuroGenLib.options import (
     parse,
 )
 
+if TYPE_CHECKING:
+    from NeuroGenLib.atlas.infer import AtlasModel
+    from NeuroGenLib.atlas.output import Request, Written
+    from NeuroGenLib.progress import Progress
+
 
 def generate(arguments: list[str]) -> None:
     """`neurogen atlas generate`: draw brains and write them."""
@@ -25,7 +39,7 @@ def generate(arguments: list[str]) -> None:
         "Values are in the units of the table the atlas was trained on; `neurogen atlas info` lists them.",
         (
             "neurogen atlas generate --age 30.2 --set lv_volume_normed=0.12 --out brain",
-            "neurogen atlas generate --ages 21:34:1 --spacing 1.5 --out growth",
+            "neurogen atlas generate --ages 21:34:1 --spacing 1.5 --out growth --scene growth/atlas.mrb",
             "neurogen atlas generate --ages 26:30:0.25 --spacing 2 --growth --out rates",
             "neurogen atlas generate --age 28 --set lv_volume_normed=0.11,0.15,0.2 --out ventricles",
         ),
@@ -56,11 +70,13 @@ def generate(arguments: list[str]) -> None:
     )
     parser.add_argument("--reference-compat", action="store_true", help="as the published code draws, defects included")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
+    add_scene_option(parser)
     add_device_option(parser)
     add_report_options(parser)
     options = parse(parser, arguments)
 
-    from NeuroGenLib.atlas.output import Request, generate_to_folder, parse_ages
+    scene = scene_path(options.scene)
+    from NeuroGenLib.atlas.output import Request, parse_ages
 
     progress = make_progress(options.progress)
     bandwidth = None if options.bandwidth is None else number(options.bandwidth, "a bandwidth", positive=True)
@@ -79,5 +95,23 @@ def generate(arguments: list[str]) -> None:
         certainty=options.certainty,
     )
     model = open_atlas(options.model, options.device, progress)
-    written = generate_to_folder(model, request, Path(options.out), progress)
+    written = _write(model, request, Path(options.out), scene, progress)
     report_written(model, written, progress, as_json=options.json)
+
+
+def _write(model: AtlasModel, request: Request, out: Path, scene: Path | None, progress: Progress) -> Written:
+    """Write the brains, and the scene where one is asked for, all or nothing."""
+    from NeuroGenLib.atlas.output import generate_to_folder
+
+    if scene is None:
+        return generate_to_folder(model, request, out, progress)
+    from NeuroGenLib.files import staged_outputs
+    from NeuroGenLib.mrml.generated_scene import write_generated_scene
+
+    started = time.monotonic()
+    with staged_outputs(scene.parent) as beside, staged_outputs(out) as folder:
+        written = generate_to_folder(model, request, folder, progress.part(0, 0.9))
+        brains = [file.parent for file in written.files if file.name == "provenance.json"]
+        write_generated_scene(brains, beside / scene.name, model, progress.part(0.9, 1))
+    files = [*(out / file.relative_to(folder) for file in written.files), scene]
+    return replace(written, folder=out, files=files, seconds=time.monotonic() - started)

@@ -1,12 +1,15 @@
-"""What the atlas commands share: the model they open, and how they say what was written."""
+"""What the atlas commands share: the model they open, the scene they add, and how they say what was written."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.options import print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from NeuroGenLib.atlas.infer import AtlasModel
     from NeuroGenLib.atlas.output import Written
     from NeuroGenLib.progress import Progress
@@ -41,6 +44,43 @@ def open_atlas(reference: str, device: str, progress: Progress | None = None) ->
     return model
 
 
+def add_scene_option(parser: Any) -> None:
+    """Add ``--scene``."""
+    parser.add_argument(
+        "--scene", metavar="FILE", help="also everything as a scene for 3D Slicer, NAME.mrb (needs slicer-core)"
+    )
+
+
+def scene_path(text: str | None) -> Path | None:
+    """Return where the scene shall lie, None where none is asked for; ask this before the work.
+
+    Raises
+    ------
+    InputError
+        When this is no name for a scene.
+    SlicerMissing
+        When Slicer's libraries are not installed.
+    """
+    from NeuroGenLib.errors import InputError
+
+    if text is None:
+        return None
+    path = Path(text)
+    if path.suffix.lower() != ".mrb":
+        raise InputError(f"'{text}' is not the name of a scene.", "Let it end in .mrb.")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, not a scene.", "Choose another name for the scene.")
+    import NeuroGenLib.mrml.core  # noqa: F401 (says what is missing)
+
+    return path
+
+
+def print_files(files: Sequence[Path], folder: Path) -> None:
+    """Print files, those of ``folder`` by their place in it."""
+    for file in files:
+        print(f"  {file.relative_to(folder) if file.is_relative_to(folder) else file}")
+
+
 def report_written(model: AtlasModel, written: Written, progress: Progress, *, as_json: bool) -> None:
     """Say what was written, where, how long it took, and what to know about it."""
     from NeuroGenLib.progress import TerminalProgress
@@ -64,6 +104,5 @@ def report_written(model: AtlasModel, written: Written, progress: Progress, *, a
     if len(written.warnings) > MOST_NOTES:
         print(f"... and {len(written.warnings) - MOST_NOTES} more such notes, all in provenance.json.")
     print(f"Written in {written.seconds:.1f} s to {written.folder}:")
-    for file in written.files:
-        print(f"  {file.relative_to(written.folder)}")
+    print_files(written.files, written.folder)
     print(f"{model.notice} {RESEARCH_USE}".strip())

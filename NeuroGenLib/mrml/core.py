@@ -1,0 +1,34 @@
+"""Slicer's libraries, imported once for all modules of this package.
+
+``slicer`` and ``vtk`` are those of the Slicer application where this runs inside it, else those of the package
+``slicer-core``. A scene and a node have no Python types to check against: :data:`Scene` is a ``vtkMRMLScene``,
+:data:`Node` a ``vtkMRMLNode`` of the class that a docstring says.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from NeuroGenLib.mrml import SlicerMissing
+
+__all__ = ["Node", "Scene", "slicer", "vtk"]
+
+Scene: TypeAlias = Any
+Node: TypeAlias = Any
+
+
+def _libraries() -> tuple[Any, Any]:
+    try:
+        import slicer
+        import vtk
+
+        slicer.vtkMRMLScene  # noqa: B018 (an unrelated package has the same name)
+    except (ImportError, AttributeError) as error:
+        raise SlicerMissing(
+            "A Slicer scene needs Slicer's libraries, which are not installed.",
+            "Run this inside 3D Slicer, or install them with: pip install 'neurogen[slicer]'",
+        ) from error
+    return slicer, vtk
+
+
+slicer, vtk = _libraries()

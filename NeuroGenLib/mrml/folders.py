@@ -1,0 +1,46 @@
+"""Folders of the subject hierarchy, which Slicer's Data module shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from NeuroGenLib.mrml.core import Node, Scene, slicer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def add_folder(scene: Scene, name: str, parent: int | None = None) -> int:
+    """Add a folder, at the top or in another one, and return its item id."""
+    hierarchy = _hierarchy(scene)
+    return int(hierarchy.CreateFolderItem(hierarchy.GetSceneItemID() if parent is None else parent, name))
+
+
+def folder_named(scene: Scene, name: str) -> int:
+    """Return the folder at the top with this name, added where there is none yet."""
+    hierarchy = _hierarchy(scene)
+    return int(hierarchy.GetItemChildWithName(hierarchy.GetSceneItemID(), name)) or add_folder(scene, name)
+
+
+def put_into_folder(scene: Scene, folder: int, nodes: Iterable[Node]) -> None:
+    """Move nodes into a folder, from wherever they are."""
+    hierarchy = _hierarchy(scene)
+    for node in nodes:
+        item = hierarchy.GetItemByDataNode(node)
+        # Inside Slicer a node has its item already.
+        if item:
+            hierarchy.SetItemParent(item, folder)
+        else:
+            hierarchy.CreateItem(folder, node)
+
+
+def folder_of(scene: Scene, node: Node) -> str:
+    """Return the name of the folder that a node is in; empty where it is in none."""
+    hierarchy = _hierarchy(scene)
+    item = hierarchy.GetItemByDataNode(node)
+    parent = hierarchy.GetItemParent(item) if item else 0
+    return "" if parent in (0, hierarchy.GetSceneItemID()) else str(hierarchy.GetItemName(parent))
+
+
+def _hierarchy(scene: Scene) -> Any:
+    return slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)

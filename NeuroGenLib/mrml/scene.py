@@ -1,0 +1,219 @@
+"""Scenes: one to work in outside Slicer, and scenes as files."""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from NeuroGenLib.errors import InputError, NeuroGenError
+from NeuroGenLib.files import existing_file, staged_outputs
+from NeuroGenLib.mrml.core import Scene, slicer
+
+if TYPE_CHECKING:
+    import os
+    from types import TracebackType
+
+_LOGICS = {
+    "SubjectHierarchy": "vtkSlicerSubjectHierarchyModuleLogic",
+    "Volumes": "vtkSlicerVolumesLogic",
+    "Segmentations": "vtkSlicerSegmentationsModuleLogic",
+    "Sequences": "vtkSlicerSequencesLogic",
+    "Transforms": "vtkSlicerTransformLogic",
+    "Tables": "vtkSlicerTablesLogic",
+    "Plots": "vtkSlicerPlotsLogic",
+    "Texts": "vtkSlicerTextsLogic",
+    "Models": "vtkSlicerModelsLogic",
+    "Markups": "vtkSlicerMarkupsLogic",
+    "VolumeRendering": "vtkSlicerVolumeRenderingLogic",
+    "CropVolume": "vtkSlicerCropVolumeLogic",
+    "SceneViews": "vtkSlicerSceneViewsModuleLogic",
+}
+"""Slicer's module to the class of its logic. Node classes of a module exist only after its logic was made: these are
+the modules whose nodes a scene from Slicer usually has."""
+
+_SUFFIXES = (".mrb", ".mrml")
+_BUNDLE_DATA = "Data"
+
+
+class HeadlessScene:
+    """A scene with what the Slicer application otherwise gives to one, for use outside Slicer.
+
+    Use it in a ``with`` statement, or call :meth:`close`: scene and logics hold each other. Several may be open.
+
+    Attributes
+    ----------
+    scene:
+        The ``vtkMRMLScene``.
+    application_logic:
+        Its ``vtkSlicerApplicationLogic``.
+    """
+
+    def __init__(self) -> None:
+        # Slicer unpacks .mrb files into this folder.
+        self._cache = tempfile.TemporaryDirectory(prefix="neurogen-scene-", ignore_cleanup_errors=True)
+        self.scene: Scene = slicer.vtkMRMLScene()
+        self.application_logic: Any = slicer.vtkSlicerApplicationLogic()
+        self.application_logic.SetMRMLScene(self.scene)
+        colours = self.application_logic.GetColorLogic()
+        colours.SetMRMLScene(self.scene)
+        colours.AddDefaultColorNodes()
+        self._logics: dict[str, Any] = {}
+        for module, name in _LOGICS.items():
+            logic = getattr(slicer, name)()
+            logic.SetMRMLApplicationLogic(self.application_logic)
+            logic.SetMRMLScene(self.scene)
+            self.application_logic.SetModuleLogic(module, logic)
+            self._logics[module] = logic
+        self._remote = slicer.vtkMRMLRemoteIOLogic()
+        self._remote.GetCacheManager().SetRemoteCacheDirectory(self._cache.name)
+        self._remote.SetMRMLScene(self.scene)
+        self._remote.AddDataIOToScene()
+        self._data = slicer.vtkDataIOManagerLogic()
+        self._data.SetAndObserveDataIOManager(self._remote.GetDataIOManager())
+
+    def logic(self, module: str) -> Any:
+        """Return the logic of a Slicer module, such as ``"Segmentations"``."""
+        return self._logics[module]
+
+    def close(self) -> None:
+        """Take everything down; the scene and its nodes are gone."""
+        if not self._logics:
+            return
+        self.scene.Clear(True)
+        for module in self._logics:
+            self.application_logic.SetModuleLogic(module, None)
+        self._logics.clear()
+        self._remote.RemoveDataIOFromScene()
+        self._remote.SetMRMLScene(None)
+        self._data.SetAndObserveDataIOManager(None)
+        self.application_logic.GetColorLogic().SetMRMLScene(None)
+        self.application_logic.SetMRMLScene(None)
+        self.scene = self.application_logic = self._remote = self._data = None
+        self._cache.cleanup()
+
+    def __enter__(self) -> HeadlessScene:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def current_scene() -> Scene:
+    """Return the scene that the Slicer application shows.
+
+    Raises
+    ------
+    NeuroGenError
+        When this does not run inside Slicer.
+    """
+    scene = getattr(slicer, "mrmlScene", None)
+    if scene is None:
+        raise NeuroGenError("There is no Slicer scene open.", "Run this inside 3D Slicer, or use HeadlessScene.")
+    return scene
+
+
+def save_scene(scene: Scene, path: str | os.PathLike[str]) -> None:
+    """Write a scene with all its data, whole or not at all.
+
+    Parameters
+    ----------
+    scene:
+        ``vtkMRMLScene``; its nodes stay as they are.
+    path:
+        ``NAME.mrb``, one file with everything; or ``NAME.mrml``, beside which the data go into a folder ``Data``.
+
+    Raises
+    ------
+    InputError
+        When the suffix is another, or a ``.mrml`` would mix its data with those of another scene.
+    NeuroGenError
+        When Slicer or the disk refuses.
+    """
+    path = Path(path)
+    suffix = _scene_suffix(path)
+    if suffix == ".mrml" and not path.exists() and (path.parent / _BUNDLE_DATA).exists():
+        raise InputError(
+            f"{path.parent} already has a folder '{_BUNDLE_DATA}', where the data of {path.name} would go.",
+            "Choose a folder of its own for this scene, or save it as .mrb.",
+        )
+    messages = slicer.vtkMRMLMessageCollection()
+    with staged_outputs(path.parent) as staging:
+        if suffix == ".mrb":
+            written = scene.WriteToMRB(str(staging / path.name), None, messages)
+        else:
+            written = _write_unpacked(scene, staging, path.stem, messages)
+        if not written:
+            raise NeuroGenError(
+                f"Slicer could not write the scene {path.name}: {_first_error(messages)}.",
+                "Free some space or choose another folder; what was there before is untouched.",
+            )
+
+
+def load_scene(scene: Scene, path: str | os.PathLike[str], *, clear: bool = False) -> None:
+    """Read a ``.mrb`` or ``.mrml`` into a scene, beside what is in it or (``clear``) in place of it.
+
+    Raises
+    ------
+    InputError
+        When there is no such file, or it is no complete scene.
+    """
+    path = existing_file(path)
+    messages = slicer.vtkMRMLMessageCollection()
+    if _scene_suffix(path) == ".mrb":
+        _require_bundle(path)
+        read = scene.ReadFromMRB(str(path.resolve()), clear, messages)
+    else:
+        scene.SetURL(str(path.resolve()))
+        read = scene.Connect(messages) if clear else scene.Import(messages)
+    if not read:
+        raise InputError(
+            f"Slicer could not read all of the scene {path}: {_first_error(messages)}.",
+            "Copy it again from its source, with the files that belong to it.",
+        )
+
+
+def _scene_suffix(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise InputError(f"{path} is not the name of a scene.", "Let it end in .mrb (one file) or .mrml.")
+    return suffix
+
+
+def _write_unpacked(scene: Scene, staging: Path, name: str, messages: Any) -> bool:
+    """Write NAME.mrml and its data folder into ``staging``; Slicer names the file after the folder it is given."""
+    folder = staging / name
+    folder.mkdir()
+    written = bool(scene.SaveSceneToSlicerDataBundleDirectory(str(folder), None, messages))
+    for item in list(folder.iterdir()):
+        item.replace(staging / item.name)
+    folder.rmdir()
+    return written
+
+
+def _require_bundle(path: Path) -> None:
+    """Refuse a file that Slicer would choke on half-way, or that would write outside the folder it is unpacked in."""
+    remedy = "Copy it again from its source."
+    try:
+        with zipfile.ZipFile(path) as bundle:
+            names = bundle.namelist()
+            damaged = bundle.testzip()
+    except (zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, RuntimeError, EOFError) as error:
+        raise InputError(f"{path} is not a readable .mrb file ({error}).", remedy) from error
+    if damaged is not None:
+        raise InputError(f"{path} is damaged: {damaged} cannot be read.", remedy)
+    if not any(name.endswith(".mrml") for name in names):
+        raise InputError(f"{path} holds no scene.", "Choose a .mrb file that Slicer or NeuroGen wrote.")
+    for name in names:
+        place = PurePosixPath(name.replace("\\", "/"))
+        if place.is_absolute() or ".." in place.parts or ":" in place.parts[0]:
+            raise InputError(f"{path} is not safe: it would write to {name}.", "Do not open it.")
+
+
+def _first_error(messages: Any) -> str:
+    text = messages.GetAllMessagesAsString() or "no reason given"
+    return " ".join(text.split()).removeprefix("- ").removeprefix("Error: ")[:300].rstrip(". ")

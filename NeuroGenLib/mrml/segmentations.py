@@ -1,0 +1,192 @@
+"""Label maps to segmentation nodes and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from NeuroGenLib.errors import InputError, NeuroGenError, nearest
+from NeuroGenLib.labels import as_label_map
+from NeuroGenLib.mrml.arrays import (
+    fill_image,
+    image_array,
+    node_name,
+    right_handed,
+    storable,
+    to_vtk_matrix,
+)
+from NeuroGenLib.mrml.core import Node, Scene, slicer, vtk
+from NeuroGenLib.mrml.transforms import parent_matrix
+
+if TYPE_CHECKING:
+    from NeuroGenLib.labels import Label, LabelTable
+    from NeuroGenLib.volume import Volume
+
+_CONTEXT = "Segmentation category and type - 3D Slicer General Anatomy list"
+_CATEGORY = "SCT^123037004^Anatomical Structure"
+_REGIONS = "Anatomic codes - DICOM master list"
+
+
+def segment_id(label: Label) -> str:
+    """Return the id of a label's segment: from its value, which is what a label map knows it by."""
+    return f"label_{label.value}"
+
+
+def add_segmentation(scene: Scene, labels: Volume, table: LabelTable, name: str) -> Node:
+    """Add a label map as ``vtkMRMLSegmentationNode``, with a segment for every label but 0, absent ones too.
+
+    Parameters
+    ----------
+    scene:
+        ``vtkMRMLScene``.
+    labels:
+        (i, j, k) label map.
+    table:
+        Names, colours and terms; the segments are in its order and keep its values.
+    name:
+        The node's name.
+
+    Raises
+    ------
+    InputError
+        When the volume is no label map, or has values that the table lacks.
+    """
+    labels = as_label_map(labels, f"The label map of '{name}'")
+    _require_known(labels, table, name)
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    node.CreateDefaultDisplayNodes()
+    node.GetSegmentation().SetSourceRepresentationName(_binary())
+    update_segmentation(node, labels, table)
+    return node
+
+
+def update_segmentation(node: Node, labels: Volume, table: LabelTable) -> None:
+    """Put another label map into a segmentation made by :func:`add_segmentation`.
+
+    Names, colours and visibility of its segments stay as they are; a surface that is shown in 3D is made anew.
+
+    Raises
+    ------
+    InputError
+        When the volume is no label map, or has values that the table lacks.
+    """
+    labels = right_handed(as_label_map(labels, f"The label map of '{node_name(node)}'"))
+    _require_known(labels, table, node_name(node))
+    image = slicer.vtkOrientedImageData()
+    fill_image(image, storable(labels.array))
+    image.SetGeometryFromImageToWorldMatrix(to_vtk_matrix(labels.affine))
+    converter = slicer.vtkSegmentationConverter
+    segmentation = node.GetSegmentation()
+    has_surface = segmentation.ContainsRepresentation(converter.GetClosedSurfaceRepresentationName())
+    unfinished = node.StartModify()
+    # All segments share one image; each is where it has the segment's value.
+    for label in _foreground(table):
+        segment = segmentation.GetSegment(segment_id(label))
+        if segment is None:
+            segment = _new_segment(label)
+            segment.AddRepresentation(_binary(), image)
+            segmentation.AddSegment(segment, segment_id(label))
+        else:
+            segment.SetLabelValue(label.value)
+            segment.AddRepresentation(_binary(), image)
+    segmentation.SetConversionParameter(
+        converter.GetReferenceImageGeometryParameterName(),
+        converter.SerializeImageGeometry(to_vtk_matrix(labels.affine), image),
+    )
+    if has_surface:
+        segmentation.InvalidateNonSourceRepresentations()
+        node.CreateClosedSurfaceRepresentation()
+    node.EndModify(unfinished)
+
+
+def label_map_of(node: Node, table: LabelTable, like: Volume) -> Volume:
+    """Return a segmentation as label map on the grid of a volume; the values are those of the table.
+
+    Parameters
+    ----------
+    node:
+        ``vtkMRMLSegmentationNode``. Where segments overlap, the later one in the table counts. On another grid than its
+        own, the nearest voxel.
+    table:
+        Its labels; a segment belongs to the label whose id it has (:func:`segment_id`), else whose name.
+    like:
+        The grid, where it lies in the world.
+
+    Raises
+    ------
+    InputError
+        When a segment is not in the table, or a warp lies above the segmentation.
+    """
+    segmentation = node.GetSegmentation()
+    segments = _segments_by_label(segmentation, table)
+    values = np.array([0, *(label.value for label, _ in segments)])
+    values = values.astype(np.min_scalar_type(int(values.max())))
+    if not segments:
+        return like.with_array(np.zeros(like.shape, np.uint8))
+    if not segmentation.ContainsRepresentation(_binary()) and not node.CreateBinaryLabelmapRepresentation():
+        raise NeuroGenError(
+            f"Slicer could not make voxels of the segmentation '{node_name(node)}'.", "Check its surfaces."
+        )
+    # Slicer's merging has 16 bits: it gets the positions, 1 and on, which become the values afterwards.
+    ids, positions = vtk.vtkStringArray(), vtk.vtkIntArray()
+    for position, (_, identifier) in enumerate(segments, start=1):
+        ids.InsertNextValue(identifier)
+        positions.InsertNextValue(position)
+    grid, merged = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
+    grid.SetDimensions(*like.shape)
+    grid.SetGeometryFromImageToWorldMatrix(to_vtk_matrix(np.linalg.inv(parent_matrix(node)) @ like.affine))
+    whole = slicer.vtkSegmentation.EXTENT_REFERENCE_GEOMETRY
+    if not node.GenerateMergedLabelmapForAllSegments(merged, whole, grid, ids, positions):
+        raise NeuroGenError(
+            f"Slicer could not merge the segments of '{node_name(node)}'.", "Check that it is not damaged."
+        )
+    return like.with_array(values[image_array(merged)])
+
+
+def _binary() -> str:
+    return str(slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName())
+
+
+def _foreground(table: LabelTable) -> list[Label]:
+    return [label for label in table if label.value != 0]
+
+
+def _new_segment(label: Label) -> Any:
+    segment = slicer.vtkSegment()
+    segment.SetName(label.name)
+    segment.SetColor(*(part / 255 for part in label.colour))
+    segment.SetNameAutoGenerated(False)
+    segment.SetColorAutoGenerated(False)
+    segment.SetLabelValue(label.value)
+    if label.terminology:
+        # Scheme^code^meaning of category and type, then the (empty) modifier, region and region's modifier.
+        entry = "~".join((_CONTEXT, _CATEGORY, label.terminology, "^^", _REGIONS, "^^", "^^"))
+        segment.SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), entry)
+    return segment
+
+
+def _require_known(labels: Volume, table: LabelTable, name: str) -> None:
+    unknown = sorted({int(value) for value in np.unique(labels.array)} - {0, *table.values})
+    if unknown:
+        shown = ", ".join(str(value) for value in unknown[:8]) + (", ..." if len(unknown) > 8 else "")
+        raise InputError(
+            f"The label map of '{name}' has {len(unknown)} value(s) that the label table lacks: {shown}.",
+            "Give the table that belongs to this label map.",
+        )
+
+
+def _segments_by_label(segmentation: Any, table: LabelTable) -> list[tuple[Label, str]]:
+    """Return the labels that have a segment, in the table's order, with its id."""
+    labels = _foreground(table)
+    by_key = {label.name: label for label in labels} | {segment_id(label): label for label in labels}
+    found: dict[int, str] = {}
+    for identifier in segmentation.GetSegmentIDs():
+        name = segmentation.GetSegment(identifier).GetName()
+        label = by_key.get(identifier) or by_key.get(name)
+        if label is None:
+            raise InputError(f"The segment '{name}' is not in the label table.", nearest(name, table.names))
+        if label.value in found:
+            raise InputError(f"Two segments are the label '{label.name}'.", "Merge them, or remove one.")
+        found[label.value] = identifier
+    return [(label, found[label.value]) for label in labels if label.value in found]

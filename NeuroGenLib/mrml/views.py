@@ -1,0 +1,56 @@
+"""What Slicer's slice views show."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from NeuroGenLib.mrml.core import Node, Scene
+
+VIEWS = ("Red", "Green", "Yellow")
+"""The axial, coronal and sagittal view of Slicer's usual layouts."""
+
+
+def show_in_slices(scene: Scene, volume: Node) -> None:
+    """Make a volume the background of the slice views; in a scene file: of the views of whoever opens it."""
+    for node in _composites(scene):
+        node.SetBackgroundVolumeID(volume.GetID())
+
+
+def lay_over_slices(scene: Scene, overlay: Node | None, opacity: float, giving_way: Iterable[Node]) -> None:
+    """Make a volume the foreground of the slice views, or with None take away the one that is there.
+
+    Parameters
+    ----------
+    scene:
+        ``vtkMRMLScene``.
+    overlay:
+        What to show.
+    opacity:
+        Of the foreground, 0 to 1.
+    giving_way:
+        With None only these are taken away: what a person has put there stays.
+    """
+    ids = {node.GetID() for node in giving_way}
+    for node in _composites(scene):
+        if overlay is not None:
+            node.SetForegroundVolumeID(overlay.GetID())
+            node.SetForegroundOpacity(opacity)
+        elif node.GetForegroundVolumeID() in ids:
+            node.SetForegroundVolumeID(None)
+
+
+def _composites(scene: Scene) -> Iterator[Node]:
+    """Yield what tells each slice view its volumes; made where the scene has none."""
+    for view in VIEWS:
+        node = scene.GetSingletonNode(view, "vtkMRMLSliceCompositeNode")
+        if node is None:
+            node = scene.CreateNodeByClass("vtkMRMLSliceCompositeNode")
+            node.UnRegister(None)
+            node.SetName(view)
+            node.SetLayoutName(view)
+            node.SetSingletonTag(view)
+            node = scene.AddNode(node)
+        yield node

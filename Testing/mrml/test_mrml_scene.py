@@ -1,0 +1,304 @@
+"""Scenes outside Slicer, and scene files: everything survives, and damaged files are refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from NeuroGenLib import provenance
+from NeuroGenLib.errors import InputError, NeuroGenError
+from NeuroGenLib.labels import LabelTable
+from Testing.geometry import same_in_world
+from Testing.mrml.places import WITHOUT_SLICER, moved, sheared, stored
+
+pytest.importorskip("slicer", reason=WITHOUT_SLICER)
+
+from NeuroGenLib.mrml.colours import DIVERGING, diverging_colours
+from NeuroGenLib.mrml.core import slicer, vtk
+from NeuroGenLib.mrml.folders import add_folder, folder_of, put_into_folder
+from NeuroGenLib.mrml.provenance import PREFIX, provenance_of, set_provenance
+from NeuroGenLib.mrml.scene import HeadlessScene, current_scene, load_scene, save_scene
+from NeuroGenLib.mrml.segmentations import add_segmentation, label_map_of
+from NeuroGenLib.mrml.tables import add_plot, add_plot_series, add_table, rows_of
+from NeuroGenLib.mrml.transforms import (
+    add_displacement_field,
+    add_linear_transform,
+    displacement_field_of,
+    matrix_of,
+)
+from NeuroGenLib.mrml.views import VIEWS, show_in_slices
+from NeuroGenLib.mrml.volumes import add_volume, volume_of
+
+if TYPE_CHECKING:
+    from NeuroGenLib.mrml.core import Scene
+    from Testing.geometry import Phantom
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = ("atlas.mrb", "atlas.mrml", "Gehirn ä 100%20 (1).mrb", "two.parts.MRB")
+TABLE = LabelTable.from_names(["background", *(f"part {value}" for value in range(1, 9))])
+MATRIX = np.array([[0.0, -1, 0, 5], [1, 0, 0, -3], [0, 0, 1, 2], [0, 0, 0, 1]])
+RECORD = provenance.record(
+    "atlas generate",
+    parameters={"ages": [24.0, 28.5], "name": 'tab\tquote"é<&>;|', "none": None},
+    model={"reference": "bundled:x", "weights": {"a": "b:c;d"}},
+)
+
+
+@pytest.fixture
+def full(headless: HeadlessScene, phantom: Phantom) -> Scene:
+    """A scene with one node of each kind, in a folder, every one with its record."""
+    scene = headless.scene
+    image, labels = stored(phantom.image, "LAS turned"), stored(phantom.labels, "LAS turned")
+    field = image.with_array(np.stack([image.array, -image.array, image.array * 0]) / 500)
+    table = add_table(scene, [{"age": 24.5, "name": "a"}, {"age": 30.0, "name": "b"}], "rows", units={"age": "weeks"})
+    series = add_plot_series(scene, table, "age", "age", "line", (0, 51, 255), "line")
+    nodes = [
+        add_volume(scene, image, "head", window=(0, 800), colours=diverging_colours(scene).GetID()),
+        add_segmentation(scene, labels, TABLE, "tissues"),
+        add_linear_transform(scene, MATRIX, "matrix", maps="to_parent"),
+        add_displacement_field(scene, field, "warp", maps="from_parent"),
+        table,
+        series,
+        add_plot(scene, [series], "plot", x_title="age (weeks)", y_title="volume"),
+    ]
+    for node in nodes:
+        set_provenance(node, RECORD)
+    outer = add_folder(scene, "study")
+    put_into_folder(scene, add_folder(scene, "subject", outer), nodes)
+    show_in_slices(scene, nodes[0])
+    return scene
+
+
+def write_zip(path: Path, **members: bytes) -> Path:
+    with zipfile.ZipFile(path, "w") as bundle:
+        for name, content in members.items():
+            bundle.writestr(name, content)
+    return path
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_everything_survives_a_file(name: str, full: Scene, phantom: Phantom, tmp_path: Path) -> None:
+    image, labels = stored(phantom.image, "LAS turned"), stored(phantom.labels, "LAS turned")
+    field = displacement_field_of(full.GetFirstNodeByName("warp"), maps="from_parent")
+    save_scene(full, tmp_path / name)
+    with HeadlessScene() as other:
+        load_scene(other.scene, tmp_path / name)
+        find = other.scene.GetFirstNodeByName
+        assert same_in_world(image, volume_of(find("head")), 0)
+        display = find("head").GetDisplayNode()
+        assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (0, 800)
+        assert display.GetColorNode().GetName() == DIVERGING
+        np.testing.assert_array_equal(label_map_of(find("tissues"), TABLE, labels).array, labels.array)
+        np.testing.assert_allclose(matrix_of(find("matrix"), maps="to_parent"), MATRIX, atol=1e-9)
+        back = displacement_field_of(find("warp"), maps="from_parent")
+        np.testing.assert_allclose(back.array, field.array, atol=1e-6)
+        np.testing.assert_allclose(back.affine, field.affine, atol=1e-6)
+        assert [tuple(row.values()) for row in rows_of(find("rows"))] == [(24.5, "a"), (30.0, "b")]
+        assert find("rows").GetColumnUnitLabel("age") == "weeks"
+        assert find("plot").GetNthPlotSeriesNode(0).GetTableNode() is find("rows")
+        for one in ("head", "tissues", "matrix", "warp", "rows", "line", "plot"):
+            assert provenance_of(find(one)) == RECORD
+            assert folder_of(other.scene, find(one)) == "subject"
+        for view in VIEWS:
+            composite = other.scene.GetSingletonNode(view, "vtkMRMLSliceCompositeNode")
+            assert composite.GetBackgroundVolumeID() == find("head").GetID()
+
+
+def test_the_scene_that_was_saved_stays_as_it_was(full: Scene, phantom: Phantom, tmp_path: Path) -> None:
+    names = [full.GetNthNode(number).GetName() for number in range(full.GetNumberOfNodes())]
+    save_scene(full, tmp_path / "one.mrb")
+    save_scene(full, tmp_path / "two.mrb")
+    head = full.GetFirstNodeByName("head")
+    assert same_in_world(stored(phantom.image, "LAS turned"), volume_of(head), 0)
+    kept = [full.GetNthNode(number).GetName() for number in range(full.GetNumberOfNodes())]
+    assert [name for name in kept if "Storage" not in name] == names
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.mrb", "two.mrb"]
+
+
+def test_a_scene_is_read_beside_another_or_in_place_of_it(full: Scene, tmp_path: Path) -> None:
+    save_scene(full, tmp_path / "atlas.mrb")
+    with HeadlessScene() as other:
+        for clear, heads in ((False, 1), (False, 2), (True, 1)):
+            load_scene(other.scene, tmp_path / "atlas.mrb", clear=clear)
+            assert other.scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == heads
+
+
+def test_two_scenes_do_not_know_each_other(phantom: Phantom) -> None:
+    with HeadlessScene() as one, HeadlessScene() as two:
+        add_volume(one.scene, phantom.image, "head")
+        add_segmentation(two.scene, phantom.labels, TABLE, "tissues")
+        assert one.scene.GetFirstNodeByName("tissues") is None
+        assert two.scene.GetFirstNodeByName("head") is None
+        one.close()
+        np.testing.assert_array_equal(
+            label_map_of(two.scene.GetFirstNodeByName("tissues"), TABLE, phantom.labels).array, phantom.labels.array
+        )
+
+
+def test_a_closed_scene_is_gone(full: Scene, headless: HeadlessScene) -> None:
+    watched = {name: vtk.vtkWeakReference() for name in ("head", "logic", "application")}
+    watched["head"].Set(full.GetFirstNodeByName("head"))
+    watched["logic"].Set(headless.logic("Segmentations"))
+    watched["application"].Set(headless.application_logic)
+    cache = Path(headless._cache.name)
+    assert cache.is_dir()
+    headless.close()
+    headless.close()
+    assert watched["head"].Get() is None
+    assert watched["logic"].Get() is None
+    assert watched["application"].Get() is None
+    assert not cache.exists()
+
+
+def test_outside_slicer_no_scene_is_current(monkeypatch: pytest.MonkeyPatch, scene: Scene) -> None:
+    monkeypatch.delattr(slicer, "mrmlScene", raising=False)
+    with pytest.raises(NeuroGenError, match=r"no Slicer scene open\. Run this inside 3D Slicer"):
+        current_scene()
+    monkeypatch.setattr(slicer, "mrmlScene", scene, raising=False)
+    assert current_scene() is scene
+
+
+@pytest.mark.parametrize("name", ["atlas.nii.gz", "atlas", "mrb"])
+def test_other_names_are_no_scenes(name: str, scene: Scene, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"not the name of a scene\. Let it end in \.mrb"):
+        save_scene(scene, tmp_path / name)
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(InputError, match="not the name of a scene"):
+        load_scene(scene, tmp_path / name)
+
+
+def test_the_data_of_two_mrml_files_do_not_mix(full: Scene, tmp_path: Path) -> None:
+    save_scene(full, tmp_path / "one.mrml")
+    save_scene(full, tmp_path / "one.mrml")
+    with pytest.raises(InputError, match=r"'Data', where the data of two\.mrml would go"):
+        save_scene(full, tmp_path / "two.mrml")
+    assert not (tmp_path / "two.mrml").exists()
+
+
+def test_a_failed_save_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "atlas.mrb"
+    path.write_bytes(b"before")
+
+    class Refusing:
+        def WriteToMRB(self, path: str, *_: object) -> bool:  # noqa: N802
+            Path(path).write_bytes(b"half")
+            return False
+
+    with pytest.raises(NeuroGenError, match=r"could not write the scene atlas\.mrb: no reason given\."):
+        save_scene(Refusing(), path)
+    assert path.read_bytes() == b"before"
+    assert [item.name for item in tmp_path.iterdir()] == ["atlas.mrb"]
+
+
+def test_a_file_that_is_no_whole_bundle_is_refused(full: Scene, scene: Scene, tmp_path: Path) -> None:
+    save_scene(full, tmp_path / "good.mrb")
+    content = (tmp_path / "good.mrb").read_bytes()
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 255
+    for name, bad in {
+        "empty": b"",
+        "text": b"no bundle at all",
+        "short": content[:-200],
+        "half": content[: len(content) // 2],
+        "flipped": bytes(flipped),
+    }.items():
+        path = tmp_path / f"{name}.mrb"
+        path.write_bytes(bad)
+        with HeadlessScene() as other, pytest.raises(InputError, match=rf"{name}\.mrb (is|holds)"):
+            load_scene(other.scene, path)
+    with pytest.raises(InputError, match=r"missing\.mrb does not exist"):
+        load_scene(scene, tmp_path / "missing.mrb")
+    with pytest.raises(InputError, match=r"other\.mrb holds no scene"):
+        load_scene(scene, write_zip(tmp_path / "other.mrb", **{"a/readme.txt": b"hello"}))
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside.txt", "a/../../outside.txt", "/outside.txt", "C:/outside.txt", "a\\..\\b"]
+)
+def test_a_bundle_that_writes_elsewhere_is_refused(name: str, scene: Scene, tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "evil.mrb", **{"a/a.mrml": b"<MRML></MRML>", name: b"x"})
+    with pytest.raises(InputError, match="is not safe: it would write to"):
+        load_scene(scene, path)
+
+
+def test_a_scene_whose_data_are_gone_is_refused(full: Scene, tmp_path: Path, vtk_reports: list[str]) -> None:
+    save_scene(full, tmp_path / "atlas.mrml")
+    (tmp_path / "Data" / "head.nrrd").unlink()
+    with HeadlessScene() as other, pytest.raises(InputError, match=r"could not read all of the scene .*atlas\.mrml"):
+        load_scene(other.scene, tmp_path / "atlas.mrml")
+    assert vtk_reports
+    vtk_reports.clear()
+
+
+def test_folders_hold_nodes_and_folders(scene: Scene, phantom: Phantom) -> None:
+    node = add_volume(scene, phantom.image, "head")
+    outer = add_folder(scene, "outer")
+    inner = add_folder(scene, "inner", outer)
+    assert folder_of(scene, node) == ""
+    put_into_folder(scene, outer, [node])
+    assert folder_of(scene, node) == "outer"
+    put_into_folder(scene, inner, [node])
+    assert folder_of(scene, node) == "inner"
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    assert hierarchy.GetItemParent(inner) == outer
+    assert hierarchy.GetItemParent(outer) == hierarchy.GetSceneItemID()
+
+
+def test_a_record_replaces_the_one_before(scene: Scene) -> None:
+    node = scene.AddNewNodeByClass("vtkMRMLTextNode", "text")
+    node.SetAttribute("somebody.else", "stays")
+    assert provenance_of(node) == {}
+    set_provenance(node, {"seed": 1, "old": [1.5, None, "ü"]})
+    assert provenance_of(node) == {"seed": 1, "old": [1.5, None, "ü"], "notice": provenance.RESEARCH_USE}
+    set_provenance(node, {"seed": 2})
+    assert provenance_of(node) == {"seed": 2, "notice": provenance.RESEARCH_USE}
+    assert node.GetAttribute("somebody.else") == "stays"
+    node.SetAttribute(f"{PREFIX}seed", "two")
+    with pytest.raises(InputError, match=r"NeuroGen\.seed of 'text' is not readable"):
+        provenance_of(node)
+
+
+def test_colours_of_differences_are_made_once(scene: Scene) -> None:
+    node = diverging_colours(scene)
+    assert diverging_colours(scene) is node
+    colour = [0.0] * 4
+    opacity = {}
+    for step in (0, 127, 254):
+        assert node.GetColor(step, colour)
+        opacity[step] = (colour[0] > colour[2], round(colour[3], 6))
+    assert opacity == {0: (False, 1), 127: (False, 0), 254: (True, 1)}
+
+
+def test_sheared_volumes_survive_a_file(scene: Scene, phantom: Phantom, tmp_path: Path) -> None:
+    """The scene keeps the matrix where the volume's own file cannot."""
+    volume = sheared(phantom.image)
+    add_volume(scene, volume, "head")
+    save_scene(scene, tmp_path / "sheared.mrb")
+    with HeadlessScene() as other:
+        load_scene(other.scene, tmp_path / "sheared.mrb")
+        back = volume_of(other.scene.GetFirstNodeByName("head"))
+    corners = np.array([(0, 0, 0), (39, 47, 35), (39, 0, 35)])
+    np.testing.assert_allclose(moved(back.affine, corners), moved(volume.affine, corners), atol=1e-3)
+
+
+def test_the_package_is_there_without_slicer(tmp_path: Path) -> None:
+    """Importing it loads nothing; using it where slicer-core is missing says what to install."""
+    code = (
+        "import sys, NeuroGenLib.mrml\n"
+        "print(sorted({'slicer', 'vtk', 'numpy'} & set(sys.modules)))\n"
+        "sys.modules['slicer'] = None\n"
+        "try:\n    import NeuroGenLib.mrml.scene\n"
+        "except NeuroGenLib.mrml.SlicerMissing as error:\n    print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    first, second = done.stdout.splitlines()
+    assert first == "[]"
+    assert "pip install 'neurogen[slicer]'" in second
