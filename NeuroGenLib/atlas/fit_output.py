@@ -81,6 +81,7 @@ def summary(model: AtlasModel, fit: FittedBrain) -> dict[str, Any]:
                 "volume_ml": round(tissue.volume_ml, 3),
                 "expected_ml": None if tissue.expected_ml is None else round(tissue.expected_ml, 3),
                 "z": None if tissue.z is None else round(tissue.z, 2),
+                "n": tissue.n,
             }
             for tissue in fit.tissues
         },

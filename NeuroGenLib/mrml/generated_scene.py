@@ -159,7 +159,8 @@ def add_generated(
     if generated.table is not None and generated.rows:
         age = (generated.index.name, generated.index.unit)
         style: Style = "line" if len(generated.rows) > 1 else "diamonds"
-        growth = add_growth(scene, generated.rows, generated.table, age, "growth", style=style, model=model)
+        subjects = [] if model is None else model.subjects
+        growth = add_growth(scene, generated.rows, generated.table, age, "growth", style=style, subjects=subjects)
     others = [*([browser] if browser else []), *(growth.nodes if growth else [])]
     for node in others:
         set_provenance(node, generated.record)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.atlas.growth import subject_volume
 from NeuroGenLib.mrml.tables import add_plot, add_plot_series, add_table
@@ -11,7 +11,6 @@ from NeuroGenLib.mrml.tables import add_plot, add_plot_series, add_table
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from NeuroGenLib.atlas.infer import AtlasModel
     from NeuroGenLib.labels import Colour, LabelTable
     from NeuroGenLib.mrml.core import Node, Scene
     from NeuroGenLib.mrml.tables import Style
@@ -43,7 +42,7 @@ def add_growth(
     name: str,
     *,
     style: Style = "line",
-    model: AtlasModel | None = None,
+    subjects: Sequence[Mapping[str, Any]] = (),
 ) -> GrowthNodes:
     """Add a table of tissue volumes, and a plot with a series for each tissue in the colour of its label.
 
@@ -61,31 +60,33 @@ def add_growth(
         Of table and plot.
     style:
         How the rows are drawn.
-    model:
-        Its training subjects are drawn as dots, where it knows their volumes.
+    subjects:
+        Training subjects as :attr:`AtlasModel.subjects` lists them: drawn as dots where their volumes are known.
     """
     column, unit = age
     tissues = [key.removesuffix(_VOLUME) for key in rows[0] if key.endswith(_VOLUME)]
     units = {column: unit} | {f"{tissue}{_VOLUME}": "ml" for tissue in tissues}
     node = add_table(scene, rows, name, units=units)
     colours = {label.name: label.colour for label in table}
-    known = [] if model is None else _subject_rows(model, column, tissues)
-    subjects = add_table(scene, known, f"{name} of training subjects", units=units) if known else None
+    known = _subject_rows(subjects, column, tissues)
+    trained = add_table(scene, known, f"{name} of training subjects", units=units) if known else None
     series = []
     for tissue in tissues:
         title, colour, y = tissue.replace("_", " "), colours.get(tissue, _GREY), f"{tissue}{_VOLUME}"
-        if subjects is not None:
+        if trained is not None:
             dots = f"{title}, training subjects"
-            series.append(add_plot_series(scene, subjects, column, y, dots, colour, "dots"))
+            series.append(add_plot_series(scene, trained, column, y, dots, colour, "dots"))
         series.append(add_plot_series(scene, node, column, y, title, colour, style))
     x_title = f"{column.replace('_', ' ')} ({unit})"
     plot = add_plot(scene, series, f"{name} plot", x_title=x_title, y_title="volume (ml)")
-    return GrowthNodes(node, subjects, plot, tuple(series))
+    return GrowthNodes(node, trained, plot, tuple(series))
 
 
-def _subject_rows(model: AtlasModel, column: str, tissues: Sequence[str]) -> list[dict[str, float | None]]:
+def _subject_rows(
+    subjects: Sequence[Mapping[str, Any]], column: str, tissues: Sequence[str]
+) -> list[dict[str, float | None]]:
     rows = []
-    for subject in model.subjects:
+    for subject in subjects:
         volumes = {f"{tissue}{_VOLUME}": subject_volume(subject, tissue) for tissue in tissues}
         if any(volume is not None for volume in volumes.values()):
             rows.append({column: float(subject["age"]), **volumes})

@@ -118,19 +118,41 @@ def label_map_of(node: Node, table: LabelTable, like: Volume) -> Volume:
     InputError
         When a segment is not in the table, or a warp lies above the segmentation.
     """
-    segmentation = node.GetSegmentation()
-    segments = _segments_by_label(segmentation, table)
+    segments = _segments_by_label(node.GetSegmentation(), table)
     values = np.array([0, *(label.value for label, _ in segments)])
-    values = values.astype(np.min_scalar_type(int(values.max())))
-    if not segments:
-        return like.with_array(np.zeros(like.shape, np.uint8))
-    if not segmentation.ContainsRepresentation(_binary()) and not node.CreateBinaryLabelmapRepresentation():
+    positions = _merged(node, [identifier for _, identifier in segments], like)
+    return like.with_array(values.astype(np.min_scalar_type(int(values.max())))[positions])
+
+
+def mask_of(node: Node, like: Volume) -> Volume:
+    """Return where any segment is, as 0 and 1 on the grid of a volume.
+
+    Parameters
+    ----------
+    node:
+        ``vtkMRMLSegmentationNode``, with segments of any name.
+    like:
+        The grid, where it lies in the world.
+
+    Raises
+    ------
+    InputError
+        When a warp lies above the segmentation.
+    """
+    return like.with_array((_merged(node, list(node.GetSegmentation().GetSegmentIDs()), like) > 0).astype(np.uint8))
+
+
+def _merged(node: Node, identifiers: list[str], like: Volume) -> np.ndarray:
+    """Return (i, j, k) on the grid of a volume: 0 outside, n in the n-th of the segments; the later one counts."""
+    if not identifiers:
+        return np.zeros(like.shape, np.uint8)
+    if not node.GetSegmentation().ContainsRepresentation(_binary()) and not node.CreateBinaryLabelmapRepresentation():
         raise NeuroGenError(
             f"Slicer could not make voxels of the segmentation '{node_name(node)}'.", "Check its surfaces."
         )
-    # Slicer's merging has 16 bits: it gets the positions, 1 and on, which become the values afterwards.
+    # Slicer's merging has 16 bits: it gets the positions, 1 and on, instead of values.
     ids, positions = vtk.vtkStringArray(), vtk.vtkIntArray()
-    for position, (_, identifier) in enumerate(segments, start=1):
+    for position, identifier in enumerate(identifiers, start=1):
         ids.InsertNextValue(identifier)
         positions.InsertNextValue(position)
     grid, merged = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
@@ -141,7 +163,7 @@ def label_map_of(node: Node, table: LabelTable, like: Volume) -> Volume:
         raise NeuroGenError(
             f"Slicer could not merge the segments of '{node_name(node)}'.", "Check that it is not damaged."
         )
-    return like.with_array(values[image_array(merged)])
+    return image_array(merged)
 
 
 def _binary() -> str:

@@ -42,6 +42,11 @@ def lay_over_slices(scene: Scene, overlay: Node | None, opacity: float, giving_w
             node.SetForegroundVolumeID(None)
 
 
+def shown_over_slices(scene: Scene) -> set[str]:
+    """Return the ids of the volumes that are the foreground of a slice view."""
+    return {node.GetForegroundVolumeID() for node in _composites(scene)} - {None}
+
+
 def _composites(scene: Scene) -> Iterator[Node]:
     """Yield what tells each slice view its volumes; made where the scene has none."""
     for view in VIEWS:

@@ -17,7 +17,7 @@ from Testing.mrml.places import WITHOUT_SLICER
 pytest.importorskip("slicer", reason=WITHOUT_SLICER)
 
 from NeuroGenLib.mrml.colours import DIVERGING
-from NeuroGenLib.mrml.fit_scene import add_fit, write_fit_scene
+from NeuroGenLib.mrml.fit_scene import ShownFit, add_fit, write_fit_scene
 from NeuroGenLib.mrml.folders import folder_of
 from NeuroGenLib.mrml.provenance import provenance_of
 from NeuroGenLib.mrml.scene import HeadlessScene, load_scene
@@ -82,7 +82,7 @@ def test_a_file_holds_the_fit(model: AtlasModel, fitted: FittedBrain, scan: Any,
 
 def test_the_scan_moves_onto_the_atlas(model: AtlasModel, fitted: FittedBrain, scan: Any, scene: Scene) -> None:
     """Put under the transform, the middle of the fitted brain lies where the atlas has the middle of its own."""
-    nodes = add_fit(scene, model, fitted, scan, RECORD)
+    nodes = add_fit(scene, ShownFit.of(model, fitted), scan, RECORD)
     nodes.images["T2w"].SetAndObserveTransformNodeID(nodes.to_atlas.GetID())
     placed = volume_of(nodes.images["T2w"])
     brain = fitted.labels.array > 0
@@ -94,7 +94,7 @@ def test_the_scan_moves_onto_the_atlas(model: AtlasModel, fitted: FittedBrain, s
 
 
 def test_tissues_are_in_the_table_and_the_plot(model: AtlasModel, fitted: FittedBrain, scan: Any, scene: Scene) -> None:
-    nodes = add_fit(scene, model, fitted, scan, RECORD)
+    nodes = add_fit(scene, ShownFit.of(model, fitted), scan, RECORD)
     rows = {row["tissue"]: row for row in rows_of(nodes.tissues)}
     for tissue in fitted.tissues:
         row = rows[tissue.name]
