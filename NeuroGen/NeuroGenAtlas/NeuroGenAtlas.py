@@ -1,0 +1,361 @@
+"""NeuroGen Atlas: a brain atlas browsed by age and condition, and fitted to volumes."""
+
+import sys
+from pathlib import Path
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+)
+
+try:
+    import NeuroGenLib
+    import NeuroGenPanels
+except ImportError:  # a source checkout: the libraries are not beside this file
+    sys.path += [str(Path(__file__).resolve().parents[depth]) for depth in (1, 2)]
+
+from NeuroGenAtlasLib.browser import Browser, View
+from NeuroGenAtlasLib.fitting import fit, fit_arguments, found_text, tissue_rows
+from NeuroGenAtlasLib.model_session import ModelSession
+from NeuroGenAtlasLib.parameters import AtlasParameters
+from NeuroGenAtlasLib.sequence import export, make_sequence, open_published
+
+from NeuroGenLib.provenance import RESEARCH_USE
+from NeuroGenPanels import dependencies
+from NeuroGenPanels.condition_controls import ConditionControls
+from NeuroGenPanels.estimates import Estimates
+from NeuroGenPanels.messages import errors_shown, show_error
+from NeuroGenPanels.metadata import describe
+from NeuroGenPanels.model_picker import ModelPicker
+from NeuroGenPanels.model_store import acknowledge, is_acknowledged
+from NeuroGenPanels.panel_widget import PanelWidget
+from NeuroGenPanels.run_bar import RunBar
+from NeuroGenPanels.tables import fill_table
+
+NO_LABEL = "nothing"
+
+
+class NeuroGenAtlas(ScriptedLoadableModule):
+    """What Slicer's module list says of it."""
+
+    def __init__(self, parent) -> None:
+        ScriptedLoadableModule.__init__(self, parent)
+        describe(
+            parent,
+            title=_("NeuroGen Atlas"),
+            help_text=_(
+                "A brain atlas for every age and condition: move the sliders, make sequences over age, fit the atlas to a"
+                " scan, open published atlases."
+            ),
+        )
+
+
+class NeuroGenAtlasLogic(ScriptedLoadableModuleLogic):
+    """Keeps the parameter node; the work is done in NeuroGenLib."""
+
+
+class NeuroGenAtlasWidget(PanelWidget):
+    """Wires sliders, buttons and the scene to the parts in NeuroGenAtlasLib."""
+
+    parameters_class = AtlasParameters
+
+    def build(self) -> None:
+        """Make the parts."""
+        from NeuroGenLib.mrml.live_brain import LiveBrain
+
+        self.logic = NeuroGenAtlasLogic()
+        self.live = self.new_service(_("Atlas: sliders"))
+        self.jobs = self.new_service(_("Atlas: long jobs"))
+        self.runBar = RunBar(self.ui.runWidget.layout(), self.jobs, _("NeuroGen Atlas"))
+        self.session = ModelSession(
+            self.live, self._model_opened, lambda error: self._failed(error, _("Open the model"))
+        )
+        self.browser = Browser(self.live, self._show_brain, lambda error: self._failed(error, _("Draw the brain")))
+        self.picker = ModelPicker(self.ui.modelCombo, self.ui.modelsButton, "atlas", self._choose_model)
+        self.controls = ConditionControls(self.ui.conditionsWidget.layout(), self._conditions_changed)
+        self.estimates = Estimates(self.live)
+        self.brain = LiveBrain(slicer.mrmlScene)
+        self._seen: View | None = None
+        self._filling = self._draw_when_open = False
+        self.ui.researchLabel.setText(RESEARCH_USE)
+        self.ui.drawButton.clicked.connect(self._draw_clicked)
+        self.ui.certaintyCombo.currentIndexChanged.connect(self._display_chosen)
+        self.ui.imageCombo.currentIndexChanged.connect(self._display_chosen)
+        self.ui.sequenceButton.clicked.connect(self._sequence_clicked)
+        self.ui.fitButton.clicked.connect(self._fit_clicked)
+        self.ui.openButton.clicked.connect(self._open_clicked)
+        self.ui.exportButton.clicked.connect(self._export_clicked)
+        self.runBar.when_changed(self._update_buttons)
+
+    def enter(self) -> None:
+        """List the models anew: the module NeuroGen may have added some."""
+        PanelWidget.enter(self)
+        self.picker.refresh(self.parameters.model)
+        self._update_buttons()
+
+    def use_model(self, reference: str) -> None:
+        """Work with a model that was chosen elsewhere."""
+        self.picker.refresh(reference)
+        self._choose_model(reference)
+
+    def scene_closing(self) -> None:
+        """Stop the sliders' brain and the running job: their scene goes."""
+        self.browser.stop()
+        self.estimates.stop()
+        if self.runBar.busy:
+            self.jobs.close()
+            self.runBar.abandon()
+        self._seen = None
+        self.ui.stateLabel.setText("")
+        self.ui.fitLabel.setText("")
+        fill_table(self.ui.fitTable, (), ())
+
+    def parameters_bound(self) -> None:
+        """Show the model of this scene; a model that is not here leaves everything as it was saved."""
+        here = self.picker.refresh(self.parameters.model)
+        reference = self.parameters.model
+        if self.session.reference == reference and self.session.facts is not None:
+            self._model_opened()
+        elif not here and reference:
+            self.session.forget()
+            self.ui.noticeLabel.setText(
+                _("The model {name} of this scene is not on this computer. What it drew is as it was saved; add the model"
+                  " with More ... to draw with it.").format(name=reference)
+            )  # fmt: skip
+        else:
+            self._open_quietly()
+        self._seen = self._view() if self.brain.node("image") is not None and self.session.facts else None
+
+    def parameters_changed(self) -> None:
+        """Draw what the sliders say, once there has been a first brain."""
+        self._update_buttons()
+        self.brain.set_label_opacity(self.parameters.labelOpacity)
+        self.brain.set_overlay_opacity(self.parameters.overlayOpacity)
+        if not self.browser.working:
+            self.brain.set_surfaces(self.parameters.surfaces)
+        if self.session.facts is None:
+            return
+        view = self._view()
+        if self._seen is not None and view != self._seen:
+            self._seen = view
+            self.browser.want(view)
+        self._estimate(view)
+
+    # What the person does
+
+    def _draw_clicked(self, *_clicked: bool) -> None:
+        with errors_shown(_("Draw the brain")):
+            dependencies.ensure(_("NeuroGen Atlas"))
+            if self.session.facts is None:
+                if acknowledge(self.picker.row):
+                    self._draw_when_open = True
+                    self.session.open(self.parameters.model, self.parameters.device)
+                return
+            self._seen = self._view()
+            self.brain.bring_to_front()
+            self.browser.want(self._seen)
+
+    def _choose_model(self, reference: str) -> None:
+        self.browser.stop()
+        self.session.forget()
+        self._draw_when_open, self._seen = self._seen is not None, None
+        self.parameters.model = reference
+        if acknowledge(self.picker.row):
+            self._open_quietly()
+        self._update_buttons()
+
+    def _open_quietly(self) -> None:
+        """Open the model where nobody needs to be asked anything first."""
+        row = self.picker.row
+        if row is None:
+            self.ui.noticeLabel.setText(_("Choose a model."))
+        elif not is_acknowledged(row):
+            self.ui.noticeLabel.setText(_("The licence of this model has not been accepted; Show asks for it."))
+        elif dependencies.missing():
+            self.ui.noticeLabel.setText(_("Python packages are missing; Show asks before it installs them."))
+        else:
+            self.session.open(row["reference"], self.parameters.device)
+
+    def _conditions_changed(self) -> None:
+        self.parameters.conditions = {name: str(value) for name, value in self.controls.values().items()}
+
+    def _display_chosen(self, *_index: int) -> None:
+        if not self._filling and self.parameters is not None:
+            name = self.ui.certaintyCombo.currentText
+            self.parameters.certainty = "" if name == NO_LABEL else name
+            self.parameters.image = self.ui.imageCombo.currentText
+
+    def _sequence_clicked(self, *_clicked: bool) -> None:
+        chosen = self.parameters
+        with errors_shown(_("Make a sequence")):
+            ages = (chosen.sequenceFrom, chosen.sequenceTo, chosen.sequenceStep)
+            make_sequence(self.runBar, self._view(), ages, growth=chosen.sequenceGrowth)
+
+    def _fit_clicked(self, *_clicked: bool) -> None:
+        with errors_shown(_("Fit to my volume")):
+            kind = self.ui.scanKindCombo.currentText
+            arguments = fit_arguments(self.parameters, self._view(), self.session, kind)
+            fit(self.runBar, self.session, arguments, self._fitted)
+
+    def _open_clicked(self, *_clicked: bool) -> None:
+        chosen = self.parameters
+        with errors_shown(_("Open a published atlas")):
+            open_published(
+                self.runBar,
+                chosen.openFile,
+                ages=chosen.openAges,
+                segmentation=chosen.openSegmentation,
+                labels=chosen.openLabels,
+                fix_origin=chosen.openFixOrigin,
+            )
+
+    def _export_clicked(self, *_clicked: bool) -> None:
+        chosen = self.parameters
+        with errors_shown(_("Export")):
+            export(
+                self.runBar,
+                self._view(),
+                chosen.exportFolder,
+                certainty=chosen.exportCertainty,
+                growth=chosen.exportGrowth,
+                scene=chosen.exportScene,
+            )
+
+    # What comes back
+
+    def _model_opened(self) -> None:
+        facts, atlas = self.session.facts, self.session.atlas
+        low, high = atlas["age"]["minimum"], atlas["age"]["maximum"]
+        unit = atlas["age"]["unit"]
+        self.ui.noticeLabel.setText(f"{facts['description'] or ''} {facts['notice'] or ''}".strip())
+        saved = {name: _as_number(text) for name, text in self.parameters.conditions.items()}
+        self.controls.build(atlas["conditions"])
+        self.controls.set_values(saved)
+        self._conditions_changed()
+        for widget in (self.ui.ageSlider, self.ui.fromBox, self.ui.toBox, self.ui.scanAgeBox):
+            widget.setRange(low, high)
+            widget.setSuffix(f" {unit}")
+        labels = [one["name"] for one in atlas["labels"] if not one["background"]]
+        self._filling = True
+        _fill(self.ui.certaintyCombo, [NO_LABEL, *labels], self.parameters.certainty)
+        _fill(self.ui.imageCombo, atlas["modalities"], self.parameters.image)
+        _fill(self.ui.scanKindCombo, atlas["modalities"], self.ui.scanKindCombo.currentText)
+        self._filling = False
+        self._display_chosen()
+        self._update_buttons()
+        view = self._view()
+        if self._draw_when_open:
+            self._draw_when_open = False
+            self._seen = view
+            self.browser.want(view)
+        elif self.brain.node("image") is not None:
+            self._seen = view
+        self._estimate(view)
+
+    def _show_brain(self, view: View, result: dict, coarse: bool) -> None:
+        name = view.image
+        self.brain.show(
+            result["images"][name],
+            result["labels"],
+            self.session.table,
+            certainty=result.get("certainty"),
+            growth=result["growth"]["images"][name] if "growth" in result else None,
+            opacity=self.parameters.overlayOpacity,
+            record=None if coarse else result["provenance"],
+        )
+        self.brain.set_label_opacity(self.parameters.labelOpacity)
+        self.brain.set_surfaces(self.parameters.surfaces and not coarse)
+        age = self.session.atlas["age"]
+        size = result["images"][name].spacing[0]
+        sentences = [f"{view.age:.1f} {age['unit']}, {size:.1f} mm", *result["warnings"]]
+        self.ui.stateLabel.setText(". ".join(text.rstrip(".") for text in sentences) + ".")
+
+    def _fitted(self, summary: dict) -> None:
+        self.ui.fitLabel.setText(found_text(summary))
+        fill_table(self.ui.fitTable, ("tissue", "ml", "expected ml", "z"), tissue_rows(summary))
+
+    def _failed(self, error, doing: str) -> None:
+        self.ui.stateLabel.setText(str(error))
+        self.runBar.log(f"{doing}: {error}")
+        show_error(error, doing)
+        self._update_buttons()
+
+    # What follows from it
+
+    def _view(self) -> View:
+        chosen = self.parameters
+        return View(
+            model=chosen.model,
+            device=chosen.device,
+            age=round(chosen.age, 3),
+            conditions=tuple(sorted(self.controls.values().items())),
+            spacing=chosen.spacing,
+            image=chosen.image or self.session.atlas["modalities"][0],
+            certainty=chosen.certainty or None,
+            growth=chosen.growth,
+        )
+
+    def _estimate(self, view: View) -> None:
+        chosen = self.parameters
+        ages = self.session.atlas["age"]["unit"]
+        count = max(int((chosen.sequenceTo - chosen.sequenceFrom) / chosen.sequenceStep + 1.001), 1)
+        drawn = view.arguments()
+        steps = [chosen.sequenceFrom + index * chosen.sequenceStep for index in range(count)]
+        series = {**drawn, "certainty": None, "growth": chosen.sequenceGrowth, "ages": steps}
+        series.pop("age")
+        fitted = {"model": view.model, "device": view.device, "settings": {"steps": chosen.fitSteps}}
+        self.estimates.want(self.ui.estimateLabel, "atlas.generate", drawn)
+        note = _("{count} brains over {unit}").format(count=count, unit=ages)
+        self.estimates.want(self.ui.sequenceEstimateLabel, "atlas.sequence", series, note)
+        self.estimates.want(self.ui.fitEstimateLabel, "atlas.fit", fitted)
+
+    def _update_buttons(self) -> None:
+        if self.parameters is None:
+            return
+        opened, free = self.session.facts is not None, not self.runBar.busy
+        self.ui.drawButton.setEnabled(self.picker.row is not None)
+        for widget in (self.ui.ageSlider, self.ui.conditionsWidget):
+            widget.setEnabled(opened)
+        for button in (self.ui.sequenceButton, self.ui.exportButton):
+            button.setEnabled(opened and free)
+        self.ui.openButton.setEnabled(free)
+        self.ui.fitButton.setEnabled(opened and free and self.parameters.scan is not None)
+
+
+def _fill(combo, texts, chosen: str) -> None:
+    """List texts, with one of them chosen: the first where there is no such."""
+    combo.clear()
+    for text in texts:
+        combo.addItem(text)
+    combo.setCurrentIndex(max(combo.findText(chosen), 0))
+
+
+def _as_number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+class NeuroGenAtlasTest(ScriptedLoadableModuleTest):
+    """What can be tested inside Slicer without a download."""
+
+    def runTest(self) -> None:
+        """Draw one brain and look at it."""
+        slicer.mrmlScene.Clear()
+        slicer.util.selectModule("NeuroGenAtlas")
+        widget = slicer.modules.NeuroGenAtlasWidget
+        widget.parameters.spacing = 3.0
+        widget._draw_clicked()
+        for _step in range(600):
+            slicer.app.processEvents()
+            qt.QThread.msleep(50)
+            if widget.brain.node("image") is not None and not widget.browser.working:
+                break
+        volume = slicer.util.arrayFromVolume(widget.brain.node("image"))
+        self.assertGreater(volume.max(), 0)
+        self.delayDisplay("A brain was drawn")

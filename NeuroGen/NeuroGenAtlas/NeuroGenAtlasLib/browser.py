@@ -1,0 +1,168 @@
+"""Follows the sliders: a coarse brain while they move, the fine one when they rest."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import qt
+
+from NeuroGenLib.errors import Cancelled, NeuroGenError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from NeuroGenLib.worker import JobHandle
+    from NeuroGenPanels.worker_service import WorkerService
+
+REST_MS = 300
+"""The sliders rest when nothing has changed for so long."""
+
+FRAME_SECONDS = 0.25
+"""What a coarse brain may take."""
+
+COARSEST, FINEST = 4.0, 2.0
+"""Voxel size of coarse brains, mm."""
+
+FIRST_GUESS = 3.0
+
+
+@dataclass(frozen=True)
+class View:
+    """What shall be seen.
+
+    Attributes
+    ----------
+    model, device:
+        As :func:`NeuroGenLib.open_model` takes them.
+    age:
+        In the model's unit.
+    conditions:
+        Names and values, in table units.
+    spacing:
+        Of the brain at rest, mm.
+    image:
+        Which of the model's images is seen.
+    certainty:
+        Label whose probability lies over the image; None for none.
+    growth:
+        Whether the growth map of the image lies over it.
+    """
+
+    model: str
+    device: str
+    age: float
+    conditions: tuple[tuple[str, float | str], ...]
+    spacing: float
+    image: str
+    certainty: str | None = None
+    growth: bool = False
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of the job ``atlas.generate``."""
+        return {
+            "model": self.model,
+            "device": self.device,
+            "age": self.age,
+            "conditions": dict(self.conditions),
+            "spacing": self.spacing,
+            "certainty": self.certainty,
+            "growth": self.growth,
+        }
+
+
+class Browser:
+    """Draws the newest view; never two at a time, and none that is older than what is seen.
+
+    Parameters
+    ----------
+    service:
+        Where brains are drawn.
+    on_brain:
+        Called with the view, the result of ``atlas.generate``, and whether it is the coarse one.
+    on_error:
+        Called with what went wrong.
+    """
+
+    def __init__(
+        self,
+        service: WorkerService,
+        on_brain: Callable[[View, dict[str, Any], bool], object],
+        on_error: Callable[[NeuroGenError], object],
+    ) -> None:
+        self._service = service
+        self._on_brain = on_brain
+        self._on_error = on_error
+        self._wanted: View | None = None
+        self._coarse: JobHandle | None = None
+        self._fine: JobHandle | None = None
+        self._generation = 0
+        self._seconds_per_mm3: float | None = None
+        self._rest = qt.QTimer()
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(REST_MS)
+        self._rest.timeout.connect(self._draw_fine)
+
+    @property
+    def working(self) -> bool:
+        """Whether a brain is drawn, or will be once the sliders rest."""
+        return self._rest.active or any(one is not None and not one.done for one in (self._coarse, self._fine))
+
+    def want(self, view: View) -> None:
+        """Draw a view, instead of any that was wanted before."""
+        self._wanted = view
+        self._rest.start()
+        if self._coarse is None or self._coarse.done:
+            self._draw_coarse()
+
+    def stop(self) -> None:
+        """Want nothing any more; what is still drawn is thrown away."""
+        self._wanted = None
+        self._generation += 1
+        self._rest.stop()
+        for handle in (self._coarse, self._fine):
+            if handle is not None:
+                handle.cancel()
+        self._coarse = self._fine = None
+
+    def _draw_coarse(self) -> None:
+        view = self._wanted
+        spacing = max(self._coarse_spacing(), view.spacing)
+        # One slot: a coarse brain need not wait for the fine one of an earlier view.
+        self._coarse = self._submit(replace(view, spacing=spacing, growth=False), view, coarse=True)
+
+    def _draw_fine(self) -> None:
+        if self._wanted is None:
+            return
+        if self._coarse is not None and not self._coarse.done:
+            self._rest.start()
+            return
+        self._fine = self._submit(self._wanted, self._wanted, coarse=False)
+
+    def _submit(self, drawn: View, wanted: View, *, coarse: bool) -> JobHandle:
+        generation, started = self._generation, time.monotonic()
+
+        def arrived(result: dict[str, Any]) -> None:
+            if generation != self._generation:
+                return
+            if coarse:
+                self._seconds_per_mm3 = (time.monotonic() - started) * drawn.spacing**3
+            if coarse or wanted == self._wanted:
+                self._on_brain(wanted, result, coarse)
+            if coarse and wanted != self._wanted:
+                self._draw_coarse()
+
+        def failed(error: NeuroGenError) -> None:
+            if generation == self._generation and not isinstance(error, Cancelled):
+                self._rest.stop()
+                self._on_error(error)
+
+        return self._service.submit(
+            "atlas.generate", drawn.arguments(), slot="brain", replaces=True, on_result=arrived, on_error=failed
+        )
+
+    def _coarse_spacing(self) -> float:
+        if self._seconds_per_mm3 is None:
+            return FIRST_GUESS
+        return min(max((self._seconds_per_mm3 / FRAME_SECONDS) ** (1 / 3), FINEST), COARSEST)

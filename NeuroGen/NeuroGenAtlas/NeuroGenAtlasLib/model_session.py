@@ -1,0 +1,88 @@
+"""The model that the panel works with, as the worker describes it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from NeuroGenLib.errors import Cancelled, InputError, NeuroGenError
+from NeuroGenLib.labels import Label, LabelTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from NeuroGenPanels.worker_service import WorkerService
+
+
+class ModelSession:
+    """Opens a model in the worker and keeps what it says of itself.
+
+    Parameters
+    ----------
+    service:
+        The worker that draws.
+    on_opened:
+        Called once :attr:`facts` are there.
+    on_error:
+        Called with what went wrong.
+    """
+
+    def __init__(
+        self, service: WorkerService, on_opened: Callable[[], object], on_error: Callable[[NeuroGenError], object]
+    ) -> None:
+        self._service = service
+        self._on_opened = on_opened
+        self._on_error = on_error
+        self._opening = ""
+        self.reference = ""
+        self.facts: dict[str, Any] | None = None
+
+    @property
+    def atlas(self) -> dict[str, Any]:
+        """What is known of the atlas: ages, conditions, labels ...
+
+        Raises
+        ------
+        InputError
+            When no model is open.
+        """
+        if self.facts is None:
+            raise InputError("No atlas is open.", "Choose a model first.")
+        return self.facts["atlas"]
+
+    @property
+    def table(self) -> LabelTable:
+        """The model's labels."""
+        return LabelTable(
+            tuple(
+                Label(one["value"], one["name"], tuple(one["colour"]), one["abbreviation"], one["terminology"])
+                for one in self.atlas["labels"]
+            )
+        )
+
+    def open(self, reference: str, device: str) -> None:
+        """Open a model, unless it is open or being opened already."""
+        if reference == self._opening or (reference == self.reference and self.facts is not None):
+            return
+        self._opening, self.facts, self.reference = reference, None, ""
+
+        def opened(facts: dict[str, Any]) -> None:
+            if self._opening != reference:  # another one was chosen meanwhile
+                return
+            self._opening = ""
+            if "atlas" not in facts:
+                self._on_error(InputError(f"The model {reference} is no atlas.", "Choose another model."))
+                return
+            self.reference, self.facts = reference, facts
+            self._on_opened()
+
+        def failed(error: NeuroGenError) -> None:
+            if self._opening == reference and not isinstance(error, Cancelled):
+                self._opening = ""
+                self._on_error(error)
+
+        arguments = {"model": reference, "device": device}
+        self._service.submit("model.open", arguments, slot="open", replaces=True, on_result=opened, on_error=failed)
+
+    def forget(self) -> None:
+        """Close it: another scene, or none."""
+        self._opening, self.reference, self.facts = "", "", None

@@ -1,0 +1,102 @@
+"""Commands whose result is a folder of brains: sequences over age, published atlases, export."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import slicer
+
+from NeuroGenLib.errors import InputError
+
+if TYPE_CHECKING:
+    from NeuroGenAtlasLib.browser import View
+    from NeuroGenPanels.run_bar import RunBar
+
+JSON_PROGRESS = ("--progress", "json")
+EMPTY = (Path(), Path("."))
+
+
+def make_sequence(run_bar: RunBar, view: View, ages: tuple[float, float, float], *, growth: bool) -> bool:
+    """Draw brains from an age to another one and load them as a sequence; return whether it began."""
+    first, last, step = ages
+    if last <= first:
+        raise InputError("The last age of the sequence is not after the first.", "Set From and To.")
+    words = ["atlas", "generate", *model_words(view), "--ages", f"{first:g}:{last:g}:{step:g}"]
+    words += ["--spacing", f"{view.spacing:g}", *(["--growth"] if growth else [])]
+    return _into_scene(run_bar, "Making the sequence", words)
+
+
+def open_published(
+    run_bar: RunBar, file: Path, *, ages: str, segmentation: Path, labels: Path, fix_origin: bool
+) -> bool:
+    """Load a published atlas that is a 4-D NIfTI file as a sequence; return whether it began."""
+    if file in EMPTY:
+        raise InputError("No file is chosen.", "Choose the 4-D NIfTI file of the atlas.")
+    words = ["atlas", "open", str(file)]
+    if ages.strip():
+        words += ["--ages", ages.strip()]
+    if segmentation not in EMPTY:
+        words += ["--segmentation", str(segmentation)]
+    if labels not in EMPTY:
+        words += ["--labels", str(labels)]
+    if fix_origin:
+        words.append("--fix-origin")
+    return _into_scene(run_bar, f"Opening {file.name}", words)
+
+
+def export(run_bar: RunBar, view: View, folder: Path, *, certainty: bool, growth: bool, scene: bool) -> bool:
+    """Write the brain of a view into a folder; return whether it began."""
+    if folder in EMPTY:
+        raise InputError("No folder is chosen.", "Choose the folder to export to.")
+    words = ["atlas", "generate", *model_words(view), "--age", f"{view.age:g}", "--spacing", f"{view.spacing:g}"]
+    words += ["--out", str(folder), *(["--certainty"] if certainty else []), *(["--growth"] if growth else [])]
+    words += ["--scene", str(folder / "atlas.mrb")] if scene else []
+
+    def written(_result: dict[str, Any]) -> None:
+        run_bar.say(f"Written to {folder}.")
+        run_bar.log(f"Written to {folder}")
+
+    return run_bar.run("Exporting", "run", {"words": [*words, *JSON_PROGRESS]}, written)
+
+
+def model_words(view: View) -> list[str]:
+    """Return the options of the command line that say which model, device and conditions."""
+    words = ["--model", view.model, "--device", view.device]
+    for name, value in view.conditions:
+        words += ["--set", f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"]
+    return words
+
+
+def _into_scene(run_bar: RunBar, title: str, words: list[str]) -> bool:
+    """Run a command that writes a folder of brains, load the folder, remove it."""
+    folder = Path(tempfile.mkdtemp(prefix="neurogen-sequence-", dir=slicer.app.temporaryPath))
+
+    def load(_result: dict[str, Any]) -> None:
+        from NeuroGenLib.mrml.generated_scene import Generated, add_generated
+        from NeuroGenLib.mrml.views import show_in_slices
+
+        try:
+            nodes = add_generated(slicer.mrmlScene, Generated.read(folder / "brains"))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        show_in_slices(slicer.mrmlScene, next(iter(nodes.images.values())))
+        if nodes.growth is not None:
+            show_plot(nodes.growth.plot)
+
+    def clean(_error: Exception) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+    words = [*words, "--out", str(folder / "brains"), *JSON_PROGRESS]
+    began = run_bar.run(title, "run", {"words": words}, load, clean)
+    if not began:
+        shutil.rmtree(folder, ignore_errors=True)
+    return began
+
+
+def show_plot(plot: Any) -> None:
+    """Show a plot beside the slices, where there are views."""
+    if slicer.app.layoutManager() is not None:
+        slicer.modules.plots.logic().ShowChartInLayout(plot)

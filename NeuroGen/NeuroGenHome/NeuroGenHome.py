@@ -1,0 +1,135 @@
+"""NeuroGen: models, this computer, Python packages, sample data and running jobs."""
+
+import sys
+from pathlib import Path
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+)
+
+try:
+    import NeuroGenLib
+    import NeuroGenPanels
+except ImportError:  # a source checkout: the libraries are not beside this file
+    sys.path += [str(Path(__file__).resolve().parents[depth]) for depth in (1, 2)]
+
+from NeuroGenHomeLib.model_list import ModelList
+from NeuroGenHomeLib.parameters import HomeParameters
+
+from NeuroGenPanels import dependencies, sample_data
+from NeuroGenPanels.messages import errors_shown
+from NeuroGenPanels.metadata import describe
+from NeuroGenPanels.panel_widget import PanelWidget
+from NeuroGenPanels.run_bar import PERCENT, RunBar
+from NeuroGenPanels.tables import fill_table
+from NeuroGenPanels.worker_service import WorkerService
+
+JOBS_MS = 500
+
+
+class NeuroGenHome(ScriptedLoadableModule):
+    """What Slicer's module list says of it; registers the sample data."""
+
+    def __init__(self, parent) -> None:
+        ScriptedLoadableModule.__init__(self, parent)
+        describe(
+            parent,
+            title=_("NeuroGen"),
+            help_text=_(
+                "Models of NeuroGen and their cards, what they compute on, Python packages, sample data, running jobs."
+            ),
+        )
+        slicer.app.connect("startupCompleted()", sample_data.register)
+
+
+class NeuroGenHomeLogic(ScriptedLoadableModuleLogic):
+    """Keeps the parameter node; the work is done in NeuroGenLib."""
+
+
+class NeuroGenHomeWidget(PanelWidget):
+    """Wires lists and buttons to NeuroGenPanels."""
+
+    parameters_class = HomeParameters
+
+    def build(self) -> None:
+        """Make the parts."""
+        self.logic = NeuroGenHomeLogic()
+        self.jobs = self.new_service(_("Models"))
+        self.runBar = RunBar(self.ui.runWidget.layout(), self.jobs, _("NeuroGen"))
+        self.models = ModelList(self.ui, self.runBar)
+        self._listed: list = []
+        self._timer = qt.QTimer()
+        self._timer.setInterval(JOBS_MS)
+        self._timer.timeout.connect(self._show_jobs)
+        self.ui.deviceButton.clicked.connect(self._look_clicked)
+        self.ui.installButton.clicked.connect(self._install_clicked)
+        self.ui.samplesButton.clicked.connect(lambda *_clicked: slicer.util.selectModule("SampleData"))
+        self.ui.stopButton.clicked.connect(self._stop_clicked)
+
+    def enter(self) -> None:
+        """Look at everything anew."""
+        PanelWidget.enter(self)
+        self.models.refresh()
+        self._show_packages()
+        self._show_jobs()
+        self._timer.start()
+
+    def exit(self) -> None:
+        """Stop looking."""
+        self._timer.stop()
+
+    def cleanup(self) -> None:
+        """End everything."""
+        self._timer.stop()
+        PanelWidget.cleanup(self)
+
+    def _look_clicked(self, *_clicked: bool) -> None:
+        self.runBar.run(_("Looking at this computer"), "run", {"words": ["doctor", "--json"]}, self._show_device)
+
+    def _show_device(self, result: dict) -> None:
+        lines = []
+        for group, facts in result["json"].items():
+            lines.append(f"<b>{group}</b>: " + ", ".join(f"{name} {value}" for name, value in facts.items()))
+        self.ui.deviceLabel.setText("<br>".join(lines))
+
+    def _show_packages(self) -> None:
+        rows = [(one.requirement, one.installed or _("missing")) for one in dependencies.dependencies()]
+        fill_table(self.ui.packagesTable, ("needed", "here"), rows)
+        self.ui.installButton.setEnabled(bool(dependencies.missing()))
+
+    def _install_clicked(self, *_clicked: bool) -> None:
+        with errors_shown(_("Install packages")):
+            dependencies.ensure(_("NeuroGen"))
+        self._show_packages()
+
+    def _show_jobs(self) -> None:
+        self._listed = [handle for service in WorkerService.running for handle in service.jobs]
+        titles = [service.title for service in WorkerService.running for _handle in service.jobs]
+        rows = [
+            (title, handle.job, f"{PERCENT * handle.progress:.0f} %", handle.message)
+            for title, handle in zip(titles, self._listed, strict=True)
+        ]
+        fill_table(self.ui.jobsTable, (_("panel"), _("job"), _("done"), _("message")), rows)
+        self.ui.stopButton.setEnabled(bool(rows))
+
+    def _stop_clicked(self, *_clicked: bool) -> None:
+        row = self.ui.jobsTable.currentRow()
+        if 0 <= row < len(self._listed):
+            self._listed[row].cancel()
+
+
+class NeuroGenHomeTest(ScriptedLoadableModuleTest):
+    """What can be tested inside Slicer without a download."""
+
+    def runTest(self) -> None:
+        """Find the bundled model in the list."""
+        slicer.util.selectModule("NeuroGenHome")
+        widget = slicer.modules.NeuroGenHomeWidget
+        table = widget.ui.modelsTable
+        self.assertIn("fetal-sba", [table.item(row, 0).text() for row in range(table.rowCount)])
+        self.delayDisplay("The bundled model is listed")

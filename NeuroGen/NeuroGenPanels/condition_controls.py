@@ -1,0 +1,95 @@
+"""One control for each condition of a model, made from what the model says of itself."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import ctk
+import qt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+STEPS = 100
+
+
+class ConditionControls:
+    """A slider for a number, a list for words; rows of a form.
+
+    Parameters
+    ----------
+    layout:
+        ``QFormLayout`` that the rows go into; it is emptied with every model.
+    on_changed:
+        Called when the person changes a value.
+    """
+
+    def __init__(self, layout: Any, on_changed: Callable[[], object]) -> None:
+        self._layout = layout
+        self._on_changed = on_changed
+        self._widgets: dict[str, tuple[str, Any]] = {}
+        self._setting = False
+
+    @property
+    def widgets(self) -> dict[str, Any]:
+        """The controls by the condition's name."""
+        return {name: widget for name, (_kind, widget) in self._widgets.items()}
+
+    def build(self, conditions: Sequence[Mapping[str, Any]]) -> None:
+        """Make the controls of a model: its conditions as the worker's ``model.open`` lists them."""
+        while self._layout.rowCount():
+            self._layout.removeRow(0)
+        self._widgets = {}
+        for one in conditions:
+            widget = self._slider(one) if one["kind"] == "numeric" else self._list(one)
+            widget.setObjectName(f"condition_{one['name']}")
+            unit = f" ({one['unit']})" if one.get("unit") else ""
+            self._layout.addRow(f"{one['name'].replace('_', ' ')}{unit}:", widget)
+            self._widgets[one["name"]] = (one["kind"], widget)
+
+    def values(self) -> dict[str, float | str]:
+        """Return the values as they are now, in table units."""
+        return {
+            name: float(widget.value) if kind == "numeric" else str(widget.currentText)
+            for name, (kind, widget) in self._widgets.items()
+        }
+
+    def set_values(self, values: Mapping[str, float | str]) -> None:
+        """Show values; names that the model lacks are passed over, and nobody is told."""
+        self._setting = True
+        try:
+            for name, (kind, widget) in self._widgets.items():
+                if name not in values:
+                    continue
+                if kind == "numeric":
+                    widget.setValue(float(values[name]))
+                else:
+                    index = widget.findText(str(values[name]))
+                    if index >= 0:
+                        widget.setCurrentIndex(index)
+        finally:
+            self._setting = False
+
+    def _slider(self, condition: Mapping[str, Any]) -> Any:
+        widget = ctk.ctkSliderWidget()
+        low, high = float(condition["minimum"]), float(condition["maximum"])
+        step = 10.0 ** math.floor(math.log10((high - low) / STEPS)) if high > low else 1.0
+        widget.setDecimals(max(0, round(-math.log10(step))))
+        widget.setRange(low, high)
+        widget.singleStep = step
+        widget.setValue(float(condition["middle"]))
+        widget.valueChanged.connect(self._changed)
+        return widget
+
+    def _list(self, condition: Mapping[str, Any]) -> Any:
+        widget = qt.QComboBox()
+        for word in condition["values"]:
+            widget.addItem(str(word))
+        widget.setCurrentIndex(max(widget.findText(str(condition["middle"])), 0))
+        widget.currentIndexChanged.connect(self._changed)
+        return widget
+
+    def _changed(self, *_value: object) -> None:
+        if not self._setting:
+            self._on_changed()

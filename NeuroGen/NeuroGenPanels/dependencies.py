@@ -1,0 +1,108 @@
+"""Python packages that NeuroGen needs in Slicer: looked for without importing them, installed only after asking."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import NamedTuple
+
+import slicer
+
+from NeuroGenLib.errors import NeuroGenError
+from NeuroGenLib.resources import resource
+
+TORCH = "torch"
+SLICERS_OWN = ("numpy", "SimpleITK")
+"""Never touched: another version of these breaks Slicer."""
+
+
+class Dependency(NamedTuple):
+    """A package, as the panel lists it."""
+
+    requirement: str
+    """As pip takes it: ``scipy>=1.13``."""
+    name: str
+    installed: str
+    """Its version here; empty where it is missing."""
+    met: bool
+
+
+class InstallationDeclined(NeuroGenError):
+    """The person said no: nothing was installed."""
+
+
+def dependencies() -> list[Dependency]:
+    """Return every package of ``Resources/requirements.txt`` with what is installed of it."""
+    from packaging.requirements import Requirement
+
+    lines = (line.strip() for line in resource("requirements.txt").read_text(encoding="utf-8").splitlines())
+    wanted = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return [Dependency(str(one), one.name, _installed(one.name), _is_met(one)) for one in wanted]
+
+
+def missing() -> list[Dependency]:
+    """Return those that are not met."""
+    return [one for one in dependencies() if not one.met]
+
+
+def ensure(requester: str) -> None:
+    """Install what is missing, after asking.
+
+    torch comes through the PyTorch extension where that is installed, since it finds the build for this GPU.
+
+    Raises
+    ------
+    InstallationDeclined
+        When the person says no.
+    NeuroGenError
+        When the installation failed.
+    """
+    wanted = missing()
+    if not wanted:
+        return
+    names = ", ".join(one.name for one in wanted)
+    question = f"NeuroGen needs Python packages that are not installed: {names}. Install them now? They are downloaded."
+    if not slicer.util.confirmOkCancelDisplay(question, f"{requester}: packages"):
+        raise InstallationDeclined(
+            f"NeuroGen cannot compute without {names}.", "Press the button again to install them when it suits you."
+        )
+    try:
+        rest = [one.requirement for one in wanted if not (one.name == TORCH and _torch_by_extension())]
+        if rest:
+            _install(rest)
+    except Exception as error:  # what pip and its wrappers raise differs between versions of Slicer
+        raise NeuroGenError(
+            f"Installing {names} failed: {error}", "Check the network, and look into Slicer's log for pip's own words."
+        ) from error
+
+
+def _install(requirements: list[str]) -> None:
+    if hasattr(slicer, "packaging"):
+        slicer.packaging.pip_ensure(
+            requirements, skip_packages=list(SLICERS_OWN), prompt_install=False, skip_in_testing=False
+        )
+        return
+    # Slicer before 5.11: pip itself is told to leave alone what Slicer brings.
+    slicer.util.pip_install([*requirements, *(f"{name}=={_installed(name)}" for name in SLICERS_OWN)])
+
+
+def _torch_by_extension() -> bool:
+    """Install torch through the PyTorch extension; return False where that is not installed."""
+    try:
+        import PyTorchUtils
+    except ImportError:
+        return False
+    return PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=False) is not None
+
+
+def _is_met(requirement: object) -> bool:
+    if hasattr(slicer, "packaging"):
+        return bool(slicer.packaging.pip_check(requirement))
+    installed = _installed(requirement.name)
+    return bool(installed) and requirement.specifier.contains(installed, prereleases=True)
+
+
+def _installed(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""

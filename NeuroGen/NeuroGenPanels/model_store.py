@@ -1,0 +1,97 @@
+"""The models that the panels offer: bundled, downloaded, and folders that the person added."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import slicer
+
+SETTING = "NeuroGen/modelFolders"
+ACKNOWLEDGED = "NeuroGen/acknowledgedLicences"
+
+PERMISSIVE = {"apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "unlicense", "isc"}
+"""Licences that ask for no more than a mention; others are shown before the first use."""
+
+
+def model_rows() -> list[dict[str, Any]]:
+    """Return every model as :func:`NeuroGenLib.models.catalogue.list_models` does, with the added folders."""
+    from NeuroGenLib.errors import NeuroGenError
+    from NeuroGenLib.models import resolve
+    from NeuroGenLib.models.catalogue import list_models
+
+    rows = list_models()
+    for path in model_folders():
+        row: dict[str, Any] = {"reference": path, "where": "folder", "name": Path(path).name, "problem": None}
+        row |= dict.fromkeys(("kind", "license", "revision", "size"))
+        try:
+            folder = resolve(path, offline=True)
+        except NeuroGenError as error:
+            row["problem"] = error.problem
+        else:
+            row |= {key: folder.manifest.get(key) for key in ("name", "kind", "license")} | {"size": folder.size}
+        rows.append(row)
+    return rows
+
+
+def usable_models(kind: str) -> list[dict[str, Any]]:
+    """Return the rows of those models of a kind that are here and can be opened."""
+    return [row for row in model_rows() if row["kind"] == kind and not row["problem"] and row["where"] != "published"]
+
+
+def model_folders() -> list[str]:
+    """Return the folders that the person added."""
+    return _texts(SETTING)
+
+
+def add_model_folder(path: str) -> None:
+    """Remember a folder.
+
+    Raises
+    ------
+    InputError
+        When it is no model.
+    """
+    from NeuroGenLib.models import resolve
+
+    resolve(path, offline=True)
+    _keep(SETTING, [*(known for known in model_folders() if known != path), path])
+
+
+def remove_model_folder(path: str) -> None:
+    """Forget a folder; nothing is deleted."""
+    _keep(SETTING, [known for known in model_folders() if known != path])
+
+
+def is_acknowledged(row: dict[str, Any]) -> bool:
+    """Return whether a model may be used: its licence is permissive, or the person has accepted it before."""
+    return (row["license"] or "").lower() in PERMISSIVE or _key(row) in _texts(ACKNOWLEDGED)
+
+
+def acknowledge(row: dict[str, Any]) -> bool:
+    """Return whether a model may be used; a licence that is not permissive is shown, and accepted or not."""
+    if is_acknowledged(row):
+        return True
+    question = (
+        f"The model '{row['name']}' has the licence '{row['license'] or 'unknown'}', which may not allow every use. Read it"
+        " in the model's card (module NeuroGen). Do you want to use the model and keep to its licence?"
+    )
+    if not slicer.util.confirmYesNoDisplay(question, "NeuroGen: licence"):
+        return False
+    _keep(ACKNOWLEDGED, [*_texts(ACKNOWLEDGED), _key(row)])
+    return True
+
+
+def _key(row: dict[str, Any]) -> str:
+    return f"{row['reference']} {row['license']}"
+
+
+def _texts(setting: str) -> list[str]:
+    value = slicer.app.userSettings().value(setting)
+    if not value:
+        return []
+    return [value] if isinstance(value, str) else [str(entry) for entry in value]
+
+
+def _keep(setting: str, texts: list[str]) -> None:
+    slicer.app.userSettings().setValue(setting, texts)

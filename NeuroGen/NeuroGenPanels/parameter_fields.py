@@ -1,0 +1,57 @@
+"""Fields of a parameter node from NeuroGenLib's typed parameters, so that range and default are written down once."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, fields
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
+
+from slicer.parameterNodeWrapper import Maximum, Minimum, WithinRange
+
+from NeuroGenLib.config import Range
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from NeuroGenLib.config import Config
+
+
+def with_fields_of(config: type[Config], **names: str) -> Callable[[type], type]:
+    """Class decorator, put below ``@parameterNodeWrapper``: adds fields that hold settings of a Config.
+
+    Parameters
+    ----------
+    config:
+        Where type, range and default of the settings stand.
+    names:
+        Setting of the Config to field of the parameter node.
+    """
+
+    def add(wrapped: type) -> type:
+        hints = get_type_hints(config, include_extras=True)
+        defaults = {one.name: one.default for one in fields(config)}
+        for setting, name in names.items():
+            wrapped.__annotations__[name] = _annotation(hints[setting])
+            if defaults[setting] is not MISSING:
+                setattr(wrapped, name, defaults[setting])
+        return wrapped
+
+    return add
+
+
+def settings_of(parameters: Any, **names: str) -> dict[str, Any]:
+    """Return the settings by their names in the Config; the inverse of :func:`with_fields_of`."""
+    return {setting: getattr(parameters, name) for setting, name in names.items()}
+
+
+def _annotation(hint: Any) -> Any:
+    if get_origin(hint) is not Annotated:
+        return hint
+    plain, *extras = get_args(hint)
+    limits = next((one for one in extras if isinstance(one, Range)), None)
+    if limits is None:
+        return plain
+    if limits.low is not None and limits.high is not None:
+        return Annotated[plain, WithinRange(limits.low, limits.high)]
+    if limits.low is not None:
+        return Annotated[plain, Minimum(limits.low)]
+    return Annotated[plain, Maximum(limits.high)]

@@ -1,0 +1,192 @@
+"""Apply and Cancel, progress with the time left, and the log: the foot of every panel."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import ctk
+import qt
+
+from NeuroGenLib.errors import Cancelled, NeuroGenError
+from NeuroGenPanels import dependencies
+from NeuroGenPanels.messages import show_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from NeuroGenLib.worker import JobHandle
+    from NeuroGenPanels.worker_service import WorkerService
+
+PERCENT = 100
+SOON = 3.0
+"""Seconds before which a guess of the time left is worth nothing."""
+
+
+class RunBar:
+    """Runs one job at a time for a panel, and shows how far it is.
+
+    Parameters
+    ----------
+    layout:
+        Where its widgets go.
+    service:
+        Runs the jobs.
+    requester:
+        The module's name, for questions and errors.
+    """
+
+    def __init__(self, layout: Any, service: WorkerService, requester: str) -> None:
+        self._service = service
+        self._requester = requester
+        self._handle: JobHandle | None = None
+        self._title = ""
+        self._started = 0.0
+        self._on_idle: list[Callable[[], object]] = []
+        self.cancelButton = qt.QPushButton("Cancel")
+        self.cancelButton.setObjectName("cancelButton")
+        self.cancelButton.setToolTip("Stop within a second; nothing half-made stays")
+        self.progressBar = qt.QProgressBar()
+        self.progressBar.setObjectName("progressBar")
+        self.progressBar.setRange(0, PERCENT)
+        self.messageLabel = qt.QLabel("")
+        self.messageLabel.setObjectName("messageLabel")
+        self.messageLabel.setWordWrap(True)
+        self.logSection = ctk.ctkCollapsibleButton()
+        self.logSection.setText("Log")
+        self.logSection.setObjectName("logSection")
+        self.logText = qt.QPlainTextEdit()
+        self.logText.setObjectName("logText")
+        self.logText.setReadOnly(True)
+        self.logText.setMaximumBlockCount(2000)
+        inside = qt.QVBoxLayout(self.logSection)
+        inside.addWidget(self.logText)
+        row = qt.QHBoxLayout()
+        row.addWidget(self.progressBar, 1)
+        row.addWidget(self.cancelButton)
+        layout.addLayout(row)
+        layout.addWidget(self.messageLabel)
+        layout.addWidget(self.logSection)
+        self.logSection.setChecked(False)
+        self.cancelButton.clicked.connect(self.cancel)
+        self._show_idle("")
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job runs."""
+        return self._handle is not None and not self._handle.done
+
+    def when_changed(self, callback: Callable[[], object]) -> None:
+        """Call back whenever a job begins or ends."""
+        self._on_idle.append(callback)
+
+    def run(
+        self,
+        title: str,
+        job: str,
+        arguments: dict[str, Any],
+        on_result: Callable[[Any], object],
+        on_error: Callable[[NeuroGenError], object] | None = None,
+    ) -> bool:
+        """Begin a job, after asking for packages that are missing; return whether it began.
+
+        While one runs another is not begun: a second press of a button does nothing.
+        """
+        if self.busy:
+            return False
+        try:
+            dependencies.ensure(self._requester)
+        except NeuroGenError as error:
+            self.say(str(error))
+            show_error(error, title)
+            return False
+        self._title, self._started = title, time.monotonic()
+        self.log(f"{title} ...")
+        self._handle = self._service.submit(
+            job,
+            arguments,
+            on_progress=self._progressed,
+            on_result=lambda result: self._ended(result, on_result),
+            on_error=lambda error: self._failed(error, on_error),
+        )
+        self.cancelButton.setEnabled(True)
+        self.progressBar.setVisible(True)
+        self._progressed(0.0, title)
+        self._tell()
+        return True
+
+    def cancel(self, *_clicked: bool) -> None:
+        """Stop the job, if one runs."""
+        if self.busy and self._handle is not None:
+            self.say("Stopping ...")
+            self.cancelButton.setEnabled(False)
+            self._handle.cancel()
+
+    def abandon(self) -> None:
+        """Forget the job, whose process is gone or shall go: its callbacks are called no more."""
+        self._handle = None
+        self._show_idle("")
+        self._tell()
+
+    def say(self, text: str) -> None:
+        """Show a sentence."""
+        self.messageLabel.setText(text)
+
+    def log(self, text: str) -> None:
+        """Add a line to the log."""
+        self.logText.appendPlainText(f"{time.strftime('%H:%M:%S')}  {text}")
+
+    def _progressed(self, fraction: float, message: str) -> None:
+        self.progressBar.setValue(round(PERCENT * fraction))
+        passed = time.monotonic() - self._started
+        left = ""
+        if fraction > 0.02 and passed > SOON:
+            left = f", about {duration(passed / fraction - passed)} left"
+        self.say(f"{self._title}: {message or 'working'}{left}" if message != self._title else f"{self._title} ...")
+
+    def _ended(self, result: Any, on_result: Callable[[Any], object]) -> None:
+        passed = duration(time.monotonic() - self._started)
+        self._show_idle(f"{self._title}: done in {passed}.")
+        self.log(f"{self._title}: done in {passed}")
+        try:
+            on_result(result)
+        except NeuroGenError as error:
+            self._failed(error, None)
+        self._tell()
+
+    def _failed(self, error: NeuroGenError, on_error: Callable[[NeuroGenError], object] | None) -> None:
+        stopped = isinstance(error, Cancelled)
+        self._show_idle(f"{self._title}: stopped." if stopped else str(error))
+        self.log(f"{self._title}: {error}")
+        for line in getattr(error, "__notes__", []):
+            self.log(line)
+        if on_error is not None:
+            on_error(error)
+        show_error(error, self._title)
+        self._tell()
+
+    def _show_idle(self, message: str) -> None:
+        self.cancelButton.setEnabled(False)
+        self.progressBar.setValue(0)
+        self.progressBar.setVisible(False)
+        self.say(message)
+
+    def _tell(self) -> None:
+        for callback in self._on_idle:
+            callback()
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time as people say it: ``8 s``, ``3 min``, ``2 h 10 min``.
+
+    A guess is not given to the second.
+    """
+    if seconds < 60:
+        return f"{max(round(seconds), 1)} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def memory(size: int) -> str:
+    """Return bytes as people say them: ``350 MB``, ``2.1 GB``."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(round(size / 1e6), 1)} MB"

@@ -1,0 +1,381 @@
+"""The panel NeuroGen Atlas: browsed, fitted, saved, broken and photographed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from NeuroGenLib.models import open_model
+from NeuroGenLib.mrml.segmentations import add_segmentation, label_map_of
+from NeuroGenLib.mrml.volumes import add_volume, volume_of
+from NeuroGenLib.volume import Volume
+from Testing.atlas_fixtures import PEOPLE
+from Testing.slicer_desktop import missing_parts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from NeuroGenLib.atlas.infer import AtlasBrain, AtlasModel
+    from Testing.slicer_desktop import Desktop, Panel
+
+pytestmark = pytest.mark.skipif(bool(missing_parts()), reason=missing_parts())
+
+PATIENCE = 60.0
+
+
+@pytest.fixture
+def drawn_panel(desktop: Desktop, atlas_panel: Panel) -> Panel:
+    """The panel after Show, at rest."""
+    desktop.click(atlas_panel.ui.drawButton)
+    at_rest(desktop, atlas_panel)
+    assert atlas_panel.widget.brain.node("image") is not None, (desktop.messages, atlas_panel.ui.stateLabel.text)
+    return atlas_panel
+
+
+def at_rest(desktop: Desktop, panel: Panel) -> None:
+    """Wait until nothing is drawn, estimated or run any more."""
+    widget = panel.widget
+    desktop.wait_until(
+        lambda: not widget.browser.working and not widget.live.jobs and not widget.runBar.busy, timeout=PATIENCE
+    )
+
+
+def library_brain(panel: Panel) -> AtlasBrain:
+    """The brain that the library draws for what the panel shows."""
+    view = panel.widget._view()
+    model: AtlasModel = open_model(view.model, device="cpu")
+    return model.generate(view.age, dict(view.conditions), view.spacing)
+
+
+def seen_image(panel: Panel) -> Volume:
+    return volume_of(panel.widget.brain.node("image"))
+
+
+def same_brain(panel: Panel) -> bool:
+    """Whether image and labels of the scene are those of the library."""
+    brain = library_brain(panel)
+    name = panel.widget._view().image
+    image = seen_image(panel)
+    labels = label_map_of(panel.widget.brain.node("labels"), panel.widget.session.table, image)
+    return (
+        np.array_equal(image.affine, brain.images[name].affine)
+        and np.allclose(image.array, brain.images[name].array, atol=1e-6)
+        and np.array_equal(labels.array, brain.labels.array)
+    )
+
+
+def test_controls_come_from_the_model(atlas_panel: Panel) -> None:
+    ui, atlas = atlas_panel.ui, atlas_panel.widget.session.atlas
+    assert (ui.ageSlider.minimum, ui.ageSlider.maximum) == (atlas["age"]["minimum"], atlas["age"]["maximum"])
+    controls = atlas_panel.widget.controls.widgets
+    assert list(controls) == [one["name"] for one in atlas["conditions"]]
+    assert [controls["sex"].itemText(index) for index in range(controls["sex"].count)] == ["F", "M"]
+    assert (controls["ventricles"].minimum, controls["ventricles"].maximum) == (0.0, 1.0)
+    assert ui.imageCombo.currentText == "T2w"
+
+
+def test_show_draws_what_the_library_draws(drawn_panel: Panel) -> None:
+    assert seen_image(drawn_panel).array.max() > 0
+    assert same_brain(drawn_panel)
+
+
+def test_a_slider_changes_the_voxels_to_those_of_its_age(desktop: Desktop, drawn_panel: Panel) -> None:
+    before = seen_image(drawn_panel).array.copy()
+    desktop.drag(drawn_panel.ui.ageSlider, [25.0, 26.5, 28.0, 30.3])
+    at_rest(desktop, drawn_panel)
+    assert drawn_panel.widget.parameters.age == pytest.approx(30.3, abs=0.06)
+    assert not np.array_equal(seen_image(drawn_panel).array, before)
+    assert same_brain(drawn_panel)
+    assert "30.3 weeks" in drawn_panel.ui.stateLabel.text
+
+
+@pytest.mark.parametrize(("name", "value"), [("ventricles", 0.7), ("sex", "M")])
+def test_every_condition_changes_the_brain(desktop: Desktop, drawn_panel: Panel, name: str, value: Any) -> None:
+    before = seen_image(drawn_panel).array.copy()
+    control = drawn_panel.widget.controls.widgets[name]
+    if name == "sex":
+        other = 1 - control.currentIndex
+        control.setCurrentIndex(other)
+    else:
+        control.setValue(value)
+    at_rest(desktop, drawn_panel)
+    assert not np.array_equal(seen_image(drawn_panel).array, before)
+    assert same_brain(drawn_panel)
+
+
+def test_no_frame_shows_two_ages(desktop: Desktop, drawn_panel: Panel) -> None:
+    """While the slider is dragged image and labels are always of one brain."""
+    widget = drawn_panel.widget
+    shown: list[tuple[float, bool]] = []
+    show = widget.brain.show
+
+    def watched(image: Volume, labels: Volume, table: Any, **others: Any) -> None:
+        show(image, labels, table, **others)
+        in_scene = seen_image(drawn_panel)
+        on_grid = label_map_of(widget.brain.node("labels"), table, in_scene)
+        shown.append((in_scene.spacing[0], np.array_equal(on_grid.array > 0, labels.array > 0)))
+
+    widget.brain.show = watched
+    for age in np.linspace(25, 31, 12):
+        widget.parameters.age = float(age)
+        desktop.process()
+        time.sleep(0.02)
+    at_rest(desktop, drawn_panel)
+    assert len(shown) >= 2
+    assert all(together for _spacing, together in shown)
+    assert shown[-1][0] == pytest.approx(5.0)
+    assert same_brain(drawn_panel)
+
+
+def test_the_newest_wins(desktop: Desktop, drawn_panel: Panel) -> None:
+    """Of many changes at once few are drawn, and the last one is what is seen."""
+    widget = drawn_panel.widget
+    drawn = []
+    submit = widget.live.submit
+    widget.live.submit = lambda job, *rest, **options: drawn.append(job) or submit(job, *rest, **options)
+    for age in np.linspace(24.5, 31.5, 40):
+        widget.parameters.age = float(age)
+    at_rest(desktop, drawn_panel)
+    assert drawn.count("atlas.generate") <= 5
+    assert widget._seen.age == pytest.approx(31.5)
+    assert same_brain(drawn_panel)
+
+
+def test_overlays_come_and_go(desktop: Desktop, drawn_panel: Panel) -> None:
+    composite = desktop.scene.GetSingletonNode("Red", "vtkMRMLSliceCompositeNode")
+    drawn_panel.ui.certaintyCombo.setCurrentIndex(2)
+    at_rest(desktop, drawn_panel)
+    certainty = drawn_panel.widget.brain.node("certainty")
+    assert composite.GetForegroundVolumeID() == certainty.GetID()
+    name = drawn_panel.ui.certaintyCombo.currentText
+    model: AtlasModel = open_model(drawn_panel.widget.parameters.model, device="cpu")
+    expected = library_brain(drawn_panel).probabilities.array[model.labels.names.index(name)]
+    np.testing.assert_allclose(volume_of(certainty).array, expected, atol=1e-6)
+    drawn_panel.ui.certaintyCombo.setCurrentIndex(0)
+    drawn_panel.ui.growthBox.setChecked(True)
+    at_rest(desktop, drawn_panel)
+    growth = drawn_panel.widget.brain.node("growth")
+    assert composite.GetForegroundVolumeID() == growth.GetID()
+    view = drawn_panel.widget._view()
+    expected = model.growth(view.age, dict(view.conditions), view.spacing).images[view.image].array
+    np.testing.assert_allclose(volume_of(growth).array, expected, atol=1e-5)
+    drawn_panel.ui.growthBox.setChecked(False)
+    at_rest(desktop, drawn_panel)
+    assert composite.GetForegroundVolumeID() is None
+
+
+def test_label_opacity_and_surfaces(desktop: Desktop, drawn_panel: Panel) -> None:
+    node = drawn_panel.widget.brain.node("labels")
+    drawn_panel.ui.labelOpacitySlider.setValue(0.8)
+    assert node.GetDisplayNode().GetOpacity2DFill() == pytest.approx(0.8)
+    drawn_panel.ui.surfacesBox.setChecked(True)
+    desktop.process()
+    assert node.GetSegmentation().ContainsRepresentation("Closed surface")
+    drawn_panel.ui.surfacesBox.setChecked(False)
+    desktop.process()
+    assert not node.GetSegmentation().ContainsRepresentation("Closed surface")
+
+
+def test_a_sequence_over_age(desktop: Desktop, drawn_panel: Panel) -> None:
+    ui = drawn_panel.ui
+    ui.sequenceSection.setChecked(True)
+    ui.fromBox.setValue(25.0)
+    ui.toBox.setValue(29.0)
+    ui.stepBox.setValue(2.0)
+    desktop.click(ui.sequenceButton)
+    assert drawn_panel.widget.runBar.busy
+    at_rest(desktop, drawn_panel)
+    browser = desktop.scene.GetFirstNodeByClass("vtkMRMLSequenceBrowserNode")
+    assert browser.GetNumberOfItems() == 3
+    master = browser.GetMasterSequenceNode()
+    assert (master.GetIndexName(), master.GetIndexUnit()) == ("scan_age", "weeks")
+    assert [master.GetNthIndexValue(item) for item in range(3)] == ["25", "27", "29"]
+    assert desktop.scene.GetFirstNodeByClass("vtkMRMLPlotChartNode") is not None
+
+
+def test_fit_to_a_volume_of_the_scene(desktop: Desktop, drawn_panel: Panel) -> None:
+    """From a volume to labels and age, in the volume's own space."""
+    image, labels = PEOPLE[1].head()
+    scan = add_volume(desktop.scene, image["T2w"], "scan")
+    mask = add_segmentation(desktop.scene, labels, drawn_panel.widget.session.table, "brain")
+    ui = drawn_panel.ui
+    ui.fitSection.setChecked(True)
+    ui.scanSelector.setCurrentNode(scan)
+    ui.maskSelector.setCurrentNode(mask)
+    ui.fitStepsBox.setValue(20)
+    desktop.click(ui.fitButton)
+    at_rest(desktop, drawn_panel)
+    assert not [message for message in desktop.messages if message.kind == "error"], desktop.messages
+    assert "Predicted age" in ui.fitLabel.text
+    tissues = [one["name"] for one in drawn_panel.widget.session.atlas["labels"] if not one["background"]]
+    listed = [ui.fitTable.item(row, 0).text() for row in range(ui.fitTable.rowCount)]
+    assert {*listed} == {name.replace("_", " ") for name in (*tissues, "total")}
+    reconstruction = desktop.scene.GetFirstNodeByName("T2w reconstruction")
+    np.testing.assert_allclose(volume_of(reconstruction).affine, volume_of(scan).affine)
+    assert volume_of(reconstruction).shape == volume_of(scan).shape
+
+
+def test_export_writes_files(desktop: Desktop, drawn_panel: Panel, tmp_path: Path) -> None:
+    ui = drawn_panel.ui
+    ui.exportSection.setChecked(True)
+    desktop.click(ui.exportButton)
+    assert "No folder is chosen" in desktop.messages[-1].text
+    ui.exportFolder.setCurrentPath(str(tmp_path / "my brain"))
+    ui.exportSceneBox.setChecked(True)
+    desktop.click(ui.exportButton)
+    at_rest(desktop, drawn_panel)
+    assert {"labels.nii.gz", "provenance.json", "atlas.mrb"} <= {
+        path.name for path in (tmp_path / "my brain").iterdir()
+    }
+    assert "my brain" in drawn_panel.widget.runBar.messageLabel.text
+
+
+def test_a_published_atlas_opens(desktop: Desktop, atlas_panel: Panel, tmp_path: Path) -> None:
+    import nibabel
+
+    frames = np.random.default_rng(1).uniform(0, 1, (6, 7, 5, 3)).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(frames, np.diag([2.0, 2.0, 2.0, 1.0])), tmp_path / "t2w.nii.gz")
+    ui = atlas_panel.ui
+    ui.openSection.setChecked(True)
+    ui.openFile.setCurrentPath(str(tmp_path / "t2w.nii.gz"))
+    ui.openAges.setText("21:23:1")
+    ui.openOriginBox.setChecked(True)
+    desktop.click(ui.openButton)
+    at_rest(desktop, atlas_panel)
+    browser = desktop.scene.GetFirstNodeByClass("vtkMRMLSequenceBrowserNode")
+    assert browser.GetNumberOfItems() == 3
+    proxy = browser.GetProxyNode(browser.GetMasterSequenceNode())
+    np.testing.assert_allclose(volume_of(proxy).array, frames[..., 0], atol=1e-6)
+    centre = volume_of(proxy).voxel_to_world((np.array(frames.shape[:3]) - 1) / 2)
+    np.testing.assert_allclose(centre, 0, atol=1.01)
+
+
+def test_pressing_twice_runs_once(desktop: Desktop, drawn_panel: Panel) -> None:
+    widget = drawn_panel.widget
+    widget._sequence_clicked()
+    first = widget.runBar._handle
+    widget._sequence_clicked()
+    assert widget.runBar._handle is first
+    assert not drawn_panel.ui.sequenceButton.enabled
+    at_rest(desktop, drawn_panel)
+    assert desktop.scene.GetNumberOfNodesByClass("vtkMRMLSequenceBrowserNode") == 1
+
+
+def test_cancel_within_a_second(desktop: Desktop, drawn_panel: Panel) -> None:
+    widget = drawn_panel.widget
+    widget.parameters.spacing = 0.5
+    widget.parameters.sequenceStep = 0.1
+    widget._sequence_clicked()
+    desktop.wait_until(lambda: widget.runBar._handle.progress > 0, timeout=PATIENCE)
+    began = time.monotonic()
+    desktop.click(widget.runBar.cancelButton)
+    desktop.wait_until(lambda: not widget.runBar.busy, timeout=5)
+    assert time.monotonic() - began < 1.5
+    assert desktop.scene.GetNumberOfNodesByClass("vtkMRMLSequenceBrowserNode") == 0
+    assert "stopped" in widget.runBar.messageLabel.text
+
+
+def test_the_scene_is_closed_in_mid_run(desktop: Desktop, drawn_panel: Panel) -> None:
+    widget = drawn_panel.widget
+    widget.parameters.age = 30.0
+    widget._sequence_clicked()
+    desktop.process()
+    desktop.close_scene()
+    assert not widget.runBar.busy
+    for _step in range(20):
+        desktop.process()
+        time.sleep(0.02)
+    assert desktop.scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
+    desktop.click(drawn_panel.ui.drawButton)
+    desktop.wait_until(lambda: widget.brain.node("image") is not None, timeout=PATIENCE)
+
+
+def test_the_worker_dies_and_the_next_brain_comes(desktop: Desktop, drawn_panel: Panel) -> None:
+    widget = drawn_panel.widget
+    os.kill(widget.live._worker.hello["pid"], signal.SIGKILL)
+    widget.parameters.age = 31.0
+    desktop.wait_until(lambda: not widget.browser.working, timeout=PATIENCE)
+    widget.parameters.age = 29.0
+    at_rest(desktop, drawn_panel)
+    assert same_brain(drawn_panel)
+
+
+def test_a_saved_scene_opens_as_it_was(desktop: Desktop, drawn_panel: Panel, tmp_path: Path) -> None:
+    desktop.drag(drawn_panel.ui.ageSlider, [27.4])
+    drawn_panel.widget.controls.widgets["ventricles"].setValue(0.61)
+    drawn_panel.ui.certaintyCombo.setCurrentIndex(1)
+    at_rest(desktop, drawn_panel)
+    before = seen_image(drawn_panel).array.copy()
+    chosen = drawn_panel.widget._view()
+    desktop.save_scene(tmp_path / "saved.mrb")
+    desktop.close_scene()
+    drawn_panel.widget.parameters.age = 31.0
+    desktop.load_scene(tmp_path / "saved.mrb")
+    at_rest(desktop, drawn_panel)
+    assert drawn_panel.widget._view() == chosen
+    assert drawn_panel.ui.ageSlider.value == pytest.approx(27.4, abs=0.06)
+    assert drawn_panel.widget.controls.values()["ventricles"] == pytest.approx(0.61)
+    np.testing.assert_array_equal(seen_image(drawn_panel).array, before)
+    drawn_panel.widget.parameters.age = 29.5
+    at_rest(desktop, drawn_panel)
+    assert same_brain(drawn_panel)
+    assert desktop.scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1
+
+
+def test_a_scene_whose_model_is_absent(desktop: Desktop, drawn_panel: Panel, tmp_path: Path) -> None:
+    from NeuroGenPanels.model_store import remove_model_folder
+
+    before = seen_image(drawn_panel).array.copy()
+    reference = drawn_panel.widget.parameters.model
+    desktop.save_scene(tmp_path / "saved.mrb")
+    desktop.close_scene()
+    remove_model_folder(reference)
+    desktop.load_scene(tmp_path / "saved.mrb")
+    desktop.process()
+    assert drawn_panel.widget.parameters.model == reference
+    np.testing.assert_array_equal(seen_image(drawn_panel).array, before)
+
+
+def test_missing_torch_is_asked_for_and_may_be_declined(desktop: Desktop, atlas_panel: Panel) -> None:
+    desktop.missing_packages.add("torch")
+    desktop.answer(False)
+    desktop.click(atlas_panel.ui.drawButton)
+    assert any("torch" in message.text for message in desktop.messages if message.kind == "question")
+    assert "cannot compute without torch" in desktop.messages[-1].text
+    assert not desktop.installed_packages
+    assert atlas_panel.widget.brain.node("image") is None
+    desktop.answer(True)
+    desktop.click(atlas_panel.ui.drawButton)
+    assert any(name.startswith("torch") for name in desktop.installed_packages)
+    at_rest(desktop, atlas_panel)
+    assert atlas_panel.widget.brain.node("image") is not None
+
+
+def test_a_fit_says_what_is_wrong_with_the_volume(desktop: Desktop, drawn_panel: Panel) -> None:
+    everywhere = Volume(np.full((8, 8, 8), 3.0, np.float32), np.diag([5.0, 5.0, 5.0, 1.0]))
+    scan = add_volume(desktop.scene, everywhere, "no brain")
+    assert not drawn_panel.ui.fitButton.enabled
+    drawn_panel.ui.fitSection.setChecked(True)
+    drawn_panel.ui.scanSelector.setCurrentNode(scan)
+    desktop.click(drawn_panel.ui.fitButton)
+    at_rest(desktop, drawn_panel)
+    assert "mask" in desktop.messages[-1].text
+    assert drawn_panel.ui.fitButton.enabled
+
+
+def test_label_maps_cannot_be_chosen_as_scan(desktop: Desktop, drawn_panel: Panel) -> None:
+    node = desktop.scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels only")
+    drawn_panel.ui.scanSelector.setCurrentNode(node)
+    assert drawn_panel.ui.scanSelector.currentNode() is None
+
+
+def test_estimates_are_shown_before_apply(desktop: Desktop, drawn_panel: Panel) -> None:
+    for label in (drawn_panel.ui.estimateLabel, drawn_panel.ui.sequenceEstimateLabel, drawn_panel.ui.fitEstimateLabel):
+        desktop.wait_until(lambda label=label: bool(label.text), timeout=PATIENCE)
+    assert "of memory" in drawn_panel.ui.estimateLabel.text
+    assert "brains over weeks" in drawn_panel.ui.sequenceEstimateLabel.text
