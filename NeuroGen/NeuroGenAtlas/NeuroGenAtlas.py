@@ -23,7 +23,6 @@ from NeuroGenAtlasLib.fitting import fit, fit_arguments, found_text, tissue_rows
 from NeuroGenAtlasLib.model_session import ModelSession
 from NeuroGenAtlasLib.parameters import AtlasParameters
 from NeuroGenAtlasLib.sequence import export, make_sequence, open_published
-
 from NeuroGenLib.provenance import RESEARCH_USE
 from NeuroGenPanels import dependencies
 from NeuroGenPanels.condition_controls import ConditionControls
@@ -48,8 +47,8 @@ class NeuroGenAtlas(ScriptedLoadableModule):
             parent,
             title=_("NeuroGen Atlas"),
             help_text=_(
-                "A brain atlas for every age and condition: move the sliders, make sequences over age, fit the atlas to a"
-                " scan, open published atlases."
+                "A brain atlas for every age and condition: move the sliders, make sequences over age, fit the atlas to"
+                " a scan, open published atlases."
             ),
         )
 
@@ -123,8 +122,8 @@ class NeuroGenAtlasWidget(PanelWidget):
         elif not here and reference:
             self.session.forget()
             self.ui.noticeLabel.setText(
-                _("The model {name} of this scene is not on this computer. What it drew is as it was saved; add the model"
-                  " with More ... to draw with it.").format(name=reference)
+                _("The model {name} of this scene is not on this computer. What it drew is as it was saved; add the"
+                  " model with More ... to draw with it.").format(name=reference)
             )  # fmt: skip
         else:
             self._open_quietly()
@@ -357,5 +356,5 @@ class NeuroGenAtlasTest(ScriptedLoadableModuleTest):
             if widget.brain.node("image") is not None and not widget.browser.working:
                 break
         volume = slicer.util.arrayFromVolume(widget.brain.node("image"))
-        self.assertGreater(volume.max(), 0)
+        assert volume.max() > 0
         self.delayDisplay("A brain was drawn")

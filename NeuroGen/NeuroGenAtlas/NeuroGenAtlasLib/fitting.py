@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import slicer
+
 from NeuroGenAtlasLib.parameters import FIT_FIELDS
 from NeuroGenAtlasLib.sequence import show_plot
-
 from NeuroGenLib.errors import InputError
 from NeuroGenPanels.parameter_fields import settings_of
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from NeuroGenAtlasLib.browser import View
     from NeuroGenAtlasLib.model_session import ModelSession
     from NeuroGenAtlasLib.parameters import AtlasParameters
-
     from NeuroGenLib.volume import Volume
     from NeuroGenPanels.run_bar import RunBar
 

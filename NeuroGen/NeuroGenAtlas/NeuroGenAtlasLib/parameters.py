@@ -18,7 +18,7 @@ Age = Annotated[float, WithinRange(0.0, 150.0), Decimals(1), SingleStep(0.1)]
 Step = Annotated[float, WithinRange(0.05, 20.0), Decimals(2), SingleStep(0.5)]
 Share = Annotated[float, WithinRange(0.0, 1.0), Decimals(2), SingleStep(0.05)]
 Millimetres = Annotated[float, WithinRange(0.3, 5.0), Decimals(2), SingleStep(0.1)]
-Labelled = Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]
+Labelled = Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]  # noqa: UP007 (not every Slicer reads X | Y)
 
 
 @parameterNodeWrapper

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from NeuroGenPanels.run_bar import RunBar
 
 JSON_PROGRESS = ("--progress", "json")
-EMPTY = (Path(), Path("."))
+EMPTY = (Path(), Path())
 
 
 def make_sequence(run_bar: RunBar, view: View, ages: tuple[float, float, float], *, growth: bool) -> bool:
