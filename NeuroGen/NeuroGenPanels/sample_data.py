@@ -64,7 +64,7 @@ def bring(source: Any) -> list[Any]:
         return []
     _running.add(name)
     try:
-        with errors_shown(TITLE):
+        with errors_shown("sample data"):
             return _bring(name)
     finally:
         _running.discard(name)

@@ -85,6 +85,8 @@ def good_values(made: Workspace) -> dict[str, Path | str]:
         "box": "-32,32,-40,40,-24,24",
         "bandwidth": "3",
         "device": "cpu",
+        "sample": "fetal-brain-30w",
+        "drawn_licence": "CC0-1.0",
         "out": made.out,
     }
 
@@ -190,6 +192,9 @@ USAGES = (
             "out": "--out={}",
         },
     ),
+    Usage("samples list"),
+    Usage("samples info", {"sample": "{}"}),
+    Usage("samples get", {"sample": "{}", "drawn_licence": "--accept-licence={}", "out": "--out={}"}),
     Usage("models list"),
     Usage("models info", {"model": "{}"}),
     Usage("models download", {"hub": "{}"}),

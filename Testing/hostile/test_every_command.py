@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import Testing.hostile.inputs_fit  # adds to HOSTILE
-import Testing.hostile.inputs_latents  # noqa: F401  # adds to HOSTILE
+import Testing.hostile.inputs_latents  # adds to HOSTILE
+import Testing.hostile.inputs_samples  # noqa: F401  # adds to HOSTILE
 from NeuroGenLib.cli import COMMANDS
 from Testing.hostile.commands import USAGES, Usage, good_values
 from Testing.hostile.inputs import HOSTILE, Hostile

@@ -1,0 +1,184 @@
+"""The registry of sample data, ``Resources/samples.yaml``, whose head says what the fields are."""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from NeuroGenLib.errors import InputError, nearest
+from NeuroGenLib.models.reference import models_folder
+from NeuroGenLib.resources import resource
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+DRAWN = "drawn"
+ZENODO = "zenodo"
+
+_FIELDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    DRAWN: (("name", "kind", "title", "description", "licence", "model", "age", "spacing"), ("conditions", "stored")),
+    ZENODO: (("name", "kind", "title", "description", "record", "next"), ()),
+}
+"""For each kind the fields that an entry needs, and those that it may have."""
+
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How a scanner stores a head that stays where it is in the world.
+
+    Attributes
+    ----------
+    spacing:
+        Voxel size in mm along the x, y, z of the tilted slices.
+    tilt:
+        Rotation vector of the slices in degrees, about world x, y, z.
+    axcodes:
+        Where i, j, k grow to, such as ``"LAS"``.
+    """
+
+    spacing: tuple[float, float, float]
+    tilt: tuple[float, float, float]
+    axcodes: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One entry of the registry.
+
+    Attributes
+    ----------
+    name, title, description:
+        What it is asked for by; a phrase; what it is good for.
+    kind:
+        ``"drawn"`` by a bundled model, or ``"zenodo"``, downloaded.
+    licence:
+        SPDX identifier of a drawn sample; None for a record, which says its own.
+    model, age, conditions, spacing:
+        What draws it; age in the model's unit, conditions in table units, voxel size in mm.
+    stored:
+        How it is stored; None as it is drawn.
+    record, next:
+        Number of the record, and what to do with its files.
+    """
+
+    name: str
+    kind: str
+    title: str
+    description: str
+    licence: str | None = None
+    model: str = ""
+    age: float = math.nan
+    conditions: dict[str, Any] = field(default_factory=dict)
+    spacing: float = math.nan
+    stored: Storage | None = None
+    record: str = ""
+    next: str = ""
+
+
+@functools.cache
+def list_samples(path: Path | None = None) -> tuple[Sample, ...]:
+    """Read the registry, by default the one that travels with NeuroGen.
+
+    Raises
+    ------
+    InputError
+        When it is not readable, or an entry lacks a field, has one too many or a value that makes no sense.
+    """
+    import yaml
+
+    path = path or resource("samples.yaml")
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InputError(f"{path} is not readable as YAML ({error}).", "Install NeuroGen again.") from error
+    if not isinstance(entries, list):
+        raise InputError(f"{path} is not a list of samples.", "Install NeuroGen again.")
+    samples = tuple(_sample(entry, f"entry {number} of {path}") for number, entry in enumerate(entries, start=1))
+    names = [sample.name for sample in samples]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"The sample '{name}' is twice in {path}.", "Give one of them another name.")
+    return samples
+
+
+def find_sample(name: str) -> Sample:
+    """Return the sample of a name.
+
+    Raises
+    ------
+    InputError
+        When there is none; the nearest name is given.
+    """
+    samples = {sample.name: sample for sample in list_samples()}
+    if name not in samples:
+        raise InputError(f"There is no sample '{name}'.", nearest(name, samples))
+    return samples[name]
+
+
+def samples_folder() -> Path:
+    """Return the folder in the cache where downloads go on, and where Slicer keeps samples (it may not exist yet)."""
+    return models_folder() / "samples"
+
+
+def _sample(entry: Any, where: str) -> Sample:
+    if not isinstance(entry, dict) or entry.get("kind") not in _FIELDS:
+        raise InputError(f"The {where} has no known kind.", f"Write one of: {', '.join(_FIELDS)}.")
+    needed, allowed = _FIELDS[entry["kind"]]
+    _require_fields(entry, needed, allowed, where)
+    facts: dict[str, Any] = {key: _text(entry, key, where) for key in needed if key not in ("age", "spacing")}
+    if not _NAME.fullmatch(facts["name"]):
+        raise InputError(f"The name '{facts['name']}' in {where} cannot be used.", "Write small letters, digits and -.")
+    if entry["kind"] == ZENODO:
+        if not facts["record"].isdecimal():
+            raise InputError(f"'{facts['record']}' in {where} is not the number of a record.", "Write its digits.")
+        return Sample(**facts)
+    conditions = entry.get("conditions", {})
+    if not isinstance(conditions, dict):
+        raise InputError(f"The conditions in {where} are not values by name.", "Write NAME: VALUE.")
+    age = _numbers(entry, "age", where, 1)[0]
+    spacing = _numbers(entry, "spacing", where, 1, positive=True)[0]
+    stored = _storage(entry["stored"], f"'stored' in {where}") if "stored" in entry else None
+    return Sample(**facts, age=age, spacing=spacing, conditions=conditions, stored=stored)
+
+
+def _storage(entry: Any, where: str) -> Storage:
+    if not isinstance(entry, dict):
+        raise InputError(f"The {where} is not a set of fields.", "Write spacing, tilt and axcodes.")
+    _require_fields(entry, ("spacing", "tilt", "axcodes"), (), where)
+    x, y, z = _numbers(entry, "spacing", where, 3, positive=True)
+    about_x, about_y, about_z = _numbers(entry, "tilt", where, 3)
+    return Storage((x, y, z), (about_x, about_y, about_z), _text(entry, "axcodes", where))
+
+
+def _require_fields(entry: Mapping[str, Any], needed: tuple[str, ...], allowed: tuple[str, ...], where: str) -> None:
+    for key in needed:
+        if key not in entry:
+            raise InputError(f"The {where} lacks '{key}'.", f"Add it; needed are {', '.join(needed)}.")
+    for key in entry:
+        if key not in (*needed, *allowed):
+            raise InputError(f"The {where} has an unknown field '{key}'.", nearest(str(key), (*needed, *allowed)))
+
+
+def _text(entry: Mapping[str, Any], key: str, where: str) -> str:
+    value = entry[key]
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(f"'{key}' in {where} is not a text.", "Put it into quotes.")
+    return value
+
+
+def _numbers(
+    entry: Mapping[str, Any], key: str, where: str, count: int, *, positive: bool = False
+) -> tuple[float, ...]:
+    found = entry[key] if isinstance(entry[key], list) else [entry[key]]
+    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in found)
+    if len(found) != count or not numeric or not all(math.isfinite(value) for value in found):
+        raise InputError(f"'{key}' in {where} is not {count} number(s).", "Correct it.")
+    if positive and min(found) <= 0:
+        raise InputError(f"'{key}' in {where} is not above zero.", "Give mm.")
+    return tuple(float(value) for value in found)
