@@ -1,4 +1,4 @@
-# make demo · make test · make lint · make bench · make venv · make test-online
+# make demo · make test · make lint · make bench · make screenshots · make venv · make test-online
 # Another PyTorch build: make venv TORCH_INDEX=https://download.pytorch.org/whl/cpu
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-online lint format bench clean
+.PHONY: help venv demo test test-online lint format bench screenshots clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -40,9 +40,13 @@ format: $(STAMP)  ## let ruff rewrite
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP)  ## measured speed of drawing and fitting
+bench: $(STAMP)  ## measured speed of drawing, fitting and the slider
 	$(BIN)/python Testing/bench/bench_atlas.py
 	$(BIN)/python Testing/bench/bench_fit.py
+	$(BIN)/python Testing/bench/bench_slider.py
+
+screenshots: $(STAMP)  ## photograph the panels into docs/images
+	$(BIN)/python Testing/screenshots.py
 
 clean:  ## remove the environment and what the demo made
 	rm -rf $(VENV) demo-output build dist
