@@ -1,6 +1,7 @@
 """NeuroGen: models, this computer, Python packages, sample data and running jobs."""
 
 import sys
+from html import escape
 from pathlib import Path
 
 import qt
@@ -70,6 +71,8 @@ class NeuroGenHomeWidget(PanelWidget):
         self.ui.installButton.clicked.connect(self._install_clicked)
         self.ui.samplesButton.clicked.connect(lambda *_clicked: slicer.util.selectModule("SampleData"))
         self.ui.stopButton.clicked.connect(self._stop_clicked)
+        self.ui.jobsTable.itemSelectionChanged.connect(self._job_chosen)
+        self.runBar.when_changed(self._show_jobs)
 
     def enter(self) -> None:
         """Look at everything anew."""
@@ -94,7 +97,8 @@ class NeuroGenHomeWidget(PanelWidget):
     def _show_device(self, result: dict) -> None:
         lines = []
         for group, facts in result["json"].items():
-            lines.append(f"<b>{group}</b>: " + ", ".join(f"{name} {value}" for name, value in facts.items()))
+            texts = ", ".join(f"{name} {value}" for name, value in facts.items())
+            lines.append(f"<b>{escape(group)}</b>: {escape(texts)}")
         self.ui.deviceLabel.setText("<br>".join(lines))
 
     def _show_packages(self) -> None:
@@ -108,19 +112,27 @@ class NeuroGenHomeWidget(PanelWidget):
         self._show_packages()
 
     def _show_jobs(self) -> None:
-        self._listed = [handle for service in WorkerService.running for handle in service.jobs]
-        titles = [service.title for service in WorkerService.running for _handle in service.jobs]
+        chosen = self._chosen_job()
+        jobs = [(service.title, handle) for service in WorkerService.running for handle in service.jobs]
+        self._listed = [handle for _title, handle in jobs]
         rows = [
-            (title, handle.job, f"{PERCENT * handle.progress:.0f} %", handle.message)
-            for title, handle in zip(titles, self._listed, strict=True)
+            (title, handle.job, f"{PERCENT * handle.progress:.0f} %", handle.message) for title, handle in jobs
         ]
-        fill_table(self.ui.jobsTable, (_("panel"), _("job"), _("done"), _("message")), rows)
-        self.ui.stopButton.setEnabled(bool(rows))
+        selected = self._listed.index(chosen) if chosen in self._listed else -1
+        fill_table(self.ui.jobsTable, (_("panel"), _("job"), _("done"), _("message")), rows, selected)
+        self._job_chosen()
+
+    def _chosen_job(self):
+        row = self.ui.jobsTable.currentRow()
+        return self._listed[row] if 0 <= row < len(self._listed) else None
+
+    def _job_chosen(self) -> None:
+        self.ui.stopButton.setEnabled(self._chosen_job() is not None)
 
     def _stop_clicked(self, *_clicked: bool) -> None:
-        row = self.ui.jobsTable.currentRow()
-        if 0 <= row < len(self._listed):
-            self._listed[row].cancel()
+        job = self._chosen_job()
+        if job is not None:
+            job.cancel()
 
 
 class NeuroGenHomeTest(ScriptedLoadableModuleTest):

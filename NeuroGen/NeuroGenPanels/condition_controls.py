@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import ctk
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 STEPS = 100
+"""How many steps a slider has at least."""
 
 
 class ConditionControls:
@@ -56,14 +58,15 @@ class ConditionControls:
         }
 
     def set_values(self, values: Mapping[str, float | str]) -> None:
-        """Show values; names that the model lacks are passed over, and nobody is told."""
+        """Show values, without a call of ``on_changed``; names and words that the model lacks are passed over."""
         self._setting = True
         try:
             for name, (kind, widget) in self._widgets.items():
                 if name not in values:
                     continue
                 if kind == "numeric":
-                    widget.setValue(float(values[name]))
+                    with suppress(ValueError):  # a word: another model's condition has this name
+                        widget.setValue(float(values[name]))
                 else:
                     index = widget.findText(str(values[name]))
                     if index >= 0:
@@ -74,10 +77,10 @@ class ConditionControls:
     def _slider(self, condition: Mapping[str, Any]) -> Any:
         widget = ctk.ctkSliderWidget()
         low, high = float(condition["minimum"]), float(condition["maximum"])
-        step = 10.0 ** math.floor(math.log10((high - low) / STEPS)) if high > low else 1.0
-        widget.setDecimals(max(0, round(-math.log10(step))))
-        widget.setRange(low, high)
-        widget.singleStep = step
+        decimals = decimals_of(low, high)
+        widget.setDecimals(max(decimals, 0))
+        widget.singleStep = 10.0**-decimals
+        widget.setRange(*rounded_inwards(low, high, max(decimals, 0)))
         widget.setValue(float(condition["middle"]))
         widget.valueChanged.connect(self._changed)
         return widget
@@ -87,9 +90,31 @@ class ConditionControls:
         for word in condition["values"]:
             widget.addItem(str(word))
         widget.setCurrentIndex(max(widget.findText(str(condition["middle"])), 0))
-        widget.currentIndexChanged.connect(self._changed)
+        widget.connect("currentIndexChanged(int)", self._changed)
         return widget
 
     def _changed(self, *_value: object) -> None:
         if not self._setting:
             self._on_changed()
+
+
+def decimals_of(low: float, high: float) -> int:
+    """Return the decimals that give a range at least :data:`STEPS` steps of a power of ten; negative above 1.
+
+    Parameters
+    ----------
+    low, high:
+        Ends of the range; of a single value its own size counts.
+    """
+    span = (high - low) or abs(high) or 1.0
+    return -math.floor(round(math.log10(span / STEPS), 9))
+
+
+def rounded_inwards(low: float, high: float, decimals: int) -> tuple[float, float]:
+    """Return the ends of a range as a control shows them, none outside the range where that can be.
+
+    A control rounds to its decimals; rounded outwards, its ends would be values that the model does not know.
+    """
+    scale = 10.0**decimals
+    inner = math.ceil(round(low * scale, 6)) / scale, math.floor(round(high * scale, 6)) / scale
+    return inner if inner[0] <= inner[1] else (low, high)

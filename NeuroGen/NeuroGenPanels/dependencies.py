@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import slicer
 
 from NeuroGenLib.errors import NeuroGenError
 from NeuroGenLib.resources import resource
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 TORCH = "torch"
 SLICERS_OWN = ("numpy", "SimpleITK")
@@ -66,7 +69,7 @@ def ensure(requester: str) -> None:
             f"NeuroGen cannot compute without {names}.", "Press the button again to install them when it suits you."
         )
     try:
-        rest = [one.requirement for one in wanted if not (one.name == TORCH and _torch_by_extension())]
+        rest = [one.requirement for one in wanted if not (one.name == TORCH and _torch_by_extension(one.requirement))]
         if rest:
             _install(rest)
     except Exception as error:  # what pip and its wrappers raise differs between versions of Slicer
@@ -76,27 +79,39 @@ def ensure(requester: str) -> None:
 
 
 def _install(requirements: list[str]) -> None:
-    if hasattr(slicer, "packaging"):
-        slicer.packaging.pip_ensure(
-            requirements, skip_packages=list(SLICERS_OWN), prompt_install=False, skip_in_testing=False
-        )
+    packaging = _slicers_packaging()
+    if packaging is not None:
+        packaging.pip_ensure(requirements, skip_packages=list(SLICERS_OWN), prompt_install=False, skip_in_testing=False)
         return
     # Slicer before 5.11: pip itself is told to leave alone what Slicer brings.
-    slicer.util.pip_install([*requirements, *(f"{name}=={_installed(name)}" for name in SLICERS_OWN)])
+    kept = [f"{name}=={_installed(name)}" for name in SLICERS_OWN if _installed(name)]
+    slicer.util.pip_install([*requirements, *kept])
 
 
-def _torch_by_extension() -> bool:
+def _slicers_packaging() -> Any:
+    """Return Slicer's own installer; None in Slicer before 5.11."""
+    try:
+        from slicer import packaging
+    except ImportError:
+        return None
+    return packaging
+
+
+def _torch_by_extension(requirement: str) -> bool:
     """Install torch through the PyTorch extension; return False where that is not installed."""
     try:
         import PyTorchUtils
     except ImportError:
         return False
-    return PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=False) is not None
+    versions = requirement.removeprefix(TORCH)
+    logic = PyTorchUtils.PyTorchUtilsLogic()
+    return logic.installTorch(askConfirmation=False, torchVersionRequirement=versions) is not None
 
 
-def _is_met(requirement: object) -> bool:
-    if hasattr(slicer, "packaging"):
-        return bool(slicer.packaging.pip_check(requirement))
+def _is_met(requirement: Requirement) -> bool:
+    packaging = _slicers_packaging()
+    if packaging is not None:
+        return bool(packaging.pip_check(requirement))
     installed = _installed(requirement.name)
     return bool(installed) and requirement.specifier.contains(installed, prereleases=True)
 

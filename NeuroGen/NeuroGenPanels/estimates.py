@@ -27,7 +27,7 @@ class Estimates:
     def __init__(self, service: WorkerService) -> None:
         self._service = service
         self._wanted: dict[str, tuple[Any, dict[str, Any], str]] = {}
-        self._answered: dict[str, dict[str, Any]] = {}
+        self._asked: dict[str, dict[str, Any]] = {}
         self._rest = qt.QTimer()
         self._rest.setSingleShot(True)
         self._rest.setInterval(REST_MS)
@@ -42,18 +42,23 @@ class Estimates:
         """Ask no more."""
         self._rest.stop()
         self._wanted.clear()
+        self._asked.clear()
 
     def _ask(self) -> None:
         for job, (label, arguments, note) in self._wanted.items():
-            if self._answered.get(job) == arguments:
+            if self._asked.get(job) == arguments:
                 continue
-            self._answered[job] = arguments
+            self._asked[job] = arguments
 
             def answered(found: dict[str, Any], label: Any = label, note: str = note) -> None:
                 label.setText(estimate_text(found, note))
 
-            def failed(_error: Exception, label: Any = label, note: str = note) -> None:
-                label.setText(note)  # the job itself will say what is wrong
+            def failed(
+                _error: Exception, label: Any = label, note: str = note, job: str = job, asked: Any = arguments
+            ) -> None:
+                if self._asked.get(job) is asked:  # else it gave way to a newer question
+                    del self._asked[job]
+                    label.setText(note)  # the job itself will say what is wrong
 
             self._service.submit(
                 "estimate",
@@ -66,7 +71,7 @@ class Estimates:
 
 
 def estimate_text(found: dict[str, Any], note: str = "") -> str:
-    """Return an estimate as a sentence: time, memory, room on disk; ``roughly`` where nothing was measured yet."""
+    """Return an estimate as a sentence: time and memory; ``roughly`` where nothing was measured yet."""
     parts = [note] if note else []
     parts.append(f"{'about' if found['measured'] else 'roughly'} {duration(found['seconds'])}")
     if found["memory_bytes"]:

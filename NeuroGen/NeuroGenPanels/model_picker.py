@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import qt
 import slicer
 
-from NeuroGenPanels.model_store import usable_models
+from NeuroGenPanels.model_store import ABSENT, usable_models
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ class ModelPicker:
         self._rows: list[dict[str, Any]] = []
         self._filling = False
         button.clicked.connect(lambda *_clicked: slicer.util.selectModule("NeuroGenHome"))
-        combo.currentIndexChanged.connect(self._chosen)
+        combo.connect("currentIndexChanged(int)", self._chosen)
 
     @property
     def row(self) -> dict[str, Any] | None:
@@ -54,7 +54,8 @@ class ModelPicker:
             known = [row["reference"] for row in self._rows]
             here = reference in known
             if reference and not here:
-                self._rows.append({"reference": reference, "name": f"{reference} (not here)", "license": None})
+                absent = {"reference": reference, "where": ABSENT, "name": f"{reference} (not here)", "license": None}
+                self._rows.append(absent)
                 known.append(reference)
             self._combo.clear()
             for row in self._rows:

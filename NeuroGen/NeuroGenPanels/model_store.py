@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import slicer
 SETTING = "NeuroGen/modelFolders"
 ACKNOWLEDGED = "NeuroGen/acknowledgedLicences"
 
+ABSENT = "absent"
+"""Where a model is that a scene names and this computer does not have."""
+
 PERMISSIVE = {"apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "unlicense", "isc"}
 """Licences that ask for no more than a mention; others are shown before the first use."""
 
@@ -17,7 +21,7 @@ PERMISSIVE = {"apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "c
 def model_rows() -> list[dict[str, Any]]:
     """Return every model as :func:`NeuroGenLib.models.catalogue.list_models` does, with the added folders."""
     from NeuroGenLib.errors import NeuroGenError
-    from NeuroGenLib.models import resolve
+    from NeuroGenLib.models import ModelFolder
     from NeuroGenLib.models.catalogue import list_models
 
     rows = list_models()
@@ -25,7 +29,7 @@ def model_rows() -> list[dict[str, Any]]:
         row: dict[str, Any] = {"reference": path, "where": "folder", "name": Path(path).name, "problem": None}
         row |= dict.fromkeys(("kind", "license", "revision", "size"))
         try:
-            folder = resolve(path, offline=True)
+            folder = ModelFolder.read(path, verify=False)  # checksums are compared when the model is opened
         except NeuroGenError as error:
             row["problem"] = error.problem
         else:
@@ -44,8 +48,8 @@ def model_folders() -> list[str]:
     return _texts(SETTING)
 
 
-def add_model_folder(path: str) -> None:
-    """Remember a folder.
+def add_model_folder(path: str) -> str:
+    """Remember a folder by its full path, which is returned.
 
     Raises
     ------
@@ -54,8 +58,10 @@ def add_model_folder(path: str) -> None:
     """
     from NeuroGenLib.models import resolve
 
-    resolve(path, offline=True)
-    _keep(SETTING, [*(known for known in model_folders() if known != path), path])
+    folder = os.path.abspath(path.strip())  # noqa: PTH100 (resolve() would follow links and mapped drives)
+    resolve(folder, offline=True)
+    _keep(SETTING, [*(known for known in model_folders() if known != folder), folder])
+    return folder
 
 
 def remove_model_folder(path: str) -> None:
@@ -64,7 +70,12 @@ def remove_model_folder(path: str) -> None:
 
 
 def is_acknowledged(row: dict[str, Any]) -> bool:
-    """Return whether a model may be used: its licence is permissive, or the person has accepted it before."""
+    """Return whether a model may be used: its licence is permissive, or the person has accepted it before.
+
+    Of a model that is not here there is nothing to accept: opening it says that it is missing.
+    """
+    if row["where"] == ABSENT:
+        return True
     return (row["license"] or "").lower() in PERMISSIVE or _key(row) in _texts(ACKNOWLEDGED)
 
 

@@ -24,6 +24,11 @@ def with_fields_of(config: type[Config], **names: str) -> Callable[[type], type]
         Where type, range and default of the settings stand.
     names:
         Setting of the Config to field of the parameter node.
+
+    Notes
+    -----
+    A control has no open end: a number with ``exclusive_low`` may be set to that end, and the job then says that it is
+    out of range. Settings that are no plain number have no range in the panel either.
     """
 
     def add(wrapped: type) -> type:
@@ -48,10 +53,13 @@ def _annotation(hint: Any) -> Any:
         return hint
     plain, *extras = get_args(hint)
     limits = next((one for one in extras if isinstance(one, Range)), None)
-    if limits is None:
+    if limits is None or plain not in (int, float):
         return plain
-    if limits.low is not None and limits.high is not None:
-        return Annotated[plain, WithinRange(limits.low, limits.high)]
-    if limits.low is not None:
-        return Annotated[plain, Minimum(limits.low)]
-    return Annotated[plain, Maximum(limits.high)]
+    low, high = limits.low, limits.high
+    if low is not None and limits.exclusive_low and plain is int:
+        low += 1
+    if low is not None and high is not None:
+        return Annotated[plain, WithinRange(low, high)]
+    if low is not None:
+        return Annotated[plain, Minimum(low)]
+    return plain if high is None else Annotated[plain, Maximum(high)]

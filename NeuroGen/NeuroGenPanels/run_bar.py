@@ -96,19 +96,19 @@ class RunBar:
             return False
         try:
             dependencies.ensure(self._requester)
+            self._handle = self._service.submit(
+                job,
+                arguments,
+                on_progress=self._progressed,
+                on_result=lambda result: self._ended(result, on_result),
+                on_error=lambda error: self._failed(error, on_error),
+            )
         except NeuroGenError as error:
             self.say(str(error))
             show_error(error, title)
             return False
         self._title, self._started = title, time.monotonic()
         self.log(f"{title} ...")
-        self._handle = self._service.submit(
-            job,
-            arguments,
-            on_progress=self._progressed,
-            on_result=lambda result: self._ended(result, on_result),
-            on_error=lambda error: self._failed(error, on_error),
-        )
         self.cancelButton.setEnabled(True)
         self.progressBar.setVisible(True)
         self._progressed(0.0, title)
@@ -123,7 +123,8 @@ class RunBar:
             self._handle.cancel()
 
     def abandon(self) -> None:
-        """Forget the job, whose process is gone or shall go: its callbacks are called no more."""
+        """End the job's process at once and forget the job: its callbacks are called no more."""
+        self._service.close()
         self._handle = None
         self._show_idle("")
         self._tell()
@@ -152,7 +153,8 @@ class RunBar:
             on_result(result)
         except NeuroGenError as error:
             self._failed(error, None)
-        self._tell()
+        finally:
+            self._tell()
 
     def _failed(self, error: NeuroGenError, on_error: Callable[[NeuroGenError], object] | None) -> None:
         stopped = isinstance(error, Cancelled)
@@ -162,8 +164,8 @@ class RunBar:
             self.log(line)
         if on_error is not None:
             on_error(error)
-        show_error(error, self._title)
         self._tell()
+        show_error(error, self._title)  # last: the window waits for the person
 
     def _show_idle(self, message: str) -> None:
         self.cancelButton.setEnabled(False)
@@ -181,12 +183,13 @@ def duration(seconds: float) -> str:
 
     A guess is not given to the second.
     """
-    if seconds < 60:
+    if round(seconds) < 60:
         return f"{max(round(seconds), 1)} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return " ".join(f"{count} {unit}" for count, unit in ((hours, "h"), (minutes, "min")) if count)
 
 
 def memory(size: int) -> str:
     """Return bytes as people say them: ``350 MB``, ``2.1 GB``."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(round(size / 1e6), 1)} MB"
+    megabytes = max(round(size / 1e6), 1)
+    return f"{size / 1e9:.1f} GB" if megabytes >= 1000 else f"{megabytes} MB"

@@ -10,9 +10,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def fill_table(table: Any, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Put rows of text into a ``QTableWidget``; what was selected stays selected where it still is."""
-    selected = table.currentRow()
+def fill_table(table: Any, headings: Sequence[str], rows: Sequence[Sequence[str]], selected: int = -1) -> None:
+    """Put rows of text into a ``QTableWidget``; its first column takes the room that the others leave.
+
+    Parameters
+    ----------
+    table:
+        The ``QTableWidget``; what it held is replaced.
+    headings:
+        Of the columns.
+    rows:
+        A text for every column.
+    selected:
+        The row that is selected afterwards; none when negative.
+    """
     table.setColumnCount(len(headings))
     table.setHorizontalHeaderLabels(list(headings))
     table.setRowCount(len(rows))
@@ -25,6 +36,9 @@ def fill_table(table: Any, headings: Sequence[str], rows: Sequence[Sequence[str]
                 table.setItem(row, column, item)
             item.setText(text)
             item.setToolTip(text)
-    table.resizeColumnsToContents()
-    if 0 <= selected < len(rows):
-        table.setCurrentCell(selected, 0)
+    for column in range(len(headings)):
+        mode = qt.QHeaderView.ResizeToContents if column else qt.QHeaderView.Stretch
+        table.horizontalHeader().setSectionResizeMode(column, mode)
+    table.setWordWrap(False)  # a long text ends in dots; its tooltip has all of it
+    table.resizeRowsToContents()
+    table.setCurrentCell(selected, 0 if selected >= 0 else -1)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import qt
 
+from NeuroGenLib.errors import NeuroGenError
 from NeuroGenPanels.python_executable import python_executable
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class WorkerService:
         self.title = title
         self._make = worker or _new_worker
         self._worker: Worker | None = None
+        self._retired = False
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MS)
         self._timer.timeout.connect(self._poll)
@@ -52,7 +54,15 @@ class WorkerService:
         return self._worker.log if self._worker else []
 
     def submit(self, job: str, arguments: dict[str, Any], **options: Any) -> JobHandle:
-        """Hand in a job; arguments and options are those of :meth:`NeuroGenLib.worker.Worker.submit`."""
+        """Hand in a job; arguments and options are those of :meth:`NeuroGenLib.worker.Worker.submit`.
+
+        Raises
+        ------
+        NeuroGenError
+            When the service was retired.
+        """
+        if self._retired:
+            raise NeuroGenError(f"'{self.title}' was closed.", "Open the module again.")
         if self._worker is None:
             self._worker = self._make()
         handle = self._worker.submit(job, arguments, **options)
@@ -73,7 +83,8 @@ class WorkerService:
             worker.close()
 
     def retire(self) -> None:
-        """Close it for good."""
+        """Close it for good; it takes no job any more."""
+        self._retired = True
         self.close()
         if self in WorkerService.running:
             WorkerService.running.remove(self)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import ctk
 import slicer
 
 from NeuroGenLib.errors import InputError
@@ -35,6 +36,7 @@ class ModelList:
         self._ui = ui
         self._run_bar = run_bar
         self._rows: list[dict[str, Any]] = []
+        ui.modelFolder.filters = ctk.ctkPathLineEdit.Dirs
         ui.modelsTable.itemSelectionChanged.connect(self._selected)
         ui.downloadButton.clicked.connect(self._download)
         ui.removeButton.clicked.connect(self._remove)
@@ -49,28 +51,21 @@ class ModelList:
         row = self._ui.modelsTable.currentRow()
         return self._rows[row] if 0 <= row < len(self._rows) else None
 
-    def refresh(self) -> None:
-        """List the models anew."""
+    def refresh(self, choose: str = "") -> None:
+        """List the models anew; the chosen one stays chosen, unless another is to be."""
+        chosen = choose or (self.chosen["reference"] if self.chosen else "")
         self._rows = model_store.model_rows()
-        rows = [
-            (
-                str(row["name"] or row["reference"]),
-                str(row["kind"] or "?"),
-                str(row["where"]),
-                str(row["license"] or "?"),
-                memory(row["size"]) if row["size"] else "",
-            )
-            for row in self._rows
-        ]
-        fill_table(self._ui.modelsTable, HEADINGS, rows)
-        self.update_buttons()
+        references = [row["reference"] for row in self._rows]
+        selected = references.index(chosen) if chosen in references else -1
+        fill_table(self._ui.modelsTable, HEADINGS, [_texts(row) for row in self._rows], selected)
+        self._selected()
 
     def update_buttons(self, *_anything: object) -> None:
         """Enable what can be done with the chosen model."""
         row = self.chosen
-        ours = row is not None and not row["problem"] and row["where"] != "published" and row["kind"] in PANELS
+        usable = row is not None and not row["problem"] and row["where"] != "published" and row["kind"] in PANELS
         free = not self._run_bar.busy
-        self._ui.useButton.setEnabled(bool(ours))
+        self._ui.useButton.setEnabled(bool(usable))
         self._ui.removeButton.setEnabled(row is not None and row["where"] == "folder")
         self._ui.downloadButton.setEnabled(free and bool(self._to_download()))
 
@@ -78,6 +73,7 @@ class ModelList:
         row = self.chosen
         self.update_buttons()
         if row is None:
+            self._ui.cardBrowser.setPlainText("")
             return
         with errors_shown("Read the model's card"):
             self._ui.cardBrowser.setMarkdown(self._card(row))
@@ -99,28 +95,28 @@ class ModelList:
         return str(row["reference"]) if row and str(row["reference"]).startswith("hf:") and not row["problem"] else ""
 
     def _download(self, *_clicked: bool) -> None:
-        reference = self._to_download()
+        from NeuroGenLib.models.reference import HubReference
+
         with errors_shown("Download a model"):
-            if not reference.startswith("hf:"):
-                raise InputError(f"'{reference}' is not on the hub.", "Write hf:organisation/repository.")
+            reference = HubReference.parse(self._to_download())
+            words = ["models", "download", str(reference), "--json", "--progress", "json"]
             self._run_bar.run(
                 f"Downloading {reference}",
                 "run",
-                {"words": ["models", "download", reference, "--progress", "json"]},
-                lambda _result: self._downloaded(),
+                {"words": words},
+                lambda result: self._downloaded(str(reference.at(result["json"]["revision"]))),
             )
 
-    def _downloaded(self) -> None:
+    def _downloaded(self, reference: str) -> None:
         self._ui.hubEdit.setText("")
-        self.refresh()
+        self.refresh(choose=reference)
 
     def _add_folder(self, *_clicked: bool) -> None:
-        path = self._ui.modelFolder.currentPath
+        path = self._ui.modelFolder.currentPath.strip()
         with errors_shown("Add a model folder"):
             if not path:
                 raise InputError("No folder is chosen.", "Choose a model folder: it holds neurogen.json.")
-            model_store.add_model_folder(path)
-        self.refresh()
+            self.refresh(choose=model_store.add_model_folder(path))
 
     def _remove(self, *_clicked: bool) -> None:
         row = self.chosen
@@ -135,3 +131,14 @@ class ModelList:
         module = PANELS[row["kind"]]
         slicer.util.selectModule(module)
         getattr(slicer.modules, f"{module}Widget").use_model(row["reference"])
+
+
+def _texts(row: dict[str, Any]) -> tuple[str, ...]:
+    damaged = row["problem"] and row["where"] != "published"
+    return (
+        str(row["name"] or row["reference"]),
+        str(row["kind"] or "?"),
+        f"{row['where']}, damaged" if damaged else str(row["where"]),
+        str(row["license"] or "?"),
+        memory(row["size"]) if row["size"] else "",
+    )

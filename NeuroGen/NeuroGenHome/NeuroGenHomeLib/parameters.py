@@ -5,6 +5,4 @@ from slicer.parameterNodeWrapper import parameterNodeWrapper
 
 @parameterNodeWrapper
 class HomeParameters:
-    """Which sections are of interest is Slicer's own business."""
-
-    lastModel: str = ""
+    """It has no fields; every panel has a parameter node."""

@@ -1,0 +1,12 @@
+# Slicer packs an extension by these values and refuses one whose licence or readme does not exist.
+foreach(needed HOMEPAGE CATEGORY CONTRIBUTORS DESCRIPTION ICONURL SCREENSHOTURLS DEPENDS LICENSE_FILE README_FILE)
+  if("${EXTENSION_${needed}}" STREQUAL "")
+    message(FATAL_ERROR "EXTENSION_${needed} is not set")
+  endif()
+  file(APPEND "${CMAKE_BINARY_DIR}/metadata.txt" "${needed}=${EXTENSION_${needed}}\n")
+endforeach()
+foreach(needed LICENSE_FILE README_FILE)
+  if(NOT EXISTS "${EXTENSION_${needed}}")
+    message(FATAL_ERROR "EXTENSION_${needed} names '${EXTENSION_${needed}}', which does not exist")
+  endif()
+endforeach()
