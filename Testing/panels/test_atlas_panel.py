@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from NeuroGenLib.metrics import mean_dice
 from NeuroGenLib.models import open_model
 from NeuroGenLib.mrml.segmentations import add_segmentation, label_map_of
 from NeuroGenLib.mrml.volumes import add_volume, volume_of
@@ -379,3 +382,42 @@ def test_estimates_are_shown_before_apply(desktop: Desktop, drawn_panel: Panel) 
         desktop.wait_until(lambda label=label: bool(label.text), timeout=PATIENCE)
     assert "of memory" in drawn_panel.ui.estimateLabel.text
     assert "brains over weeks" in drawn_panel.ui.sequenceEstimateLabel.text
+
+
+def test_the_panel_is_photographed(desktop: Desktop, drawn_panel: Panel, tmp_path: Path) -> None:
+    from PIL import Image
+
+    drawn_panel.parent.resize(470, 760)
+    desktop.process()
+    picture = np.asarray(Image.open(desktop.photograph(drawn_panel.parent, tmp_path / "panel.png")).convert("L"))
+    assert min(picture.shape) > 400
+    assert len(np.unique(picture)) > 50
+
+
+@pytest.mark.slow
+def test_from_sample_data_to_a_segmentation(
+    desktop: Desktop, atlas_panel: Panel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thick, tilted, left-handed scan from Sample Data, fitted with the bundled atlas, all by clicks."""
+    from NeuroGenPanels.sample_data import bring
+
+    monkeypatch.setenv("NEUROGEN_MODELS", str(tmp_path))
+    nodes = bring(SimpleNamespace(sampleName="fetal-brain-thick"))
+    scan = next(node for node in nodes if node.IsA("vtkMRMLScalarVolumeNode"))
+    truth = next(node for node in nodes if node.IsA("vtkMRMLSegmentationNode"))
+    widget, ui = atlas_panel.widget, atlas_panel.ui
+    widget.use_model("bundled:fetal-sba")
+    desktop.wait_until(lambda: widget.session.reference == "bundled:fetal-sba", timeout=PATIENCE)
+    ui.fitSection.setChecked(True)
+    ui.scanSelector.setCurrentNode(scan)
+    ui.fitStepsBox.setValue(10)
+    desktop.click(ui.fitButton)
+    desktop.wait_until(lambda: not widget.runBar.busy, timeout=10 * PATIENCE)
+    found = desktop.scene.GetFirstNodeByName("labels")
+    image = volume_of(scan)
+    table = widget.session.table
+    found_labels, true_labels = (label_map_of(node, table, image).array for node in (found, truth))
+    assert mean_dice(found_labels, true_labels) > 0.85
+    age = re.search(r"Predicted age: ([\d.]+) weeks", ui.fitLabel.text)
+    assert age is not None
+    assert abs(float(age[1]) - 30.2) < 1
