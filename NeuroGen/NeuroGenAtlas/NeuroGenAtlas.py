@@ -82,8 +82,8 @@ class NeuroGenAtlasWidget(PanelWidget):
         self._filling = self._draw_when_open = False
         self.ui.researchLabel.setText(RESEARCH_USE)
         self.ui.drawButton.clicked.connect(self._draw_clicked)
-        self.ui.certaintyCombo.currentIndexChanged.connect(self._display_chosen)
-        self.ui.imageCombo.currentIndexChanged.connect(self._display_chosen)
+        self.ui.certaintyCombo.connect("currentIndexChanged(int)", self._display_chosen)
+        self.ui.imageCombo.connect("currentIndexChanged(int)", self._display_chosen)
         self.ui.sequenceButton.clicked.connect(self._sequence_clicked)
         self.ui.fitButton.clicked.connect(self._fit_clicked)
         self.ui.openButton.clicked.connect(self._open_clicked)
@@ -106,7 +106,6 @@ class NeuroGenAtlasWidget(PanelWidget):
         self.browser.stop()
         self.estimates.stop()
         if self.runBar.busy:
-            self.jobs.close()
             self.runBar.abandon()
         self._seen = None
         self.ui.stateLabel.setText("")
@@ -231,7 +230,7 @@ class NeuroGenAtlasWidget(PanelWidget):
         low, high = atlas["age"]["minimum"], atlas["age"]["maximum"]
         unit = atlas["age"]["unit"]
         self.ui.noticeLabel.setText(f"{facts['description'] or ''} {facts['notice'] or ''}".strip())
-        saved = {name: _as_number(text) for name, text in self.parameters.conditions.items()}
+        saved = dict(self.parameters.conditions)
         self.controls.build(atlas["conditions"])
         self.controls.set_values(saved)
         self._conditions_changed()
@@ -333,13 +332,6 @@ def _fill(combo, texts, chosen: str) -> None:
     combo.setCurrentIndex(max(combo.findText(chosen), 0))
 
 
-def _as_number(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
 class NeuroGenAtlasTest(ScriptedLoadableModuleTest):
     """What can be tested inside Slicer without a download."""
 
@@ -356,5 +348,5 @@ class NeuroGenAtlasTest(ScriptedLoadableModuleTest):
             if widget.brain.node("image") is not None and not widget.browser.working:
                 break
         volume = slicer.util.arrayFromVolume(widget.brain.node("image"))
-        assert volume.max() > 0
+        self.assertGreater(volume.max(), 0)
         self.delayDisplay("A brain was drawn")

@@ -21,7 +21,6 @@ except ImportError:  # a source checkout: the libraries are not beside this file
 
 from NeuroGenHomeLib.model_list import ModelList
 from NeuroGenHomeLib.parameters import HomeParameters
-
 from NeuroGenPanels import dependencies, sample_data
 from NeuroGenPanels.messages import errors_shown
 from NeuroGenPanels.metadata import describe
@@ -115,9 +114,7 @@ class NeuroGenHomeWidget(PanelWidget):
         chosen = self._chosen_job()
         jobs = [(service.title, handle) for service in WorkerService.running for handle in service.jobs]
         self._listed = [handle for _title, handle in jobs]
-        rows = [
-            (title, handle.job, f"{PERCENT * handle.progress:.0f} %", handle.message) for title, handle in jobs
-        ]
+        rows = [(title, handle.job, f"{PERCENT * handle.progress:.0f} %", handle.message) for title, handle in jobs]
         selected = self._listed.index(chosen) if chosen in self._listed else -1
         fill_table(self.ui.jobsTable, (_("panel"), _("job"), _("done"), _("message")), rows, selected)
         self._job_chosen()

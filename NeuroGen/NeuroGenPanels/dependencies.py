@@ -74,7 +74,8 @@ def ensure(requester: str) -> None:
             _install(rest)
     except Exception as error:  # what pip and its wrappers raise differs between versions of Slicer
         raise NeuroGenError(
-            f"Installing {names} failed: {error}", "Check the network, and look into Slicer's log for pip's own words."
+            f"Installing {names} failed: {str(error).rstrip('.')}.",
+            "Check the network, and look into Slicer's log for pip's own words.",
         ) from error
 
 

@@ -84,8 +84,8 @@ def acknowledge(row: dict[str, Any]) -> bool:
     if is_acknowledged(row):
         return True
     question = (
-        f"The model '{row['name']}' has the licence '{row['license'] or 'unknown'}', which may not allow every use. Read it"
-        " in the model's card (module NeuroGen). Do you want to use the model and keep to its licence?"
+        f"The model '{row['name']}' has the licence '{row['license'] or 'unknown'}', which may not allow every use."
+        " Read it in the model's card (module NeuroGen). Do you want to use the model and keep to its licence?"
     )
     if not slicer.util.confirmYesNoDisplay(question, "NeuroGen: licence"):
         return False

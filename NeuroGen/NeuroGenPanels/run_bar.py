@@ -42,6 +42,7 @@ class RunBar:
         self._handle: JobHandle | None = None
         self._title = ""
         self._started = 0.0
+        self._clear_up: Callable[[NeuroGenError], object] | None = None
         self._on_idle: list[Callable[[], object]] = []
         self.cancelButton = qt.QPushButton("Cancel")
         self.cancelButton.setObjectName("cancelButton")
@@ -107,7 +108,7 @@ class RunBar:
             self.say(str(error))
             show_error(error, title)
             return False
-        self._title, self._started = title, time.monotonic()
+        self._title, self._started, self._clear_up = title, time.monotonic(), on_error
         self.log(f"{title} ...")
         self.cancelButton.setEnabled(True)
         self.progressBar.setVisible(True)
@@ -123,9 +124,12 @@ class RunBar:
             self._handle.cancel()
 
     def abandon(self) -> None:
-        """End the job's process at once and forget the job: its callbacks are called no more."""
+        """End the job's process at once and forget the job; its ``on_error`` is told, so that it can clear up."""
+        clear_up, self._clear_up = self._clear_up, None
+        was_busy, self._handle = self.busy, None
         self._service.close()
-        self._handle = None
+        if was_busy and clear_up is not None:
+            clear_up(Cancelled())
         self._show_idle("")
         self._tell()
 

@@ -28,8 +28,15 @@ def desktop() -> Iterator[Desktop]:
 
 
 @pytest.fixture
-def home_panel(desktop: Desktop) -> Iterator[Panel]:
-    """The panel NeuroGen."""
+def parts(desktop: Desktop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NeuroGenPanels can be imported, as beside a module file."""
+    monkeypatch.syspath_prepend(str(MODULES))
+
+
+@pytest.fixture
+def home_panel(desktop: Desktop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Panel]:
+    """The panel NeuroGen, with an empty cache of models."""
+    monkeypatch.setenv("NEUROGEN_MODELS", str(tmp_path / "cache"))
     panel = desktop.load_module(MODULES / "NeuroGenHome" / "NeuroGenHome.py")
     yield panel
     panel.widget.cleanup()

@@ -92,7 +92,7 @@ def test_the_head_is_spoilt_but_stays_in_its_place(seed, thick):
     image = anisotropic(whole, (3.0, 4.0, 8.0)) if thick else whole
     spoilt = with_motion(image, draw_motion(np.random.default_rng(seed)))
     assert np.abs(spoilt.array - image.array).max() > 1
-    # The middle of k-space shows the head at its place: what is read elsewhere shifts the whole less than the head moves.
+    # The middle of k-space shows the head at its place: the whole moves less than the head does along any axis.
     assert np.linalg.norm(centre_of_mass(spoilt) - centre_of_mass(image)) < 5
     head, after = image.array > 300, spoilt.array > 300
     assert 2 * (head & after).sum() / (head.sum() + after.sum()) > 0.85
