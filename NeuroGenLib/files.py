@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -32,7 +33,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         When the file cannot be written (disk full, no permission).
     """
     path = Path(path)
-    _require_folder_place(path.parent)
+    require_folder_place(path.parent)
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +65,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         When the folder cannot be written.
     """
     path = Path(path)
-    _require_folder_place(path)
+    require_folder_place(path)
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +99,7 @@ def staged_outputs(folder: str | os.PathLike[str]) -> Iterator[Path]:
         When the folder cannot be written.
     """
     folder = Path(folder)
-    _require_folder_place(folder)
+    require_folder_place(folder)
     absent = [place for place in (folder, *folder.parents) if not place.exists()]
     staging: Path | None = None
     finished = False
@@ -117,6 +118,31 @@ def staged_outputs(folder: str | os.PathLike[str]) -> Iterator[Path]:
             with suppress(OSError):  # another program may have put something there
                 for place in absent:
                     place.rmdir()
+
+
+def require_folder_place(path: str | os.PathLike[str]) -> None:
+    """Demand that a folder can be written into, there already or to be made; ask this before long work.
+
+    Nothing is written, so a full disk is met only later.
+
+    Raises
+    ------
+    InputError
+        When the path is, or leads through, a file.
+    NeuroGenError
+        When the folder, or the nearest one above it that exists, may not be written into.
+    """
+    path = Path(path)
+    try:
+        for place in (path, *path.parents):
+            if place.is_dir():
+                if not os.access(place, os.W_OK | os.X_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+                return
+            if place.exists():
+                raise InputError(f"{place} is a file, not a folder.", "Choose another folder to write into.")
+    except OSError as error:  # also a name that no system takes
+        raise _unwritable(path, error) from error
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -158,15 +184,6 @@ def existing_file(path: str | os.PathLike[str]) -> Path:
         what = "is a folder, not a file" if path.is_dir() else "does not exist"
         raise InputError(f"The file {path} {what}.", "Check the name and the folder you started from.")
     return path
-
-
-def _require_folder_place(path: Path) -> None:
-    """Refuse a path that is, or leads through, a file."""
-    for place in (path, *path.parents):
-        if place.is_dir():
-            return
-        if place.exists():
-            raise InputError(f"{place} is a file, not a folder.", "Choose another folder to write into.")
 
 
 def _move_up(staging: Path, folder: Path) -> None:

@@ -44,7 +44,9 @@ class DataConfig(Config):
     root: Annotated[
         Path | None, Help("Folder that relative paths of the table start from; the table's when not given")
     ] = None
-    splits: Annotated[Path | None, Help("YAML file with the ids of train, val and test")] = None
+    splits: Annotated[
+        Path | None, Help("YAML file with the ids of train, val and test; file.yaml#dataset where it lists several")
+    ] = None
     split: Annotated[str, Help("Which split of that file to train on")] = "train"
     include: Annotated[tuple[str, ...], Help("Subject ids to keep, * allowed; all when empty")] = ()
     exclude: Annotated[tuple[str, ...], Help("Subject ids to leave out, * allowed")] = ()

@@ -102,6 +102,8 @@ def evaluate_to_folder(
                 **settings.drawing,
             },
             results=rows,
+            shows=model.notice,
+            citation=model.folder.manifest.get("citation", []),
         )
         write_json(staging / "provenance.json", record)
     return rows

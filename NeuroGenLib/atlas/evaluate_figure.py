@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 MOST_SHOWN = 6
 """Subjects in the picture; the table has all."""
 
+COLUMN, BARS = 2.0, 2.7
+"""Inches: width of a section, and height of the bars."""
+
+LOWEST, HIGHEST = 1.6, 3.2
+"""Inches of a row: name and score of a flat head need room, a tall one takes not all."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -53,9 +59,11 @@ def evaluation_figure(
     fitted = shown[0].fitted is not None
     columns = ["subject", "atlas, aligned", *(["fitted"] if fitted else [])]
     columns += ["labels", "labels of the atlas", *(["labels of the fit"] if fitted else [])]
-    figure = plt.figure(figsize=(2.0 * len(columns), 2.5 * len(shown) + 2.6), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=[2.5 * len(shown), 2.6])
-    axes = above.subplots(len(shown), len(columns), squeeze=False)
+    heights = [_row_inches(comparison.labels) for comparison in shown]
+    figure = plt.figure(figsize=(COLUMN * len(columns), sum(heights) + BARS), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.1)  # inches
+    above, below = figure.subfigures(2, 1, height_ratios=[sum(heights), BARS])
+    axes = above.subplots(len(shown), len(columns), squeeze=False, height_ratios=heights)
     for line, comparison in enumerate(shown):
         _show_subject(axes[line], comparison, model, rows[line])
     for axis, title in zip(axes[0], columns, strict=True):
@@ -66,14 +74,7 @@ def evaluation_figure(
 
 def _show_subject(axes: Sequence[Axes], one: Comparison, model: AtlasModel, row: Mapping[str, float | str]) -> None:
     labels = one.labels.reorient("RAS")
-    found = np.argwhere(labels.array)
-    level = round(float(found[:, 2].mean()))
-    low, high = found.min(0)[:2], found.max(0)[:2] + 1
-    window = (
-        slice(max(int(low[0]) - 3, 0), int(high[0]) + 3),
-        slice(max(int(low[1]) - 3, 0), int(high[1]) + 3),
-        level,
-    )
+    window = _axial_window(labels)
     aspect = labels.spacing[1] / labels.spacing[0]
     images = [volume for volume in (one.image, one.atlas, one.fitted) if volume is not None]
     maps = [volume for volume in (one.labels, one.atlas_labels, one.fitted_labels) if volume is not None]
@@ -85,10 +86,26 @@ def _show_subject(axes: Sequence[Axes], one: Comparison, model: AtlasModel, row:
     for axis in axes:
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
-    axes[0].set_ylabel(f"{one.name}, {row[model.age_name]:g} {model.age_unit}", fontsize=8)
+    axes[0].set_ylabel(f"{one.name}\n{row[model.age_name]:g} {model.age_unit}", fontsize=8)
     axes[len(images) + 1].set_xlabel(f"Dice {row['dice']:.3f}", fontsize=8)
     if one.fitted is not None:
         axes[-1].set_xlabel(f"Dice {row['fitted_dice']:.3f}, age {row['fitted_age']:.1f}", fontsize=8)
+
+
+def _axial_window(labels: Volume) -> tuple[slice, slice, int]:
+    """Return the axial section through the middle of what is labelled in a volume stored as RAS, and a margin."""
+    found = np.argwhere(labels.array)
+    low, high = found.min(0), found.max(0) + 1
+    right, front = (slice(max(int(low[axis]) - 3, 0), int(high[axis]) + 3) for axis in (0, 1))
+    return right, front, round(float(found[:, 2].mean()))
+
+
+def _row_inches(labels: Volume) -> float:
+    """Return the height of a row whose sections, with title and score, are as wide as a column."""
+    labels = labels.reorient("RAS")
+    across, along = labels.array[_axial_window(labels)].shape
+    tall = COLUMN * along * labels.spacing[1] / (across * labels.spacing[0])
+    return float(np.clip(tall + 0.5, LOWEST, HIGHEST))
 
 
 def painted(section: np.ndarray, model: AtlasModel) -> np.ndarray:

@@ -38,41 +38,52 @@ USUAL_POINTS = 2_000_000
 MEASURED_SUBJECTS = 4
 
 _AFTER = "drawn after the training, by 'neurogen atlas generate --ages ... --spacing ... --set ...'"
-_EVALUATED = "left-out subjects are compared after the training, by 'neurogen atlas evaluate'"
-_LOGGED = "every run writes metrics.csv and TensorBoard events into its folder"
+_LOGGED = "every run writes metrics.csv and TensorBoard events into its folder; train.wandb adds Weights & Biases"
 _UNREAD = "the published program never reads it"
 _UNKNOWN = "it is no setting of the published program that NeuroGen knows"
 _NO_COUNTERPART = {
     "root_dir": _UNREAD,
     "device_dataset": _UNREAD,
     "logging": _LOGGED,
-    "wandb_entity": _LOGGED,
+    "wandb_entity": "the entity is your account's own, or that of the environment variable WANDB_ENTITY",
     "project_name": _LOGGED,
     "device": "chosen when a run starts, by train.device; a GPU when there is one",
-    "amp": "sine layers are always computed in 32 bits, because half precision breaks them",
+    "amp": "give train.precision, which is for CUDA and the convolution over the latents; sine layers stay in 32 bits",
     "generate_cond_atlas": _AFTER,
     "atlas_gen.spacing": _AFTER,
     "atlas_gen.temporal_values": _AFTER,
     "atlas_gen.conditions": _AFTER,
-    "save_certainty_maps": "'neurogen atlas generate' always writes tissue probabilities",
-    "compute_metrics": _EVALUATED,
-    "save_imgs": _EVALUATED,
-    "n_subjects.val": _EVALUATED,
-    "epochs.val": _EVALUATED,
-    "validate_every": _EVALUATED,
+    "save_certainty_maps": "'neurogen atlas generate --certainty' writes a file of probabilities for each label",
+    "compute_metrics": "validation and 'neurogen atlas evaluate' always compute PSNR, SSIM and Dice",
+    "save_imgs.train": "validation.trained says how many training subjects are reconstructed",
+    "save_imgs": "validation.volumes keeps the volumes",
+    "n_subjects.val": "give validation.most, a whole number from 1",
+    "epochs.val": "each fit has its own points: give its gradient steps as validation.steps",
+    "validate_every": "give validation.every, in steps",
     "save_model": "the model is always written, to the folder 'model' of the run",
     "load_model": "import the checkpoint with 'neurogen models import cinema' and name the model as train.init_from",
-    "data_augmentation": "volumes are trained on as they are, as in the publication",
+    "data_augmentation": "choose it under augmentation",
+    "data_augmentation.augment_noise": (
+        "it is in units of the file's intensities: give augmentation.noise.size, a share of their range,"
+        " and augmentation.noise.probability"
+    ),
     "optimizer.re_init_latents": "latents are drawn once, at the start",
     "inr_decoder.in_dim": "an atlas has three dimensions",
     "inr_decoder.out_dim": "it follows from the modalities and labels of the data set",
-    "latent_anaylsis": "estimates from latents are no part of the training",
+    "latent_anaylsis": "'neurogen atlas latents', after the training",
     "num_workers": "volumes are read once, into memory",
 }
+_AUGMENTATION = {
+    "deformation": {"probability": "p", "control_points": "num_control_points", "displacement": "max_displacement"},
+    "motion": {"probability": "p", "rotation": "degrees", "translation": "translation", "moves": "num_transforms"},
+    "bias": {"probability": "p", "coefficient": "coeff"},
+    "gamma": {"probability": "p", "log_gamma": "log_gamma"},
+}
+"""Settings by ours, theirs; the published group of ``bias`` is ``augment_biasfield``, of others ``augment_NAME``."""
 _OWN_DEFAULTS = dict.fromkeys(
     (
         *("optimizer", "inr_decoder", "atlas_gen.gaussian_span", "atlas_gen.cond_scale", "n_samples", "batch_size"),
-        *("class_weights", "world_bbox", "normalize_values"),
+        *("class_weights", "world_bbox", "normalize_values", "data_augmentation"),
     ),
     "NeuroGen's own default is used",
 )
@@ -163,7 +174,8 @@ def import_config(
     if not recommended:
         _add_published_recipe(settings, data, atlas, remarks)
     folder = start / atlas.text("output_dir") / str(name)
-    settings["train"] = {"out": folder.as_posix(), "steps": 1, "seed": atlas.read("seed")}
+    settings["train"] = {"out": folder.as_posix(), "steps": 1, "seed": atlas.read("seed")} | _logging(atlas, remarks)
+    settings |= _validation(atlas)
     try:
         config = from_mapping(AtlasTrainConfig, settings)
         labels = LabelTable.from_names(data.words("label_names"))
@@ -175,9 +187,10 @@ def import_config(
     if splits is not None:  # their file is not written yet
         config = replace(config, data=replace(config.data, splits=None, include=tuple(splits.get("train", ()))))
     points = OptimiserConfig().points if recommended else atlas.whole("n_samples")
-    settings["train"]["steps"] = _steps(
-        config, atlas.whole("epochs", "train"), points, points_per_subject, remarks, progress
-    )
+    epochs = atlas.whole("epochs", "train")
+    steps = _steps(config, epochs, points, points_per_subject, remarks, progress)
+    settings["train"]["steps"] = steps
+    _tell_interval(atlas, steps // epochs, remarks)
     reasons = _NO_COUNTERPART | (_OWN_DEFAULTS if recommended else {})
     left_out = tuple((key, value, _reason(key, reasons)) for keys in (data, atlas) for key, value in keys.rest())
     translation = Translation(str(name), settings, labels, splits, tuple(remarks), left_out)
@@ -216,6 +229,16 @@ class _Keys:
         value = self.read(*key)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise self.wrong(key, "a whole number from 1")
+        return value
+
+    def offered(self, kind: type, *key: str) -> Any:
+        """Return a setting that is there and of a kind (float: any number); else None, and it counts as unread."""
+        value: Any = self.content
+        for name in key:
+            value = value.get(name) if isinstance(value, dict) else None
+        if type(value) not in ((int, float) if kind is float else (kind,)):
+            return None
+        self._read.add(key)
         return value
 
     def text(self, *key: str) -> str:
@@ -328,6 +351,7 @@ def _add_published_recipe(settings: dict[str, Any], data: _Keys, atlas: _Keys, r
         condition["scale"] = scale
     settings["network"] = _network(data, atlas)
     settings["optimiser"] = _optimiser(data, atlas, remarks)
+    settings |= _augmentation(atlas, remarks)
     settings["bandwidth"] = atlas.number("atlas_gen", "gaussian_span") / 2
     remarks.append("A step draws as many points of each subject; the published one draws more of a larger brain.")
 
@@ -401,6 +425,52 @@ def _class_weights(data: _Keys) -> dict[str, Any]:
     if not isinstance(weights, list) or len(weights) != len(names):
         raise data.wrong(("class_weights",), f"a list of {len(names)} numbers, one for each of label_names")
     return {"class_weights": {name: weight for name, weight in zip(names, weights, strict=True) if weight != 1}}
+
+
+def _augmentation(atlas: _Keys, remarks: list[str]) -> dict[str, Any]:
+    """Return the section of what is changed at random; empty where the published program changes nothing."""
+    if atlas.offered(bool, "data_augmentation", "activate") is not True:
+        if isinstance(atlas.content.get("data_augmentation"), dict):
+            atlas.read("data_augmentation")  # off, as here
+        return {}
+    section: dict[str, Any] = {}
+    for kind, names in _AUGMENTATION.items():
+        group = "augment_biasfield" if kind == "bias" else f"augment_{kind}"
+        found = {ours: atlas.offered(float, "data_augmentation", group, theirs) for ours, theirs in names.items()}
+        section[kind] = {ours: value for ours, value in found.items() if value is not None}
+    remarks.append("Augmentation changes the points of a step, not volumes; noise is off until its size is given.")
+    return {"augmentation": section}
+
+
+def _validation(atlas: _Keys) -> dict[str, Any]:
+    """Return how much a validation does; when it is due is left to the person, who knows whom to leave out."""
+    section: dict[str, Any] = {}
+    if (atlas.offered(int, "n_subjects", "val") or 0) > 0:
+        section["most"] = atlas.read("n_subjects", "val")
+    if (volumes := atlas.offered(bool, "save_imgs", "val")) is not None:
+        section["volumes"] = volumes
+    return {"validation": section} if section else {}
+
+
+def _tell_interval(atlas: _Keys, epoch: int, remarks: list[str]) -> None:
+    """Say how many steps lie between two published validations; ``epoch`` is the steps of one."""
+    every = atlas.offered(int, "validate_every") or 0
+    if every > 0:
+        remarks.append(
+            f"Nothing is validated until you give validation.every, and data.splits has a split val: every {every}"
+            f" epoch(s), as published, is {every * epoch} steps."
+        )
+
+
+def _logging(atlas: _Keys, remarks: list[str]) -> dict[str, Any]:
+    """Return the Weights & Biases project as the trainer has it; empty where the published program logs nothing."""
+    if not atlas.offered(bool, "logging"):
+        return {}
+    project = atlas.offered(str, "project_name")
+    if not project or not project.strip():
+        return {}
+    remarks.append(f"Metrics go to the Weights & Biases project {_plain(project)} too: pip install neurogen[wandb].")
+    return {"wandb": project}
 
 
 def _steps(

@@ -26,6 +26,7 @@ from NeuroGenLib.atlas.selection import summary, write_selection
 from NeuroGenLib.atlas.validation import Validation
 from NeuroGenLib.config import parameters, to_mapping
 from NeuroGenLib.errors import InputError, nearest
+from NeuroGenLib.files import require_folder_place
 from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
 from NeuroGenLib.progress import SILENT, Progress
 from NeuroGenLib.provenance import software_versions
@@ -223,11 +224,14 @@ def train(config: AtlasTrainConfig, progress: Progress = SILENT) -> Path | None:
     ------
     InputError
         When the data or a setting is unusable.
+    NeuroGenError
+        When the run folder may not be written into.
     Cancelled
         When it was stopped; the run folder holds a checkpoint.
     """
     from lightning.pytorch.utilities import rank_zero_only
 
+    require_folder_place(config.train.out)
     # With several processes each runs this function; one of them speaks and writes.
     first = rank_zero_only.rank == 0
     shown = progress if first else SILENT

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from lightning.pytorch import Callback
 from typing_extensions import override
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
     from NeuroGenLib.atlas.config import AtlasTrainConfig
+    from NeuroGenLib.atlas.data import SubjectPoints
     from NeuroGenLib.atlas.dataset import AtlasDataset
     from NeuroGenLib.atlas.evaluate import Row
     from NeuroGenLib.atlas.infer import AtlasModel
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.models.folder import ModelFolder
     from NeuroGenLib.progress import Progress
     from NeuroGenLib.training_loop import StepModule
+    from NeuroGenLib.volume import Volume
 
 WHOLE = ("dice", "dice_before_alignment", "age_error")
 """Scores of the whole brain, besides those of the images."""
@@ -190,22 +193,58 @@ class Validation(Callback):
         order = self._dataset.cohort.ids
         for subject in cohort:
             images, labels = load_subject(subject, model.modalities, self._config.data.segmentation)
-            brain = model.reconstruct(order.index(subject.key), min(labels.spacing))
-            drawn = brain.labels.resample(like=labels, order=0)
+            place = order.index(subject.key)
+            drawn, reconstruction = redrawn(model, place, self._dataset.subjects[place], labels)
             row: Row = {"subject": subject.key}
             for name in model.modalities:
                 reference = images[name].with_array(images[name].array * (labels.array > 0))
-                row |= intensity_metrics(name, brain.images[name].resample(like=labels), reference)
+                row |= intensity_metrics(name, reconstruction[name], reference)
             rows.append(row | dice_columns(model, overlaps(model, drawn, labels)))
             if folder is not None:
                 own = folder / "trained" / plain_name(subject.key)
                 own.mkdir(parents=True)
                 drawn.save(own / "labels.nii.gz")
-                for name in model.modalities:
+                for name, volume in reconstruction.items():
                     ending = "" if len(model.modalities) == 1 else f"_{plain_name(name)}"
-                    brain.images[name].resample(like=labels).save(own / f"reconstruction{ending}.nii.gz")
+                    volume.save(own / f"reconstruction{ending}.nii.gz")
         rows.append(mean_row(rows))
         return rows
+
+
+def redrawn(model: AtlasModel, row: int, points: SubjectPoints, labels: Volume) -> tuple[Volume, dict[str, Volume]]:
+    """Draw a training subject from its own latents and pose, at the voxels of its brain, as a fit is drawn.
+
+    Drawing on a grid of the atlas and resampling that would cost Dice that a fit does not lose.
+
+    Parameters
+    ----------
+    model:
+        The atlas.
+    row:
+        The subject's row in ``model.subjects``.
+    points:
+        Its training points, which know its centre (RAS mm) and units.
+    labels:
+        Its label map (i, j, k), of the grid of ``points``; where it is not 0 is brain.
+
+    Returns
+    -------
+    Volume, dict:
+        Label map, and the images by modality in the scan's units; on the grid of ``labels``, 0 outside its brain.
+    """
+    voxels = np.argwhere(labels.array > 0)
+    places = torch.from_numpy((points.world(voxels) / (model.box / 2)).astype(np.float32))
+    output = model.decode_points(model.subject_recipe(row), places)
+
+    def volume(values: np.ndarray) -> Volume:
+        array = np.zeros(labels.shape, values.dtype)
+        array[tuple(voxels.T)] = values
+        return labels.with_array(array)
+
+    split = len(model.modalities)
+    images = points.scaling[:, 0] + points.scaling[:, 1] * output[:, :split]
+    drawn = {name: volume(images[:, channel].astype(np.float32)) for channel, name in enumerate(model.modalities)}
+    return volume(model.label_values(output[:, split:].argmax(1))), drawn
 
 
 def _numbers(prefix: str, row: Row) -> dict[str, float]:

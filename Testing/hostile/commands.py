@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from Testing.hostile.inputs_published import PUBLISHED
+import Testing.hostile.inputs_published  # noqa: F401  # adds to HOSTILE
+from Testing.hostile.workspace import FRAMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,14 +59,14 @@ def good_values(made: Workspace) -> dict[str, Path | str]:
         "config": made.config,
         "checkpoint": made.checkpoint,
         "published_config": made.published_config,
-        "recipe_data": PUBLISHED / "data.yaml",
-        "recipe_atlas": PUBLISHED / "atlas.yaml",
+        "recipe_data": made.published / "data.yaml",
+        "recipe_atlas": made.published / "atlas.yaml",
         "recipe_name": "tiny",
         "recipe_points": "9000",
-        "precomputed": PUBLISHED / "T2w_ga=24-28_cond=0_ep=1.nii.gz",
+        "precomputed": made.published / f"T2w_{FRAMES}",
         "frame_ages": "24:28:2",
-        "frame_labels": PUBLISHED / "Seg_ga=24-28_cond=0_ep=1.nii.gz",
-        "certainty": PUBLISHED / "ventricles_ga=24-28_cond=0_ep=1.nii.gz",
+        "frame_labels": made.published / f"Seg_{FRAMES}",
+        "certainty": made.published / f"ventricles_{FRAMES}",
         "system": "cinema",
         "scan": made.image(),
         "mask": made.image(column="Seg"),

@@ -70,6 +70,60 @@ tiny:
 """
 
 
+RECIPE_DATA = """\
+tiny:
+  dataset_name: tiny
+  subject_ids: ./configs/subject_ids.yaml
+  tsv_file: ./configs/people.tsv
+  modalities: [T2w, Seg]
+  conditions: {scan_age: false, lv_volume_normed: true}
+  constraints:
+    scan_age: {type: numeric, min: 20, max: 40, distribution: {type: uniform_fillup, priority: 1}}
+    lv_volume_normed: {type: numeric, min: 0.1, max: 0.23}
+  label_names: [Clear, brain, BG]
+  class_weights: [0.0, 1.0, 1.0]
+  world_bbox: [60, 70, 50]
+  normalize_values: minmax
+"""
+
+RECIPE_ATLAS = """\
+config_data: tiny
+output_dir: ./tmp
+device: cuda
+seed: 42
+mask_reconstruction: True
+optimizer:
+  lr_inr: 1.0e-4
+  inr_weight_decay: 0.0
+  lr_latent: 5.0e-4
+  latent_weight_decay: 0.0
+  lr_tf: 7.5e-3
+  tf_weight_decay: 0.0
+  tf_weight: 0.0
+  loss_metric: l1
+  seg_weight: 1.0
+  scheduler: {type: cosine, eta_min: 2.5e-5}
+inr_decoder:
+  tf_dim: 6
+  cnn_kernel_size: 0
+  latent_dim: [4, 2, 2, 2]
+  in_dim: 3
+  out_dim: [1, 3]
+  hidden_size: 8
+  num_hidden_layers: 2
+  modulated_layers: [1]
+  omega: [30, 30]
+atlas_gen: {gaussian_span: 1.0, cond_scale: 0.1}
+n_subjects: {train: 4, val: 2}
+epochs: {train: 2, val: 1}
+batch_size: 250
+n_samples: 500
+"""
+
+FRAMES = "ga=24-28_cond=0_ep=1.nii.gz"
+"""How the names of the published atlas's 4-D files end."""
+
+
 @dataclass(frozen=True)
 class Workspace:
     """Where the good inputs lie; every command is run inside :attr:`folder`."""
@@ -99,6 +153,11 @@ class Workspace:
     @property
     def published_config(self) -> Path:
         return self.folder / "config_data.yaml"
+
+    @property
+    def published(self) -> Path:
+        """What the published program reads and writes: settings, and an atlas as 4-D files."""
+        return self.folder / "published"
 
     @property
     def brain(self) -> Path:
@@ -152,6 +211,7 @@ def write_good_inputs(folder: Path) -> Workspace:
     made.config.write_text(SETTINGS, encoding="utf-8")
     made.published_config.write_text(PUBLISHED_DATA, encoding="utf-8")
     write_published_checkpoint(made.checkpoint)
+    write_published_files(made.published)
     return made
 
 
@@ -190,6 +250,22 @@ def rewrite(path: Path, array: np.ndarray, affine: np.ndarray | None = None) -> 
 def voxels(path: Path) -> np.ndarray:
     """Return the voxels of a NIfTI file."""
     return np.asarray(nibabel.load(path).dataobj)
+
+
+def write_published_files(folder: Path) -> None:
+    """Write the published program's settings, and three frames of a head."""
+    folder.mkdir()
+    (folder / "data.yaml").write_text(RECIPE_DATA, encoding="utf-8")
+    (folder / "atlas.yaml").write_text(RECIPE_ATLAS, encoding="utf-8")
+    head = a_brain_phantom((16, 18, 14), SPACING_MM)
+    frames = {
+        "T2w": head.image.array / head.image.array.max(),
+        "Seg": head.labels.array.astype(np.float32),
+        "ventricles": (head.labels.array == 2).astype(np.float32),
+    }
+    for name, frame in frames.items():
+        array = np.stack([frame * (0.9 if name == "T2w" else 1), frame, frame], axis=-1).astype(np.float32)
+        nibabel.save(nibabel.Nifti1Image(array, np.diag([SPACING_MM] * 3 + [1.0])), folder / f"{name}_{FRAMES}")
 
 
 def write_published_checkpoint(path: Path, **replaced: Any) -> None:

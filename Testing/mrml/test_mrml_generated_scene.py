@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nibabel
 import numpy as np
 import pytest
 
+from NeuroGenLib.atlas.commands.open import open_
 from NeuroGenLib.atlas.demo import SCENE, run_demo
 from NeuroGenLib.atlas.output import Request, generate_to_folder
 from NeuroGenLib.errors import Cancelled, InputError
@@ -32,8 +34,6 @@ from NeuroGenLib.mrml.tables import rows_of
 from NeuroGenLib.mrml.volumes import volume_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from NeuroGenLib.atlas.infer import AtlasModel
     from NeuroGenLib.mrml.core import Scene
 
@@ -209,3 +209,28 @@ def test_the_demo_writes_a_scene(model: AtlasModel, tmp_path: Path) -> None:
             assert names == list(model.labels.names[1:])
         assert opened.scene.GetFirstNodeByName("growth plot").GetNumberOfPlotSeriesNodes() > 0
         assert provenance_of(image)["action"] == "atlas generate"
+
+
+def test_an_atlas_of_another_program_becomes_a_scene(
+    tmp_path: Path, scene: Scene, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Frames of 30, 32 and 34 weeks and two labels: written by `atlas open`, read from its folder, and in its scene."""
+    monkeypatch.chdir(tmp_path)
+    frames = np.random.default_rng(4).random((6, 7, 5, 3), dtype=np.float32)
+    maps = (frames > 0.3).astype(np.float32) + (frames > 0.8)
+    end = "ga=30-34_cond=0_ep=1.nii.gz"
+    for name, array in (("T2w", frames), ("Seg", maps)):
+        nibabel.save(nibabel.Nifti1Image(array, np.diag([2.0, 2, 3, 1])), tmp_path / f"{name}_{end}")
+    open_([f"T2w_{end}", f"--segmentation=Seg_{end}", "--out=out", "--scene=scenes/all.mrb", "--progress=none"])
+    said = capsys.readouterr().out
+    assert "  labels.nii.gz\n" in said
+    assert f"  {Path('scenes/all.mrb')}\n" in said
+    opened = Generated.read(tmp_path / "out")
+    assert opened.index.values == (30.0, 32.0, 34.0)
+    for number, (image, labels) in enumerate(zip(opened.images["image"], opened.labels, strict=True)):
+        np.testing.assert_allclose(image.array, frames[..., number], atol=1e-6)
+        np.testing.assert_array_equal(labels.array, maps[..., number])
+    load_scene(scene, tmp_path / "scenes" / "all.mrb")
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSequenceBrowserNode") == 1
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") >= 1
+    assert not [path for path in tmp_path.rglob("*") if ".writing-" in path.name]

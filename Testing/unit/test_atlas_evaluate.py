@@ -25,6 +25,7 @@ from NeuroGenLib.atlas.evaluate import (
     overlaps,
 )
 from NeuroGenLib.atlas.evaluate_figure import MOST_SHOWN, Comparison, evaluation_figure
+from NeuroGenLib.atlas.infer import AtlasModel
 from NeuroGenLib.cohort import Cohort
 from NeuroGenLib.errors import Cancelled, InputError
 from NeuroGenLib.models import open_model
@@ -230,10 +231,35 @@ def test_the_picture_shows_some_subjects_and_all_tissues(atlas, strangers, fitte
     figure = evaluation_figure(atlas, [one] * 9, [row] * 10)
     columns = 6 if fitted else 4
     assert len(figure.axes) == MOST_SHOWN * columns + 1
-    assert figure.axes[0].get_ylabel() == "sub-12, 30.4 weeks"
+    assert figure.axes[0].get_ylabel() == "sub-12\n30.4 weeks"
     bars = figure.axes[-1].patches
     assert len(bars) == (len(TISSUES) + 1) * (2 if fitted else 1)
     assert {bar.get_height() for bar in bars} == {0.5}
+    plt.close(figure)
+
+
+@pytest.mark.parametrize("shape", [(70, 26, 12), (30, 32, 12), (20, 60, 12)], ids=["wide", "round", "tall"])
+@pytest.mark.parametrize("fitted", [False, True])
+def test_every_word_of_the_picture_is_on_it(atlas, shape, fitted):
+    """Also with one subject alone; in pixels of 1/100 inch, and not on the edge."""
+    import matplotlib.pyplot as plt
+
+    labels = Volume(np.pad(np.ones(shape, np.uint8), 4), np.eye(4))
+    one = Comparison("sub-CC00000XX00_ses-1", labels, labels, labels, labels)
+    if fitted:
+        one = replace(one, fitted=labels, fitted_labels=labels)
+    row: Row = {"scan_age": 30.4, "fitted_age": 30.0, "dice": 0.5, "fitted_dice": 0.5}
+    figure = evaluation_figure(atlas, [one], [row] * 2)
+    figure.canvas.draw()
+    width, height = figure.canvas.get_width_height()
+    for axis in figure.axes:
+        for text in (axis.title, axis.xaxis.label, axis.yaxis.label):
+            if text.get_text():
+                box = text.get_window_extent()
+                assert box.x0 >= 2, text
+                assert box.y0 >= 4, text
+                assert box.x1 <= width - 2, text
+                assert box.y1 <= height - 6, text
     plt.close(figure)
 
 
@@ -291,6 +317,18 @@ def splits_file(folder: Path, text: str) -> str:
     path = folder / "splits.yaml"
     path.write_text(text, encoding="utf-8")
     return str(path)
+
+
+def test_the_command_says_what_the_model_shows_and_what_it_is_for(line, tmp_path, capsys, monkeypatch):
+    notice = "It shows ellipsoids."
+    monkeypatch.setattr(AtlasModel, "notice", notice)
+    evaluate([*line, "--subjects", "sub-12"])
+    assert json.loads(capsys.readouterr().out)["notice"] == notice
+    assert json.loads((tmp_path / "out" / "provenance.json").read_text(encoding="utf-8"))["shows"] == notice
+    evaluate([word for word in [*line, "--subjects", "sub-12"] if word != "--json"])
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("subject\tscan_age")
+    assert said[-1] == f"{notice} For research use only; not for diagnosis or treatment."
 
 
 def test_who_is_compared_comes_from_a_list_or_a_split(line, tmp_path, capsys):

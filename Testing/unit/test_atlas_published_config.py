@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from NeuroGenLib.atlas.config import AtlasTrainConfig, ConditionConfig
-from NeuroGenLib.atlas.published_config import USUAL_POINTS, Translation, import_config
-from NeuroGenLib.config import load_config, to_mapping
+from NeuroGenLib.atlas.config import AtlasTrainConfig, AugmentationConfig, ConditionConfig, ValidationConfig
+from NeuroGenLib.atlas.published_config import _NO_COUNTERPART, USUAL_POINTS, Translation, import_config
+from NeuroGenLib.config import load_config, parameters, to_mapping
 from NeuroGenLib.errors import InputError
 from NeuroGenLib.labels import LabelTable
 from Testing.geometry import a_brain_phantom
@@ -165,10 +166,9 @@ def test_what_has_no_counterpart_is_listed_with_a_reason(importing: Importing, t
     translation, _ = importing(block=BLOCK | {"notes": "by hand"}, points_per_subject=2000)
     listed = {key: reason for key, _, reason in translation.left_out}
     assert set(listed) == {
-        *("notes", "device", "amp", "save_imgs.train", "save_imgs.val", "load_model.path", "load_model.epoch"),
-        *("data_augmentation.activate", "data_augmentation.augment_noise.p", "data_augmentation.augment_noise.mean"),
+        *("notes", "device", "amp", "save_imgs.train", "load_model.path", "load_model.epoch"),
         *("optimizer.re_init_latents", "inr_decoder.out_dim", "atlas_gen.spacing", "atlas_gen.temporal_values"),
-        *("atlas_gen.conditions", "latent_anaylsis.activate", "latent_anaylsis.ba_regression.lr", "n_subjects.val"),
+        *("atlas_gen.conditions", "latent_anaylsis.activate", "latent_anaylsis.ba_regression.lr"),
         *("epochs.val", "num_workers"),
     }
     assert "no setting of the published program" in listed["notes"]
@@ -178,6 +178,66 @@ def test_what_has_no_counterpart_is_listed_with_a_reason(importing: Importing, t
     record = json.loads((tmp_path / "out" / "settings_provenance.json").read_text(encoding="utf-8"))
     assert record["without_counterpart"] == listed
     assert [entry["name"] for entry in record["inputs"]] == ["config_data.yaml", "config_atlas.yaml"]
+
+
+AUGMENTED = {
+    "activate": True,
+    "augment_deformation": {"p": 0.3, "num_control_points": 6, "max_displacement": 5},
+    "augment_motion": {"p": 0.2, "degrees": 4, "translation": 3.5, "num_transforms": 2},
+    "augment_noise": {"p": 0.1, "mean": 1.5, "std": 3.0},
+    "augment_biasfield": {"p": 0.4, "coeff": 0.5},
+    "augment_gamma": {"p": 0.6, "log_gamma": [-0.3, 0.3]},
+}
+
+
+def test_augmentation_arrives_where_it_was_on(importing: Importing) -> None:
+    translation, config = importing(atlas=ATLAS | {"data_augmentation": AUGMENTED}, points_per_subject=2000)
+    deformation, motion = config.augmentation.deformation, config.augmentation.motion
+    assert (deformation.probability, deformation.control_points, deformation.displacement) == (0.3, 6, 5)
+    assert (motion.probability, motion.rotation, motion.translation, motion.moves) == (0.2, 4, 3.5, 2)
+    assert (config.augmentation.bias.probability, config.augmentation.bias.coefficient) == (0.4, 0.5)
+    assert (config.augmentation.gamma.probability, config.augmentation.gamma.log_gamma) == (0.6, 0.4)
+    assert config.augmentation.noise.probability == 0, "its size is in units of the file"
+    listed = {key: reason for key, _, reason in translation.left_out if key.startswith("data_augmentation")}
+    noise = {f"data_augmentation.augment_noise.{name}" for name in ("p", "mean", "std")}
+    assert listed.keys() == noise | {"data_augmentation.augment_gamma.log_gamma"}
+    assert all("augmentation.noise.size" in listed[name] for name in noise)
+    _, off = importing(points_per_subject=2000)
+    assert off.augmentation == AugmentationConfig()
+
+
+def test_validation_does_as_much_as_published_and_waits_for_its_interval(importing: Importing) -> None:
+    translation, config = importing(atlas=ATLAS | {"validate_every": 2}, points_per_subject=2000)
+    assert (config.validation.every, config.validation.most, config.validation.volumes) == (None, 2, False)
+    assert any("every 2 epoch(s), as published, is 20 steps" in remark for remark in translation.remarks)
+    _, config = importing(atlas=changed(ATLAS, "n_subjects.val", 0), points_per_subject=2000)
+    assert config.validation.most == ValidationConfig().most
+
+
+@pytest.mark.parametrize(
+    ("logging", "project", "expected"),
+    [
+        (True, "CINeMA", "CINeMA"),
+        (False, "CINeMA", None),
+        (True, "", None),
+        (True, None, None),
+        ("yes", "CINeMA", None),
+    ],
+)
+def test_metrics_go_where_they_went(importing: Importing, logging: object, project: object, expected: object) -> None:
+    more = {"logging": logging, "project_name": project, "wandb_entity": "lab"}
+    translation, config = importing(atlas=ATLAS | more, points_per_subject=2000)
+    assert config.train.wandb == expected
+    listed = {key: reason for key, _, reason in translation.left_out}
+    assert "WANDB_ENTITY" in listed["wandb_entity"]
+
+
+def test_reasons_name_settings_that_exist() -> None:
+    known = {parameter.name for parameter in parameters(AtlasTrainConfig)}
+    sections = {name.partition(".")[0] for name in known}
+    for reason in _NO_COUNTERPART.values():
+        for name in re.findall(r"\b[a-z_]+(?:\.[a-z_]+)+\b", reason):
+            assert name.partition(".")[0] not in sections or name in known, reason
 
 
 def test_recommended_leaves_the_training_to_neurogen(importing: Importing) -> None:

@@ -15,6 +15,7 @@ from NeuroGenLib.atlas.train import train
 from NeuroGenLib.atlas.validation import spread
 from NeuroGenLib.cohort import Cohort
 from NeuroGenLib.errors import Cancelled, InputError
+from NeuroGenLib.models import open_model
 from NeuroGenLib.models.folder import ModelFolder, load_tensors
 from NeuroGenLib.progress import Progress
 from NeuroGenLib.training_log import read_metrics
@@ -142,6 +143,26 @@ def test_a_training_subject_is_compared_with_itself(run):
         found, own = np.asarray(image.dataobj) == 5, labels.array == 5
         expected = 2 * (found & own).sum() / (found.sum() + own.sum())
         assert float(row["dice_cortical_gray_matter"]) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_training_subject_is_drawn_at_its_own_voxels_inside_its_brain(run):
+    """In the scan's units; what a fine grid in the subject's space, drawn by `reconstruct`, has at the same places."""
+    model = open_model(str(run.folder / "model"), device="cpu")
+    for row, person in ((0, PEOPLE[0]), (3, PEOPLE[3])):
+        images, labels = person.head()
+        brain = labels.array > 0
+        fine = model.reconstruct(row, 1.5, masked=False)
+        for channel, name in enumerate(MODALITIES):
+            offset, factor = model.subjects[row]["scaling"][channel]
+            expected = offset + factor * fine.images[name].resample(like=labels).array
+            drawn = nibabel.load(at(run, 6) / "trained" / person.id / f"reconstruction_{name}.nii.gz").get_fdata()
+            assert (drawn[~brain] == 0).all()
+            apart = np.abs(drawn - expected)[brain]
+            assert np.median(apart) < 0.01 * np.ptp(images[name].array)
+        found = np.asarray(nibabel.load(at(run, 6) / "trained" / person.id / "labels.nii.gz").dataobj)
+        assert (found[~brain] == 0).all()
+        same = found == fine.labels.resample(like=labels, order=0).array
+        assert same[brain].mean() > 0.9
 
 
 def test_volumes_and_training_subjects_can_be_left_out(five, tmp_path):

@@ -18,6 +18,7 @@ from NeuroGenLib.files import (
     atomic_folder,
     existing_file,
     read_json,
+    require_folder_place,
     staged_outputs,
     write_json,
     write_text,
@@ -130,6 +131,26 @@ def test_a_file_in_the_way_is_named_and_kept(writer: object, below: str, tmp_pat
         pytest.fail("the block is not entered")
     assert (tmp_path / "scan.nii").read_bytes() == b"precious"
     assert names(tmp_path) == ["scan.nii"]
+
+
+@pytest.mark.parametrize("below", ["", "new/still/deeper"])
+def test_a_place_that_may_not_be_written_into_is_refused_before_the_work(
+    below: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    require_folder_place(closed / below)
+    monkeypatch.setattr(os, "access", lambda place, _: place != closed)  # root may write everywhere
+    with pytest.raises(NeuroGenError, match=r"closed.* could not be written: .+\. .*choose another folder"):
+        require_folder_place(closed / below)
+    assert names(tmp_path) == ["closed"], "nothing is made"
+
+
+def test_a_name_that_is_too_long_is_a_sentence(tmp_path: Path) -> None:
+    """Some systems say so when they are asked, some when the folder is made."""
+    with pytest.raises(NeuroGenError, match="could not be written"):
+        write_text(tmp_path / ("x" * 300) / "table.tsv", "x")
+    assert names(tmp_path) == []
 
 
 def test_a_file_below_a_file_is_refused(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from NeuroGenLib.atlas.commands.shared import add_model_option, open_atlas
+from NeuroGenLib.atlas.commands.shared import add_model_option, open_atlas, out_folder
 from NeuroGenLib.options import (
     add_device_option,
     add_report_options,
@@ -53,11 +53,13 @@ def evaluate(arguments: list[str]) -> None:
     add_report_options(parser)
     options = parse(parser, arguments)
 
+    out = out_folder(options.out)
     from NeuroGenLib.atlas.config import FitConfig
     from NeuroGenLib.atlas.evaluate import EvaluationSettings, evaluate_to_folder
     from NeuroGenLib.cohort import Cohort
     from NeuroGenLib.errors import InputError
     from NeuroGenLib.progress import TerminalProgress
+    from NeuroGenLib.provenance import RESEARCH_USE
 
     if (options.subjects is None) == (options.splits is None):
         raise InputError("The subjects to compare with are not clear.", "Give either --subjects or --splits.")
@@ -72,13 +74,14 @@ def evaluate(arguments: list[str]) -> None:
     model = open_atlas(options.model, options.device)
     cohort = Cohort.from_table(Path(options.table), (*model.modalities, options.segmentation))
     cohort = cohort.select(_ids(options.subjects, options.splits, options.split))
-    table = evaluate_to_folder(model, cohort, Path(options.out), settings, progress)
+    table = evaluate_to_folder(model, cohort, out, settings, progress)
     if isinstance(progress, TerminalProgress):
         progress.close()
     if options.json:
-        print_json({"out": options.out, "rows": table})
+        print_json({"out": options.out, "rows": table, "notice": model.notice})
         return
-    print(Path(options.out, "evaluation.tsv").read_text(encoding="utf-8"), end="")
+    print((out / "evaluation.tsv").read_text(encoding="utf-8"), end="")
+    print(f"{model.notice} {RESEARCH_USE}".strip())
 
 
 def _ids(subjects: str | None, splits: str | None, split: str) -> Sequence[str]:

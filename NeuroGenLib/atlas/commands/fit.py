@@ -6,7 +6,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from NeuroGenLib.atlas.commands.shared import add_model_option, add_scene_option, open_atlas, print_files, scene_path
+from NeuroGenLib.atlas.commands.shared import (
+    add_model_option,
+    add_scene_option,
+    open_atlas,
+    out_folder,
+    print_files,
+    scene_path,
+)
 from NeuroGenLib.options import (
     add_device_option,
     add_report_options,
@@ -60,7 +67,7 @@ def fit(arguments: list[str]) -> None:
     add_report_options(parser)
     options = parse(parser, arguments)
 
-    scene = scene_path(options.scene)
+    out, scene = out_folder(options.out), scene_path(options.scene)
     from NeuroGenLib.atlas.config import FitConfig
     from NeuroGenLib.atlas.fit import fit_scan
     from NeuroGenLib.atlas.fit_output import summary
@@ -100,7 +107,7 @@ def fit(arguments: list[str]) -> None:
         "conditions": {name: fitted.conditions[name] for name in conditions},
         **to_mapping(settings),
     }
-    written = _write(model, fitted, images, parameters, Path(options.out), scene)
+    written = _write(model, fitted, images, parameters, out, scene)
     progress.update(1, 1)
     if isinstance(progress, TerminalProgress):
         progress.close()
@@ -110,8 +117,8 @@ def fit(arguments: list[str]) -> None:
         print_json({"out": options.out, "written": written, "seconds": round(seconds, 1), **facts})
         return
     _report(model, fitted)
-    print(f"Written in {seconds:.0f} s to {options.out}:")
-    print_files(written, Path(options.out))
+    print(f"Written in {seconds:.0f} s to {out}:")
+    print_files(written, out)
 
 
 def _write(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from NeuroGenLib.atlas.commands.shared import (
     add_model_option,
     add_scene_option,
     open_atlas,
+    out_folder,
     report_written,
     scene_path,
 )
@@ -26,6 +26,8 @@ from NeuroGenLib.options import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from NeuroGenLib.atlas.infer import AtlasModel
     from NeuroGenLib.atlas.output import Request, Written
     from NeuroGenLib.progress import Progress
@@ -75,7 +77,7 @@ def generate(arguments: list[str]) -> None:
     add_report_options(parser)
     options = parse(parser, arguments)
 
-    scene = scene_path(options.scene)
+    out, scene = out_folder(options.out), scene_path(options.scene)
     from NeuroGenLib.atlas.output import Request, parse_ages
 
     progress = make_progress(options.progress)
@@ -95,7 +97,7 @@ def generate(arguments: list[str]) -> None:
         certainty=options.certainty,
     )
     model = open_atlas(options.model, options.device, progress)
-    written = _write(model, request, Path(options.out), scene, progress)
+    written = _write(model, request, out, scene, progress)
     report_written(model, written, progress, as_json=options.json)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from NeuroGenLib.atlas.commands.shared import add_model_option, open_atlas, report_written
+from NeuroGenLib.atlas.commands.shared import add_model_option, open_atlas, out_folder, report_written
 from NeuroGenLib.options import add_report_options, make_parser, make_progress, parse, print_json
 
 
@@ -27,13 +27,14 @@ def latents(arguments: list[str]) -> None:
     add_report_options(parser)
     options = parse(parser, arguments)
 
+    out = out_folder(options.out)
     from NeuroGenLib.atlas.latents import analyse_to_folder
 
     progress = make_progress(options.progress)
     model = open_atlas(options.model, "cpu")
     table = None if options.table is None else Path(options.table)
     columns = [] if options.columns is None else [name.strip() for name in options.columns.split(",")]
-    findings, written = analyse_to_folder(model, Path(options.out), table, columns, progress)
+    findings, written = analyse_to_folder(model, out, table, columns, progress)
     if options.json:
         rows = [finding.row() for finding in findings]
         print_json({"out": options.out, "rows": rows, "warnings": written.warnings, "notice": model.notice})

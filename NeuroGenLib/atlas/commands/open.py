@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from NeuroGenLib.atlas.commands.shared import add_scene_option, out_folder, print_files, scene_path
 from NeuroGenLib.options import add_report_options, make_parser, make_progress, parse, print_json
+
+if TYPE_CHECKING:
+    from NeuroGenLib.atlas.precomputed import PrecomputedAtlas
+    from NeuroGenLib.progress import Progress
 
 
 def open_(arguments: list[str]) -> None:
@@ -17,7 +22,7 @@ def open_(arguments: list[str]) -> None:
         (
             "neurogen atlas open T2w_ga=21-37_cond=0_ep=9.nii.gz",
             "neurogen atlas open t2w.nii.gz --ages 21:37:1 --segmentation seg.nii.gz --labels tissues.tsv \\\n"
-            "      --fix-origin --out atlas",
+            "      --fix-origin --out atlas --scene atlas/atlas.mrb",
         ),
     )
     parser.add_argument("image", metavar="FILE", help="4-D NIfTI")
@@ -37,17 +42,22 @@ def open_(arguments: list[str]) -> None:
         "--fix-origin", action="store_true", help="put the centre of the box at (0, 0, 0), where the origin is 0"
     )
     parser.add_argument("--out", metavar="DIR", help="folder to write into (default: write nothing)")
+    add_scene_option(parser)
     add_report_options(parser)
     options = parse(parser, arguments)
 
     from NeuroGenLib.atlas.output import parse_ages
-    from NeuroGenLib.atlas.precomputed import PrecomputedAtlas, export
+    from NeuroGenLib.atlas.precomputed import PrecomputedAtlas
     from NeuroGenLib.errors import InputError
     from NeuroGenLib.progress import TerminalProgress
     from NeuroGenLib.provenance import RESEARCH_USE
 
     if options.labels and not options.segmentation:
         raise InputError(f"The label table {options.labels} has no label maps.", "Give them as --segmentation.")
+    if options.scene and not options.out:
+        raise InputError(f"The scene {options.scene} needs the atlas's files.", "Give a folder for them as --out.")
+    out = None if options.out is None else out_folder(options.out)
+    scene = scene_path(options.scene)
     progress = make_progress(options.progress)
     atlas = PrecomputedAtlas.open(
         Path(options.image),
@@ -58,7 +68,7 @@ def open_(arguments: list[str]) -> None:
         certainty=[Path(file) for file in options.certainty],
     )
     facts = atlas.summary(progress.part(0, 0.5))
-    files = [] if options.out is None else export(atlas, Path(options.out), progress.part(0.5, 1))
+    files = [] if out is None else _write(atlas, out, scene, progress.part(0.5, 1))
     if isinstance(progress, TerminalProgress):
         progress.close()
     if options.json:
@@ -67,11 +77,25 @@ def open_(arguments: list[str]) -> None:
     print_facts(facts)
     for text in (*atlas.warnings, *atlas.corrections):
         print(f"Note: {text}")
-    if files:
-        print(f"Written to {options.out}:")
-    for file in files:
-        print(f"  {file.name}")
+    if out is not None:
+        print(f"Written to {out}:")
+        print_files(files, out)
     print(RESEARCH_USE)
+
+
+def _write(atlas: PrecomputedAtlas, out: Path, scene: Path | None, progress: Progress) -> list[Path]:
+    """Write the atlas, and the scene where one is asked for, all or nothing."""
+    from NeuroGenLib.atlas.precomputed import export
+
+    if scene is None:
+        return export(atlas, out, progress)
+    from NeuroGenLib.files import staged_outputs
+    from NeuroGenLib.mrml.generated_scene import write_generated_scene
+
+    with staged_outputs(scene.parent) as beside, staged_outputs(out) as folder:
+        files = export(atlas, folder, progress.part(0, 0.7))
+        write_generated_scene([folder], beside / scene.name, progress=progress.part(0.7, 1))
+    return [*(out / file.relative_to(folder) for file in files), scene]
 
 
 def print_facts(facts: dict[str, Any]) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.options import print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from NeuroGenLib.atlas.infer import AtlasModel
     from NeuroGenLib.atlas.output import Written
@@ -44,6 +46,23 @@ def open_atlas(reference: str, device: str, progress: Progress | None = None) ->
     return model
 
 
+def out_folder(text: str) -> Path:
+    """Return the folder to write into; ask this before the work.
+
+    Raises
+    ------
+    InputError
+        When it is a file, or inside one.
+    NeuroGenError
+        When it may not be written into.
+    """
+    from NeuroGenLib.files import require_folder_place
+
+    folder = Path(text)
+    require_folder_place(folder)
+    return folder
+
+
 def add_scene_option(parser: Any) -> None:
     """Add ``--scene``."""
     parser.add_argument(
@@ -57,7 +76,9 @@ def scene_path(text: str | None) -> Path | None:
     Raises
     ------
     InputError
-        When this is no name for a scene.
+        When this is no name for a scene, or lies inside a file.
+    NeuroGenError
+        When its folder may not be written into.
     SlicerMissing
         When Slicer's libraries are not installed.
     """
@@ -70,6 +91,7 @@ def scene_path(text: str | None) -> Path | None:
         raise InputError(f"'{text}' is not the name of a scene.", "Let it end in .mrb.")
     if path.is_dir():
         raise InputError(f"{path} is a folder, not a scene.", "Choose another name for the scene.")
+    out_folder(str(path.parent))
     import NeuroGenLib.mrml.core  # noqa: F401 (says what is missing)
 
     return path
@@ -79,6 +101,30 @@ def print_files(files: Sequence[Path], folder: Path) -> None:
     """Print files, those of ``folder`` by their place in it."""
     for file in files:
         print(f"  {file.relative_to(folder) if file.is_relative_to(folder) else file}")
+
+
+@contextmanager
+def notes_on_stderr(progress: Progress) -> Iterator[None]:
+    """Print what the atlas's code notes, warnings and plain facts alike, as lines on stderr; a bar ends before them."""
+    import logging
+
+    from NeuroGenLib.progress import TerminalProgress
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if isinstance(progress, TerminalProgress):
+                progress.close()
+            print(record.getMessage(), file=sys.stderr, flush=True)
+
+    logger = logging.getLogger("NeuroGenLib.atlas")
+    handler, level = Lines(logging.INFO), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def report_written(model: AtlasModel, written: Written, progress: Progress, *, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from NeuroGenLib.atlas.commands.shared import notes_on_stderr
 from NeuroGenLib.options import make_progress
 
 
@@ -18,6 +19,8 @@ def train(arguments: list[str]) -> None:
     config = parse_config(AtlasTrainConfig, arguments, "neurogen atlas train", description)
     from NeuroGenLib.atlas.train import train as run
 
-    path = run(config, make_progress("bar"))
+    progress = make_progress("bar")
+    with notes_on_stderr(progress):
+        path = run(config, progress)
     if path is not None:
         print(f"The model is in {path}")
