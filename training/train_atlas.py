@@ -21,9 +21,12 @@ from NeuroGenLib.progress import TerminalProgress
 def main() -> None:
     """Read the settings, train, say where the model is."""
     config = parse_config(AtlasTrainConfig, sys.argv[1:], "train_atlas.py", __doc__ or "")
+    from NeuroGenLib.atlas.commands.shared import notes_on_stderr
     from NeuroGenLib.atlas.train import train
 
-    path = train(config, TerminalProgress())
+    progress = TerminalProgress()
+    with notes_on_stderr(progress):
+        path = train(config, progress)
     if path is not None:
         print(f"The model is in {path}")
 
