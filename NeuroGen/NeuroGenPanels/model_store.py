@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def model_rows() -> list[dict[str, Any]]:
     from NeuroGenLib.models import ModelFolder
     from NeuroGenLib.models.catalogue import list_models
 
-    rows = list_models()
+    rows = list_models(published=find_spec("yaml") is not None)
     for path in model_folders():
         row: dict[str, Any] = {"reference": path, "where": "folder", "name": Path(path).name, "problem": None}
         row |= dict.fromkeys(("kind", "license", "revision", "size"))

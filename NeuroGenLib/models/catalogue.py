@@ -24,8 +24,13 @@ IMPORTERS = {"cinema": "NeuroGenLib.atlas.published:import_checkpoint"}
 """Program whose checkpoints are read -> ``function(checkpoint: Path, destination: Path, **options)``."""
 
 
-def list_models() -> list[dict[str, Any]]:
+def list_models(*, published: bool = True) -> list[dict[str, Any]]:
     """Return every model that can be named: bundled, in the cache, and published by others.
+
+    Parameters
+    ----------
+    published:
+        Also those that others published; their list needs PyYAML, which a fresh Slicer lacks.
 
     Returns
     -------
@@ -38,7 +43,7 @@ def list_models() -> list[dict[str, Any]]:
     cached = list(_cached())
     rows += [_row(str(reference), where) for reference, where in cached]
     here = {(reference.repository, reference.subfolder) for reference, _ in cached}
-    for entry in published_models():
+    for entry in published_models() if published else ():
         listed = HubReference.parse(entry.reference) if entry.reference else None
         if listed is None or (listed.repository, listed.subfolder) not in here:
             rows.append(_published_row(entry))
