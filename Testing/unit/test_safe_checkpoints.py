@@ -149,7 +149,9 @@ def test_code_is_refused_by_name_and_not_run(tmp_path: Path, marker: Marker, nam
         save(path, {"args": attack}, _use_new_zipfile_serialization=False)
     else:
         with_pickle(path, pickle.dumps({"args": attack}, protocol=2))
-    with pytest.raises(InputError, match=rf"contains code \(\w+\.([\w.]+\.)?{name}\)") as caught:
+    # PySide6, where other tests of this process use it, puts a function of another name in the place of __import__.
+    called = builtins.__import__.__name__ if name == "__import__" else name
+    with pytest.raises(InputError, match=rf"contains code \(\w+\.([\w.]+\.)?{called}\)") as caught:
         load_foreign_checkpoint(path)
     assert not marker.path.exists()
     assert str(path) in caught.value.problem
