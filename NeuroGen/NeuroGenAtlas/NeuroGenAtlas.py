@@ -267,6 +267,9 @@ class NeuroGenAtlasWidget(PanelWidget):
         )
         self.brain.set_label_opacity(self.parameters.labelOpacity)
         self.brain.set_surfaces(self.parameters.surfaces and not coarse)
+        if not coarse:
+            self.estimates.forget()
+            self._estimate(view)
         age = self.session.atlas["age"]
         size = result["images"][name].spacing[0]
         sentences = [f"{view.age:.1f} {age['unit']}, {size:.1f} mm", *result["warnings"]]

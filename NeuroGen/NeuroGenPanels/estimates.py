@@ -38,6 +38,10 @@ class Estimates:
         self._wanted[job] = (label, arguments, note)
         self._rest.start()
 
+    def forget(self) -> None:
+        """Ask anew what was answered: the worker has measured more since."""
+        self._asked.clear()
+
     def stop(self) -> None:
         """Ask no more."""
         self._rest.stop()

@@ -532,6 +532,11 @@ def test_an_estimate_is_asked_for_once(desktop: Desktop, estimates: Any, worker:
     estimates.want(label, "atlas.sequence", {"age": 33}, "9 brains")
     wait_for_questions(desktop, estimates)
     assert len(worker.handles) == 3, "what failed is asked again"
+    worker.handles[2].finish("on_result", found)
+    estimates.forget()
+    estimates.want(label, "atlas.sequence", {"age": 33}, "9 brains")
+    wait_for_questions(desktop, estimates)
+    assert len(worker.handles) == 4, "the worker knows more now"
 
 
 def test_an_overtaken_estimate_changes_nothing(desktop: Desktop, estimates: Any, worker: FakeWorker, foot: Any) -> None:
