@@ -79,7 +79,7 @@ class NeuroGenAtlasWidget(PanelWidget):
         self.estimates = Estimates(self.live)
         self.brain = LiveBrain(slicer.mrmlScene)
         self._seen: View | None = None
-        self._filling = self._draw_when_open = False
+        self._filling = self._draw_when_open = self._aside = False
         self.ui.researchLabel.setText(RESEARCH_USE)
         self.ui.drawButton.clicked.connect(self._draw_clicked)
         self.ui.certaintyCombo.connect("currentIndexChanged(int)", self._display_chosen)
@@ -191,13 +191,13 @@ class NeuroGenAtlasWidget(PanelWidget):
         chosen = self.parameters
         with errors_shown(_("Make a sequence")):
             ages = (chosen.sequenceFrom, chosen.sequenceTo, chosen.sequenceStep)
-            make_sequence(self.runBar, self._view(), ages, growth=chosen.sequenceGrowth)
+            make_sequence(self.runBar, self._view(), ages, growth=chosen.sequenceGrowth, on_shown=self._put_aside)
 
     def _fit_clicked(self, *_clicked: bool) -> None:
         with errors_shown(_("Fit to my volume")):
             kind = self.ui.scanKindCombo.currentText
             arguments = fit_arguments(self.parameters, self._view(), self.session, kind)
-            fit(self.runBar, self.session, arguments, self._fitted)
+            fit(self.runBar, self.session, arguments, self.parameters.scan, self._fitted)
 
     def _open_clicked(self, *_clicked: bool) -> None:
         chosen = self.parameters
@@ -209,6 +209,7 @@ class NeuroGenAtlasWidget(PanelWidget):
                 segmentation=chosen.openSegmentation,
                 labels=chosen.openLabels,
                 fix_origin=chosen.openFixOrigin,
+                on_shown=self._put_aside,
             )
 
     def _export_clicked(self, *_clicked: bool) -> None:
@@ -265,6 +266,9 @@ class NeuroGenAtlasWidget(PanelWidget):
             opacity=self.parameters.overlayOpacity,
             record=None if coarse else result["provenance"],
         )
+        if self._aside:
+            self._aside = False
+            self.brain.bring_to_front()
         self.brain.set_label_opacity(self.parameters.labelOpacity)
         self.brain.set_surfaces(self.parameters.surfaces and not coarse)
         if not coarse:
@@ -275,7 +279,13 @@ class NeuroGenAtlasWidget(PanelWidget):
         sentences = [f"{view.age:.1f} {age['unit']}, {size:.1f} mm", *result["warnings"]]
         self.ui.stateLabel.setText(". ".join(text.rstrip(".") for text in sentences) + ".")
 
+    def _put_aside(self) -> None:
+        """Hide the sliders' brain behind what was just made, until it is asked for again."""
+        self._aside = True
+        self.brain.put_aside()
+
     def _fitted(self, summary: dict) -> None:
+        self._put_aside()
         self.ui.fitLabel.setText(found_text(summary))
         fill_table(self.ui.fitTable, ("tissue", "ml", "expected ml", "z"), tissue_rows(summary))
 

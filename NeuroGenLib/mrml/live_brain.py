@@ -99,10 +99,19 @@ class LiveBrain:
             put_into_folder(self._scene, folder_named(self._scene, FOLDER), new)
 
     def bring_to_front(self) -> None:
-        """Make the image the background of the slice views, where something else has taken its place."""
-        node = self.node("image")
-        if node is not None:
-            show_in_slices(self._scene, node)
+        """Make the image the background of the slice views, with its labels, where something else took its place."""
+        image, labels = self.node("image"), self.node("labels")
+        if image is not None and labels is not None:
+            show_in_slices(self._scene, image)
+            labels.GetDisplayNode().SetVisibility(True)
+
+    def put_aside(self) -> None:
+        """Hide labels and overlays: something that does not lie in the atlas' space is looked at."""
+        labels = self.node("labels")
+        if labels is not None:
+            labels.GetDisplayNode().SetVisibility(False)
+        overlays = [one for one in (self.node("certainty"), self.node("growth")) if one is not None]
+        lay_over_slices(self._scene, None, 0.0, overlays)
 
     def set_label_opacity(self, opacity: float) -> None:
         """Show the segmentation's areas this opaque in slices, 0 to 1; outlines stay as they are."""

@@ -221,6 +221,14 @@ def test_fit_to_a_volume_of_the_scene(desktop: Desktop, drawn_panel: Panel) -> N
     reconstruction = desktop.scene.GetFirstNodeByName("T2w reconstruction")
     np.testing.assert_allclose(volume_of(reconstruction).affine, volume_of(scan).affine)
     assert volume_of(reconstruction).shape == volume_of(scan).shape
+    composite = desktop.scene.GetSingletonNode("Red", "vtkMRMLSliceCompositeNode")
+    atlas_labels = drawn_panel.widget.brain.node("labels").GetDisplayNode()
+    assert composite.GetBackgroundVolumeID() == scan.GetID(), "the result is looked at on the scan"
+    assert not atlas_labels.GetVisibility()
+    desktop.drag(ui.ageSlider, [25.5])
+    at_rest(desktop, drawn_panel)
+    assert composite.GetBackgroundVolumeID() == drawn_panel.widget.brain.node("image").GetID()
+    assert atlas_labels.GetVisibility()
 
 
 def test_export_writes_files(desktop: Desktop, drawn_panel: Panel, tmp_path: Path) -> None:

@@ -58,9 +58,13 @@ def fit_arguments(parameters: AtlasParameters, view: View, session: ModelSession
 
 
 def fit(
-    run_bar: RunBar, session: ModelSession, arguments: dict[str, Any], on_fitted: Callable[[dict[str, Any]], object]
+    run_bar: RunBar,
+    session: ModelSession,
+    arguments: dict[str, Any],
+    scan: Any,
+    on_fitted: Callable[[dict[str, Any]], object],
 ) -> bool:
-    """Fit in the worker and put what was found into the scene; return whether it began."""
+    """Fit in the worker, put what was found into the scene and look at it on the scan; return whether it began."""
 
     def show(result: dict[str, Any]) -> None:
         from NeuroGenLib.mrml.fit_scene import ShownFit, add_fit
@@ -68,9 +72,10 @@ def fit(
 
         shown = ShownFit.of_job(result, session.facts, session.table)
         nodes = add_fit(slicer.mrmlScene, shown, {}, result["provenance"])
-        show_in_slices(slicer.mrmlScene, next(iter(nodes.reconstruction.values())))
-        show_plot(nodes.growth.plot)
         on_fitted(result["summary"])
+        is_there = slicer.mrmlScene.IsNodePresent(scan)
+        show_in_slices(slicer.mrmlScene, scan if is_there else next(iter(nodes.reconstruction.values())))
+        show_plot(nodes.growth.plot)
 
     return run_bar.run("Fitting", "atlas.fit", arguments, show)
 

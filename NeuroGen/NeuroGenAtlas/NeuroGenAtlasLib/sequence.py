@@ -12,6 +12,8 @@ import slicer
 from NeuroGenLib.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from NeuroGenAtlasLib.browser import View
     from NeuroGenPanels.run_bar import RunBar
 
@@ -19,18 +21,27 @@ JSON_PROGRESS = ("--progress", "json")
 EMPTY = (Path(), Path())
 
 
-def make_sequence(run_bar: RunBar, view: View, ages: tuple[float, float, float], *, growth: bool) -> bool:
+def make_sequence(
+    run_bar: RunBar, view: View, ages: tuple[float, float, float], *, growth: bool, on_shown: Callable[[], object]
+) -> bool:
     """Draw brains from an age to another one and load them as a sequence; return whether it began."""
     first, last, step = ages
     if last <= first:
         raise InputError("The last age of the sequence is not after the first.", "Set From and To.")
     words = ["atlas", "generate", *model_words(view), "--ages", f"{first:g}:{last:g}:{step:g}"]
     words += ["--spacing", f"{view.spacing:g}", *(["--growth"] if growth else [])]
-    return _into_scene(run_bar, "Making the sequence", words)
+    return _into_scene(run_bar, "Making the sequence", words, on_shown)
 
 
 def open_published(
-    run_bar: RunBar, file: Path, *, ages: str, segmentation: Path, labels: Path, fix_origin: bool
+    run_bar: RunBar,
+    file: Path,
+    *,
+    ages: str,
+    segmentation: Path,
+    labels: Path,
+    fix_origin: bool,
+    on_shown: Callable[[], object],
 ) -> bool:
     """Load a published atlas that is a 4-D NIfTI file as a sequence; return whether it began."""
     if file in EMPTY:
@@ -44,7 +55,7 @@ def open_published(
         words += ["--labels", str(labels)]
     if fix_origin:
         words.append("--fix-origin")
-    return _into_scene(run_bar, f"Opening {file.name}", words)
+    return _into_scene(run_bar, f"Opening {file.name}", words, on_shown)
 
 
 def export(run_bar: RunBar, view: View, folder: Path, *, certainty: bool, growth: bool, scene: bool) -> bool:
@@ -70,7 +81,7 @@ def model_words(view: View) -> list[str]:
     return words
 
 
-def _into_scene(run_bar: RunBar, title: str, words: list[str]) -> bool:
+def _into_scene(run_bar: RunBar, title: str, words: list[str], on_shown: Callable[[], object]) -> bool:
     """Run a command that writes a folder of brains, load the folder, remove it."""
     folder = Path(tempfile.mkdtemp(prefix="neurogen-sequence-", dir=slicer.app.temporaryPath))
 
@@ -82,6 +93,7 @@ def _into_scene(run_bar: RunBar, title: str, words: list[str]) -> bool:
             nodes = add_generated(slicer.mrmlScene, Generated.read(folder / "brains"))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+        on_shown()
         show_in_slices(slicer.mrmlScene, next(iter(nodes.images.values())))
         if nodes.growth is not None:
             show_plot(nodes.growth.plot)
