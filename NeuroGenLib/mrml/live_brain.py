@@ -147,13 +147,12 @@ class LiveBrain:
     def _segmentation(self, labels: Volume, table: LabelTable, new: list[Node]) -> Node:
         names = "\n".join(table.names)
         node = self.node("labels")
-        if node is not None and node.GetAttribute(TABLE) != names:
-            self._scene.RemoveNode(node)
-            node = None
-        if node is not None:
+        if node is None:
+            node = self._named("labels", add_segmentation(self._scene, labels, table, "Atlas labels"), new)
+        else:
+            if node.GetAttribute(TABLE) != names:  # of another model
+                node.GetSegmentation().RemoveAllSegments()
             update_segmentation(node, labels, table)
-            return node
-        node = self._named("labels", add_segmentation(self._scene, labels, table, "Atlas labels"), new)
         node.SetAttribute(TABLE, names)
         return node
 
