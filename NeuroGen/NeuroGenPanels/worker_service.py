@@ -70,11 +70,6 @@ class WorkerService:
             self._timer.start()
         return handle
 
-    def cancel_all(self) -> None:
-        """Cancel every job."""
-        for handle in self.jobs:
-            handle.cancel()
-
     def close(self) -> None:
         """End the process at once; no callback is called any more. The next job starts a new one."""
         self._timer.stop()

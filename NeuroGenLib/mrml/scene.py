@@ -103,20 +103,6 @@ class HeadlessScene:
         self.close()
 
 
-def current_scene() -> Scene:
-    """Return the scene that the Slicer application shows.
-
-    Raises
-    ------
-    NeuroGenError
-        When this does not run inside Slicer.
-    """
-    scene = getattr(slicer, "mrmlScene", None)
-    if scene is None:
-        raise NeuroGenError("There is no Slicer scene open.", "Run this inside 3D Slicer, or use HeadlessScene.")
-    return scene
-
-
 def save_scene(scene: Scene, path: str | os.PathLike[str]) -> None:
     """Write a scene with all its data, whole or not at all.
 

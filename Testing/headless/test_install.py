@@ -14,10 +14,17 @@ from pathlib import Path
 import pytest
 
 from Testing.hostile.workspace import Workspace, trained, write_good_inputs
+from Testing.slicer_desktop import missing_parts
 
 ROOT = Path(__file__).resolve().parents[2]
 RELEASED_WITH = ("README.md", "LICENSE.txt", "CHANGELOG.md", "pyproject.toml")
-RESOURCES = ("labels/fetal-tissues.tsv", "models/fetal-sba/neurogen.json", "models/fetal-sba/model.safetensors")
+RESOURCES = (
+    "labels/fetal-tissues.tsv",
+    "samples.yaml",
+    "requirements.txt",
+    "models/fetal-sba/neurogen.json",
+    "models/fetal-sba/model.safetensors",
+)
 
 TRAINING_ONLY = ("lightning", "pytorch_lightning", "pandas", "matplotlib", "h5py", "jsonargparse", "tensorboard")
 NOT_IN_SLICER = ("nibabel", "huggingface_hub", "yaml", "skimage", "monai")
@@ -211,3 +218,8 @@ def test_a_missing_library_is_named_with_the_way_to_get_it(
     assert f"pip install {package}" in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_where_changes_land_no_panel_is_skipped() -> None:
+    """Elsewhere the tests of scenes and panels are skipped with a reason; CI must have what they need."""
+    assert not (os.environ.get("CI") and missing_parts())

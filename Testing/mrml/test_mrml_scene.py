@@ -23,7 +23,7 @@ from NeuroGenLib.mrml.colours import DIVERGING, diverging_colours
 from NeuroGenLib.mrml.core import slicer, vtk
 from NeuroGenLib.mrml.folders import add_folder, folder_of, put_into_folder
 from NeuroGenLib.mrml.provenance import PREFIX, provenance_of, set_provenance
-from NeuroGenLib.mrml.scene import HeadlessScene, current_scene, load_scene, save_scene
+from NeuroGenLib.mrml.scene import HeadlessScene, load_scene, save_scene
 from NeuroGenLib.mrml.segmentations import add_segmentation, label_map_of
 from NeuroGenLib.mrml.tables import add_plot, add_plot_series, add_table, rows_of
 from NeuroGenLib.mrml.transforms import (
@@ -154,14 +154,6 @@ def test_a_closed_scene_is_gone(full: Scene, headless: HeadlessScene) -> None:
     assert watched["logic"].Get() is None
     assert watched["application"].Get() is None
     assert not cache.exists()
-
-
-def test_outside_slicer_no_scene_is_current(monkeypatch: pytest.MonkeyPatch, scene: Scene) -> None:
-    monkeypatch.delattr(slicer, "mrmlScene", raising=False)
-    with pytest.raises(NeuroGenError, match=r"no Slicer scene open\. Run this inside 3D Slicer"):
-        current_scene()
-    monkeypatch.setattr(slicer, "mrmlScene", scene, raising=False)
-    assert current_scene() is scene
 
 
 @pytest.mark.parametrize("name", ["atlas.nii.gz", "atlas", "mrb"])

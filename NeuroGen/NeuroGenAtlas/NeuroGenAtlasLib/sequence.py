@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from NeuroGenPanels.run_bar import RunBar
 
 JSON_PROGRESS = ("--progress", "json")
-EMPTY = (Path(), Path())
+NOT_CHOSEN = Path()
+"""What a path of the parameter node is before one was chosen."""
 
 
 def make_sequence(
@@ -44,14 +45,14 @@ def open_published(
     on_shown: Callable[[], object],
 ) -> bool:
     """Load a published atlas that is a 4-D NIfTI file as a sequence; return whether it began."""
-    if file in EMPTY:
+    if file == NOT_CHOSEN:
         raise InputError("No file is chosen.", "Choose the 4-D NIfTI file of the atlas.")
     words = ["atlas", "open", str(file)]
     if ages.strip():
         words += ["--ages", ages.strip()]
-    if segmentation not in EMPTY:
+    if segmentation != NOT_CHOSEN:
         words += ["--segmentation", str(segmentation)]
-    if labels not in EMPTY:
+    if labels != NOT_CHOSEN:
         words += ["--labels", str(labels)]
     if fix_origin:
         words.append("--fix-origin")
@@ -60,7 +61,7 @@ def open_published(
 
 def export(run_bar: RunBar, view: View, folder: Path, *, certainty: bool, growth: bool, scene: bool) -> bool:
     """Write the brain of a view into a folder; return whether it began."""
-    if folder in EMPTY:
+    if folder == NOT_CHOSEN:
         raise InputError("No folder is chosen.", "Choose the folder to export to.")
     words = ["atlas", "generate", *model_words(view), "--age", f"{view.age:g}", "--spacing", f"{view.spacing:g}"]
     words += ["--out", str(folder), *(["--certainty"] if certainty else []), *(["--growth"] if growth else [])]
