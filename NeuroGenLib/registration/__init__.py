@@ -1,0 +1,1 @@
+"""Registration: symmetric, inverse consistent, without folds (SITReg)."""

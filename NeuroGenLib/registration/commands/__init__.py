@@ -1,0 +1,1 @@
+"""Commands of registration, one file each."""

@@ -1,0 +1,142 @@
+"""The inverse of a displacement by fixed-point iteration, with gradients that do not run through the iteration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from NeuroGenLib.registration.fields import sample, voxel_grid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class FixedPoint:
+    """When the iteration stops, and how Anderson acceleration mixes.
+
+    Parameters
+    ----------
+    threshold:
+        Largest change of any component that still counts as standing, voxels.
+    least, most:
+        Iterations.
+    memory:
+        How many earlier iterates are mixed.
+    ridge:
+        Added to the diagonal of their Gram matrix.
+    """
+
+    threshold: float = 1e-2
+    least: int = 2
+    most: int = 50
+    memory: int = 4
+    ridge: float = 1e-4
+
+
+def solve(function: Callable[[Tensor], Tensor], start: Tensor, settings: FixedPoint) -> Tensor:
+    """Return x with ``function(x) = x`` to the threshold, by Anderson acceleration (Walker and Ni, 2011).
+
+    Each element of the batch is mixed by itself; the iteration goes on until all of them stand.
+
+    Parameters
+    ----------
+    function:
+        (B, ...) to (B, ...).
+    start:
+        (B, ...) first guess.
+    """
+    batch, depth = len(start), settings.memory
+    given = start.new_zeros((batch, depth, start[0].numel()))
+    found = torch.zeros_like(given)
+    count = 0
+    value = start
+    while True:
+        slot = count % depth
+        given[:, slot] = value.reshape(batch, -1)
+        answer = function(value)
+        found[:, slot] = answer.reshape(batch, -1)
+        count += 1
+        if count >= settings.most:
+            return answer
+        if count >= settings.least and float((answer - value).abs().max()) < settings.threshold:
+            return answer
+        value = answer if count == 1 else _mix(given, found, min(count, depth), settings.ridge).view_as(start)
+
+
+def _mix(given: Tensor, found: Tensor, known: int, ridge: float) -> Tensor:
+    """Return the mixture of the iterates, with weights that sum to one, whose residual is smallest."""
+    steps = found[:, :known] - given[:, :known]
+    gram = torch.bmm(steps, steps.transpose(1, 2))
+    system = gram.new_ones((len(gram), known + 1, known + 1))
+    system[:, 0, 0] = 0
+    system[:, 1:, 1:] = gram + ridge * torch.eye(known, device=gram.device, dtype=gram.dtype)
+    target = gram.new_zeros((len(gram), known + 1, 1))
+    target[:, 0] = 1
+    weights = torch.linalg.solve(system, target)[:, 1:]
+    return torch.bmm(weights.transpose(1, 2), found[:, :known])[:, 0]
+
+
+def invert(displacement: Tensor, settings: FixedPoint | None = None) -> Tensor:
+    """Return the displacement v with x + v(x) + u(x + v(x)) = x, (B, 3, I, J, K) in voxels.
+
+    The gradient is that of the implicit equation: at the solution v depends on u at one place only, so the adjoint
+    system falls into one 3x3 system a voxel and is solved exactly.
+
+    Parameters
+    ----------
+    displacement:
+        u, whose maximum-norm Lipschitz constant is below one (:func:`splines.invertible_bound`); for others the
+        iteration ends after ``settings.most`` steps without having converged.
+    """
+    return _Inversion.apply(displacement, settings or FixedPoint())
+
+
+class _Inversion(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, displacement: Tensor, settings: FixedPoint) -> Tensor:  # noqa: D102
+        grid = voxel_grid(displacement.shape[2:], displacement)
+        inverse = solve(lambda value: -sample(displacement, grid + value), -displacement, settings)
+        ctx.save_for_backward(displacement, inverse)
+        return inverse
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # noqa: D102
+        displacement, inverse = ctx.saved_tensors
+        where = voxel_grid(displacement.shape[2:], displacement) + inverse
+        # v = -u(x + v): with S the slope of u there, (1 + S)^T w = dL/dv and dL/du = -(sampling)^T w.
+        with torch.enable_grad():
+            moved = where.detach().requires_grad_()
+            there = sample(displacement.detach(), moved)
+            slopes = [
+                torch.autograd.grad(there[:, row].sum(), moved, retain_graph=True)[0] for row in range(3)
+            ]
+        for row in range(3):
+            slopes[row][:, row] += 1
+        adjoint = _solve_transposed(slopes, gradient)
+        with torch.enable_grad():
+            source = displacement.detach().requires_grad_()
+            (result,) = torch.autograd.grad(sample(source, where), source, -adjoint)
+        return result, None
+
+
+def _solve_transposed(rows: list[Tensor], right: Tensor) -> Tensor:
+    """Return w with M^T w = right at every voxel; ``rows`` are the three rows of M, each (B, 3, I, J, K).
+
+    The columns of M^T are the rows of M, so Cramer's rule takes cross products of rows.
+    """
+    first, second, third = rows
+    across = torch.linalg.cross(second, third, dim=1)
+    determinant = (first * across).sum(dim=1, keepdim=True)
+    return torch.cat(
+        [
+            (right * across).sum(dim=1, keepdim=True),
+            (right * torch.linalg.cross(third, first, dim=1)).sum(dim=1, keepdim=True),
+            (right * torch.linalg.cross(first, second, dim=1)).sum(dim=1, keepdim=True),
+        ],
+        dim=1,
+    ) / determinant
