@@ -1,0 +1,238 @@
+"""Random smooth deformations with their exact inverse, and how images and label maps follow them.
+
+A deformation phi maps voxel coordinates x to A (x + u(x)): a stationary velocity field integrated to the flow u, which
+fades to nothing outside the grid, then an affine map A. Its inverse is the flow of the negative velocity after A^-1.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from NeuroGenLib.config import Config, Help, Range, Unit
+from NeuroGenLib.errors import InputError
+from NeuroGenLib.simulate.draws import uniform
+from NeuroGenLib.simulate.smooth_noise import smooth_noise
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
+FLOW_STEP = 2
+"""Distance in voxels of the points where the flow is computed; it is far smoother than that."""
+
+STEEPEST = 0.2
+"""Largest amplitude per scale, all scales together; from 0.3 on the sampled flow can fold."""
+
+_SQUARINGS = 6
+_MARGIN = 4.0
+"""Width of the rim where the velocity fades, in standard deviations of the velocity."""
+
+
+@dataclass(frozen=True)
+class DeformationConfig(Config):
+    """How much a random deformation moves; every affine number is drawn uniformly up to its limit, to either side."""
+
+    rotation: Annotated[float, Range(0, 180), Unit("degrees"), Help("Largest turn about each axis")] = 12.0
+    log_scale: Annotated[float, Range(0, 1), Help("Largest natural logarithm of the scale along each axis")] = 0.1
+    shear: Annotated[float, Range(0, 0.5), Help("Largest shear")] = 0.05
+    translation: Annotated[float, Range(0, 100), Unit("voxels"), Help("Largest shift along each axis")] = 6.0
+    scales: Annotated[
+        tuple[float, ...], Range(4), Unit("voxels"), Help("Distances over which the dense deformation varies")
+    ] = (32.0, 16.0, 8.0)
+    amplitudes: Annotated[
+        tuple[float, ...],
+        Range(0, 50),
+        Unit("voxels"),
+        Help("Largest standard deviation of the dense deformation along each axis, one for each of scales"),
+    ] = (3.0, 1.5, 0.5)
+
+    def check(self) -> None:
+        """Refuse scales and amplitudes that do not pair up, or so steep that the grid could fold."""
+        if len(self.scales) != len(self.amplitudes):
+            raise InputError(
+                f"There are {len(self.scales)} scales and {len(self.amplitudes)} amplitudes.",
+                "Give one amplitude for each scale.",
+            )
+        steepness = math.hypot(*(size / scale for size, scale in zip(self.amplitudes, self.scales, strict=True)))
+        if steepness > STEEPEST:
+            raise InputError(
+                f"Deformations with amplitudes {self.amplitudes} over scales {self.scales} would fold the image.",
+                f"Make the amplitudes {STEEPEST / steepness:.2f} times as large, or the scales larger.",
+            )
+
+
+@dataclass(frozen=True)
+class Deformation:
+    """A map of voxel coordinates that is smooth and has an inverse, defined everywhere.
+
+    Attributes
+    ----------
+    matrix:
+        (4, 4) the affine part A, in voxel coordinates.
+    flow, inverse_flow:
+        (1, 3, i, j, k) displacement in voxels and its inverse, at points :data:`FLOW_STEP` voxels apart.
+    origin:
+        Voxel coordinate, on every axis, of the first of these points.
+    """
+
+    matrix: torch.Tensor
+    flow: torch.Tensor
+    inverse_flow: torch.Tensor
+    origin: float
+
+    def forward(self, points: torch.Tensor) -> torch.Tensor:
+        """Return where points (1, 3, I, J, K), in voxel coordinates, are mapped to."""
+        return _transformed(self.matrix, self._moved(self.flow, points))
+
+    def backward(self, points: torch.Tensor) -> torch.Tensor:
+        """Return the points that :meth:`forward` maps to ``points`` (1, 3, I, J, K)."""
+        import torch
+
+        inverse = torch.linalg.inv(self.matrix.double()).to(points.dtype)
+        return self._moved(self.inverse_flow, _transformed(inverse, points))
+
+    def _moved(self, flow: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+        from NeuroGenLib.registration.fields import sample
+
+        # The flow is zero at its border, which sampling continues outside.
+        return points + sample(flow, (points - self.origin) / FLOW_STEP)
+
+
+def draw_deformation(shape: Sequence[int], generator: torch.Generator, config: DeformationConfig) -> Deformation:
+    """Draw a deformation of a grid of (I, J, K) voxels; the affine part turns and scales about its centre."""
+    import torch
+
+    from NeuroGenLib.registration.fields import compose, voxel_grid
+
+    matrix = _random_affine(shape, generator, config)
+    rim = math.ceil(_MARGIN * math.hypot(*config.amplitudes) / FLOW_STEP) + 1
+    coarse = [math.ceil((size - 1) / FLOW_STEP) + 1 + 2 * rim for size in shape]
+    velocity = torch.zeros((1, 3, *coarse), device=generator.device)
+    for scale, amplitude in zip(config.scales, config.amplitudes, strict=True):
+        deviation = uniform(generator, 0, amplitude) / FLOW_STEP
+        velocity += deviation * smooth_noise(coarse, scale / FLOW_STEP, generator, channels=3)
+    velocity = _faded(velocity, rim)
+    grid = voxel_grid(coarse, velocity)
+    flows = []
+    for direction in (1, -1):
+        flow = velocity * (direction / 2**_SQUARINGS)
+        for _ in range(_SQUARINGS):
+            flow = compose(flow, flow, grid)
+        flows.append(flow * FLOW_STEP)
+    return Deformation(matrix, flow=flows[0], inverse_flow=flows[1], origin=-float(rim * FLOW_STEP))
+
+
+def random_deformation(
+    shape: Sequence[int], generator: torch.Generator, config: DeformationConfig | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw a deformation as two displacement fields.
+
+    Parameters
+    ----------
+    shape:
+        (I, J, K) voxels.
+    generator:
+        Source of randomness; the fields are on its device.
+    config:
+        How much it moves; the defaults when not given.
+
+    Returns
+    -------
+    tuple of Tensor
+        The displacement and that of the inverse map, each (1, 3, I, J, K) float32 in voxels: channel c moves along
+        axis c, and ``x + displacement(x)`` is where voxel x goes.
+    """
+    from NeuroGenLib.registration.fields import voxel_grid
+
+    drawn = draw_deformation(shape, generator, config or DeformationConfig())
+    grid = voxel_grid(shape, drawn.flow)
+    return drawn.forward(grid) - grid, drawn.backward(grid) - grid
+
+
+def warp(image: torch.Tensor, displacement: torch.Tensor, order: int = 1) -> torch.Tensor:
+    """Return ``image(x + displacement(x))``; beyond the border its values go on.
+
+    Parameters
+    ----------
+    image:
+        (C, I, J, K), or (I, J, K) for one channel. Integers, such as labels up to 2^24, keep their type.
+    displacement:
+        (1, 3, I, J, K) in voxels of ``image``, channel c along axis c.
+    order:
+        0 takes the nearest voxel, for labels; 1 interpolates linearly.
+
+    Returns
+    -------
+    Tensor
+        With the axes of ``image``, on the grid of ``displacement``.
+
+    Raises
+    ------
+    InputError
+        When ``order`` is another, or 1 for integers.
+    """
+    from NeuroGenLib.registration.fields import voxel_grid
+
+    return warped_to(image, voxel_grid(displacement.shape[2:], displacement) + displacement, order)
+
+
+def warped_to(image: torch.Tensor, points: torch.Tensor, order: int = 1) -> torch.Tensor:
+    """Return ``image`` at points (1, 3, I, J, K) in its voxel coordinates; see :func:`warp`."""
+    from NeuroGenLib.registration.fields import sample
+
+    if order not in (0, 1) or (order == 1 and not image.is_floating_point()):
+        raise InputError(
+            f"Order {order} cannot warp an image of type {image.dtype}.",
+            "Use order 0 for label maps and 0 or 1 for other images.",
+        )
+    batch = image[(None,) * (5 - image.ndim)]
+    values = batch if batch.is_floating_point() else batch.to(points.dtype)
+    result = sample(values, points, "bilinear" if order else "nearest")
+    return result.to(image.dtype).reshape(*image.shape[:-3], *points.shape[2:])
+
+
+def _random_affine(shape: Sequence[int], generator: torch.Generator, config: DeformationConfig) -> torch.Tensor:
+    """Return (4, 4): shear, then scale, then turns about the axes 0, 1, 2, about the centre, then a shift."""
+    import torch
+
+    device = generator.device
+    drawn = 2 * torch.rand((4, 3), generator=generator, device=device, dtype=torch.float64) - 1
+    angles = drawn[0] * math.radians(config.rotation)
+    skew = torch.zeros((3, 3), device=device, dtype=torch.float64)
+    skew[0, 1], skew[0, 2], skew[1, 2] = drawn[1] * config.shear
+    linear = torch.diag(torch.exp(drawn[2] * config.log_scale)) @ (torch.eye(3, device=device) + skew)
+    for axis in range(3):
+        first, second = (other for other in range(3) if other != axis)
+        turn = torch.eye(3, device=device, dtype=torch.float64)
+        turn[first, first] = turn[second, second] = torch.cos(angles[axis])
+        turn[second, first] = torch.sin(angles[axis])
+        turn[first, second] = -turn[second, first]
+        linear = turn @ linear
+    centre = (torch.tensor(tuple(shape), device=device, dtype=torch.float64) - 1) / 2
+    matrix = torch.eye(4, device=device, dtype=torch.float64)
+    matrix[:3, :3] = linear
+    matrix[:3, 3] = centre - linear @ centre + drawn[3] * config.translation
+    return matrix.float()
+
+
+def _faded(velocity: torch.Tensor, rim: int) -> torch.Tensor:
+    """Return the velocity, smoothly zero at the border and unchanged from ``rim`` points inside on."""
+    import torch
+
+    for axis in (2, 3, 4):
+        size = velocity.shape[axis]
+        index = torch.arange(size, device=velocity.device, dtype=velocity.dtype)
+        depth = (torch.minimum(index, size - 1 - index) / rim).clamp(max=1)
+        weight = depth**2 * (3 - 2 * depth)
+        velocity = velocity * weight.view([-1 if other == axis else 1 for other in range(5)])
+    return velocity
+
+
+def _transformed(matrix: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    flat = torch.addmm(matrix[:3, 3:], matrix[:3, :3], points.reshape(3, -1))
+    return flat.reshape(points.shape)
