@@ -12,7 +12,7 @@ from NeuroGenLib.volume_io import to_itk
 if TYPE_CHECKING:
     import SimpleITK
 
-    from NeuroGenLib.volume import Volume
+    from NeuroGenLib.volume import Grid, Volume
 
 FINEST_MM = 1.6
 """Voxel size of the last resolution: finer ones move a rigid transform by a small part of a voxel."""
@@ -74,10 +74,18 @@ def rigid_alignment(fixed: Volume, moving: Volume, start: np.ndarray | None = No
     return _LPS @ _matrix(transform) @ _LPS
 
 
-def aligned(moving: Volume, transform: np.ndarray, like: Volume, order: int = 1) -> Volume:
-    """Return ``moving`` on the grid of ``like``, pulled through a transform from :func:`rigid_alignment`."""
+def aligned(moving: Volume, transform: np.ndarray, like: Grid, order: int = 1, fill: float = 0) -> Volume:
+    """Return ``moving`` on the grid of ``like``, pulled through a transform from ``like`` to ``moving``.
+
+    Parameters
+    ----------
+    moving, transform, like:
+        What is pulled; (4, 4) RAS mm to RAS mm; a volume, or (shape, affine).
+    order, fill:
+        As for :meth:`NeuroGenLib.volume.Volume.resample`.
+    """
     placed = type(moving)(moving.array, np.linalg.inv(transform) @ moving.affine)
-    return placed.resample(like=like, order=order)
+    return placed.resample(like=like, order=order, fill=fill)
 
 
 def centre_of_mass(volume: Volume) -> np.ndarray:

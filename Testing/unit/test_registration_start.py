@@ -1,0 +1,341 @@
+"""The start of a registration is found however the images are stored, and does not care which is called fixed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.linalg import expm
+from scipy.spatial.transform import Rotation
+
+from NeuroGenLib.errors import Cancelled, InputError, NeuroGenError
+from NeuroGenLib.progress import Progress
+from NeuroGenLib.registration.information import _Histogram, _values_and_slopes
+from NeuroGenLib.registration.rough_start import foreground
+from NeuroGenLib.registration.start import (
+    Start,
+    geometric_mean,
+    halfway_grid,
+    halfway_start,
+    resample_to,
+    square_root,
+)
+from NeuroGenLib.volume import Volume
+from Testing.geometry import a_brain_phantom, reoriented, rotation
+
+MM = 1.5
+
+
+def shift(*millimetres):
+    matrix = np.eye(4)
+    matrix[:3, 3] = millimetres
+    return matrix
+
+
+def stretch():
+    matrix = np.diag([1.05, 0.96, 1.03, 1.0])
+    matrix[0, 1] = 0.03
+    return matrix
+
+
+@pytest.fixture(scope="module")
+def head():
+    """Its brain alone, on a background of 0."""
+    drawn = a_brain_phantom((56, 66, 54), MM)
+    return drawn._replace(image=drawn.image.with_array(drawn.image.array * (drawn.labels.array > 0)))
+
+
+def other_contrast(phantom):
+    """The brain, bright where it was dark, on a background of 40."""
+    return np.where(phantom.labels.array > 0, 1400 - phantom.image.array, 40).astype(np.float32)
+
+
+def seen_after(motion, codes="RAS", spacing=(MM, MM, MM), header=None):
+    """The head in another contrast, moved by ``motion``, drawn afresh; its grid lies where ``header`` puts it."""
+    shape = tuple(int(np.ceil(96 / mm)) for mm in spacing)
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = -np.asarray(spacing) * (np.asarray(shape) - 1) / 2
+    affine = (shift(*motion[:3, 3]) if header is None else header) @ affine
+    drawn = a_brain_phantom(shape, affine=np.linalg.inv(motion) @ affine)
+    return reoriented(Volume(other_contrast(drawn), affine), codes)
+
+
+def blobs(motion, inverted):
+    """Thirty smooth blobs within 35 mm, moved by ``motion``; a function of the place alone, in either contrast."""
+    affine = np.diag([MM, MM, MM, 1.0])
+    affine[:3, 3] = motion[:3, 3] - MM * 31.5
+    world = np.stack(np.meshgrid(*[np.arange(64)] * 3, indexing="ij"), -1) @ affine[:3, :3].T + affine[:3, 3]
+    back = np.linalg.inv(motion)
+    place = world @ back[:3, :3].T + back[:3, 3]
+    generator = np.random.default_rng(4)
+    values = np.full(place.shape[:3], 300.0)
+    for centre, height in zip(generator.uniform(-24, 24, (30, 3)), generator.uniform(-250, 500, 30), strict=True):
+        values += height * np.exp(-((place - centre) ** 2).sum(axis=-1) / (2 * 6.0**2))
+    edge = 1 / (1 + np.exp(np.linalg.norm(place / [0.9, 1.1, 1.0], axis=-1) - 34))
+    values = np.clip(values, 50, 1500)
+    return Volume((edge * (2000 - values if inverted else values)).astype(np.float32), affine)
+
+
+def mean_error(found, motion, head):
+    """Mean distance in mm over the head."""
+    points = head.labels.voxel_to_world(np.argwhere(head.labels.array > 0)[::20])
+    away = points @ (found - motion)[:3, :3].T + (found - motion)[:3, 3]
+    return float(np.linalg.norm(away, axis=1).mean())
+
+
+@pytest.mark.slow
+def test_a_known_affine_is_found_across_contrasts_and_swapping_swaps(head):
+    motion = shift(6, -5, 4) @ rotation(11, (0, 0, 0)) @ stretch()
+    fixed, moving = blobs(np.eye(4), inverted=False), reoriented(blobs(motion, inverted=True), "LAS")
+    start = halfway_start(fixed, moving)
+    assert mean_error(start.fixed_to_moving, motion, head) < 0.3
+    assert start.similarity_after > 1.5 * start.similarity_before
+    assert not start.is_worse
+    swapped = halfway_start(moving, fixed)
+    assert np.abs(swapped.halfway_to_fixed - start.halfway_to_moving).max() < 1e-6
+    assert np.abs(swapped.halfway_to_moving - start.halfway_to_fixed).max() < 1e-6
+    assert np.abs(swapped.fixed_to_moving @ start.fixed_to_moving - np.eye(4)).max() < 1e-6
+    # Both are half the way, not one of them all of it.
+    assert np.allclose(start.halfway_to_fixed @ start.halfway_to_moving, np.eye(4), atol=1e-6)
+    grid = halfway_grid(fixed, moving, start)
+    other = halfway_grid(moving, fixed, swapped)
+    assert grid.shape == other.shape
+    assert np.array_equal(grid.affine, other.affine)
+
+
+@pytest.mark.slow
+def test_headers_far_apart_and_turned_by_120_degrees(head):
+    """No overlap of the fields of view; the head lies turned on the scanner's table."""
+    motion = shift(400, -250, 90) @ rotation(120, (0, 0, 0), (1, -1, 2)) @ stretch()
+    start = halfway_start(head.image, seen_after(motion))
+    assert mean_error(start.fixed_to_moving, motion, head) < 0.4
+    assert start.similarity_before == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.slow
+def test_thick_oblique_left_handed_slices(head):
+    motion = shift(-7, 3, 2) @ rotation(8, (0, 0, 0), (1, 1, 0)) @ stretch()
+    header = shift(-7, 3, 2) @ rotation(30, (0, 0, 0), (0, 1, 1))
+    start = halfway_start(head.image, seen_after(motion, "LAI", (1.5, 1.5, 4.0), header), progress=Progress())
+    assert mean_error(start.fixed_to_moving, motion, head) < 0.6
+
+
+@pytest.mark.slow
+def test_a_rigid_start_is_rigid_also_about_half_a_turn(head):
+    motion = shift(3, 2, -4) @ rotation(180, (0, 0, 0), (0, 0, 1))
+    start = halfway_start(head.image, seen_after(motion), kind="rigid")
+    assert mean_error(start.fixed_to_moving, motion, head) < 0.6
+    for matrix in (start.halfway_to_fixed, start.halfway_to_moving):
+        assert np.allclose(matrix[:3, :3] @ matrix[:3, :3].T, np.eye(3), atol=1e-6)
+        assert np.linalg.det(matrix[:3, :3]) > 0
+
+
+@pytest.mark.slow
+def test_masks_hide_the_rest(head):
+    """A bright block beside each brain, on different sides, would mislead the start."""
+    motion = shift(5, 4, -3)
+    moving = seen_after(motion)
+    mask = moving.with_array(moving.array > 250)
+    fixed_array, moving_array = head.image.array.copy(), moving.array.copy()
+    fixed_array[:4], moving_array[-6:] = 2000, 2000
+    start = halfway_start(
+        head.image.with_array(fixed_array),
+        moving.with_array(moving_array),
+        "rigid",
+        head.labels.with_array(head.labels.array > 0),
+        mask,
+    )
+    assert mean_error(start.fixed_to_moving, motion, head) < 0.4
+
+
+def test_no_start_trusts_the_headers(head):
+    moving = seen_after(shift(6, 0, 0))
+    start = halfway_start(head.image, moving, "none")
+    assert np.array_equal(start.fixed_to_moving, np.eye(4))
+    assert start.similarity_before == start.similarity_after
+    with pytest.raises(InputError, match="do not overlap") as raised:
+        halfway_start(head.image, seen_after(shift(500, 0, 0)), "none")
+    assert "affine" in raised.value.remedy
+
+
+# --- the halfway grid ------------------------------------------------------------------------------------------------
+
+
+def ball(centre, radius=20.0, background=0.0, spacing=2.0):
+    affine = np.diag([spacing, spacing, spacing, 1.0])
+    affine[:3, 3] = np.asarray(centre) - spacing * 19.5
+    world = np.stack(np.meshgrid(*[np.arange(40)] * 3, indexing="ij"), -1) * spacing + affine[:3, 3]
+    inside = np.linalg.norm(world - centre, axis=-1) < radius
+    return Volume(np.where(inside, 800.0, background).astype(np.float32), affine)
+
+
+@pytest.fixture
+def halves():
+    """Two balls 100 mm apart that meet halfway at x = 50."""
+    return Start(shift(-50, 0, 0), shift(50, 0, 0), 0.1, 1.0, 0.0)
+
+
+@pytest.mark.parametrize("background", [0.0, -1024.0, 90.0])
+def test_the_grid_holds_both_foregrounds(halves, background):
+    fixed, moving = ball((0, 0, 0), 20, background), ball((100, 0, 0), 26, background)
+    grid = halfway_grid(fixed, moving, halves, spacing=2.0, margin_mm=10)
+    low = grid.affine[:3, 3]
+    high = grid.affine[:3, :3] @ (np.array(grid.shape) - 1) + low
+    assert np.allclose(low, np.array([50, 0, 0]) - 36, atol=4)
+    assert np.allclose(high, np.array([50, 0, 0]) + 36, atol=4)
+    assert grid.note == ""
+    placed = resample_to(moving, halves.halfway_to_moving, grid)
+    assert placed.same_space((grid.shape, grid.affine))
+    assert placed.array[tuple(n // 2 for n in grid.shape)] == pytest.approx(800)
+    assert placed.array[0, 0, 0] == pytest.approx(background)
+
+
+def test_the_grid_takes_masks_and_the_middle_of_the_spacings(halves):
+    fixed, moving = ball((0, 0, 0)), ball((100, 0, 0), spacing=1.0, radius=12)
+    masks = fixed.with_array(fixed.array * 0), moving.with_array(moving.array > 0)
+    masks[0].array[18:22, 18:22, 18:22] = 1  # 8 mm
+    grid = halfway_grid(fixed, moving, halves, fixed_mask=masks[0], moving_mask=masks[1], margin_mm=0)
+    spacing = float(grid.affine[0, 0])
+    assert spacing == pytest.approx(np.sqrt(2))
+    assert np.allclose(np.array(grid.shape) * spacing, 25, atol=4)
+
+
+def test_a_large_grid_gets_coarser_and_says_so(halves):
+    fixed, moving = ball((0, 0, 0)), ball((100, 0, 0))
+    grid = halfway_grid(fixed, moving, halves, spacing=0.5, most_voxels=20_000)
+    assert 12_000 < np.prod(grid.shape) <= 20_000
+    assert "0.50 mm" in grid.note
+    assert "20000 voxels" in grid.note
+
+
+@pytest.mark.parametrize("background", [0.0, -1024.0, 300.0])
+def test_the_foreground_is_the_head_whatever_the_background(background):
+    image = ball((0, 0, 0), 24, background)
+    image.array[:2, :2, :2] = 900  # a speck in a corner
+    noise = np.random.default_rng(0).normal(0, 30, image.shape).astype(np.float32)
+    found = foreground(image.with_array(image.array + noise))
+    assert found.voxel_volume_ml * found.array.sum() == pytest.approx(4 / 3 * np.pi * 2.4**3, rel=0.1)
+
+
+# --- the mathematics -------------------------------------------------------------------------------------------------
+
+
+def affine_from(rotation_vector, entries, translation):
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_rotvec(rotation_vector).as_matrix() @ expm(np.reshape(entries, (3, 3)))
+    matrix[:3, 3] = translation
+    return matrix
+
+
+small = st.floats(-0.15, 0.15)
+affines = st.builds(
+    affine_from,
+    st.tuples(*[st.floats(-1.4, 1.4)] * 3),
+    st.tuples(*[small] * 9),
+    st.tuples(*[st.floats(-300, 300)] * 3),
+)
+
+
+@given(affines)
+@settings(max_examples=60, deadline=None)
+def test_a_square_root_squared_is_the_matrix(matrix):
+    root = square_root(matrix)
+    if np.abs(np.angle(np.linalg.eigvals(matrix[:3, :3]))).max() < np.pi - 0.1:
+        assert np.allclose(root @ root, matrix, atol=1e-6)
+    assert np.linalg.det(root[:3, :3]) > 0
+
+
+@given(affines, affines, st.floats(0, 0.2))
+@settings(max_examples=60, deadline=None)
+def test_the_mean_of_two_directions_changes_sides_with_them(there, other, amount):
+    back = np.linalg.inv(there) @ (np.eye(4) + amount * 0.1 * (other - np.eye(4)))
+    mean = geometric_mean(there, back)
+    assert np.allclose(geometric_mean(back, there) @ mean, np.eye(4), atol=1e-6)
+    assert np.allclose(geometric_mean(there, np.linalg.inv(there)), there, atol=1e-6)
+
+
+def test_the_mean_is_the_mean_of_the_logarithms_where_they_commute():
+    generator = np.zeros((4, 4))
+    generator[:3] = [[0.1, -0.5, 0, 4], [0.5, 0.1, 0, -2], [0, 0, -0.05, 1]]
+    mean = geometric_mean(expm(1.2 * generator), expm(-0.8 * generator))
+    assert np.allclose(mean, expm(generator), atol=1e-9)
+
+
+@pytest.mark.parametrize("degrees", [179.0, 180.0, 181.0])
+def test_half_a_turn_has_a_real_half(degrees):
+    turned = rotation(degrees, (10, 20, 30), (1, 2, 2))
+    root = square_root(turned)
+    assert np.allclose(root @ root, turned, atol=1e-6)
+    stretched = square_root(turned @ np.diag([1.1, 0.9, 1.0, 1.0]))
+    assert np.abs(stretched).max() < 200
+    with pytest.raises(NeuroGenError, match="mirrors"):
+        square_root(np.diag([-1.0, 1, 1, 1]))
+
+
+def test_information_is_that_of_the_definition_and_its_slope_the_difference():
+    generator = np.random.default_rng(0)
+    bins = generator.integers(0, 32, 4000)
+    assert _Histogram(bins, np.full(4000, 0.5)).information == pytest.approx(0, abs=1e-9)  # a constant tells nothing
+    halves = (bins > 15).astype(int) * 20
+    values = (bins > 15) * 20 / 29  # centres of bins
+    # Two values that determine each other, but for the window of the second: 1/8, 3/4, 1/8 at a bin's centre.
+    part = (bins > 15).mean()
+    entropy = -part * np.log(part) - (1 - part) * np.log(1 - part)
+    blur = -2 / 8 * np.log(1 / 8) - 3 / 4 * np.log(3 / 4)
+    expected = (2 * entropy + blur) / (entropy + blur) - 1
+    assert _Histogram(halves, values).information == pytest.approx(expected, abs=1e-9)
+    values = np.clip(bins / 32 + generator.normal(0, 0.1, 4000), 0.05, 0.95)
+    direction = generator.normal(0, 1, 4000)
+    ahead, behind = (_Histogram(bins, values + sign * 1e-6 * direction).information for sign in (1, -1))
+    assert _Histogram(bins, values).slope() @ direction == pytest.approx((ahead - behind) / 2e-6, rel=1e-4)
+
+
+def test_values_and_slopes_of_a_linear_image_are_exact():
+    affine = rotation(33, (1, 2, 3)) @ np.diag([2.0, 2.0, 2.0, 1.0])
+    world = np.stack(np.meshgrid(*[np.arange(8)] * 3, indexing="ij"), -1) @ affine[:3, :3].T + affine[:3, 3]
+    image = Volume(world @ [3.0, -2.0, 5.0] + 7, affine)
+    points = image.voxel_to_world(np.random.default_rng(1).uniform(0, 7, (50, 3)))
+    values, slopes = _values_and_slopes(image, points)
+    assert np.allclose(values, points @ [3.0, -2.0, 5.0] + 7)
+    assert np.allclose(slopes, [3.0, -2.0, 5.0])
+    outside = _values_and_slopes(image, image.voxel_to_world([[-0.1, 3, 3], [3, 3, 7.1]]))
+    assert not outside[0].any()
+    assert not outside[1].any()
+
+
+# --- what cannot be used ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda array: array * 0 + 3, "moving image has the same value"),
+        (lambda array: np.where(array > 500, np.nan, array), "moving image has .* NaN"),
+        (lambda array: np.stack([array, array]), "moving image has 2 channels"),
+    ],
+)
+def test_an_unusable_image_is_named(head, change, message):
+    with pytest.raises(InputError, match=message):
+        halfway_start(head.image, Volume(change(head.image.array), head.image.affine))
+
+
+def test_unusable_requests_are_refused(head, halves):
+    with pytest.raises(InputError, match="'afine' is not a kind") as raised:
+        halfway_start(head.image, head.image, "afine")
+    assert "affine" in raised.value.remedy
+    empty = head.labels.with_array(head.labels.array * 0)
+    with pytest.raises(InputError, match="fixed mask is empty"):
+        halfway_start(head.image, head.image, fixed_mask=empty)
+    with pytest.raises(InputError, match="moving mask"):
+        halfway_start(head.image, head.image, moving_mask=Volume(head.labels.array, shift(9, 0, 0)))
+    for arguments in ({"spacing": 0.0}, {"margin_mm": -1.0}, {"most_voxels": 0}):
+        with pytest.raises(InputError):
+            halfway_grid(head.image, head.image, halves, **arguments)
+
+
+def test_it_can_be_stopped(head):
+    stopped = Progress()
+    stopped.cancel()
+    with pytest.raises(Cancelled):
+        halfway_start(head.image, head.image, progress=stopped)
