@@ -1,4 +1,4 @@
-# make demo · make test · make lint · make bench · make screenshots · make venv · make test-online
+# make demo · make test · make lint · make bench · make peers · make screenshots · make venv · make test-online
 # Another PyTorch build: make venv TORCH_INDEX=https://download.pytorch.org/whl/cpu
 PYTHON ?= python3
 VENV ?= .venv
@@ -6,9 +6,11 @@ TORCH_INDEX ?=
 WORKERS ?= 2
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS := .venv-peers
+PEERS_LIST := Testing/bench/peers-requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-online lint format bench screenshots clean
+.PHONY: help venv demo test test-online lint format bench peers screenshots clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -45,8 +47,16 @@ bench: $(STAMP)  ## measured speed of drawing, fitting and the slider
 	$(BIN)/python Testing/bench/bench_fit.py
 	$(BIN)/python Testing/bench/bench_slider.py
 
+peers: $(STAMP) $(PEERS)/.installed  ## compare registration with ANTs, greedy and demons (an hour)
+	$(BIN)/python Testing/bench/bench_peers.py --peers-python $(PEERS)/bin/python
+
+$(PEERS)/.installed: $(PEERS_LIST)
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet -r $(PEERS_LIST)
+	@touch $@
+
 screenshots: $(STAMP)  ## photograph the panels into docs/images
 	$(BIN)/python Testing/screenshots.py
 
-clean:  ## remove the environment and what the demo made
-	rm -rf $(VENV) demo-output build dist
+clean:  ## remove the environments and what the demo made
+	rm -rf $(VENV) $(PEERS) demo-output build dist
