@@ -51,6 +51,19 @@ COMMANDS = (
         "NeuroGenLib.atlas.commands.import_config:import_config",
     ),
     Command("atlas open", "Open an atlas published as 4-D files", "NeuroGenLib.atlas.commands.open:open_"),
+    Command(
+        "registration train",
+        "Train a registration network",
+        "NeuroGenLib.registration.commands.train:train",
+    ),
+    Command(
+        "registration import-config",
+        "Turn the published program's settings into NeuroGen's",
+        "NeuroGenLib.registration.commands.import_config:import_config",
+    ),
+    # Before "mask", whose first argument "train" would be.
+    Command("mask train", "Train a brain mask on label maps of heads", "NeuroGenLib.mask.commands.train:train"),
+    Command("mask", "Find the brain in scans of the whole head", "NeuroGenLib.mask.commands.run:run"),
     Command("samples list", "List sample data", "NeuroGenLib.samples.commands:list_"),
     Command("samples info", "Show a sample's licence, authors and size", "NeuroGenLib.samples.commands:info"),
     Command("samples get", "Draw or download sample data", "NeuroGenLib.samples.commands:get"),

@@ -20,7 +20,10 @@ from NeuroGenLib.progress import SILENT, Progress
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-IMPORTERS = {"cinema": "NeuroGenLib.atlas.published:import_checkpoint"}
+IMPORTERS = {
+    "cinema": "NeuroGenLib.atlas.published:import_checkpoint",
+    "sitreg": "NeuroGenLib.registration.published_model:import_checkpoint",
+}
 """Program whose checkpoints are read -> ``function(checkpoint: Path, destination: Path, **options)``."""
 
 

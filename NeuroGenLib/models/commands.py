@@ -78,17 +78,37 @@ def import_(arguments: list[str]) -> None:
     parser = make_parser(
         "models import",
         "Turn another program's checkpoint into a NeuroGen model folder. Nothing in the checkpoint is executed.",
-        ("neurogen models import cinema checkpoint_epoch_5.pth --config-atlas a.yaml --config-data d.yaml",),
+        (
+            "neurogen models import cinema checkpoint_epoch_5.pth --config-atlas a.yaml --config-data d.yaml",
+            "neurogen models import sitreg model_epoch_024.pt --config training_config.json",
+        ),
     )
-    parser.add_argument("system", help="the program that wrote it: cinema")
+    parser.add_argument("system", help="the program that wrote it: cinema or sitreg")
     parser.add_argument("checkpoint", help="its file")
     parser.add_argument(
-        "--config-atlas", metavar="FILE", help="config_atlas.yaml of the run (default: what the checkpoint holds)"
+        "--config-atlas",
+        metavar="FILE",
+        help="cinema: config_atlas.yaml of the run (default: what the checkpoint holds)",
     )
     parser.add_argument(
-        "--config-data", metavar="FILE", help="config_data.yaml of the run (default: what the checkpoint holds)"
+        "--config-data", metavar="FILE", help="cinema: config_data.yaml of the run (default: what the checkpoint holds)"
     )
-    parser.add_argument("--store-ids", action="store_true", help="keep the subject ids, which may identify people")
+    parser.add_argument(
+        "--store-ids", action="store_true", help="cinema: keep the subject ids, which may identify people"
+    )
+    parser.add_argument(
+        "--config", metavar="FILE", help="sitreg: training_config.json of the run (default: the one beside it)"
+    )
+    parser.add_argument(
+        "--orientation",
+        metavar="CODE",
+        help="sitreg: where the axes of the training images grow to, such as LIA (default: by its data set)",
+    )
+    parser.add_argument(
+        "--all-stages",
+        action="store_true",
+        help="sitreg: also run the finest stages that the program leaves out and never trains",
+    )
     parser.add_argument(
         "--out", metavar="DIR", help="model folder to make (default: beside the checkpoint, named after it)"
     )
@@ -98,15 +118,49 @@ def import_(arguments: list[str]) -> None:
 
     checkpoint = Path(options.checkpoint)
     out = Path(options.out) if options.out else checkpoint.with_suffix("").with_name(f"{checkpoint.stem}-neurogen")
-    configs: dict[str, Any] = {
-        name: None if value is None else Path(value)
-        for name, value in (("config_atlas", options.config_atlas), ("config_data", options.config_data))
-    }
-    folder = import_model(options.system, checkpoint, out, store_ids=options.store_ids, **configs)
+    folder = import_model(options.system, checkpoint, out, **_importer_options(options))
     if options.json:
         print_json({"path": folder.path, "kind": folder.kind, "size": folder.size})
         return
-    print(f"The model is in {folder.path}\nDraw from it: neurogen {folder.kind} info --model {folder.path}")
+    use = {"atlas": "Draw from it: neurogen atlas info", "registration": "Use it: neurogen registration run F M"}
+    print(
+        f"The model is in {folder.path}\n{use.get(folder.kind, 'See it: neurogen models info')} --model {folder.path}"
+    )
+
+
+def _importer_options(options: Any) -> dict[str, Any]:
+    """Return the options of the importer, by its names.
+
+    Raises
+    ------
+    InputError
+        When an option of another program's importer was given.
+    """
+    from NeuroGenLib.errors import InputError
+
+    given: dict[str, dict[str, Any]] = {
+        "cinema": {
+            "config_atlas": _path(options.config_atlas),
+            "config_data": _path(options.config_data),
+            "store_ids": options.store_ids or None,
+        },
+        "sitreg": {
+            "config": _path(options.config),
+            "orientation": options.orientation,
+            "legacy_levels": False if options.all_stages else None,
+        },
+    }
+    flags = {"legacy_levels": "all-stages"}
+    for system, values in given.items():
+        for name, value in values.items():
+            if value is not None and system != options.system and options.system in given:
+                flag = flags.get(name, name.replace("_", "-"))
+                raise InputError(f"--{flag} is for checkpoints of '{system}'.", "Leave it out.")
+    return {name: value for name, value in given.get(options.system, {}).items() if value is not None}
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
 
 
 def cite(arguments: list[str]) -> None:

@@ -16,7 +16,11 @@ from NeuroGenLib.models.reference import BUNDLED, HUB, HubReference
 from NeuroGenLib.progress import SILENT, Progress
 from NeuroGenLib.resources import resources_folder
 
-CAPABILITIES = {"atlas": "NeuroGenLib.atlas.infer:AtlasModel"}
+CAPABILITIES = {
+    "atlas": "NeuroGenLib.atlas.infer:AtlasModel",
+    "mask": "NeuroGenLib.mask.infer:MaskModel",
+    "registration": "NeuroGenLib.registration.infer:RegistrationModel",
+}
 """Kind of model -> class that opens it with ``from_folder(folder, device)``."""
 
 

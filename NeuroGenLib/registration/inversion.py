@@ -96,6 +96,25 @@ def invert(displacement: Tensor, settings: FixedPoint | None = None) -> Tensor:
     return _Inversion.apply(displacement, settings or FixedPoint())
 
 
+@torch.no_grad()
+def newton_inverse(displacement: Tensor, start: Tensor, steps: int = 3) -> Tensor:
+    """Improve a rough inverse by Newton's method; displacements of any size, (B, 3, I, J, K) in voxels.
+
+    A voxel where a step does not bring the two closer to being inverse keeps what it had, as beyond the border.
+    """
+    grid = voxel_grid(displacement.shape[2:], displacement)
+    inverse = start
+    for _ in range(steps):
+        there, slopes = _value_and_slopes(displacement, grid + inverse)
+        residual = inverse + there
+        columns = [torch.stack([slope[:, axis] for slope in slopes], dim=1) for axis in range(3)]
+        # Clipped, as a step of more than a voxel leaves the cell whose slope it followed.
+        candidate = inverse - _solve_transposed(columns, residual).clamp(-1, 1)
+        left = (candidate + sample(displacement, grid + candidate)).square().sum(dim=1, keepdim=True)
+        inverse = torch.where(left < residual.square().sum(dim=1, keepdim=True), candidate, inverse)
+    return inverse
+
+
 class _Inversion(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, displacement: Tensor, settings: FixedPoint) -> Tensor:  # noqa: D102
@@ -109,19 +128,23 @@ class _Inversion(torch.autograd.Function):
         displacement, inverse = ctx.saved_tensors
         where = voxel_grid(displacement.shape[2:], displacement) + inverse
         # v = -u(x + v): with S the slope of u there, (1 + S)^T w = dL/dv and dL/du = -(sampling)^T w.
-        with torch.enable_grad():
-            moved = where.detach().requires_grad_()
-            there = sample(displacement.detach(), moved)
-            slopes = [
-                torch.autograd.grad(there[:, row].sum(), moved, retain_graph=True)[0] for row in range(3)
-            ]
-        for row in range(3):
-            slopes[row][:, row] += 1
+        _, slopes = _value_and_slopes(displacement.detach(), where)
         adjoint = _solve_transposed(slopes, gradient)
         with torch.enable_grad():
             source = displacement.detach().requires_grad_()
             (result,) = torch.autograd.grad(sample(source, where), source, -adjoint)
         return result, None
+
+
+def _value_and_slopes(displacement: Tensor, where: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Return u at positions, and the rows of 1 + du/dx there, each (B, 3, I, J, K)."""
+    with torch.enable_grad():
+        moved = where.detach().requires_grad_()
+        there = sample(displacement, moved)
+        rows = [torch.autograd.grad(there[:, row].sum(), moved, retain_graph=True)[0] for row in range(3)]
+    for number, row in enumerate(rows):
+        row[:, number] += 1
+    return there.detach(), rows
 
 
 def _solve_transposed(rows: list[Tensor], right: Tensor) -> Tensor:

@@ -110,8 +110,10 @@ class Mappings:
         Where that grid lies.
     dense_forward, dense_inverse:
         The same without the affine part.
-    affine:
-        (B, 4, 4) the affine part of ``forward`` in the world frame, when the network has one.
+    halves:
+        The half-way maps that the dense part was composed of.
+    half_affine:
+        (B, 4, 4) half of the affine part of ``forward`` and of ``inverse``, in the world frame, when there is one.
     """
 
     forward: Tensor
@@ -119,7 +121,31 @@ class Mappings:
     grids: Grids
     dense_forward: Tensor
     dense_inverse: Tensor
-    affine: Tensor | None = None
+    halves: Halves
+    half_affine: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def affine(self) -> Tensor | None:
+        """(B, 4, 4) the affine part of ``forward`` in the world frame, when the network has one."""
+        return None if self.half_affine is None else self.half_affine[0] @ self.half_affine[0]
+
+    def half_maps(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the maps from the middle to the first and to the second image, then their inverses.
+
+        Affine part included; (B, 3, i, j, k) displacements on the transform's grid, in its voxels.
+        """
+        halves, grid = self.halves, self.halves.grid.expand(len(self.forward), -1, -1, -1, -1)
+        chains = (halves.left, halves.right, halves.left_inverse, halves.right_inverse)
+        if self.half_affine is None:
+            left, right, left_inverse, right_inverse = (composed(chain, grid) for chain in chains)
+            return left, right, left_inverse, right_inverse
+        there, back = self.half_affine
+        return (
+            self.grids.apply_affine(there, moved_by(chains[0], grid)) - grid,
+            self.grids.apply_affine(back, moved_by(chains[1], grid)) - grid,
+            moved_by(chains[2], self.grids.apply_affine(back, grid)) - grid,
+            moved_by(chains[3], self.grids.apply_affine(there, grid)) - grid,
+        )
 
     def forward_on_images(self) -> Tensor:
         """Return ``forward`` on the images' grid in its voxels, (B, 3, I, J, K)."""
@@ -303,12 +329,12 @@ def _mappings(halves: Halves, half: tuple[Tensor, Tensor] | None, grids: Grids, 
     grid = halves.grid.expand(batch, -1, -1, -1, -1)
     forward, inverse = (composed(chain, grid) for chain in chains)
     if half is None:
-        return Mappings(forward, inverse, grids, forward, inverse)
+        return Mappings(forward, inverse, grids, forward, inverse, halves)
     whole, whole_inverse = (
         grids.apply_affine(matrix, moved_by(chain, grids.apply_affine(matrix, grid))) - grid
         for matrix, chain in zip(half, chains, strict=True)
     )
-    return Mappings(whole, whole_inverse, grids, forward, inverse, half[0] @ half[0])
+    return Mappings(whole, whole_inverse, grids, forward, inverse, halves, half)
 
 
 class FeaturePyramid(nn.Module):

@@ -35,10 +35,9 @@ def evaluation_matrix(count: int, positions: np.ndarray) -> np.ndarray:
 
 def evaluate(control_points: Tensor, matrices: Sequence[Tensor]) -> Tensor:
     """Return the spline at a grid, from one :func:`evaluation_matrix` an axis: (B, C, i, j, k) to (B, C, I, J, K)."""
-    values = control_points
-    for axis, matrix in enumerate(matrices, start=2):
-        values = torch.tensordot(values, matrix, dims=([axis], [1])).movedim(-1, axis)
-    return values
+    first, second, third = matrices
+    values = torch.matmul(first, control_points.flatten(3)).unflatten(3, control_points.shape[3:])
+    return torch.matmul(torch.matmul(second, values), third.T)
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from NeuroGenLib.atlas.config import AtlasTrainConfig
 from NeuroGenLib.atlas.published_config import _NO_COUNTERPART
 from NeuroGenLib.cli import COMMANDS
 from NeuroGenLib.config import parameters
+from NeuroGenLib.registration.config import RegistrationTrainConfig
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -78,7 +79,8 @@ def test_files_named_by_the_documents_exist():
 
 
 def test_settings_named_by_the_documents_exist():
-    known = {parameter.name for parameter in parameters(AtlasTrainConfig)}
+    jobs = (AtlasTrainConfig, RegistrationTrainConfig)
+    known = {parameter.name for job in jobs for parameter in parameters(job)}
     sections = {name.partition(".")[0] for name in known}
     groups = {name.rpartition(".")[0] for name in known}
     for document in DOCUMENTS:

@@ -8,7 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import Testing.hostile.inputs_published  # noqa: F401  # adds to HOSTILE
+import Testing.hostile.inputs_mask  # adds to HOSTILE
+import Testing.hostile.inputs_published  # adds to HOSTILE
+import Testing.hostile.inputs_registration
+import Testing.hostile.inputs_sitreg  # noqa: F401  # adds to HOSTILE
 from Testing.hostile.workspace import FRAMES
 
 if TYPE_CHECKING:
@@ -68,6 +71,10 @@ def good_values(made: Workspace) -> dict[str, Path | str]:
         "frame_labels": made.published / f"Seg_{FRAMES}",
         "certainty": made.published / f"ventricles_{FRAMES}",
         "system": "cinema",
+        "sitreg_settings": made.sitreg / "training_config.json",
+        "sitreg_checkpoint": made.sitreg / "model_epoch_004.pt",
+        "sitreg_orientation": "LAS",
+        "start_epoch": "2",
         "scan": made.image(),
         "mask": made.image(column="Seg"),
         "brain": made.brain,  # a scan without a mask
@@ -77,6 +84,17 @@ def good_values(made: Workspace) -> dict[str, Path | str]:
         "known": "lv_volume_normed=0.12",
         "subjects": "sub-01",
         "segmentation": "Seg",
+        "scans": made.table,  # one of which images and label maps are read
+        "scan_ids": "sub-01,sub-02",
+        "scan_labels": "Seg",
+        "short_steps": "2",
+        "pair_batch": "1",
+        "head": made.image(),  # a scan of a whole head; a phantom, which a small spacing makes as large as one
+        "mask_model": "bundled:brain-mask",
+        "mask_spacing": "1.2",
+        "head_maps": made.table,  # one of which label maps alone are read
+        "mask_steps": "2",
+        "mask_side": "[16]",
         "covariates": made.table,  # a table of which only values are read
         "columns": "sex",
         "age": "28.5",
@@ -193,6 +211,54 @@ USAGES = (
             "out": "--out={}",
         },
     ),
+    Usage(
+        "registration train",
+        {
+            "scans": "--data.table.table={}",
+            "scan_ids": "--data.table.include={}",
+            "scan_labels": "--data.table.segmentation={}",
+            "pair_batch": "--data.batch={}",
+            "short_steps": "--train.steps={}",
+            "device": "--train.device={}",
+            "out": "--train.out={}",
+        },
+    ),
+    Usage(
+        "registration import-config",
+        {"sitreg_settings": "{}", "start_epoch": "--start-epoch={}", "out": "--out={}/settings.yaml"},
+    ),
+    Usage(
+        "mask train",
+        {
+            "head_maps": "--maps.source={}",
+            "segmentation": "--maps.segmentation={}",
+            "subjects": "--maps.include={}",
+            "mask_side": "--view.sides={}",
+            "mask_steps": "--train.steps={}",
+            "device": "--train.device={}",
+            "out": "--train.out={}",
+        },
+        {"subjects": "sub-*"},
+    ),
+    Usage(
+        "mask",
+        {
+            "head": "{}",
+            "mask_model": "--model={}",
+            "mask_spacing": "--spacing={}",
+            "device": "--device={}",
+            "out": "--out={}",
+        },
+    ),
+    Usage(
+        "mask",
+        {
+            "head": "{}",
+            "mask_model": "--model={}",
+            "mask_spacing": "--spacing={}",
+            "out": "--out={}/mask.nii.gz",
+        },
+    ),
     Usage("samples list"),
     Usage("samples info", {"sample": "{}"}),
     Usage("samples get", {"sample": "{}", "drawn_licence": "--accept-licence={}", "out": "--out={}"}),
@@ -201,5 +267,16 @@ USAGES = (
     Usage("models download", {"hub": "{}"}),
     Usage(
         "models import", {"system": "{}", "checkpoint": "{}", "published_config": "--config-data={}", "out": "--out={}"}
+    ),
+    Usage(
+        "models import",
+        {
+            "system": "{}",
+            "sitreg_checkpoint": "{}",
+            "sitreg_settings": "--config={}",
+            "sitreg_orientation": "--orientation={}",
+            "out": "--out={}",
+        },
+        {"system": "sitreg"},
     ),
 )

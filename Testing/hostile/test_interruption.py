@@ -95,7 +95,7 @@ def test_a_full_disk_leaves_nothing(usage: Usage, workspace: Workspace, call: Ca
     answer = call(usage.arguments(workspace))
     assert_stopped_by_the_disk(answer, workspace, before)
     assert "No space left on device" in answer.sentences[0]
-    if usage.words != "atlas train":  # its run folder is where it goes on
+    if not usage.words.endswith("train"):  # its run folder is where it goes on
         assert not workspace.out.exists()
 
 
@@ -107,7 +107,7 @@ def test_a_file_that_cannot_grow_leaves_nothing(
     answer = call(usage.arguments(workspace))
     assert_stopped_by_the_disk(answer, workspace, before)
     assert not list_checkpoints(workspace.out / "checkpoints")
-    if usage.words != "atlas train":
+    if not usage.words.endswith("train"):
         assert not workspace.out.exists()
 
 

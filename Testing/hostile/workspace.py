@@ -12,6 +12,7 @@ import numpy as np
 
 from NeuroGenLib.resources import resource
 from Testing.geometry import Phantom, a_brain_phantom
+from Testing.sitreg_run import write_sitreg_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -160,6 +161,11 @@ class Workspace:
         return self.folder / "published"
 
     @property
+    def sitreg(self) -> Path:
+        """A run of the published registration program: settings and checkpoint."""
+        return self.folder / "sitreg"
+
+    @property
     def brain(self) -> Path:
         """The second subject's image, zero outside the brain."""
         return self.folder / "brain.nii.gz"
@@ -212,6 +218,7 @@ def write_good_inputs(folder: Path) -> Workspace:
     made.published_config.write_text(PUBLISHED_DATA, encoding="utf-8")
     write_published_checkpoint(made.checkpoint)
     write_published_files(made.published)
+    write_sitreg_run(made.sitreg)
     return made
 
 

@@ -1,0 +1,284 @@
+"""What a user does with a registration model: register one scan to another, in their own spaces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from NeuroGenLib.device import with_memory_fallback
+from NeuroGenLib.errors import InputError
+from NeuroGenLib.labels import as_label_map
+from NeuroGenLib.progress import SILENT, Progress
+from NeuroGenLib.registration.config import RegisterConfig
+from NeuroGenLib.registration.measure import Quality, measured
+from NeuroGenLib.registration.prepare import fine_grids, network_grid, sides, transform_affine
+from NeuroGenLib.registration.start import halfway_start
+from NeuroGenLib.registration.transform import SpatialMap, from_voxel_displacement
+from NeuroGenLib.volume import Volume, require_finite, require_same_space
+
+if TYPE_CHECKING:
+    import torch
+
+    from NeuroGenLib.models.folder import ModelFolder
+    from NeuroGenLib.registration.network import Shape, SITReg
+    from NeuroGenLib.registration.prepare import Side
+    from NeuroGenLib.registration.refine import HalfMaps
+    from NeuroGenLib.registration.start import HalfwayGrid, Start
+
+MOST_FINE_VOXELS = 1_200_000
+"""Voxels of the grid that the optimisation ends on; more take longer than people wait."""
+_MARGIN_MM = 8.0
+_COARSE_SHARE = 2 / 3
+"""Share of the optimisation's steps at the coarse grid."""
+
+
+@dataclass(frozen=True, eq=False)
+class Registration:
+    """A finished registration.
+
+    Attributes
+    ----------
+    forward:
+        Fixed points to moving points, RAS mm: it pulls the moving image onto the fixed one.
+    inverse:
+        Moving points to fixed points.
+    start:
+        The affine part that was found first.
+    warped:
+        The moving image on the fixed image's grid.
+    warped_labels:
+        The moving labels there, when given.
+    jacobian:
+        Determinant of ``forward`` on the fixed image's grid: above 1 where the moving image is shrunk to fit.
+    quality:
+        How good it is.
+    warnings:
+        What a person should know about this result.
+    """
+
+    forward: SpatialMap
+    inverse: SpatialMap
+    start: Start
+    warped: Volume
+    warped_labels: Volume | None
+    jacobian: Volume
+    quality: Quality
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """Maps in halfway space and the grid they lie on."""
+
+    forward: np.ndarray
+    inverse: np.ndarray
+    affine: np.ndarray
+
+
+class RegistrationModel:
+    """A trained registration network, opened by :func:`NeuroGenLib.models.open_model`.
+
+    Attributes
+    ----------
+    folder:
+        Where it came from.
+    channels:
+        Images that it compares at once; more than one are the channels of a volume.
+    """
+
+    def __init__(self, folder: ModelFolder, network: SITReg, device: torch.device) -> None:
+        self.folder = folder
+        self.device = device
+        self.preparation: dict[str, Any] = folder.manifest["preparation"]
+        self.shape: Shape = network.shape
+        self._network = network
+
+    @classmethod
+    def from_folder(cls, folder: ModelFolder, device: torch.device) -> RegistrationModel:
+        """Open a model folder of kind ``registration``.
+
+        Raises
+        ------
+        InputError
+            When the weights do not fit the manifest.
+        """
+        from NeuroGenLib.models.folder import load_tensors
+        from NeuroGenLib.registration.network import SITReg
+
+        shape = network_shape(folder.manifest["network"])
+        network = SITReg(shape)
+        try:
+            network.load_state_dict(load_tensors(folder))
+        except RuntimeError as error:
+            raise InputError(
+                f"The weights of {folder.reference} do not fit its description.", "Fetch or train the model again."
+            ) from error
+        return cls(folder, network.eval().requires_grad_(requires_grad=False), device)
+
+    @property
+    def channels(self) -> int:
+        """Images that the network compares at once."""
+        return self.shape.channels
+
+    @property
+    def notice(self) -> str:
+        """What every result of this model must say."""
+        return str(self.folder.manifest.get("notice", ""))
+
+    def register(
+        self,
+        fixed: Volume,
+        moving: Volume,
+        *,
+        settings: RegisterConfig | None = None,
+        fixed_labels: Volume | None = None,
+        moving_labels: Volume | None = None,
+        fixed_mask: Volume | None = None,
+        moving_mask: Volume | None = None,
+        progress: Progress = SILENT,
+    ) -> Registration:
+        """Register ``moving`` to ``fixed``.
+
+        Parameters
+        ----------
+        fixed, moving:
+            Scans in any grid, orientation and place; of any contrast that the model knows.
+        settings:
+            Start and optimisation; the defaults when not given.
+        fixed_labels, moving_labels:
+            Label maps in the space of their image. The moving ones are carried along; with both, overlap is measured.
+            They do not guide the registration.
+        fixed_mask, moving_mask:
+            Nonzero where the image counts, in its space.
+        progress:
+            Told of every stage; a cancelled one ends the work.
+
+        Raises
+        ------
+        InputError
+            When an image, a mask or a label map cannot be used, or the images cannot be brought to overlap.
+        Cancelled
+            When ``progress`` was cancelled.
+        """
+        chosen = settings or RegisterConfig()
+        _check_image(fixed, "The fixed image", self.channels)
+        _check_image(moving, "The moving image", self.channels)
+        fixed_labels = _label_map(fixed_labels, fixed, "fixed")
+        moving_labels = _label_map(moving_labels, moving, "moving")
+        first, second = first_channel(fixed), first_channel(moving)
+        warnings: list[str] = []
+        start = halfway_start(first, second, chosen.start, fixed_mask, moving_mask, progress.part(0, 0.2))
+        warnings += start.notes
+        if start.is_worse:
+            warnings.append("The affine start made the images less similar than their headers do: look at the result.")
+        ready = sides((fixed, moving), (fixed_mask, moving_mask), start, self.preparation)
+
+        def find(device: torch.device, _: int) -> _Found:
+            return self._find(*ready, chosen, device, progress.part(0.2, 0.8), warnings)
+
+        found = with_memory_fallback(find, self.device, 1, warn=warnings.append)
+        to_fixed, to_moving = start.halfway_to_fixed, start.halfway_to_moving
+        forward = from_voxel_displacement(found.forward, found.affine, np.linalg.inv(to_fixed), to_moving)
+        inverse = from_voxel_displacement(found.inverse, found.affine, np.linalg.inv(to_moving), to_fixed)
+        warped = forward.pull(moving, fixed, order=1, progress=progress.part(0.8, 0.85))
+        labels = None if moving_labels is None else forward.pull(moving_labels, fixed, order=0)
+        jacobian = forward.jacobian(fixed, progress.part(0.86, 0.92))
+        quality = measured(
+            forward, inverse, start, first, second, jacobian, fixed_labels, moving_labels, fixed_mask, progress.part(0.92, 1)
+        )
+        warnings += quality.remarks()
+        return Registration(forward, inverse, start, warped, labels, jacobian, quality, list(dict.fromkeys(warnings)))
+
+    def _find(
+        self,
+        fixed: Side,
+        moving: Side,
+        settings: RegisterConfig,
+        device: torch.device,
+        progress: Progress,
+        warnings: list[str],
+    ) -> _Found:
+        import torch
+
+        with torch.inference_mode():
+            grid = network_grid(fixed, moving, self.preparation, exact=self.shape.affine_inputs is not None)
+            network = self._network.to(device)
+            spacing = tuple(float(size) for size in np.linalg.norm(grid.affine[:3, :3], axis=0))
+            mappings = network(
+                moving.on(grid).to(device), fixed.on(grid).to(device), spacing, progress=progress.part(0, 0.2)
+            )
+            affine = transform_affine(grid, self.shape.factor, mappings.grids.transform_shape)
+            if not settings.refine:
+                return _Found(mappings.forward[0].cpu().numpy(), mappings.inverse[0].cpu().numpy(), affine)
+            half_maps = mappings.half_maps()
+        return _optimised(fixed, moving, half_maps, affine, settings, device, progress.part(0.2, 1), warnings)
+
+
+def _optimised(
+    fixed: Side,
+    moving: Side,
+    half_maps: tuple[torch.Tensor, ...],
+    affine: np.ndarray,
+    settings: RegisterConfig,
+    device: torch.device,
+    progress: Progress,
+    warnings: list[str],
+) -> _Found:
+    """Improve the half-way maps on a coarse and on a fine grid."""
+    from NeuroGenLib.registration.refine import HalfMaps, refine
+
+    maps = HalfMaps(*(one.clone() for one in half_maps))  # no longer bound to inference mode
+    grids = fine_grids(fixed, moving, MOST_FINE_VOXELS, _MARGIN_MM)
+    warnings += [grid.note for grid in grids if grid.note]
+    coarse = round(settings.refine * _COARSE_SHARE)
+    own = affine
+    for grid, steps, part in zip(grids, (coarse, settings.refine - coarse), ((0, 0.3), (0.3, 1)), strict=True):
+        maps = maps.on_grid(own, grid.shape, grid.affine)
+        own = grid.affine
+        maps = refine(moving.on(grid).to(device), fixed.on(grid).to(device), maps, steps, progress=progress.part(*part))
+    forward, inverse = maps.polished().total()
+    return _Found(forward[0].cpu().numpy(), inverse[0].cpu().numpy(), own)
+
+
+def network_shape(record: dict[str, Any]) -> Shape:
+    """Return the network's sizes from a manifest.
+
+    Raises
+    ------
+    InputError
+        When it describes no such network.
+    """
+    from NeuroGenLib.registration.network import Shape
+
+    try:
+        return Shape(**{name: tuple(value) if isinstance(value, list) else value for name, value in record.items()})
+    except TypeError as error:
+        raise InputError(
+            "The model's description of its network is not understood.", "Update NeuroGen, or fetch the model again."
+        ) from error
+
+
+def first_channel(volume: Volume) -> Volume:
+    """Return the first channel of a volume, 3-D."""
+    return volume if volume.channels is None else Volume(volume.array[0], volume.affine)
+
+
+def _label_map(labels: Volume | None, image: Volume, role: str) -> Volume | None:
+    if labels is None:
+        return None
+    require_same_space({f"the {role} image": image, f"the {role} label map": labels})
+    return as_label_map(labels, f"The {role} label map")
+
+
+def _check_image(volume: Volume, name: str, channels: int) -> None:
+    require_finite(volume, name)
+    given = volume.channels or 1
+    if given != channels:
+        raise InputError(
+            f"{name} has {given} image(s) in it, and the model compares {channels}.",
+            "Give one 3-D image." if channels == 1 else "Stack the images as channels of one volume.",
+        )
+    if min(volume.shape) < 2:
+        raise InputError(f"{name} has {volume.shape} voxels: it is flat.", "Give a volume, not a slice.")

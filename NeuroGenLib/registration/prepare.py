@@ -1,0 +1,204 @@
+"""How a scan is made ready for the network and for the optimisation: intensities, masks, grids."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from NeuroGenLib.errors import InputError
+from NeuroGenLib.registration.rough_start import foreground
+from NeuroGenLib.registration.start import HalfwayGrid, Start, resample_to
+from NeuroGenLib.volume import Volume
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+
+_BRIGHTEST = 99.5
+"""Percentile of the foreground that becomes 1, as in the generated images of the training."""
+_DARKEST = 0.1
+"""Percentile of the whole image that becomes 0."""
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One of the two images, ready.
+
+    Parameters
+    ----------
+    image:
+        (I, J, K) or (C, I, J, K) float32, about 0 to 1, and 0 outside the mask where there is one.
+    inside:
+        Its foreground or mask, in its own space, coarser than the image where no mask was given.
+    from_halfway:
+        (4, 4) points of the halfway space to points of the image, RAS mm.
+    """
+
+    image: Volume
+    inside: Volume
+    from_halfway: np.ndarray
+
+    def on(self, grid: HalfwayGrid) -> torch.Tensor:
+        """Return the image on a grid of the halfway space, (1, C, i, j, k)."""
+        import torch
+
+        channels = self.image.array if self.image.channels is not None else self.image.array[None]
+        layers = [
+            resample_to(Volume(layer, self.image.affine), self.from_halfway, (grid.shape, grid.affine)).array
+            for layer in channels
+        ]
+        return torch.from_numpy(np.stack(layers).astype(np.float32))[None]
+
+    def corners(self) -> np.ndarray:
+        """Return the foreground's voxel centres in halfway space, (N, 3) RAS mm."""
+        points = self.inside.voxel_to_world(np.argwhere(self.inside.array))
+        back = np.linalg.inv(self.from_halfway)
+        return points @ back[:3, :3].T + back[:3, 3]
+
+
+def prepared(
+    image: Volume, mask: Volume | None, from_halfway: np.ndarray, preparation: Mapping[str, Any], name: str
+) -> Side:
+    """Return a scan ready for the network.
+
+    Parameters
+    ----------
+    image, mask:
+        The scan, and where it counts (nonzero) or None.
+    from_halfway:
+        (4, 4) of :class:`~NeuroGenLib.registration.start.Start`.
+    preparation:
+        Section of the model's manifest.
+    name:
+        What an error calls the image: "The fixed".
+
+    Raises
+    ------
+    InputError
+        When the model wants a mask and none is given.
+    """
+    if preparation.get("masked") and mask is None:
+        raise InputError(
+            f"The model was trained on masked images, and {name.lower()} image has no mask.", "Give a mask for each."
+        )
+    channels = image.array if image.channels is not None else image.array[None]
+    inside = foreground(Volume(channels[0], image.affine), mask, name)
+    within = None if mask is None else mask.array != 0
+    layers = np.stack([_scaled(layer, within, preparation) for layer in channels])
+    if within is not None:
+        layers *= within
+    return Side(image.with_array(layers if image.channels is not None else layers[0]), inside, from_halfway)
+
+
+def _scaled(values: np.ndarray, within: np.ndarray | None, preparation: Mapping[str, Any]) -> np.ndarray:
+    """Return intensities from about 0 to 1, by the rule of the model."""
+    values = values.astype(np.float32)
+    kind = preparation.get("normalisation", "percentile")
+    if kind == "fixed":
+        low, high = preparation["clip"]
+        limited = values if low is None and high is None else np.clip(values, low, high)
+        return ((limited - preparation["shift"]) / preparation["scale"]).astype(np.float32)
+    if kind == "minmax":
+        low, high = float(values.min()), float(values.max())
+    else:
+        low = float(np.percentile(values, _DARKEST))
+        counted = values[within] if within is not None else values[values > low]
+        high = float(np.percentile(counted, _BRIGHTEST)) if counted.size else low
+    if high <= low:
+        raise InputError("An image has the same value everywhere.", "Check that it is the right file.")
+    return np.clip((values - low) / (high - low), 0, 1).astype(np.float32)
+
+
+def network_grid(fixed: Side, moving: Side, preparation: Mapping[str, Any], *, exact: bool) -> HalfwayGrid:
+    """Return the grid of the halfway space on which the network sees both images.
+
+    Parameters
+    ----------
+    fixed, moving:
+        The images.
+    preparation:
+        ``grid``, the voxels in training, and ``fill``, the share of the tightest axis that the brain took there: the
+        voxel size follows. With ``fill`` None the voxel size is ``spacing``, along the axes ``orientation``.
+    exact:
+        Whether the network takes images of that shape alone.
+    """
+    low, high = _box(fixed, moving)
+    shape = np.array(preparation["grid"])
+    if preparation.get("fill") is not None:
+        width = float(((high - low) / (preparation["fill"] * shape)).max())
+        return _grid((low + high) / 2, shape, np.full(3, width), "RAS")
+    spacing = np.array(preparation["spacing"], dtype=float)
+    axes = str(preparation.get("orientation", "RAS"))
+    if not exact:
+        order = [_axis(letter) for letter in axes]
+        shape = np.ceil((high - low)[order] / spacing).astype(int) + 16
+    return _grid((low + high) / 2, shape, spacing, axes)
+
+
+def fine_grids(fixed: Side, moving: Side, most_voxels: int, margin_mm: float) -> tuple[HalfwayGrid, HalfwayGrid]:
+    """Return the coarse and the fine grid of the optimisation: voxels of four and of two image voxels.
+
+    A voxel of an image is the geometric mean of all six sides; the fine grid has at most ``most_voxels``, with a note
+    where that made it coarser.
+    """
+    low, high = _box(fixed, moving)
+    extent = high - low + 2 * margin_mm
+    own = float(np.prod([*fixed.image.spacing, *moving.image.spacing]) ** (1 / 6))
+    least = float((np.prod(extent) / most_voxels) ** (1 / 3))
+    fine, note = 2 * own, ""
+    if least > fine:
+        note = f"The optimisation works at {least:.2f} mm instead of {fine:.2f} mm, to save memory and time."
+        fine = least
+    centre = (low + high) / 2
+    coarse, finer = (
+        _grid(centre, np.ceil(extent / width).astype(int) + 1, np.full(3, width), "RAS") for width in (2 * fine, fine)
+    )
+    return coarse, HalfwayGrid(finer.shape, finer.affine, note)
+
+
+def transform_affine(grid: HalfwayGrid, factor: tuple[float, float, float], shape: tuple[int, int, int]) -> np.ndarray:
+    """Return the (4, 4) affine of the transform's grid, which has ``shape`` voxels and the centre of ``grid``."""
+    affine = grid.affine.copy()
+    affine[:3, :3] = grid.affine[:3, :3] * np.array(factor)
+    centre = (np.array(grid.shape) - 1) / 2
+    affine[:3, 3] += grid.affine[:3, :3] @ centre - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    return affine
+
+
+def sides(
+    images: tuple[Volume, Volume],
+    masks: tuple[Volume | None, Volume | None],
+    start: Start,
+    preparation: Mapping[str, Any],
+) -> tuple[Side, Side]:
+    """Return the fixed and the moving image, ready."""
+    fixed, moving = images
+    return (
+        prepared(fixed, masks[0], start.halfway_to_fixed, preparation, "The fixed"),
+        prepared(moving, masks[1], start.halfway_to_moving, preparation, "The moving"),
+    )
+
+
+def _box(fixed: Side, moving: Side) -> tuple[np.ndarray, np.ndarray]:
+    """Return the corners of the box around both foregrounds, (3,) each, RAS mm of the halfway space."""
+    points = [fixed.corners(), moving.corners()]
+    low = np.minimum(points[0].min(axis=0), points[1].min(axis=0))
+    high = np.maximum(points[0].max(axis=0), points[1].max(axis=0))
+    return low, high
+
+
+def _axis(letter: str) -> int:
+    return {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}[letter]
+
+
+def _grid(centre: np.ndarray, shape: np.ndarray, spacing: np.ndarray, axes: str) -> HalfwayGrid:
+    affine = np.eye(4)
+    affine[:3, :3] = 0
+    for column, letter in enumerate(axes):
+        affine[_axis(letter), column] = spacing[column] * (1 if letter in "RAS" else -1)
+    affine[:3, 3] = centre - affine[:3, :3] @ ((shape - 1) / 2)
+    i, j, k = (int(size) for size in shape)
+    return HalfwayGrid((i, j, k), affine)

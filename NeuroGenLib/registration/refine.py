@@ -1,0 +1,210 @@
+"""Instance optimisation: Adam steps on the half-way maps of this very pair.
+
+Every step is one more stage of the network, found by the gradient of the similarity instead of by convolutions: control
+points of a cubic B-spline, bounded so that the step is invertible, composed with what stands. Both images move towards
+each other by the same rule, so that swapped images swap the result. Composing small invertible steps is the greedy
+scheme of symmetric normalisation (Avants et al., Medical Image Analysis 2008), with Adam (Kingma and Ba, 2015) in place
+of a step along the gradient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from NeuroGenLib.progress import SILENT, Progress
+from NeuroGenLib.registration.fields import compose, sample, voxel_grid
+from NeuroGenLib.registration.inversion import FixedPoint, invert, newton_inverse
+from NeuroGenLib.registration.losses import ncc_loss
+from NeuroGenLib.registration.splines import evaluate, evaluation_matrix, invertible_bound
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+_FLOOR = 0.3
+"""Share of the mean divisor below which Adam's divisor does not fall."""
+_INVERSION = FixedPoint(threshold=2e-3, least=2, most=10, memory=3)
+"""Steps move by a fraction of a voxel: two or three iterations."""
+
+
+@dataclass(frozen=True)
+class Adam:
+    """How large steps are.
+
+    Parameters
+    ----------
+    rate:
+        Largest usual movement of a control point in a step, voxels.
+    spacing:
+        Distance of the control points, voxels.
+    smoothness:
+        Weight of the squared slope of the half-way maps against the squared correlation (0 to 1).
+    window:
+        Side of the cube in which images are correlated, voxels.
+    """
+
+    rate: float = 0.25
+    spacing: int = 3
+    smoothness: float = 1.0
+    window: int = 5
+    betas: tuple[float, float] = (0.9, 0.99)
+
+
+@dataclass(frozen=True)
+class HalfMaps:
+    """Half-way maps and their inverses, displacements (1, 3, i, j, k) in voxels of the grid they lie on.
+
+    ``left`` leads from the middle to the first (moving) image, ``right`` to the second (fixed) one.
+    """
+
+    left: Tensor
+    right: Tensor
+    left_inverse: Tensor
+    right_inverse: Tensor
+
+    @classmethod
+    def identity(cls, shape: Sequence[int], like: Tensor) -> HalfMaps:
+        """Return the maps that leave all points where they are."""
+        zero = like.new_zeros((1, 3, *shape))
+        return cls(zero, zero, zero, zero)
+
+    def on_grid(self, own: np.ndarray, shape: Sequence[int], affine: np.ndarray) -> HalfMaps:
+        """Return the maps on another grid.
+
+        Parameters
+        ----------
+        own, affine:
+            (4, 4) from voxels of their grid, and of the new one, to the same mm.
+        shape:
+            Voxels of the new grid.
+        """
+        return HalfMaps(
+            *(
+                regridded(one, own, shape, affine)
+                for one in (self.left, self.right, self.left_inverse, self.right_inverse)
+            )
+        )
+
+    def total(self) -> tuple[Tensor, Tensor]:
+        """Return the map from the second image to the first, and its inverse."""
+        return compose(self.left, self.right_inverse), compose(self.right, self.left_inverse)
+
+    def polished(self) -> HalfMaps:
+        """Return the maps with the inverses computed anew, free of what many interpolations left."""
+        return HalfMaps(
+            self.left,
+            self.right,
+            newton_inverse(self.left, self.left_inverse),
+            newton_inverse(self.right, self.right_inverse),
+        )
+
+
+def regridded(displacement: Tensor, own: np.ndarray, shape: Sequence[int], affine: np.ndarray) -> Tensor:
+    """Return a displacement on another grid, in its voxels; the affines (4, 4) lead from voxels to the same mm."""
+    if tuple(displacement.shape[2:]) == tuple(shape) and np.allclose(own, affine):
+        return displacement
+    to_own = torch.from_numpy(np.linalg.inv(own) @ affine).to(displacement)
+    back = torch.linalg.inv(to_own[:3, :3])
+    where = torch.einsum("ij,bj...->bi...", to_own[:3, :3], voxel_grid(shape, displacement))
+    vectors = sample(displacement, where + to_own[:3, 3].view(1, 3, 1, 1, 1))
+    return torch.einsum("ij,bj...->bi...", back, vectors)
+
+
+@torch.no_grad()
+def refine(
+    first: Tensor,
+    second: Tensor,
+    maps: HalfMaps,
+    steps: int,
+    settings: Adam | None = None,
+    progress: Progress = SILENT,
+) -> HalfMaps:
+    """Improve half-way maps by ``steps`` steps.
+
+    Parameters
+    ----------
+    first, second:
+        (1, C, I, J, K) the moving and the fixed image, about 0 to 1, on the grid of the maps.
+    maps:
+        Where to start.
+    progress:
+        Told after each step; a cancelled one ends the work there.
+
+    Raises
+    ------
+    Cancelled
+        When ``progress`` was cancelled.
+    """
+    chosen = settings or Adam()
+    shape = first.shape[2:]
+    grid = voxel_grid(shape, first)
+    splines = _splines(shape, chosen.spacing, first)
+    limit = 0.99 * invertible_bound((chosen.spacing,) * 3) * chosen.spacing
+    moments = [(torch.zeros(()), torch.zeros(())) for _ in range(2)]
+    for step in range(1, steps + 1):
+        gradients = _gradients(first, second, maps, grid, chosen)
+        moves = []
+        for side, gradient in enumerate(gradients):
+            slope = evaluate(gradient, [matrix.T for matrix in splines])
+            direction, moments[side] = _adam(slope, moments[side], step, chosen.betas)
+            points = (-chosen.rate * direction).clamp(-limit, limit)
+            moves.append(evaluate(points, splines))
+        maps = _moved(maps, moves, grid)
+        progress.update(step, steps, "improving the registration")
+    return maps
+
+
+def _moved(maps: HalfMaps, moves: Sequence[Tensor], grid: Tensor) -> HalfMaps:
+    left, right = moves
+    undo_left, undo_right = invert(torch.cat([left, right]), _INVERSION).chunk(2)
+    return HalfMaps(
+        compose(maps.left, left, grid),
+        compose(maps.right, right, grid),
+        compose(undo_left, maps.left_inverse, grid),
+        compose(undo_right, maps.right_inverse, grid),
+    )
+
+
+def _gradients(first: Tensor, second: Tensor, maps: HalfMaps, grid: Tensor, settings: Adam) -> tuple[Tensor, ...]:
+    """Return the gradient of the loss by the displacements of both half-way maps."""
+    with torch.enable_grad():
+        left, right = (one.detach().requires_grad_() for one in (maps.left, maps.right))
+        loss = ncc_loss(
+            sample(first, grid + left), sample(second, grid + right), window=settings.window, normalise="valid"
+        )
+        if settings.smoothness:
+            loss = loss + settings.smoothness * (_roughness(left) + _roughness(right))
+        return torch.autograd.grad(loss, [left, right])
+
+
+def _roughness(displacement: Tensor) -> Tensor:
+    return torch.stack([displacement.diff(dim=axis).square().mean() for axis in (2, 3, 4)]).sum()
+
+
+def _adam(
+    gradient: Tensor, moments: tuple[Tensor, Tensor], step: int, betas: tuple[float, float]
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Return Adam's direction and its moments.
+
+    The divisor never falls far below its mean over the volume: where nothing is to be seen, noise would count as much
+    as edges do elsewhere.
+    """
+    mean = betas[0] * moments[0].to(gradient) + (1 - betas[0]) * gradient
+    square = betas[1] * moments[1].to(gradient) + (1 - betas[1]) * gradient.square()
+    size = (square / (1 - betas[1] ** step)).sqrt()
+    return mean / (1 - betas[0] ** step) / (size + _FLOOR * size.mean() + 1e-20), (mean, square)
+
+
+def _splines(shape: Sequence[int], spacing: int, like: Tensor) -> list[Tensor]:
+    """Return one matrix an axis, from control points (with the grid's centre) to the grid's voxels."""
+    matrices = []
+    for size in shape:
+        count = -(-size // spacing) + 1
+        positions = (torch.arange(size) - (size - 1) / 2) / spacing + (count - 1) / 2
+        matrices.append(torch.from_numpy(evaluation_matrix(count, positions.numpy())).to(like))
+    return matrices

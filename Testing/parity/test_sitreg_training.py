@@ -1,0 +1,198 @@
+"""One training step of the registration network against the recorded one of the published program.
+
+Losses agree to float32 accuracy; the roughness sums tiny squared slopes and sees where the inversion happens to stop.
+Gradients cannot agree as well: the published program solves the adjoint of every inversion by an iteration that it
+ends at a relative change of 0.01 (or at a norm near 1e-5, which gradients often have), NeuroGen solves it exactly
+(``Testing/unit/test_registration_network.py`` compares it with differences). With that early stop put in, the
+difference shrinks to a small part, which shows where it comes from.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from sitreg_case import CASES, each_case, network_of, settings, shape_of, spacing_of, tensors, values
+
+from NeuroGenLib.registration import network as network_module
+from NeuroGenLib.registration.config import LossConfig, RegularityConfig, SimilarityConfig
+from NeuroGenLib.registration.data import Batch, Item
+from NeuroGenLib.registration.fields import sample, voxel_grid
+from NeuroGenLib.registration.inversion import FixedPoint, _mix, solve
+from NeuroGenLib.registration.objective import Objective, pairs_of
+from NeuroGenLib.registration.published import own_name
+from NeuroGenLib.registration.train import freeze_unused
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from NeuroGenLib.registration.network import Mappings, SITReg
+
+if not CASES:
+    pytest.skip("no recorded registration runs here (set NEUROGEN_PARITY)", allow_module_level=True)
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+LOSS, ROUGHNESS = 1e-5, 1e-4
+EXACT, EARLY = 0.02, 0.005
+"""Relative L2 distance of the whole gradient, with the exact adjoint and with the published early stop."""
+STEP = 0.06
+"""The same of Adam's step, which makes small gradients, and what is rounding in them, as large as others."""
+EACH = 0.2
+"""The distance of one parameter's gradient, when it is not nothing."""
+NOTHING = 1e-5
+"""Share of the whole gradient below which one is rounding: a bias before a normalisation of a single channel."""
+
+
+def loss_config(case: Path) -> LossConfig:
+    losses = settings(case)["training"]["loss"]
+    similarity = {
+        term["name"]: SimilarityConfig(
+            kind=term["name"],
+            level=level,
+            weight=term.get("weight", 1.0),
+            window=term.get("args", {}).get("window_size", 7),
+        )
+        for level, terms in enumerate(losses["similarity"])
+        for term in terms or []
+    }
+    regularity = {
+        term["name"]: RegularityConfig(kind=term["name"], level=level, weight=term.get("weight", 1.0))
+        for level, terms in enumerate(losses["regularity"])
+        for term in terms or []
+    }
+    affine = losses.get("regularize_with_affine", True)
+    return LossConfig(similarity=similarity, regularity=regularity, regularize_with_affine=affine)
+
+
+def batch_of(case: Path) -> Batch:
+    given = tensors(case, "inputs")
+    one, other = (Item(given[f"image_{number}"], mask=given[f"mask_{number}"]) for number in (1, 2))
+    return Batch((one, other), spacing_of(case))
+
+
+class Step:
+    """A network as it was loaded, with its losses and gradients."""
+
+    def __init__(self, case: Path) -> None:
+        self.network: SITReg = network_of(case)
+        self.objective = Objective(loss_config(case))
+        freeze_unused(self.network, self.objective.levels)
+        self.batch = batch_of(case)
+        moving, fixed = self.batch.items
+        found = list(self.network.levels(moving.image, fixed.image, self.batch.spacing, "reference"))
+        self.levels: dict[int, Mappings] = {level: found[-1 - level] for level in self.objective.levels}
+        self.losses = self.objective(self.levels, self.batch, step=0)
+        self.losses["loss"].backward()
+
+    def gradients(self) -> dict[str, torch.Tensor]:
+        return {name: value.grad for name, value in self.network.named_parameters() if value.grad is not None}
+
+
+def recorded_gradients(case: Path) -> dict[str, torch.Tensor]:
+    given = tensors(case, "train_step_gradients")
+    named = {own_name(name, shape_of(case)): value for name, value in given.items()}
+    return {name: value for name, value in named.items() if name is not None}
+
+
+def distance(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> float:
+    one, other = (torch.cat([part[name].flatten() for name in expected]) for part in (found, expected))
+    return float((one - other).norm() / other.norm())
+
+
+class EarlyStop(torch.autograd.Function):
+    """The inverse displacement, with an adjoint that ends where the published program ends it."""
+
+    @staticmethod
+    def forward(ctx: Any, displacement: torch.Tensor, fixed_point: FixedPoint) -> torch.Tensor:
+        grid = voxel_grid(displacement.shape[2:], displacement)
+        inverse = solve(lambda value: -sample(displacement, grid + value), -displacement, fixed_point)
+        ctx.save_for_backward(displacement, inverse)
+        ctx.fixed_point = fixed_point
+        return inverse
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        displacement, inverse = (value.detach().requires_grad_() for value in ctx.saved_tensors)
+        with torch.enable_grad():
+            after = -sample(displacement, voxel_grid(displacement.shape[2:], displacement) + inverse)
+        memory, value, count = ctx.fixed_point.memory, gradient, 0
+        given = gradient.new_zeros((len(gradient), memory, gradient[0].numel()))
+        found = torch.zeros_like(given)
+        while True:
+            answer = torch.autograd.grad(after, inverse, value, retain_graph=True)[0] + gradient
+            given[:, count % memory], found[:, count % memory] = value.flatten(1), answer.flatten(1)
+            count += 1
+            change = float((answer - value).norm() / (1e-5 + answer.norm()))
+            if count == ctx.fixed_point.most or (count >= ctx.fixed_point.least and change < 1e-2):
+                return torch.autograd.grad(after, displacement, answer)[0], None
+            mixed = _mix(given, found, min(count, memory), ctx.fixed_point.ridge)
+            value = answer if count == 1 else mixed.view_as(gradient)
+
+
+@each_case
+def test_every_loss(case):
+    expected = values(case)["training_step_after_loading"]
+    step = Step(case)
+    moving, fixed = pairs_of(step.batch)
+    spacing = step.batch.spacing
+    with torch.no_grad():
+        found = {
+            "forward": step.objective.one_way(step.levels, moving, fixed, spacing, inverse=False),
+            "inverse": step.objective.one_way(step.levels, fixed, moving, spacing, inverse=True),
+        }
+    names = {name for name in expected if name != "loss"}
+    assert names == {f"{direction}_{name}" for direction, terms in found.items() for name in terms}
+    for name in names:
+        direction, _, term = name.partition("_")
+        tolerance = ROUGHNESS if term == "gradient" else LOSS
+        assert float(found[direction][term]) == pytest.approx(expected[name], rel=tolerance, abs=1e-12)
+    assert step.losses["loss"].item() == pytest.approx(expected["loss"], rel=LOSS)
+
+
+@each_case
+def test_the_parameters_that_no_loss_sees(case):
+    expected = {own_name(name, shape_of(case)) for name in values(case)["parameters_without_gradient"]}
+    step = Step(case)
+    assert {name for name, value in step.network.named_parameters() if not value.requires_grad} == expected
+    assert step.gradients().keys() == recorded_gradients(case).keys()
+
+
+@each_case
+def test_gradients(case):
+    expected, found = recorded_gradients(case), Step(case).gradients()
+    assert distance(found, expected) < EXACT
+    whole = torch.stack([value.norm() for value in expected.values()]).norm()
+    for name, value in expected.items():
+        if value.norm() > NOTHING * whole:
+            assert distance(found, {name: value}) < EACH, name
+
+
+@each_case
+def test_gradients_with_the_published_early_stop(case, monkeypatch):
+    expected, exact = recorded_gradients(case), Step(case).gradients()
+    monkeypatch.setattr(network_module, "invert", EarlyStop.apply)
+    early = Step(case).gradients()
+    assert distance(early, expected) < EARLY
+    assert distance(early, expected) < distance(exact, expected)
+
+
+@each_case
+def test_biases_after_a_step_of_adam(case):
+    """Adam goes on from the recorded state; its steps hardly depend on the size of the gradient."""
+    rate = settings(case)["training"]["optimizer"]["learning_rate"]
+    state = torch.load(case / "optimizer_epoch_001.pt", weights_only=True)["optimizer"]
+    step, shape = Step(case), shape_of(case)
+    checkpoint = torch.load(case / "model_epoch_001.pt", weights_only=True)["registration_network"]
+    own = [name for name in (own_name(name, shape) for name in checkpoint) if name is not None]
+    parameters = dict(step.network.named_parameters())
+    optimiser = torch.optim.Adam([parameters[name] for name in own], lr=rate)
+    optimiser.load_state_dict(state)
+    before = {name: value.detach().clone() for name, value in parameters.items()}
+    optimiser.step()
+    expected = {own_name(name, shape): value for name, value in tensors(case, "train_step_biases_after").items()}
+    assert expected
+    moved = {name: value - before[name] for name, value in expected.items()}
+    found = {name: parameters[name].detach() - before[name] for name in expected}
+    assert distance(found, moved) < STEP

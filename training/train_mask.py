@@ -1,0 +1,26 @@
+"""Train a brain mask.
+
+python training/train_mask.py --config training/configs/mask/bundled.yaml \
+    --maps.source data/adult_labels --train.out runs/mask
+
+Stop it whenever you like and run the same command again: it goes on where it was. The model folder appears in
+<train.out>/model; use it with `neurogen mask scan.nii.gz --model <train.out>/model --out mask.nii.gz`.
+`neurogen mask train` is the same program.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from NeuroGenLib.cli import run_safely
+from NeuroGenLib.mask.commands.train import run_training
+from NeuroGenLib.progress import TerminalProgress
+
+
+def main() -> None:
+    """Read the settings, train, say where the model is."""
+    run_training(sys.argv[1:], "train_mask.py", __doc__ or "", TerminalProgress())
+
+
+if __name__ == "__main__":
+    sys.exit(run_safely(main))
