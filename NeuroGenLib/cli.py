@@ -51,10 +51,21 @@ COMMANDS = (
         "NeuroGenLib.atlas.commands.import_config:import_config",
     ),
     Command("atlas open", "Open an atlas published as 4-D files", "NeuroGenLib.atlas.commands.open:open_"),
+    Command("registration run", "Register one scan to another", "NeuroGenLib.registration.commands.run:run"),
+    Command(
+        "registration apply",
+        "Carry images, labels and points with a transform",
+        "NeuroGenLib.registration.commands.apply:apply",
+    ),
     Command(
         "registration train",
         "Train a registration network",
         "NeuroGenLib.registration.commands.train:train",
+    ),
+    Command(
+        "registration evaluate",
+        "Measure a model, or the checkpoints of a training, on pairs",
+        "NeuroGenLib.registration.commands.evaluate:evaluate",
     ),
     Command(
         "registration import-config",

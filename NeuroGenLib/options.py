@@ -74,7 +74,7 @@ def parse(parser: jsonargparse.ArgumentParser, arguments: Sequence[str]) -> Any:
         if argument.startswith("--") and len(argument) > 2 and name not in known:
             raise InputError(f"There is no option '{name}'.", nearest(name, known))
     try:
-        return parser.parse_args(list(_attached(arguments, known)))
+        return parser.parse_args(_positionals_first(_attached(arguments, known), parser))
     except argparse.ArgumentError as error:
         sentence = str(error).strip().splitlines()[0]
         raise InputError(f"{sentence[:1].upper()}{sentence[1:]}.", f"See '{parser.prog} --help'.") from error
@@ -166,3 +166,22 @@ def _attached(arguments: Sequence[str], known: Sequence[str]) -> list[str]:
         else:
             attached.append(argument)
     return attached
+
+
+def _positionals_first(arguments: Sequence[str], parser: jsonargparse.ArgumentParser) -> list[str]:
+    """Put what is no option first: argparse takes several files only where no option stands between them."""
+    takes = {name: action.nargs for action in parser._actions for name in action.option_strings}
+    positionals: list[str] = []
+    options: list[str] = []
+    most: int | str | None = 0  # values that the last option still takes
+    for argument in arguments:
+        if argument.startswith("-") and len(argument) > 1:
+            name, equals, _ = argument.partition("=")
+            options.append(argument)
+            most = 0 if equals else takes.get(name)
+        elif most == 0:
+            positionals.append(argument)
+        else:
+            options.append(argument)
+            most = 0 if most is None else most
+    return positionals + options

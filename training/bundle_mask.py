@@ -124,7 +124,9 @@ def _mask(model: MaskModel, scan: Volume) -> Volume:
 
 
 def _image(labels: Volume, kind: Any, seed: int) -> Volume:
-    config = ContrastConfig(kind=kind, stripped=0.0, thick=0.0, blur=(0.5, 1.2))
+    # Air is dark on T1w and T2w.
+    background = 0.1 if kind == "random" else 0.0
+    config = ContrastConfig(kind=kind, stripped=0.0, thick=0.0, blur=(0.5, 1.2), background=background)
     values = torch.from_numpy(labels.array.astype(np.int32))
     image = random_image(values, step_generator(seed, 0, purpose="card"), config, freesurfer_tissues())
     return labels.with_array(image[0].numpy())

@@ -132,8 +132,8 @@ def write_cohort(model: AtlasModel, heads: Sequence[Head], out: Path, progress: 
         When it was cancelled; nothing is written.
     """
     from NeuroGenLib import provenance
-    from NeuroGenLib.atlas.growth import save_figure, write_table
     from NeuroGenLib.files import staged_outputs, write_json, write_text
+    from NeuroGenLib.reports import save_figure, write_table
 
     with staged_outputs(out) as staging:
         images, rows = [], []

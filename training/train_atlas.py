@@ -21,11 +21,11 @@ from NeuroGenLib.progress import TerminalProgress
 def main() -> None:
     """Read the settings, train, say where the model is."""
     config = parse_config(AtlasTrainConfig, sys.argv[1:], "train_atlas.py", __doc__ or "")
-    from NeuroGenLib.atlas.commands.shared import notes_on_stderr
     from NeuroGenLib.atlas.train import train
+    from NeuroGenLib.commands_shared import notes_on_stderr
 
     progress = TerminalProgress()
-    with notes_on_stderr(progress):
+    with notes_on_stderr(progress, "NeuroGenLib.atlas"):
         path = train(config, progress)
     if path is not None:
         print(f"The model is in {path}")

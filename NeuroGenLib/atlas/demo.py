@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from NeuroGenLib.atlas.growth import save_figure
 from NeuroGenLib.atlas.output import Request, Written, folder_name, generate_to_folder
 from NeuroGenLib.files import staged_outputs
 from NeuroGenLib.mrml import SlicerMissing
 from NeuroGenLib.progress import SILENT, Progress
+from NeuroGenLib.reports import save_figure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,6 @@ from NeuroGenLib.alignment import aligned, rigid_alignment
 from NeuroGenLib.atlas.config import FitConfig
 from NeuroGenLib.atlas.dataset import load_subject
 from NeuroGenLib.atlas.evaluate_figure import Comparison, evaluation_figure
-from NeuroGenLib.atlas.growth import save_figure, write_table
 from NeuroGenLib.atlas.output import plain_name
 from NeuroGenLib.atlas.subject import require_known_labels
 from NeuroGenLib.config import to_mapping
@@ -20,6 +19,7 @@ from NeuroGenLib.errors import InputError
 from NeuroGenLib.files import staged_outputs, write_json
 from NeuroGenLib.metrics import bounding_box, dice_by_label, psnr, ssim
 from NeuroGenLib.progress import SILENT, Progress
+from NeuroGenLib.reports import save_figure, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,9 +10,9 @@ from NeuroGenLib import provenance
 from NeuroGenLib.atlas.age import FEW
 from NeuroGenLib.atlas.deviation import deviation_figure
 from NeuroGenLib.atlas.evaluate_figure import painted
-from NeuroGenLib.atlas.growth import save_figure, write_table
 from NeuroGenLib.atlas.output import plain_name
 from NeuroGenLib.files import staged_outputs, write_json
+from NeuroGenLib.reports import save_figure, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from NeuroGenLib.files import atomic_file, write_text
 from NeuroGenLib.labels import label_volumes_ml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from matplotlib.figure import Figure
 
@@ -48,15 +45,6 @@ def growth_row(model: AtlasModel, brain: AtlasBrain, growth: AtlasGrowth | None 
         volumes |= {f"{name}_{ending}": round(value, 4) for name, value in tissue_rates(model, growth).items()}
     support = {"effective_n": round(brain.weights.effective_n, 2)}
     return {model.age_name: brain.age, **brain.conditions, **volumes, **support}
-
-
-def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write rows as a tab-separated table."""
-    lines = ["\t".join(rows[0])]
-    lines += [
-        "\t".join(f"{value:g}" if isinstance(value, float) else str(value) for value in row.values()) for row in rows
-    ]
-    write_text(path, "\n".join(lines) + "\n")
 
 
 def growth_figure(model: AtlasModel, series: Mapping[str, Sequence[Mapping[str, float | str]]]) -> Figure:
@@ -96,17 +84,6 @@ def growth_figure(model: AtlasModel, series: Mapping[str, Sequence[Mapping[str, 
     figure.supylabel("volume (ml)", fontsize=10)
     axes.flat[0].legend(fontsize=7, frameon=False)
     return figure
-
-
-def save_figure(path: Path, figure: Figure) -> None:
-    """Write a figure as PNG, whole or not at all, and close it."""
-    import matplotlib.pyplot as plt
-
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    plt.close(figure)
-    with atomic_file(path) as temporary:
-        temporary.write_bytes(buffer.getvalue())
 
 
 def subject_volume(subject: Mapping[str, object], name: str) -> float | None:

@@ -16,12 +16,12 @@ import numpy as np
 
 from NeuroGenLib import provenance
 from NeuroGenLib.atlas.conditions import as_word
-from NeuroGenLib.atlas.growth import save_figure, write_table
 from NeuroGenLib.atlas.output import Written
 from NeuroGenLib.cohort import ID_COLUMNS, MISSING, read_table, row_values
 from NeuroGenLib.errors import InputError, nearest
 from NeuroGenLib.files import staged_outputs, write_json
 from NeuroGenLib.progress import SILENT, Progress
+from NeuroGenLib.reports import save_figure, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from NeuroGenLib import provenance
-from NeuroGenLib.atlas.growth import growth_figure, growth_row, save_figure, write_table
+from NeuroGenLib.atlas.growth import growth_figure, growth_row
 from NeuroGenLib.errors import InputError
 from NeuroGenLib.files import staged_outputs, write_json
 from NeuroGenLib.progress import SILENT, Progress
+from NeuroGenLib.reports import save_figure, write_table
 from NeuroGenLib.volume_io import write_frames
 
 if TYPE_CHECKING:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from NeuroGenLib import provenance
-from NeuroGenLib.atlas.growth import growth_figure, save_figure, write_table
+from NeuroGenLib.atlas.growth import growth_figure
 from NeuroGenLib.errors import InputError, nearest
 from NeuroGenLib.files import existing_file, read_json, staged_outputs, write_json
 from NeuroGenLib.labels import LabelTable, as_label_map, label_volumes_ml
 from NeuroGenLib.progress import SILENT, Progress
+from NeuroGenLib.reports import save_figure, write_table
 from NeuroGenLib.volume import Volume, require_finite
 from NeuroGenLib.volume_io import write_frames
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from NeuroGenLib.atlas.conditions import as_word
-from NeuroGenLib.atlas.growth import save_figure, write_table
 from NeuroGenLib.cohort import NumericConstraint
+from NeuroGenLib.reports import save_figure, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

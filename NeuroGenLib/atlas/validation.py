@@ -24,13 +24,13 @@ from NeuroGenLib.atlas.evaluate import (
     value_of,
 )
 from NeuroGenLib.atlas.evaluate_figure import evaluation_figure
-from NeuroGenLib.atlas.growth import save_figure, write_table
 from NeuroGenLib.atlas.output import plain_name
 from NeuroGenLib.atlas.regression import default_bandwidth, subject_weights
 from NeuroGenLib.atlas.subject import require_known_labels
 from NeuroGenLib.errors import Cancelled, InputError
 from NeuroGenLib.files import staged_outputs
 from NeuroGenLib.models import open_model
+from NeuroGenLib.reports import save_figure, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable

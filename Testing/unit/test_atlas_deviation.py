@@ -19,7 +19,7 @@ from NeuroGenLib.atlas.deviation import (
     tissue_deviations,
     volume_norm,
 )
-from NeuroGenLib.atlas.growth import save_figure
+from NeuroGenLib.reports import save_figure
 
 if TYPE_CHECKING:
     from pathlib import Path

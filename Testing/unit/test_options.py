@@ -191,3 +191,14 @@ def test_a_folder_of_a_combination_is_named_after_it() -> None:
     assert folder_name({"lv_volume_normed": 0.12, "sex": "F"}) == "lv_volume_normed-0.12_sex-F"
     assert folder_name({"group": "a/b: c"}) == "group-a_b__c"
     assert math.isclose(float(folder_name({"x": 1e-7}).removeprefix("x-")), 1e-7)
+
+
+def test_files_may_stand_between_options() -> None:
+    parser = parser_of_a_command()
+    parser.add_argument("transform")
+    parser.add_argument("volume", nargs="*")
+    parser.add_argument("--maps", nargs="+")
+    line = ["a.h5", "--json", "b.nii", "--age", "3", "c.nii", "--box=-1", "d.nii", "--maps", "e.nii", "f.nii"]
+    found = options.parse(parser, line)
+    assert (found.transform, found.volume) == ("a.h5", ["b.nii", "c.nii", "d.nii"])
+    assert (found.age, found.box, found.maps, found.json) == ("3", "-1", ["e.nii", "f.nii"], True)

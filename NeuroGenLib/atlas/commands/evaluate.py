@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from NeuroGenLib.atlas.commands.shared import add_model_option, open_atlas, out_folder
+from NeuroGenLib.atlas.commands.shared import BUNDLED, open_atlas
+from NeuroGenLib.commands_shared import add_model_option, out_folder
 from NeuroGenLib.options import (
     add_device_option,
     add_report_options,
@@ -33,7 +34,7 @@ def evaluate(arguments: list[str]) -> None:
             "neurogen atlas evaluate --model runs/mine/model --table people.tsv --splits ids.yaml --out r",
         ),
     )
-    add_model_option(parser)
+    add_model_option(parser, BUNDLED)
     parser.add_argument("--table", required=True, metavar="FILE", help="cohort table")
     parser.add_argument("--subjects", metavar="ID,ID...", help="ids of the subjects to compare with")
     parser.add_argument("--splits", metavar="FILE", help="YAML file with the ids of train, val and test, instead")

@@ -6,14 +6,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from NeuroGenLib.atlas.commands.shared import (
-    add_model_option,
-    add_scene_option,
-    open_atlas,
-    out_folder,
-    print_files,
-    scene_path,
-)
+from NeuroGenLib.atlas.commands.shared import BUNDLED, open_atlas
+from NeuroGenLib.commands_shared import add_model_option, add_scene_option, out_folder, print_files, scene_path
 from NeuroGenLib.options import (
     add_device_option,
     add_report_options,
@@ -54,7 +48,7 @@ def fit(arguments: list[str]) -> None:
         metavar="VOLUME",
         help="the scan: a file (or a folder with a DICOM series) of the model's first image, or NAME=FILE for each",
     )
-    add_model_option(parser)
+    add_model_option(parser, BUNDLED)
     parser.add_argument("--mask", metavar="FILE", help="brain mask on the scan's grid")
     parser.add_argument("--labels", metavar="FILE", help="label map after the model's table; the fit then uses it too")
     parser.add_argument("--age", metavar="A", help="the subject's age where it is known: deviations are against it")

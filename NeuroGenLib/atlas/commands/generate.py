@@ -6,14 +6,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from NeuroGenLib.atlas.commands.shared import (
-    add_model_option,
-    add_scene_option,
-    open_atlas,
-    out_folder,
-    report_written,
-    scene_path,
-)
+from NeuroGenLib.atlas.commands.shared import BUNDLED, open_atlas, report_written
+from NeuroGenLib.commands_shared import add_model_option, add_scene_option, out_folder, scene_path
 from NeuroGenLib.options import (
     add_device_option,
     add_report_options,
@@ -46,7 +40,7 @@ def generate(arguments: list[str]) -> None:
             "neurogen atlas generate --age 28 --set lv_volume_normed=0.11,0.15,0.2 --out ventricles",
         ),
     )
-    add_model_option(parser)
+    add_model_option(parser, BUNDLED)
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--age", metavar="A", help="one age")
     which.add_argument("--ages", metavar="A:B:STEP", help="ages from A to B, both included")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from NeuroGenLib.atlas.commands.shared import add_model_option, open_atlas
+from NeuroGenLib.atlas.commands.shared import BUNDLED, open_atlas
+from NeuroGenLib.commands_shared import add_model_option
 from NeuroGenLib.options import make_parser, parse, print_json
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ def info(arguments: list[str]) -> None:
         "Say what an atlas knows: ages, conditions with their ranges, images, labels, box, licence.",
         ("neurogen atlas info", "neurogen atlas info --model runs/mine/model --json"),
     )
-    add_model_option(parser)
+    add_model_option(parser, BUNDLED)
     parser.add_argument("--json", action="store_true", help="print it as one line of JSON")
     options = parse(parser, arguments)
     model = open_atlas(options.model, "cpu")

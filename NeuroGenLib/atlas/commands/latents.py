@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from NeuroGenLib.atlas.commands.shared import add_model_option, open_atlas, out_folder, report_written
+from NeuroGenLib.atlas.commands.shared import BUNDLED, open_atlas, report_written
+from NeuroGenLib.commands_shared import add_model_option, out_folder
 from NeuroGenLib.options import add_report_options, make_parser, make_progress, parse, print_json
 
 
@@ -20,7 +21,7 @@ def latents(arguments: list[str]) -> None:
             "neurogen atlas latents --model runs/mine/model --table people.tsv --columns site,birth_age --out r",
         ),
     )
-    add_model_option(parser)
+    add_model_option(parser, BUNDLED)
     parser.add_argument("--table", metavar="FILE", help="cohort table; its ids are those that the model stores")
     parser.add_argument("--columns", metavar="NAME,NAME...", help="its columns to predict (default: all that can be)")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")

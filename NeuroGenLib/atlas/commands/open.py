@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from NeuroGenLib.atlas.commands.shared import add_scene_option, out_folder, print_files, scene_path
+from NeuroGenLib.commands_shared import add_scene_option, out_folder, print_files, scene_path
 from NeuroGenLib.options import add_report_options, make_parser, make_progress, parse, print_json
 
 if TYPE_CHECKING:

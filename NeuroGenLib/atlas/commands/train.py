@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from NeuroGenLib.atlas.commands.shared import notes_on_stderr
+from NeuroGenLib.commands_shared import notes_on_stderr
 from NeuroGenLib.options import make_progress
 
 
@@ -20,7 +20,7 @@ def train(arguments: list[str]) -> None:
     from NeuroGenLib.atlas.train import train as run
 
     progress = make_progress("bar")
-    with notes_on_stderr(progress):
+    with notes_on_stderr(progress, "NeuroGenLib.atlas"):
         path = run(config, progress)
     if path is not None:
         print(f"The model is in {path}")

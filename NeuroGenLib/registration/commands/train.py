@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from NeuroGenLib.commands_shared import notes_on_stderr
 from NeuroGenLib.options import make_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from NeuroGenLib.progress import Progress
 
 
@@ -32,31 +29,7 @@ def run_training(arguments: list[str], program: str, description: str, progress:
     config = parse_config(RegistrationTrainConfig, arguments, program, description)
     from NeuroGenLib.registration.train import train as run
 
-    with notes_on_stderr(progress):
+    with notes_on_stderr(progress, "NeuroGenLib.registration"):
         path = run(config, progress)
     if path is not None:
         print(f"The model is in {path}")
-
-
-@contextmanager
-def notes_on_stderr(progress: Progress) -> Iterator[None]:
-    """Print what the training notes, warnings and plain facts alike, as lines on stderr; a bar ends before them."""
-    import logging
-
-    from NeuroGenLib.progress import TerminalProgress
-
-    class Lines(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if isinstance(progress, TerminalProgress):
-                progress.close()
-            print(record.getMessage(), file=sys.stderr, flush=True)
-
-    logger = logging.getLogger("NeuroGenLib.registration")
-    handler, level = Lines(logging.INFO), logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)

@@ -1,0 +1,120 @@
+"""Measure a trained registration network on pairs that it was not trained on, and put it into Resources/models.
+
+python Testing/bench/registration_adult.py --out runs/adult
+python training/bundle_registration.py --model runs/registration/model --pairs runs/adult/pairs.tsv \
+    --out runs/registration/card --name registration \
+    --command "python training/train_registration.py --config ..." \
+    --config-file training/configs/registration/bundled.yaml --data "Zenodo record 5524312; label maps of SynthSeg"
+
+The pairs are registered twice: by the network alone, and with the usual optimisation on each pair. Results go to
+--out; stop it whenever you like, the same command goes on where it was.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from NeuroGenLib.atlas.evaluate import markdown_table
+from NeuroGenLib.cli import run_safely
+from NeuroGenLib.errors import InputError, NeuroGenError
+from NeuroGenLib.models import ModelFolder, load_tensors, write_model
+from NeuroGenLib.options import make_parser, parse
+from NeuroGenLib.progress import TerminalProgress
+from NeuroGenLib.registration.card import model_card
+from NeuroGenLib.registration.config import RegisterConfig
+from NeuroGenLib.registration.evaluate import Evaluation, evaluate_to_folder
+from NeuroGenLib.registration.evaluate_pairs import read_pairs
+from NeuroGenLib.registration.infer import RegistrationModel
+
+
+def main() -> None:
+    """Read the model and the pairs, measure, write the bundled model."""
+    parser = make_parser("bundle", __doc__ or "")
+    parser.add_argument("--model", required=True, metavar="DIR", help="trained model folder")
+    parser.add_argument("--pairs", required=True, metavar="FILE", help="table for 'neurogen registration evaluate'")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the evaluations")
+    parser.add_argument("--name", required=True, help="name of the bundled model")
+    parser.add_argument("--command", required=True, help="command that trained it")
+    parser.add_argument("--config-file", required=True, help="its config in the repository")
+    parser.add_argument("--data", default="", help="what it was trained on, and where that is")
+    options = parse(parser, sys.argv[1:])
+    folder = ModelFolder.read(options.model)
+    model = RegistrationModel.from_folder(folder, torch.device("cpu"))
+    refined = RegisterConfig()
+    progress = TerminalProgress()
+    pairs = read_pairs(Path(options.pairs))
+    if not all(pair.kind for pair in pairs):
+        raise InputError(
+            f"A pair of {options.pairs} is of no kind.", "Fill the column kind: the card has a row for each."
+        )
+    out = Path(options.out)
+    alone = evaluate_to_folder(model, pairs, out / "network", RegisterConfig(refine=0), progress.part(0, 0.3))
+    whole = evaluate_to_folder(model, pairs, out / "refined", refined, progress.part(0.3, 1))
+    progress.close()
+    for evaluation in (alone, whole):
+        if evaluation.failed:
+            row = evaluation.failed[0]
+            raise NeuroGenError(
+                f"{row['moving']} to {row['fixed']} was not registered: {row['remarks']}", "Run the command again."
+            )
+    rows = card_rows(alone, whole)
+    manifest = dict(folder.manifest)
+    manifest["training"] = {
+        **manifest["training"],
+        "command": options.command,
+        "config_file": options.config_file,
+        "data": options.data,
+        "metrics": {"left_out": {"text": card_text(whole, refined.refine), "table": markdown_table(rows)}},
+    }
+    place = Path(__file__).resolve().parents[1] / "Resources" / "models" / options.name
+    write_model(place, folder.kind, load_tensors(folder), manifest, model_card(manifest))
+    print(markdown_table(rows))
+    print(f"{place.name}: {sum(file.stat().st_size for file in place.iterdir()) / 1e6:.2f} MB")
+
+
+def card_rows(alone: Evaluation, refined: Evaluation) -> list[dict[str, Any]]:
+    """Return a row of means for each kind of pairs, by the network alone and refined."""
+    return [
+        {
+            "pairs": f"{kind} ({part['pairs']})",
+            "Dice, headers": _mean(alone, kind, "dice_headers", ".3f"),
+            "affine start": _mean(alone, kind, "dice_start", ".3f"),
+            "network alone": _mean(alone, kind, "dice", ".3f"),
+            "refined": _mean(refined, kind, "dice", ".3f"),
+            "HD95 (mm), refined": _mean(refined, kind, "hd95_mm", ".2f"),
+            "folded voxels, alone / refined": _both(alone, refined, kind, "folded_voxels", ".0f"),
+            "inverse consistency (mm), alone / refined": _both(alone, refined, kind, "inverse_consistency_mm", ".3f"),
+            "CPU s, alone / refined": _both(alone, refined, kind, "cpu_s", ".0f"),
+        }
+        for kind, part in refined.summary["kinds"].items()
+    ]
+
+
+def card_text(refined: Evaluation, steps: int) -> str:
+    """Return what the card says above the table."""
+    memory = refined.mean("peak_memory_mib")
+    peak = "" if memory is None else f", about {memory / 1024:.1f} GiB of memory"
+    return (
+        "Pairs of scans that it was not trained on, means by kind. fetal: population averages of fetal brains of"
+        " different ages, fetal-hard: a healthy one with one with spina bifida aperta; T2w. adult: images generated"
+        " from label maps of heads that were left out, both T1w or both T2w, turned, shifted, scaled and sheared;"
+        f" adult-cross: T1w with T2w. Dice over all structures. Refined: {steps} steps of optimisation on each pair."
+        f" CPU seconds, start and measuring included, on {torch.get_num_threads()} thread(s) of a CPU{peak}."
+    )
+
+
+def _mean(evaluation: Evaluation, kind: str, metric: str, style: str) -> str:
+    value = evaluation.mean(metric, kind)
+    return "" if value is None else format(value, style)
+
+
+def _both(alone: Evaluation, refined: Evaluation, kind: str, metric: str, style: str) -> str:
+    return f"{_mean(alone, kind, metric, style)} / {_mean(refined, kind, metric, style)}"
+
+
+if __name__ == "__main__":
+    sys.exit(run_safely(main))
