@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,8 +36,10 @@ def main() -> None:
         draw(desktop, atlas)
         photograph_atlas(desktop, atlas)
         photograph_fit(desktop, atlas)
+        registration = desktop.load_module(ROOT / "NeuroGen" / "NeuroGenRegistration" / "NeuroGenRegistration.py")
+        photograph_registration(desktop, registration)
         photograph_home(desktop, home)
-        for panel in (home, atlas):
+        for panel in (home, atlas, registration):
             panel.widget.cleanup()
 
 
@@ -76,6 +79,36 @@ def photograph_fit(desktop: Desktop, panel: Panel) -> None:
     at_rest(desktop, panel)
     labels = desktop.scene.GetFirstNodeByName("labels")
     beside(desktop, panel, with_and_without(desktop, scan, labels), IMAGES / "panel-fit.png")
+
+
+def photograph_registration(desktop: Desktop, panel: Panel) -> None:
+    """Register the two ages of the sample data; the younger one is tilted and left-handed."""
+    from NeuroGenLib.labels import LabelTable
+    from NeuroGenLib.mrml.segmentations import add_segmentation
+    from NeuroGenLib.mrml.volumes import add_volume
+    from NeuroGenLib.samples import fetch_sample
+    from NeuroGenLib.volume import Volume
+
+    ui, scene = panel.ui, desktop.scene
+    nodes, images = {}, {}
+    for role, name in (("fixed", "fetal-brain-30w"), ("moving", "fetal-brain-25w-tilted")):
+        with TemporaryDirectory() as folder:
+            fetch_sample(name, folder)
+            table = LabelTable.from_tsv(Path(folder) / "labels.tsv")
+            images[role] = Volume.load(Path(folder) / "T2w.nii.gz")
+            nodes[role] = add_volume(scene, images[role], name)
+            labels = add_segmentation(scene, Volume.load(Path(folder) / "labels.nii.gz"), table, f"{name} labels")
+        getattr(ui, f"{role}Selector").setCurrentNode(nodes[role])
+        getattr(ui, f"{role}LabelsSelector").setCurrentNode(labels)
+    desktop.click(ui.registerButton)
+    wait(desktop, lambda: not panel.widget.runBar.busy)
+    ui.viewCombo.setCurrentIndex(1)
+    desktop.process()
+    before = add_volume(scene, images["moving"].resample(like=images["fixed"]), "before")
+    registered = scene.GetFirstNodeByName("fetal-brain-25w-tilted registered")
+    board = scene.GetFirstNodeByName("fetal-brain-25w-tilted registered checkerboard")
+    columns = [slices(desktop, node) for node in (nodes["fixed"], before, registered, board)]
+    beside(desktop, panel, np.concatenate(columns, axis=1), IMAGES / "panel-registration.png")
 
 
 def photograph_home(desktop: Desktop, panel: Panel) -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 DIVERGING = "NeuroGen blue-black-red"
 _STEPS = 255
-_ENDS = ((90, 180, 255), (255, 110, 80))
+ENDS = ((90, 180, 255), (255, 110, 80))
 
 
 def diverging_colours(scene: Scene) -> Node:
@@ -28,7 +28,7 @@ def diverging_colours(scene: Scene) -> Node:
     node.SetTypeToUser()
     node.SetNumberOfColors(_STEPS)
     for step, share in enumerate(np.linspace(-1, 1, _STEPS)):
-        red, green, blue = (abs(share) * part / 255 for part in _ENDS[int(share > 0)])
+        red, green, blue = (abs(share) * part / 255 for part in ENDS[int(share > 0)])
         node.SetColor(step, f"{share:+.2f}", red, green, blue, float(abs(share)))
     node.GetLookupTable().SetTableRange(0, _STEPS - 1)
     return scene.AddNode(node)

@@ -9,7 +9,7 @@ direction by itself. (Slicer's transform files hold *from parent*, in LPS.)
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -121,6 +121,28 @@ def add_displacement_field(scene: Scene, field: Volume, name: str, *, maps: Dire
     InputError
         When the field has not three finite channels, or its grid is sheared.
     """
+    grid = grid_transform(field, name)
+    node = scene.AddNewNodeByClass("vtkMRMLGridTransformNode", name)
+    if maps == "to_parent":
+        node.SetAndObserveTransformToParent(grid)
+    else:
+        node.SetAndObserveTransformFromParent(grid)
+    return node
+
+
+def grid_transform(field: Volume, name: str) -> Any:
+    """Return a displacement field as ``vtkOrientedGridTransform``.
+
+    Parameters
+    ----------
+    field, name:
+        As for :func:`add_displacement_field`.
+
+    Raises
+    ------
+    InputError
+        When the field has not three finite channels, or its grid is sheared.
+    """
     if field.channels != 3:
         raise InputError(
             f"The displacement field of '{name}' has {field.channels or 1} channel(s), not 3.",
@@ -143,12 +165,7 @@ def add_displacement_field(scene: Scene, field: Volume, name: str, *, maps: Dire
     grid = slicer.vtkOrientedGridTransform()
     grid.SetGridDirectionMatrix(to_vtk_matrix(turned))
     grid.SetDisplacementGridData(image)
-    node = scene.AddNewNodeByClass("vtkMRMLGridTransformNode", name)
-    if maps == "to_parent":
-        node.SetAndObserveTransformToParent(grid)
-    else:
-        node.SetAndObserveTransformFromParent(grid)
-    return node
+    return grid
 
 
 def displacement_field_of(node: Node, *, maps: Direction) -> Volume:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.config import from_mapping, to_mapping
 from NeuroGenLib.errors import InputError
-from NeuroGenLib.volume import Volume
 from NeuroGenLib.worker.atlas_arguments import (
     BrainArguments,
     FitArguments,
@@ -19,6 +18,7 @@ from NeuroGenLib.worker.atlas_arguments import (
     group,
 )
 from NeuroGenLib.worker.atlas_estimate import COSTS, measured
+from NeuroGenLib.worker.given_volumes import given_paths, given_volume
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.atlas.growth_maps import AtlasGrowth
     from NeuroGenLib.atlas.infer import AtlasBrain, AtlasModel
     from NeuroGenLib.progress import Progress
+    from NeuroGenLib.volume import Volume
     from NeuroGenLib.worker.context import Context
 
 
@@ -122,8 +123,8 @@ def fit_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
     given = {name: value for name, value in arguments.items() if name not in sent}
     if not sent["images"]:
         raise InputError("A fit needs an image.", "Give 'images' by the names of the model's images.")
-    images = {name: _volume(value, f"images.{name}") for name, value in group(sent["images"]).items()}
-    mask, labels = (None if sent[name] is None else _volume(sent[name], name) for name in ("mask", "labels"))
+    images = {name: given_volume(value, f"images.{name}") for name, value in group(sent["images"]).items()}
+    mask, labels = (None if sent[name] is None else given_volume(sent[name], name) for name in ("mask", "labels"))
     wanted = from_mapping(FitArguments, given)
     model = asked_atlas(wanted, context)
     with measured(context, model, wanted, "fit"):
@@ -145,7 +146,7 @@ def fit_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
         "summary": summary(model, fitted),
         "warnings": fitted.warnings,
         "notice": model.notice,
-        "provenance": _record("atlas fit", model, {**_paths(sent), **to_mapping(wanted)}, fitted.warnings),
+        "provenance": _record("atlas fit", model, {**given_paths(sent), **to_mapping(wanted)}, fitted.warnings),
     }
 
 
@@ -240,20 +241,3 @@ def _record(action: str, model: AtlasModel, parameters: Mapping[str, Any], warni
         shows=model.notice,
         citation=folder.manifest.get("citation", []),
     )
-
-
-def _volume(value: object, name: str) -> Volume:
-    """Return a volume that was sent, or the one in the file that was named."""
-    if isinstance(value, str):
-        return Volume.load(value)
-    if not isinstance(value, Volume):
-        raise InputError(f"'{name}' is neither a volume nor a path.", "Send an array with its affine, or a path.")
-    return value
-
-
-def _paths(sent: dict[str, Any]) -> dict[str, Any]:
-    """Return where volumes came from: their paths, or that they were sent."""
-    return {
-        name: _paths(value) if isinstance(value, dict) else "sent" if isinstance(value, Volume) else value
-        for name, value in sent.items()
-    }

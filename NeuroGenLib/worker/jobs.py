@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from NeuroGenLib.config import from_mapping
 from NeuroGenLib.provenance import RESEARCH_USE
-from NeuroGenLib.worker.atlas_arguments import ModelArguments
+from NeuroGenLib.worker.atlas_arguments import ModelArguments, group
 from NeuroGenLib.worker.atlas_estimate import estimate_job
 from NeuroGenLib.worker.atlas_jobs import atlas_facts, fit_job, generate_job, sequence_job, slices_job
+from NeuroGenLib.worker.registration_jobs import RUN, registration_estimate, registration_facts, run_registration_job
 from NeuroGenLib.worker.run_command import run_job
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from NeuroGenLib.worker.context import Context, Job
 
-FACTS: Final = {"atlas": atlas_facts}
+FACTS: Final[dict[str, Callable[[Any], dict[str, Any]]]] = {"atlas": atlas_facts, "registration": registration_facts}
 """What is told of a model beside what all models have, by its kind."""
 
 
@@ -29,8 +32,8 @@ def open_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
     -------
     dict
         ``reference``, ``revision``, ``kind``, ``name``, ``description``, ``licence`` (SPDX), ``citation``, ``notice``,
-        ``research_use``, ``card`` (Markdown), ``size_bytes``, ``path``; and of its kind, as ``atlas``, what
-        :data:`FACTS` gives.
+        ``research_use``, ``card`` (Markdown), ``size_bytes``, ``path``; and by the name of its kind what :data:`FACTS`
+        gives.
     """
     wanted = from_mapping(ModelArguments, arguments)
     model = context.models.get(wanted.model, wanted.device, context.progress)
@@ -53,13 +56,21 @@ def open_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
     return facts | {folder.kind: FACTS[folder.kind](model)} if folder.kind in FACTS else facts
 
 
+def any_estimate_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
+    """``estimate``: what another job will take; see :func:`~NeuroGenLib.worker.atlas_estimate.estimate_job`."""
+    if arguments.keys() <= {"job", "arguments"} and arguments.get("job") == RUN:
+        return registration_estimate(group(arguments.get("arguments", {})), context)
+    return estimate_job(arguments, context)
+
+
 JOBS: Final[dict[str, Job]] = {
     "model.open": open_job,
     "atlas.slices": slices_job,
     "atlas.generate": generate_job,
     "atlas.sequence": sequence_job,
     "atlas.fit": fit_job,
-    "estimate": estimate_job,
+    RUN: run_registration_job,
+    "estimate": any_estimate_job,
     "run": run_job,
 }
 """What a worker can be asked for."""

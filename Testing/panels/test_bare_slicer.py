@@ -25,6 +25,7 @@ with Desktop() as desktop:
     desktop.missing_packages.update({packages!r})
     home = desktop.load_module("NeuroGen/NeuroGenHome/NeuroGenHome.py")
     atlas = desktop.load_module("NeuroGen/NeuroGenAtlas/NeuroGenAtlas.py")
+    registration = desktop.load_module("NeuroGen/NeuroGenRegistration/NeuroGenRegistration.py")
     listed = [home.ui.modelsTable.item(row, 0).text() for row in range(home.ui.modelsTable.rowCount)]
     assert "fetal-sba" in listed, listed
     assert atlas.ui.modelCombo.currentText == "fetal-sba"
@@ -36,7 +37,9 @@ with Desktop() as desktop:
     assert "torch" in desktop.messages[0].text
     assert not desktop.installed_packages
     assert desktop.scene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode") is None
-    for panel in (home, atlas):
+    assert registration.ui.modelCombo.currentText.startswith(("registration", "bundled:registration"))
+    assert not registration.ui.registerButton.enabled
+    for panel in (home, atlas, registration):
         panel.widget.cleanup()
 """
 

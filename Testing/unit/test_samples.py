@@ -133,7 +133,7 @@ def parts() -> dict[str, int]:
 
 def test_the_registry_names_what_the_panels_and_documents_name() -> None:
     samples = {sample.name: sample for sample in list_samples()}
-    assert list(samples) == ["fetal-brain-30w", "fetal-brain-thick", "cinema-atlases"]
+    assert list(samples) == ["fetal-brain-30w", "fetal-brain-thick", "fetal-brain-25w-tilted", "cinema-atlases"]
     assert samples["cinema-atlases"].record == "17023473"
     assert samples["fetal-brain-30w"].age == samples["fetal-brain-thick"].age == 30.2
 
@@ -234,7 +234,7 @@ def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "find_sample", lambda name: replace(find_sample(name), spacing=6.0))
 
 
-@pytest.mark.parametrize("name", ["fetal-brain-30w", "fetal-brain-thick"])
+@pytest.mark.parametrize("name", ["fetal-brain-30w", "fetal-brain-thick", "fetal-brain-25w-tilted"])
 def test_a_head_is_drawn_and_recorded(name: str, coarse: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEUROGEN_OFFLINE", "1")
     fetched = fetch_sample(name, tmp_path / "out")
@@ -244,10 +244,10 @@ def test_a_head_is_drawn_and_recorded(name: str, coarse: None, tmp_path: Path, m
     np.testing.assert_allclose(image.affine, labels.affine)
     assert set(np.unique(labels.dataobj)) <= set(range(9))
     assert len(np.unique(labels.dataobj)) > 4
-    assert (np.linalg.det(image.affine[:3, :3]) < 0) == (name == "fetal-brain-thick")
+    assert (np.linalg.det(image.affine[:3, :3]) < 0) == (name != "fetal-brain-30w")
     record = json.loads((tmp_path / "out" / "provenance.json").read_text(encoding="utf-8"))
     assert record["parameters"]["sample"] == name
-    assert record["parameters"]["age"] == 30.2
+    assert record["parameters"]["age"] == (25.4 if "25w" in name else 30.2)
     assert record["licence"] == "CC0-1.0"
     assert "not a norm" in record["shows"]
     assert "research use" in record["notice"]

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from NeuroGenAtlasLib.browser import View
     from NeuroGenAtlasLib.model_session import ModelSession
     from NeuroGenAtlasLib.parameters import AtlasParameters
-    from NeuroGenLib.volume import Volume
     from NeuroGenPanels.run_bar import RunBar
 
 
@@ -40,6 +39,7 @@ def fit_arguments(parameters: AtlasParameters, view: View, session: ModelSession
     InputError
         When no scan is chosen, or it holds nothing.
     """
+    from NeuroGenLib.mrml.labelled import labels_on, mask_on
     from NeuroGenLib.mrml.volumes import volume_of
 
     if parameters.scan is None:
@@ -47,9 +47,9 @@ def fit_arguments(parameters: AtlasParameters, view: View, session: ModelSession
     scan = volume_of(parameters.scan)
     arguments: dict[str, Any] = {"model": view.model, "device": view.device, "images": {kind: scan}}
     if parameters.mask is not None:
-        arguments["mask"] = _mask(parameters.mask, scan)
+        arguments["mask"] = mask_on(parameters.mask, scan)
     if parameters.labels is not None:
-        arguments["labels"] = _labels(parameters.labels, scan, session)
+        arguments["labels"] = labels_on(parameters.labels, session.table, scan)
     if parameters.ageKnown:
         arguments["age"] = parameters.scanAge
     if parameters.conditionsKnown:
@@ -106,28 +106,3 @@ def tissue_rows(summary: dict[str, Any]) -> list[tuple[str, str, str, str]]:
         )
         for name, one in summary["tissues"].items()
     ]
-
-
-def _mask(node: Any, scan: Volume) -> Volume:
-    from NeuroGenLib.mrml.segmentations import mask_of
-
-    if node.IsA("vtkMRMLSegmentationNode"):
-        return mask_of(node, scan)
-    on_grid = _label_map(node, scan)
-    return on_grid.with_array((on_grid.array > 0).astype("uint8"))
-
-
-def _labels(node: Any, scan: Volume, session: ModelSession) -> Volume:
-    from NeuroGenLib.mrml.segmentations import label_map_of
-
-    return label_map_of(node, session.table, scan) if node.IsA("vtkMRMLSegmentationNode") else _label_map(node, scan)
-
-
-def _label_map(node: Any, scan: Volume) -> Volume:
-    """Return a label map volume on the grid of the scan, wherever its own lies."""
-    import numpy as np
-
-    from NeuroGenLib.alignment import aligned
-    from NeuroGenLib.mrml.volumes import volume_of
-
-    return aligned(volume_of(node), np.eye(4), scan, order=0)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from NeuroGenPanels.run_bar import RunBar
 
 HEADINGS = ("model", "kind", "where", "licence", "size")
-PANELS = {"atlas": "NeuroGenAtlas"}
+PANELS = {"atlas": "NeuroGenAtlas", "registration": "NeuroGenRegistration"}
 """Kind of model to the module that uses it."""
 
 
