@@ -51,7 +51,7 @@ def sample(values: Tensor, coordinates: Tensor, mode: str = "bilinear") -> Tenso
 
 
 def warp(image: Tensor, displacement: Tensor, mode: str = "bilinear") -> Tensor:
-    """Return ``image(x + displacement(x))``: (B, C, I, J, K) on the grid of the displacement (in the image's voxels)."""
+    """Return ``image(x + displacement(x))``: (B, C, I, J, K) on the displacement's grid (in the image's voxels)."""
     return sample(image, voxel_grid(displacement.shape[2:], displacement) + displacement, mode)
 
 

@@ -98,7 +98,7 @@ class Grids:
         return invertible_bound((i, j, k))
 
     def apply_affine(self, matrix: Tensor, positions: Tensor) -> Tensor:
-        """Return positions in voxels of the transform moved by world matrices (B, 4, 4): (B or 1, 3, ...) to (B, 3, ...)."""
+        """Return voxels of the transform (B or 1, 3, ...) moved by world matrices (B, 4, 4): (B, 3, ...)."""
         size = np.array(self.factor) * np.array(self.world_spacing)
         centre = _column((np.array(self.transform_shape) - 1) / 2, positions)
         world = (positions - centre) * _column(size, positions)

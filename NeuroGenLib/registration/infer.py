@@ -16,7 +16,7 @@ from NeuroGenLib.registration.measure import Quality, measured
 from NeuroGenLib.registration.prepare import fine_grids, network_grid, sides, transform_affine
 from NeuroGenLib.registration.start import halfway_start
 from NeuroGenLib.registration.transform import SpatialMap, from_voxel_displacement
-from NeuroGenLib.volume import Volume, require_finite, require_same_space
+from NeuroGenLib.volume import Volume, require_3d, require_finite, require_same_space
 
 if TYPE_CHECKING:
     import torch
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.models.folder import ModelFolder
     from NeuroGenLib.registration.network import Shape, SITReg
     from NeuroGenLib.registration.prepare import Side
-    from NeuroGenLib.registration.refine import HalfMaps
-    from NeuroGenLib.registration.start import HalfwayGrid, Start
+    from NeuroGenLib.registration.start import Start
 
 MOST_FINE_VOXELS = 1_200_000
 """Voxels of the grid that the optimisation ends on; more take longer than people wait."""
@@ -163,8 +162,10 @@ class RegistrationModel:
             When ``progress`` was cancelled.
         """
         chosen = settings or RegisterConfig()
-        _check_image(fixed, "The fixed image", self.channels)
-        _check_image(moving, "The moving image", self.channels)
+        fixed = _usable(fixed, "The fixed image", self.channels)
+        moving = _usable(moving, "The moving image", self.channels)
+        _check_mask(fixed_mask, fixed, "fixed")
+        _check_mask(moving_mask, moving, "moving")
         fixed_labels = _label_map(fixed_labels, fixed, "fixed")
         moving_labels = _label_map(moving_labels, moving, "moving")
         first, second = first_channel(fixed), first_channel(moving)
@@ -186,7 +187,17 @@ class RegistrationModel:
         labels = None if moving_labels is None else forward.pull(moving_labels, fixed, order=0)
         jacobian = forward.jacobian(fixed, progress.part(0.86, 0.92))
         quality = measured(
-            forward, inverse, start, first, second, jacobian, fixed_labels, moving_labels, fixed_mask, progress.part(0.92, 1)
+            forward,
+            inverse,
+            start,
+            first,
+            second,
+            ready[0].inside,
+            jacobian,
+            fixed_labels,
+            moving_labels,
+            labels,
+            progress.part(0.92, 1),
         )
         warnings += quality.remarks()
         return Registration(forward, inverse, start, warped, labels, jacobian, quality, list(dict.fromkeys(warnings)))
@@ -252,8 +263,9 @@ def network_shape(record: dict[str, Any]) -> Shape:
     """
     from NeuroGenLib.registration.network import Shape
 
+    sizes: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
     try:
-        return Shape(**{name: tuple(value) if isinstance(value, list) else value for name, value in record.items()})
+        return Shape(**sizes)
     except TypeError as error:
         raise InputError(
             "The model's description of its network is not understood.", "Update NeuroGen, or fetch the model again."
@@ -272,7 +284,15 @@ def _label_map(labels: Volume | None, image: Volume, role: str) -> Volume | None
     return as_label_map(labels, f"The {role} label map")
 
 
-def _check_image(volume: Volume, name: str, channels: int) -> None:
+def _check_mask(mask: Volume | None, image: Volume, role: str) -> None:
+    if mask is not None:
+        require_3d(mask, f"The {role} mask")
+        require_finite(mask, f"The {role} mask")
+        require_same_space({f"the {role} image": image, f"the {role} mask": mask})
+
+
+def _usable(volume: Volume, name: str, channels: int) -> Volume:
+    """Return an image whose type can be computed with."""
     require_finite(volume, name)
     given = volume.channels or 1
     if given != channels:
@@ -282,3 +302,4 @@ def _check_image(volume: Volume, name: str, channels: int) -> None:
         )
     if min(volume.shape) < 2:
         raise InputError(f"{name} has {volume.shape} voxels: it is flat.", "Give a volume, not a slice.")
+    return volume.with_array(volume.array.astype(np.uint8)) if volume.array.dtype == bool else volume

@@ -100,31 +100,33 @@ def invert(displacement: Tensor, settings: FixedPoint | None = None) -> Tensor:
 def newton_inverse(displacement: Tensor, start: Tensor, steps: int = 3) -> Tensor:
     """Improve a rough inverse by Newton's method; displacements of any size, (B, 3, I, J, K) in voxels.
 
-    A voxel where a step does not bring the two closer to being inverse keeps what it had, as beyond the border.
+    A voxel where a step does not bring the two closer to being inverse keeps what it had, as beyond the border, and
+    tries half of it next.
     """
     grid = voxel_grid(displacement.shape[2:], displacement)
-    inverse = start
+    inverse, pace = start, torch.ones_like(start[:, :1])
     for _ in range(steps):
         there, slopes = _value_and_slopes(displacement, grid + inverse)
         residual = inverse + there
         columns = [torch.stack([slope[:, axis] for slope in slopes], dim=1) for axis in range(3)]
         # Clipped, as a step of more than a voxel leaves the cell whose slope it followed.
-        candidate = inverse - _solve_transposed(columns, residual).clamp(-1, 1)
+        candidate = inverse - pace * _solve_transposed(columns, residual).clamp(-1, 1)
         left = (candidate + sample(displacement, grid + candidate)).square().sum(dim=1, keepdim=True)
-        inverse = torch.where(left < residual.square().sum(dim=1, keepdim=True), candidate, inverse)
+        closer = left < residual.square().sum(dim=1, keepdim=True)
+        inverse, pace = torch.where(closer, candidate, inverse), torch.where(closer, 1.0, pace / 2)
     return inverse
 
 
 class _Inversion(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, displacement: Tensor, settings: FixedPoint) -> Tensor:  # noqa: D102
+    def forward(ctx: Any, displacement: Tensor, settings: FixedPoint) -> Tensor:
         grid = voxel_grid(displacement.shape[2:], displacement)
         inverse = solve(lambda value: -sample(displacement, grid + value), -displacement, settings)
         ctx.save_for_backward(displacement, inverse)
         return inverse
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # noqa: D102
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         displacement, inverse = ctx.saved_tensors
         where = voxel_grid(displacement.shape[2:], displacement) + inverse
         # v = -u(x + v): with S the slope of u there, (1 + S)^T w = dL/dv and dL/du = -(sampling)^T w.
@@ -155,11 +157,14 @@ def _solve_transposed(rows: list[Tensor], right: Tensor) -> Tensor:
     first, second, third = rows
     across = torch.linalg.cross(second, third, dim=1)
     determinant = (first * across).sum(dim=1, keepdim=True)
-    return torch.cat(
-        [
-            (right * across).sum(dim=1, keepdim=True),
-            (right * torch.linalg.cross(third, first, dim=1)).sum(dim=1, keepdim=True),
-            (right * torch.linalg.cross(first, second, dim=1)).sum(dim=1, keepdim=True),
-        ],
-        dim=1,
-    ) / determinant
+    return (
+        torch.cat(
+            [
+                (right * across).sum(dim=1, keepdim=True),
+                (right * torch.linalg.cross(third, first, dim=1)).sum(dim=1, keepdim=True),
+                (right * torch.linalg.cross(first, second, dim=1)).sum(dim=1, keepdim=True),
+            ],
+            dim=1,
+        )
+        / determinant
+    )

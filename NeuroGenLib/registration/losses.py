@@ -340,7 +340,7 @@ def _squared_correlation(first: Tensor, second: Tensor, window: int, epsilon: fl
     """Return the squared correlation of the cubes around each voxel, of the images' shape."""
     if window < 1 or window % 2 == 0:
         raise InputError(f"A window of {window} voxels has no middle.", "Give an odd number, 7 for instance.")
-    sum_1, sum_2, square_1, square_2, product = _box_sums(
+    sum_1, sum_2, square_1, square_2, product = _BoxSums.apply(
         torch.stack([first, second, first.square(), second.square(), first * second]), window
     )
     count = window**3
@@ -351,16 +351,27 @@ def _squared_correlation(first: Tensor, second: Tensor, window: int, epsilon: fl
     return covariance.square() / (variance_1 * variance_2 + epsilon)
 
 
-def _box_sums(values: Tensor, window: int) -> Tensor:
-    """Return the sums over cubes of the last three axes, zeros beyond the border; one axis after the other."""
-    sums = values.flatten(0, -5)
-    for axis in range(3):
-        size, pad = [1, 1, 1], [0, 0, 0, 0, 0, 0]
-        size[axis] = window
-        # Padding lists the last axis first. The pooling's own padding refuses images smaller than the window.
-        pad[4 - 2 * axis] = pad[5 - 2 * axis] = window // 2
-        sums = functional.avg_pool3d(functional.pad(sums, pad), size, stride=1, divisor_override=1)
-    return sums.view(values.shape)
+class _BoxSums(torch.autograd.Function):
+    """Sums over cubes of the last three axes, zeros beyond the border; one axis after the other.
+
+    A voxel counts for another one as much as that one for it, so the gradient is the same sum. Shifted sums are five
+    times as quick as pooling on a CPU, and more exact than differences of cumulative sums.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, window: int) -> Tensor:
+        ctx.window = window
+        for axis in (-3, -2, -1):
+            size, sums = values.shape[axis], values.clone()
+            for away in range(1, min(window // 2, size - 1) + 1):
+                sums.narrow(axis, away, size - away).add_(values.narrow(axis, 0, size - away))
+                sums.narrow(axis, 0, size - away).add_(values.narrow(axis, away, size - away))
+            values = sums
+        return values
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _BoxSums.forward(ctx, gradient, ctx.window), None
 
 
 def _memberships(image: Tensor, bins: int, sigma_ratio: float) -> Tensor:

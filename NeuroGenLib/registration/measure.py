@@ -9,7 +9,6 @@ import numpy as np
 
 from NeuroGenLib.progress import SILENT, Progress
 from NeuroGenLib.registration.quality import label_dice, label_hd95, ndv_percent
-from NeuroGenLib.registration.rough_start import foreground
 from NeuroGenLib.registration.transform import SpatialMap
 
 if TYPE_CHECKING:
@@ -84,7 +83,10 @@ class Quality:
         }
         if self.dice is not None and self.hd95_mm is not None:
             content["dice"] = {
-                stage: {"mean": self.mean_dice(stage), "labels": {str(label): value for label, value in by_label.items()}}
+                stage: {
+                    "mean": self.mean_dice(stage),
+                    "labels": {str(label): value for label, value in by_label.items()},
+                }
                 for stage, by_label in self.dice.items()
             }
             content["hd95_mm"] = {str(label): value for label, value in self.hd95_mm.items()}
@@ -106,10 +108,11 @@ def measured(
     start: Start,
     fixed: Volume,
     moving: Volume,
+    inside: Volume,
     jacobian: Volume,
     fixed_labels: Volume | None = None,
     moving_labels: Volume | None = None,
-    fixed_mask: Volume | None = None,
+    warped_labels: Volume | None = None,
     progress: Progress = SILENT,
 ) -> Quality:
     """Measure a registration.
@@ -120,14 +123,15 @@ def measured(
         The maps.
     fixed, moving:
         3-D images.
+    inside:
+        Nonzero in the foreground of ``fixed``, in its space but on any grid.
     jacobian:
         Determinant of ``forward`` on the grid of ``fixed``.
-    fixed_labels, moving_labels, fixed_mask:
-        Label maps and mask of the images, where there are any.
+    fixed_labels, moving_labels, warped_labels:
+        Label maps of the images and the moving one pulled by ``forward``, where there are any.
     progress:
         Told of every stage.
     """
-    inside = foreground(fixed, fixed_mask, "The fixed")
     points = _some(inside.voxel_to_world(np.argwhere(inside.array)))
     affine = SpatialMap(start.fixed_to_moving, None, np.eye(4))
     maps = {"headers": SpatialMap(np.eye(4), None, np.eye(4)), "start": affine, "registered": forward}
@@ -138,14 +142,16 @@ def measured(
     away = np.linalg.norm(inverse.points(there) - points, axis=1)
     determinants = _values(jacobian, points)
     folded = int(np.count_nonzero(jacobian.array <= 0))
-    dice, distances = None, None
-    if fixed_labels is not None and moving_labels is not None:
-        dice = {}
-        for stage, one in maps.items():
-            pulled = one.pull(moving_labels, fixed_labels, order=0).array
-            dice[stage] = label_dice(pulled, fixed_labels.array).by_label
-        progress.update(3, 4, "measuring")
-        distances = label_hd95(pulled, fixed_labels.array, fixed_labels.spacing).by_label
+    dice: dict[str, dict[int, float]] | None = None
+    distances: dict[int, float] | None = None
+    if fixed_labels is not None and moving_labels is not None and warped_labels is not None:
+        pulled = {stage: maps[stage].pull(moving_labels, fixed_labels, order=0) for stage in STAGES[:-1]}
+        pulled[STAGES[-1]] = warped_labels
+        progress.update(2, 4, "measuring")
+        if fixed_labels.array.any() or moving_labels.array.any():
+            dice = {stage: dict(label_dice(one.array, fixed_labels.array).by_label) for stage, one in pulled.items()}
+            progress.update(3, 4, "measuring")
+            distances = dict(label_hd95(warped_labels.array, fixed_labels.array, fixed_labels.spacing).by_label)
     progress.update(4, 4, "measuring")
     return Quality(
         correlation={stage: _correlation(*pair) for stage, pair in pairs.items()},
@@ -171,9 +177,8 @@ def _values(volume: Volume, points: np.ndarray) -> np.ndarray:
     """Return linearly interpolated values; outside the volume its darkest."""
     from scipy.ndimage import map_coordinates
 
-    index = volume.world_to_voxel(points).T
-    array = volume.array.astype(np.float32)
-    return map_coordinates(array, index, order=1, mode="constant", cval=float(array.min()))
+    index, darkest = volume.world_to_voxel(points).T, float(volume.array.min())
+    return map_coordinates(volume.array, index, output=np.float32, order=1, mode="constant", cval=darkest)
 
 
 def _correlation(first: np.ndarray, second: np.ndarray) -> float:

@@ -7,6 +7,7 @@ turned into a map and its inverse, half of which goes to each image. Nothing is 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -314,9 +315,7 @@ def _both(features: Tensor | None) -> tuple[Tensor, Tensor]:
     return one, other
 
 
-def _pull(
-    values: Tensor, chain: Chain, matrix: Tensor | None, positions: Tensor, grids: Grids, level: int
-) -> Tensor:
+def _pull(values: Tensor, chain: Chain, matrix: Tensor | None, positions: Tensor, grids: Grids, level: int) -> Tensor:
     """Return features of a level where a half-way map sends the level's voxels."""
     moved = moved_by(chain, positions)
     if matrix is not None:
@@ -338,7 +337,7 @@ def _mappings(halves: Halves, half: tuple[Tensor, Tensor] | None, grids: Grids, 
 
 
 class FeaturePyramid(nn.Module):
-    """Features of every level, finest first: (B, channels, I, J, K) to a list of (B, features[k], ceil(I / 2^k), ...)."""
+    """Features of every level, finest first: (B, channels, I, J, K) to (B, features[k], ceil(I / 2^k), ...) each."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -348,7 +347,7 @@ class FeaturePyramid(nn.Module):
             Convolutions(width, width, count, shape)
             for width, count in zip(widths, shape.feature_convolutions, strict=True)
         )
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(itertools.pairwise(widths))
         self.reductions = nn.ModuleList(nn.Conv3d(fine, coarse, 2, stride=2) for fine, coarse in pairs)
         self.shortcuts = nn.ModuleList(nn.Conv3d(fine, coarse, 1) for fine, coarse in pairs)
 
@@ -378,7 +377,7 @@ class Convolutions(nn.Module):
         super().__init__()
         widths = [inputs, *[width] * count]
         self.convolutions = nn.ModuleList(
-            nn.Conv3d(before, after, 3, padding=1) for before, after in zip(widths[:-1], widths[1:], strict=True)
+            nn.Conv3d(before, after, 3, padding=1) for before, after in itertools.pairwise(widths)
         )
         self.norms = nn.ModuleList(_norm(width, shape, normalise=normalise) for _ in range(count))
         self.slope = shape.negative_slope
@@ -388,6 +387,13 @@ class Convolutions(nn.Module):
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             values = self.activate(norm(convolution(values)))
         return values
+
+    @property
+    def first(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias of the first convolution."""
+        layer = next(iter(self.convolutions))
+        assert isinstance(layer, nn.Conv3d)  # noqa: S101 (says the type)
+        return layer.weight, layer.bias
 
     def activate(self, values: Tensor) -> Tensor:
         """Return the (leaky) ReLU."""
@@ -408,20 +414,20 @@ class Stage(nn.Module):
         width, count = shape.stage_features[level], shape.stage_convolutions[level]
         if width is None or count is None:
             raise ValueError(f"Level {level} has no stage.")
-        self.half = shape.features[level]
+        self.split = shape.features[level]
         self.bound = shape.bound
-        self.block = Convolutions(2 * self.half, width, count, shape, normalise=shape.normalise_stages)
+        self.block = Convolutions(2 * self.split, width, count, shape, normalise=shape.normalise_stages)
         self.final = nn.Conv3d(width, 3, 1)
 
     def forward(self, first: Tensor, second: Tensor, largest: float) -> Tensor:
-        """Return control points of the forward, then of the reverse direction, (2B, 3, i, j, k), in voxels of the level.
+        """Return control points, first forward, then reverse, (2B, 3, i, j, k), in voxels of the level.
 
         The stage sees [a, s] and [-a, s] with a the difference and s the sum of the features. A convolution is linear,
         so its first one is done once for each half.
         """
-        layer = self.block.convolutions[0]
-        odd = nn.functional.conv3d(first - second, layer.weight[:, : self.half], padding=1)
-        even = nn.functional.conv3d(first + second, layer.weight[:, self.half :], layer.bias, padding=1)
+        weight, bias = self.block.first
+        odd = nn.functional.conv3d(first - second, weight[:, : self.split], padding=1)
+        even = nn.functional.conv3d(first + second, weight[:, self.split :], bias, padding=1)
         values = self.block.activate(self.block.norms[0](torch.cat([even + odd, even - odd])))
         for convolution, norm in zip(self.block.convolutions[1:], self.block.norms[1:], strict=True):
             values = self.block.activate(norm(convolution(values)))

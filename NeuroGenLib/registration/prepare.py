@@ -95,12 +95,13 @@ def prepared(
 
 def _scaled(values: np.ndarray, within: np.ndarray | None, preparation: Mapping[str, Any]) -> np.ndarray:
     """Return intensities from about 0 to 1, by the rule of the model."""
-    values = values.astype(np.float32)
     kind = preparation.get("normalisation", "percentile")
     if kind == "fixed":
         low, high = preparation["clip"]
-        limited = values if low is None and high is None else np.clip(values, low, high)
-        return ((limited - preparation["shift"]) / preparation["scale"]).astype(np.float32)
+        limited = values.astype(np.float32)
+        if low is not None or high is not None:
+            np.clip(limited, low, high, out=limited)
+        return (limited - np.float32(preparation["shift"])) / np.float32(preparation["scale"])
     if kind == "minmax":
         low, high = float(values.min()), float(values.max())
     else:
@@ -109,7 +110,8 @@ def _scaled(values: np.ndarray, within: np.ndarray | None, preparation: Mapping[
         high = float(np.percentile(counted, _BRIGHTEST)) if counted.size else low
     if high <= low:
         raise InputError("An image has the same value everywhere.", "Check that it is the right file.")
-    return np.clip((values - low) / (high - low), 0, 1).astype(np.float32)
+    scaled = (values.astype(np.float32) - np.float32(low)) / np.float32(high - low)
+    return np.clip(scaled, 0, 1, out=scaled)
 
 
 def network_grid(fixed: Side, moving: Side, preparation: Mapping[str, Any], *, exact: bool) -> HalfwayGrid:
@@ -187,6 +189,10 @@ def _box(fixed: Side, moving: Side) -> tuple[np.ndarray, np.ndarray]:
     points = [fixed.corners(), moving.corners()]
     low = np.minimum(points[0].min(axis=0), points[1].min(axis=0))
     high = np.maximum(points[0].max(axis=0), points[1].max(axis=0))
+    if np.array_equal(low, high):
+        raise InputError(
+            "What counts in both images is a single voxel, at one place.", "Check the masks, or leave them out."
+        )
     return low, high
 
 

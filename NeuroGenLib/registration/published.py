@@ -87,8 +87,8 @@ def published_shape(model: Mapping[str, Any], *, legacy_levels: bool = True) -> 
     }[normaliser["type"]]
     solver = model.get("displacement_field_inversion", {}).get("forward_fixed_point_solver", {})
     stop = solver.get("stop_criterion", {}).get("args", {})
-    factor = tuple(float(value) for value in model["transformation_downsampling_factor"])
-    coarsest = Grids(tuple(model["input_shape"]), tuple(model["voxel_size"]), factor).level_shape(len(stages) - 1)
+    i, j, k = (float(value) for value in model["transformation_downsampling_factor"])
+    coarsest = Grids(tuple(model["input_shape"]), tuple(model["voxel_size"]), (i, j, k)).level_shape(len(stages) - 1)
     without = len(stages) - 1 - max(level for level, width in enumerate(stages) if width is not None)
     return Shape(
         channels=model["n_input_channels"],
@@ -96,7 +96,7 @@ def published_shape(model: Mapping[str, Any], *, legacy_levels: bool = True) -> 
         feature_convolutions=tuple(model["n_feature_convolutions_per_resolution"]),
         stage_features=stages,
         stage_convolutions=tuple(model["n_transformation_convolutions_per_resolution"]),
-        factor=factor,
+        factor=(i, j, k),
         groups=groups,
         normalise_stages=model.get("use_normalization_in_deformation_extraction", True),
         negative_slope=activation.get("args", {}).get("negative_slope", 0.01) if "Leaky" in activation["type"] else 0.0,

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 _FLOOR = 0.3
 """Share of the mean divisor below which Adam's divisor does not fall."""
+_WEAKEST = 5e-3
+"""Nor below this over the number of control points, a tenth of what it is for images that differ: images that are
+equal but for rounding or noise would take full steps anywhere."""
 _INVERSION = FixedPoint(threshold=2e-3, least=2, most=10, memory=3)
 """Steps move by a fraction of a voxel: two or three iterations."""
 
@@ -192,12 +195,13 @@ def _adam(
     """Return Adam's direction and its moments.
 
     The divisor never falls far below its mean over the volume: where nothing is to be seen, noise would count as much
-    as edges do elsewhere.
+    as edges do elsewhere. Nor does it fall below what is usual.
     """
     mean = betas[0] * moments[0].to(gradient) + (1 - betas[0]) * gradient
     square = betas[1] * moments[1].to(gradient) + (1 - betas[1]) * gradient.square()
     size = (square / (1 - betas[1] ** step)).sqrt()
-    return mean / (1 - betas[0] ** step) / (size + _FLOOR * size.mean() + 1e-20), (mean, square)
+    floor = _FLOOR * size.mean() + _WEAKEST / gradient[0, 0].numel()
+    return mean / (1 - betas[0] ** step) / (size + floor), (mean, square)
 
 
 def _splines(shape: Sequence[int], spacing: int, like: Tensor) -> list[Tensor]:

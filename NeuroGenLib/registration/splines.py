@@ -47,7 +47,7 @@ def invertible_bound(upsampling: tuple[int, int, int]) -> float:
     The field is the spline at ``upsampling`` points per control point and axis, linearly interpolated. With every
     component below the bound its maximum-norm Lipschitz constant is below one, so that x + u(x) is one to one and
     fixed-point iteration finds its inverse (Honkamaa and Marttinen, SITReg, 2023, Theorem on control points).
-    The bound is the reciprocal of the largest sum, over control points, of the summed forward differences of the kernel.
+    The bound is the reciprocal of the largest sum, over control points, of the kernel's summed forward differences.
     """
     if min(upsampling) < 1:
         raise ValueError("A control point grid cannot be finer than the grid of the transform.")

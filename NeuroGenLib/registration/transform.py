@@ -317,7 +317,10 @@ def _apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def _within_faces(index: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    return np.asarray(np.all((index >= -0.5 - _EDGE) & (index <= np.asarray(shape) - 0.5 + _EDGE), axis=-1))
+    inside = np.ones(index.shape[:-1], dtype=bool)
+    for axis, size in enumerate(shape):  # one axis after the other: much quicker than a reduction
+        inside &= (index[..., axis] >= -0.5 - _EDGE) & (index[..., axis] <= size - 0.5 + _EDGE)
+    return inside
 
 
 def _require_fitting(fill: float, dtype: np.dtype) -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import Testing.hostile.inputs_evaluate  # adds to HOSTILE
 import Testing.hostile.inputs_mask  # adds to HOSTILE
 import Testing.hostile.inputs_published  # adds to HOSTILE
+import Testing.hostile.inputs_register
 import Testing.hostile.inputs_registration
 import Testing.hostile.inputs_sitreg  # noqa: F401  # adds to HOSTILE
 from Testing.hostile.workspace import FRAMES
@@ -50,7 +52,7 @@ class Usage:
         return line
 
 
-def good_values(made: Workspace) -> dict[str, Path | str]:
+def good_values(made: Workspace) -> dict[str, Path | str | tuple[object, ...]]:
     """Return a usable value of each kind of input."""
     return {
         "model": made.model,  # a model folder that is described but not opened
@@ -89,6 +91,29 @@ def good_values(made: Workspace) -> dict[str, Path | str]:
         "scan_labels": "Seg",
         "short_steps": "2",
         "pair_batch": "1",
+        "register_model": made.registration,
+        "fixed_scan": made.image(),
+        "moving_scan": made.image("sub-03"),
+        "still_scan": made.image("sub-03"),  # one whose header is trusted
+        "fixed_label_map": made.image(column="Seg"),
+        "moving_label_map": made.image("sub-03", "Seg"),
+        "fixed_mask": made.image(column="Seg"),
+        "moving_mask": made.image("sub-03", "Seg"),
+        "refine": "2",
+        "start_kind": "none",
+        "transform_format": "nrrd",
+        "pairs": made.pairs,
+        "sitreg_run": made.sitreg,
+        "epochs": "4",
+        "select": "similarity",
+        "moving_points": made.points,
+        "transform": made.transform,
+        "point_transform": made.transform,  # one whose other direction is needed
+        "carried": made.image(),
+        "carried_labels": ("--labels", made.image(column="Seg")),
+        "carried_points": made.points,
+        "like": made.image("sub-03"),
+        "order": "3",
         "head": made.image(),  # a scan of a whole head; a phantom, which a small spacing makes as large as one
         "mask_model": "bundled:brain-mask",
         "mask_spacing": "1.2",
@@ -212,6 +237,49 @@ USAGES = (
         },
     ),
     Usage(
+        "registration run",
+        {
+            "fixed_scan": "{}",
+            "moving_scan": "{}",
+            "fixed_label_map": "--fixed-labels={}",
+            "moving_label_map": "--moving-labels={}",
+            "register_model": "--model={}",
+            "moving_points": "--points={}",
+            "refine": "--refine={}",
+            "device": "--device={}",
+            "out": "--out={}",
+        },
+    ),
+    Usage(
+        "registration run",
+        {
+            "fixed_scan": "{}",
+            "still_scan": "{}",
+            "fixed_mask": "--fixed-mask={}",
+            "moving_mask": "--moving-mask={}",
+            "register_model": "--model={}",
+            "start_kind": "--start={}",
+            "transform_format": "--format={}",
+            "refine": "--refine={}",
+            "out": "--out={}",
+        },
+        {"refine": "0"},
+    ),
+    Usage(
+        "registration apply",
+        {"transform": "{}", "carried": "{}", "like": "--like={}", "order": "--order={}", "out": "--out={}"},
+    ),
+    Usage(
+        "registration apply",
+        {
+            "transform": "{}",
+            "carried_labels": "{}",
+            "like": "--like={}",
+            "out": "--out={}/labels.nii.gz",
+        },
+    ),
+    Usage("registration apply", {"point_transform": "{}", "carried_points": "--points={}", "out": "--out={}"}),
+    Usage(
         "registration train",
         {
             "scans": "--data.table.table={}",
@@ -221,6 +289,29 @@ USAGES = (
             "short_steps": "--train.steps={}",
             "device": "--train.device={}",
             "out": "--train.out={}",
+        },
+    ),
+    Usage(
+        "registration evaluate",
+        {
+            "pairs": "--pairs={}",
+            "register_model": "--model={}",
+            "start_kind": "--start={}",
+            "refine": "--refine={}",
+            "device": "--device={}",
+            "out": "--out={}",
+        },
+    ),
+    Usage(
+        "registration evaluate",
+        {
+            "pairs": "--pairs={}",
+            "sitreg_run": "--run={}",
+            "epochs": "--epochs={}",
+            "select": "--select={}",
+            "sitreg_orientation": "--orientation={}",
+            "start_kind": "--start={}",
+            "out": "--out={}",
         },
     ),
     Usage(

@@ -12,6 +12,7 @@ import numpy as np
 
 from NeuroGenLib.resources import resource
 from Testing.geometry import Phantom, a_brain_phantom
+from Testing.registration_pairs import a_tiny_model
 from Testing.sitreg_run import write_sitreg_run
 
 if TYPE_CHECKING:
@@ -166,6 +167,26 @@ class Workspace:
         return self.folder / "sitreg"
 
     @property
+    def registration(self) -> Path:
+        """A tiny registration network."""
+        return self.folder / "registration"
+
+    @property
+    def pairs(self) -> Path:
+        """A table of one pair to register, with label maps."""
+        return self.folder / "pairs.tsv"
+
+    @property
+    def transform(self) -> Path:
+        """A transform that deforms, with its inverse beside it."""
+        return self.folder / "transforms" / "forward.h5"
+
+    @property
+    def points(self) -> Path:
+        """Points of a scan."""
+        return self.folder / "points.tsv"
+
+    @property
     def brain(self) -> Path:
         """The second subject's image, zero outside the brain."""
         return self.folder / "brain.nii.gz"
@@ -219,6 +240,12 @@ def write_good_inputs(folder: Path) -> Workspace:
     write_published_checkpoint(made.checkpoint)
     write_published_files(made.published)
     write_sitreg_run(made.sitreg)
+    a_tiny_model(made.registration)
+    files = [made.image(name, column).relative_to(folder) for column in ("T2w", "Seg") for name in ("sub-02", "sub-03")]
+    cells = "\t".join(file.as_posix() for file in files)
+    made.pairs.write_text(f"fixed\tmoving\tfixed_labels\tmoving_labels\n{cells}\n", encoding="utf-8")
+    write_transforms(made.transform.parent)
+    made.points.write_text("name\tx\ty\tz\nfz\t3\t14\t20\noz\t-2\t-31\t4\n", encoding="utf-8")
     return made
 
 
@@ -247,6 +274,21 @@ def write_subject(made: Workspace, subject: str, phantom: Phantom) -> None:
     """Write image and label map; with nibabel, so that nothing rests on the code under test."""
     for column, volume in (("T2w", phantom.image), ("Seg", phantom.labels)):
         nibabel.save(nibabel.Nifti1Image(volume.array, volume.affine), made.image(subject, column))
+
+
+def write_transforms(folder: Path) -> None:
+    """Write a shift by some mm that is a displacement field, forward.h5, and its inverse; with SimpleITK."""
+    import SimpleITK
+
+    folder.mkdir()
+    for name, sign in (("forward", 1.0), ("inverse", -1.0)):
+        vectors = np.zeros((12, 12, 12, 3))
+        vectors[..., 0] = 4 * sign
+        field = SimpleITK.GetImageFromArray(vectors, isVector=True)
+        field.SetSpacing([20.0] * 3)
+        field.SetOrigin([-110.0] * 3)
+        transform = SimpleITK.DisplacementFieldTransform(field)
+        SimpleITK.WriteTransform(transform, str(folder / f"{name}.h5"))
 
 
 def rewrite(path: Path, array: np.ndarray, affine: np.ndarray | None = None) -> None:
