@@ -193,7 +193,7 @@ def _overview(commands: Sequence[Command], name: str) -> str:
         [
             f"usage: {name} COMMAND [options]",
             "",
-            "Generative neuroimaging: conditional brain atlases. For research use only.",
+            "Generative neuroimaging: brain atlases, registration, brain masks. For research use only.",
             "",
             *lines,
             "",

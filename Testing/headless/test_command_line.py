@@ -81,7 +81,7 @@ def test_help_of_every_command_names_its_options_and_gives_an_example(help_of: C
         text = help_of(command.words)
         assert f"usage: neurogen {command.words}" in text
         usage, _, rest = text.partition("\n\n")
-        for option in re.findall(r"--[a-z][a-z._-]*", usage):
+        for option in re.findall(r"--[a-z][a-z0-9._-]*", usage):
             assert re.search(rf"^  (-\w, )?{re.escape(option)}\b", rest, re.MULTILINE), f"{option} is not explained"
         assert f"neurogen {command.words}" in " ".join(rest.split()), f"neurogen {command.words} --help has no example"
         assert max(map(len, text.splitlines())) <= 140
