@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("--name", required=True, help="name of the bundled model")
     parser.add_argument("--command", required=True, help="command that trained it")
     parser.add_argument("--config-file", required=True, help="its config in the repository")
+    parser.add_argument("--remark", default="", help="what else the card must say of the numbers")
     options = parse(parser, sys.argv[1:])
     folder = ModelFolder.read(options.model)
     model = MaskModel.from_folder(folder, torch.device("cpu"))
@@ -64,7 +65,8 @@ def main() -> None:
         "metrics": {
             "left_out": {
                 "text": f"Generated images of {len(options.ids)} heads that were left out, means. A mask of a scan of"
-                f" 256 x 256 x 256 voxels took {seconds:.1f} s with {torch.get_num_threads()} thread(s) of a CPU.",
+                f" 256 x 256 x 256 voxels took {seconds:.1f} s with {torch.get_num_threads()} thread(s) of a CPU."
+                f" {options.remark}".rstrip(),
                 "table": markdown_table(rows),
             }
         },

@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import shutil
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import nibabel
 import numpy as np
 
 from NeuroGenLib.resources import resource
+from Testing.drawn_head import coarse_head_scan, write_coarse_head
 from Testing.hostile.inputs import edit_table, hostile, values
 from Testing.hostile.workspace import rewrite, voxels
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from Testing.hostile.workspace import Workspace
+
+
+@functools.cache
+def good_head() -> Path:
+    """Return a scan of a whole head, in a place of its own as long as the tests run."""
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    return write_coarse_head(Path(folder.name) / "head.nii.gz")
+
+
+def bad_head(made: Workspace, array: np.ndarray, width: float = 6.0) -> Path:
+    """Write another array as the scan."""
+    path = made.folder / "bad-head.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(array, np.diag([width, width, width, 1])), path)
+    return path
 
 
 @hostile("head", says="no-such-scan.nii.gz")
 def a_head_that_is_not_there(made: Workspace) -> Path:
-    return made.table.with_name("no-such-scan.nii.gz")
+    return made.folder / "no-such-scan.nii.gz"
 
 
 @hostile("head", says="x" * 40)
@@ -32,41 +51,45 @@ def a_head_that_is_a_folder_without_images(made: Workspace) -> Path:
     return made.model
 
 
-@hostile("head", says=("sub-02_T2w.nii.gz", "empty"))
-def a_head_that_is_empty(made: Workspace) -> None:
-    made.image().write_bytes(b"")
+@hostile("head", says="bad-head.nii.gz")
+def a_head_that_is_empty(made: Workspace) -> Path:
+    path = made.folder / "bad-head.nii.gz"
+    path.touch()
+    return path
 
 
-@hostile("head", says="sub-02_T2w.nii.gz")
-def a_head_that_is_truncated(made: Workspace) -> None:
-    made.image().write_bytes(made.image().read_bytes()[:2000])
+@hostile("head", says="bad-head.nii.gz")
+def a_head_that_is_truncated(made: Workspace) -> Path:
+    path = made.folder / "bad-head.nii.gz"
+    path.write_bytes(good_head().read_bytes()[:2000])
+    return path
 
 
-@hostile("head", says=("sub-02_T2w.nii.gz", "NaN"))
-def a_head_with_nan(made: Workspace) -> None:
-    image = voxels(made.image()).copy()
-    image[3, 4, 5] = np.nan
-    rewrite(made.image(), image)
+@hostile("head", says=("bad-head.nii.gz", "NaN"))
+def a_head_with_nan(made: Workspace) -> Path:
+    array = coarse_head_scan().array.copy()
+    array[3, 4, 5] = np.nan
+    return bad_head(made, array)
 
 
-@hostile("head", says=("sub-02_T2w.nii.gz", "2 channels"))
-def a_head_with_time_points(made: Workspace) -> None:
-    rewrite(made.image(), np.stack([voxels(made.image())] * 2, axis=-1))
+@hostile("head", says=("bad-head.nii.gz", "2 channels"))
+def a_head_with_time_points(made: Workspace) -> Path:
+    return bad_head(made, np.stack([coarse_head_scan().array] * 2, axis=-1))
 
 
-@hostile("head", says=("sub-02_T2w.nii.gz", "same value"))
-def a_head_without_contrast(made: Workspace) -> None:
-    rewrite(made.image(), np.full_like(voxels(made.image()), 7))
+@hostile("head", says=("bad-head.nii.gz", "same value"))
+def a_head_without_contrast(made: Workspace) -> Path:
+    return bad_head(made, np.full((30, 30, 30), 7, np.int16))
 
 
-@hostile("head", says=("sub-02_T2w.nii.gz", "voxel size"))
-def a_head_of_a_few_millimetres(made: Workspace) -> None:
-    rewrite(made.image(), voxels(made.image()), np.diag([0.1, 0.1, 0.1, 1]))
+@hostile("head", says=("bad-head.nii.gz", "voxel size"))
+def a_head_of_a_few_millimetres(made: Workspace) -> Path:
+    return bad_head(made, coarse_head_scan().array, 0.1)
 
 
-@hostile("head", says=("sub-02_T2w.nii.gz", "voxel size"))
-def a_head_as_large_as_a_house(made: Workspace) -> None:
-    rewrite(made.image(), voxels(made.image()), np.diag([1000.0, 1000, 1000, 1]))
+@hostile("head", says=("bad-head.nii.gz", "voxel size"))
+def a_head_as_large_as_a_house(made: Workspace) -> Path:
+    return bad_head(made, coarse_head_scan().array, 1000)
 
 
 @hostile("mask_model", says="no-such-model")

@@ -1,0 +1,1 @@
+"""Brain masks of whole-head scans, so that tools for brains can use them."""

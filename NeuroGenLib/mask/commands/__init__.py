@@ -1,0 +1,1 @@
+"""Commands of the brain mask, one file each."""
