@@ -23,8 +23,6 @@ from NeuroGenLib.training import cosine_schedule, fit, load_initial, seeded_weig
 from NeuroGenLib.training_loop import StepModule
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch.optim import Optimizer
 
     from NeuroGenLib.mask.config import MaskTrainConfig, NetworkConfig
@@ -128,21 +126,8 @@ def train(config: MaskTrainConfig, progress: Progress = SILENT) -> Path | None:
     return out / "model"
 
 
-def write_mask_model(
-    network: BrainNetwork, config: MaskTrainConfig, path: Path, metrics: Mapping[str, Any] | None = None
-) -> ModelFolder:
-    """Write a trained network as a model folder; weights in half precision, which is precise enough for a mask.
-
-    Parameters
-    ----------
-    network, config:
-        The network and its job.
-    path:
-        The folder to write.
-    metrics:
-        What was measured, for the card: by name ``{"text": sentence, "table": Markdown}``.
-    """
-    training = {"config": shareable(config), "steps": config.train.steps}
+def write_mask_model(network: BrainNetwork, config: MaskTrainConfig, path: Path) -> ModelFolder:
+    """Write a trained network as a model folder; weights in half precision, which is precise enough for a mask."""
     manifest = {
         "name": config.name,
         "description": config.description,
@@ -151,7 +136,7 @@ def write_mask_model(
         "citation": list(config.attribution),
         "network": dataclasses.asdict(network.shape),
         "preparation": {"spacing": config.spacing, "orientation": "RAS", "normalisation": "percentile"},
-        "training": training if metrics is None else {**training, "metrics": dict(metrics)},
+        "training": {"config": shareable(config), "steps": config.train.steps},
         "versions": software_versions(),
     }
     weights = {name: tensor.half() for name, tensor in network.state_dict().items()}
