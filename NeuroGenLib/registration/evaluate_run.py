@@ -225,7 +225,9 @@ def evaluate_run(
         checkpoints = chosen_checkpoints(known, wanted)
     by = selection(select, pairs)
     rows: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as temporary:
+    out.mkdir(parents=True, exist_ok=True)
+    # Beside the results, where there is room for them; gone at the end.
+    with tempfile.TemporaryDirectory(prefix="models-", dir=out) as temporary:
         for number, checkpoint in enumerate(checkpoints):
             part = progress.part(number / len(checkpoints), (number + 1) / len(checkpoints), checkpoint.name)
             folder = Path(temporary) / checkpoint.name

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import Testing.hostile.inputs_evaluate  # adds to HOSTILE
+import Testing.hostile.inputs_mask  # adds to HOSTILE
 import Testing.hostile.inputs_published  # adds to HOSTILE
 import Testing.hostile.inputs_register
 import Testing.hostile.inputs_registration
 import Testing.hostile.inputs_sitreg  # noqa: F401  # adds to HOSTILE
-from Testing.hostile.inputs_mask import good_head
 from Testing.hostile.workspace import FRAMES
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def good_values(made: Workspace) -> dict[str, Path | str | tuple[object, ...]]:
         "carried_points": made.points,
         "like": made.image("sub-03"),
         "order": "3",
-        "head": good_head(),  # a scan of a whole head
+        "head": made.head,  # a scan of a whole head
         "mask_model": "bundled:brain-mask",
         "mask_spacing": "4",
         "head_maps": made.table,  # one of which label maps alone are read

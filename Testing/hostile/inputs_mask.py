@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import atexit
-import functools
 import shutil
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import nibabel
 import numpy as np
 
 from NeuroGenLib.resources import resource
-from Testing.drawn_head import coarse_head_scan, write_coarse_head
+from Testing.drawn_head import coarse_head_scan
 from Testing.hostile.inputs import edit_table, hostile, values
 from Testing.hostile.workspace import rewrite, voxels
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from Testing.hostile.workspace import Workspace
-
-
-@functools.cache
-def good_head() -> Path:
-    """Return a scan of a whole head, in a place of its own as long as the tests run."""
-    folder = tempfile.TemporaryDirectory()
-    atexit.register(folder.cleanup)
-    return write_coarse_head(Path(folder.name) / "head.nii.gz")
 
 
 def bad_head(made: Workspace, array: np.ndarray, width: float = 6.0) -> Path:
@@ -61,7 +51,7 @@ def a_head_that_is_empty(made: Workspace) -> Path:
 @hostile("head", says="bad-head.nii.gz")
 def a_head_that_is_truncated(made: Workspace) -> Path:
     path = made.folder / "bad-head.nii.gz"
-    path.write_bytes(good_head().read_bytes()[:2000])
+    path.write_bytes(made.head.read_bytes()[:2000])
     return path
 
 

@@ -11,6 +11,7 @@ import nibabel
 import numpy as np
 
 from NeuroGenLib.resources import resource
+from Testing.drawn_head import write_coarse_head
 from Testing.geometry import Phantom, a_brain_phantom
 from Testing.registration_pairs import a_tiny_model
 from Testing.sitreg_run import write_sitreg_run
@@ -182,6 +183,11 @@ class Workspace:
         return self.folder / "transforms" / "forward.h5"
 
     @property
+    def head(self) -> Path:
+        """A scan of a whole head."""
+        return self.folder / "head.nii.gz"
+
+    @property
     def points(self) -> Path:
         """Points of a scan."""
         return self.folder / "points.tsv"
@@ -225,6 +231,7 @@ def write_good_inputs(folder: Path) -> Workspace:
     """Write everything but the trained model."""
     made = Workspace(folder)
     made.table.parent.mkdir(parents=True)
+    write_coarse_head(made.head)
     phantom = a_brain_phantom((16, 18, 14), SPACING_MM)
     for number, (subject, *_) in enumerate(ROWS):
         write_subject(made, subject, grown(phantom, 0.85 + 0.05 * number))
