@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +20,7 @@ from NeuroGenLib.training_checkpoint import list_checkpoints, read_checkpoint
 from NeuroGenLib.training_folder import checkpoints_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from NeuroGenLib.registration.config import RegisterConfig
     from NeuroGenLib.registration.evaluate_pairs import PairFiles
@@ -225,20 +226,32 @@ def evaluate_run(
         checkpoints = chosen_checkpoints(known, wanted)
     by = selection(select, pairs)
     rows: list[dict[str, Any]] = []
-    out.mkdir(parents=True, exist_ok=True)
-    # Beside the results, where there is room for them; gone at the end.
-    with tempfile.TemporaryDirectory(prefix="models-", dir=out) as temporary:
+    with _place_beside(out) as temporary:
         for number, checkpoint in enumerate(checkpoints):
             part = progress.part(number / len(checkpoints), (number + 1) / len(checkpoints), checkpoint.name)
-            folder = Path(temporary) / checkpoint.name
+            folder = temporary / checkpoint.name
             write_checkpoint_model(run, checkpoint, folder, orientation)
             model = RegistrationModel.from_folder(_read(folder), place)
             found = evaluate_to_folder(model, pairs, out / name / checkpoint.name, settings, part)
             rows.append(_row(checkpoint, found))
         best = checkpoints[_best_index(rows, by)]
         if not again:
-            _write_choice(rows, best, by, out, name, Path(temporary) / best.name)
+            _write_choice(rows, best, by, out, name, temporary / best.name)
     return RunEvaluation(rows, best, None if again else by)
+
+
+@contextmanager
+def _place_beside(out: Path) -> Iterator[Path]:
+    """Give a folder inside ``out``, where there is room; both are gone at the end, unless ``out`` has results."""
+    missing = [folder for folder in (out, *out.parents) if not folder.exists()]
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix="models-", dir=out) as temporary:
+            yield Path(temporary)
+    finally:
+        with suppress(OSError):  # not empty: results
+            for folder in missing:
+                folder.rmdir()
 
 
 def write_checkpoint_model(run: Path, checkpoint: Checkpoint, folder: Path, orientation: str | None = None) -> None:
