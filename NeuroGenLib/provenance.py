@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import importlib.metadata
 import platform
+import subprocess
+from pathlib import Path
 from typing import Any
 
 from NeuroGenLib.version import __version__
@@ -51,3 +53,16 @@ def record(
         "software": software_versions(),
         "notice": RESEARCH_USE,
     }
+
+
+def checkout_commit() -> str | None:
+    """Return the commit of the checkout this code runs from, or None outside one."""
+    folder = Path(__file__).resolve().parents[1]
+    if not (folder / ".git").exists():
+        return None
+    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()

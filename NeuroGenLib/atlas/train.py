@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,7 @@ from NeuroGenLib.errors import InputError, nearest
 from NeuroGenLib.files import require_folder_place
 from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
 from NeuroGenLib.progress import SILENT, Progress
-from NeuroGenLib.provenance import software_versions
+from NeuroGenLib.provenance import checkout_commit, software_versions
 from NeuroGenLib.training import cosine_schedule, fit, load_initial, step_generator
 from NeuroGenLib.training_loop import StepModule
 
@@ -328,7 +327,7 @@ def _manifest(module: AtlasModule, config: AtlasTrainConfig, dataset: AtlasDatas
         "training": {
             "config": _shareable(config),
             "steps": config.train.steps,
-            "commit": _commit(),
+            "commit": checkout_commit(),
         },
         "versions": software_versions(),
     }
@@ -374,19 +373,6 @@ def _subjects(config: AtlasTrainConfig, dataset: AtlasDataset) -> list[dict[str,
         }
         entries.append(entry)
     return entries
-
-
-def _commit() -> str | None:
-    """Return the commit of the checkout this code runs from, or None outside one."""
-    folder = Path(__file__).resolve().parents[2]
-    if not (folder / ".git").exists():
-        return None
-    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout.strip()
 
 
 def _open_initial(reference: str) -> ModelFolder:

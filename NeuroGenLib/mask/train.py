@@ -18,7 +18,7 @@ from NeuroGenLib.mask.data import GeneratedHeads
 from NeuroGenLib.mask.network import BrainNetwork, Shape
 from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
 from NeuroGenLib.progress import SILENT, Progress
-from NeuroGenLib.provenance import software_versions
+from NeuroGenLib.provenance import checkout_commit, software_versions
 from NeuroGenLib.training import cosine_schedule, fit, load_initial, seeded_weights
 from NeuroGenLib.training_loop import StepModule
 
@@ -136,7 +136,7 @@ def write_mask_model(network: BrainNetwork, config: MaskTrainConfig, path: Path)
         "citation": list(config.attribution),
         "network": dataclasses.asdict(network.shape),
         "preparation": {"spacing": config.spacing, "orientation": "RAS", "normalisation": "percentile"},
-        "training": {"config": shareable(config), "steps": config.train.steps},
+        "training": {"config": shareable(config), "steps": config.train.steps, "commit": checkout_commit()},
         "versions": software_versions(),
     }
     weights = {name: tensor.half() for name, tensor in network.state_dict().items()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from NeuroGenLib.errors import InputError
 from NeuroGenLib.files import require_folder_place
 from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
 from NeuroGenLib.progress import SILENT, Progress
-from NeuroGenLib.provenance import software_versions
+from NeuroGenLib.provenance import checkout_commit, software_versions
 from NeuroGenLib.registration.augment import augmented
 from NeuroGenLib.registration.card import model_card
 from NeuroGenLib.registration.grids import Grids
@@ -224,7 +223,7 @@ def write_registration(
         "citation": list(config.attribution),
         "network": dataclasses.asdict(network.shape),
         "preparation": dict(preparation),
-        "training": {"config": shareable(config), "steps": config.train.steps, "commit": _commit()},
+        "training": {"config": shareable(config), "steps": config.train.steps, "commit": checkout_commit()},
         "versions": software_versions(),
     }
     return write_model(path, "registration", network.state_dict(), manifest, model_card(manifest))
@@ -312,16 +311,3 @@ def _open_initial(reference: str) -> ModelFolder:
             f"{reference} is no registration network but of kind '{folder.kind}'.", "Give one to start from."
         )
     return folder
-
-
-def _commit() -> str | None:
-    """Return the commit of the checkout this code runs from, or None outside one."""
-    folder = Path(__file__).resolve().parents[2]
-    if not (folder / ".git").exists():
-        return None
-    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout.strip()
