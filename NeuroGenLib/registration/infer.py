@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from NeuroGenLib.progress import SILENT, Progress
 from NeuroGenLib.registration.config import RegisterConfig
 from NeuroGenLib.registration.measure import Quality, measured
 from NeuroGenLib.registration.prepare import fine_grids, network_grid, sides, transform_affine
+from NeuroGenLib.registration.rough_start import reduced, reduced_mask
 from NeuroGenLib.registration.start import halfway_start
 from NeuroGenLib.registration.transform import SpatialMap, from_voxel_displacement
 from NeuroGenLib.volume import Volume, require_3d, require_finite, require_same_space
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from NeuroGenLib.models.folder import ModelFolder
-    from NeuroGenLib.registration.network import Shape, SITReg
+    from NeuroGenLib.registration.network import Mappings, Shape, SITReg
     from NeuroGenLib.registration.prepare import Side
     from NeuroGenLib.registration.start import Start
 
@@ -69,11 +70,17 @@ class Registration:
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """Maps in halfway space and the grid they lie on."""
+    """Maps in halfway space, the grid they lie on, and the way from there to the images, (4, 4) RAS mm.
+
+    Images with voxels smaller than ``finest``, mm, would have been seen on the same grid.
+    """
 
     forward: np.ndarray
     inverse: np.ndarray
     affine: np.ndarray
+    to_fixed: np.ndarray
+    to_moving: np.ndarray
+    finest: float
 
 
 class RegistrationModel:
@@ -169,20 +176,24 @@ class RegistrationModel:
         fixed_labels = _label_map(fixed_labels, fixed, "fixed")
         moving_labels = _label_map(moving_labels, moving, "moving")
         first, second = first_channel(fixed), first_channel(moving)
-        warnings: list[str] = []
-        start = halfway_start(first, second, chosen.start, fixed_mask, moving_mask, progress.part(0, 0.2))
+        warnings = _mask_warnings(fixed_mask, moving_mask)
+        seen, masks = _fitting((fixed, moving), (fixed_mask, moving_mask))
+        start = halfway_start(
+            first_channel(seen[0]), first_channel(seen[1]), chosen.start, *masks, progress=progress.part(0, 0.2)
+        )
         warnings += start.notes
         if start.is_worse:
             warnings.append("The affine start made the images less similar than their headers do: look at the result.")
-        ready = sides((fixed, moving), (fixed_mask, moving_mask), start, self.preparation)
+        ready = sides(seen, masks, start, self.preparation)
 
         def find(device: torch.device, _: int) -> _Found:
             return self._find(*ready, chosen, device, progress.part(0.2, 0.8), warnings)
 
         found = with_memory_fallback(find, self.device, 1, warn=warnings.append)
-        to_fixed, to_moving = start.halfway_to_fixed, start.halfway_to_moving
-        forward = from_voxel_displacement(found.forward, found.affine, np.linalg.inv(to_fixed), to_moving)
-        inverse = from_voxel_displacement(found.inverse, found.affine, np.linalg.inv(to_moving), to_fixed)
+        warnings += _reduction_warnings((fixed, moving), seen, found.finest)
+        back_from_fixed, back_from_moving = np.linalg.inv(found.to_fixed), np.linalg.inv(found.to_moving)
+        forward = from_voxel_displacement(found.forward, found.affine, back_from_fixed, found.to_moving)
+        inverse = from_voxel_displacement(found.inverse, found.affine, back_from_moving, found.to_fixed)
         warped = forward.pull(moving, fixed, order=1, progress=progress.part(0.8, 0.85))
         labels = None if moving_labels is None else forward.pull(moving_labels, fixed, order=0)
         jacobian = forward.jacobian(fixed, progress.part(0.86, 0.92))
@@ -221,8 +232,12 @@ class RegistrationModel:
                 moving.on(grid).to(device), fixed.on(grid).to(device), spacing, progress=progress.part(0, 0.2)
             )
             affine = transform_affine(grid, self.shape.factor, mappings.grids.transform_shape)
+            mappings, to_fixed, to_moving = _apart(mappings, affine)
+            fixed = replace(fixed, from_halfway=fixed.from_halfway @ to_fixed)
+            moving = replace(moving, from_halfway=moving.from_halfway @ to_moving)
             if not settings.refine:
-                return _Found(mappings.forward[0].cpu().numpy(), mappings.inverse[0].cpu().numpy(), affine)
+                forward, inverse = mappings.forward[0].cpu().numpy(), mappings.inverse[0].cpu().numpy()
+                return _Found(forward, inverse, affine, fixed.from_halfway, moving.from_halfway, min(spacing))
             half_maps = mappings.half_maps()
         return _optimised(fixed, moving, half_maps, affine, settings, device, progress.part(0.2, 1), warnings)
 
@@ -249,8 +264,61 @@ def _optimised(
         maps = maps.on_grid(own, grid.shape, grid.affine)
         own = grid.affine
         maps = refine(moving.on(grid).to(device), fixed.on(grid).to(device), maps, steps, progress=progress.part(*part))
-    forward, inverse = maps.polished().total()
-    return _Found(forward[0].cpu().numpy(), inverse[0].cpu().numpy(), own)
+    forward, inverse = (one[0].cpu().numpy() for one in maps.polished().total())
+    # The fine grid has voxels of two image voxels, or larger ones where that would be too many.
+    finest = float(np.linalg.norm(own[:3, 0])) / 2
+    return _Found(forward, inverse, own, fixed.from_halfway, moving.from_halfway, finest)
+
+
+def _apart(mappings: Mappings, affine: np.ndarray) -> tuple[Mappings, np.ndarray, np.ndarray]:
+    """Return the mappings without the network's affine stage, and its halves, (4, 4) in mm: to fixed, to moving.
+
+    Displacements end at the border of their grid, and a matrix goes on: kept apart, the affine part holds for the
+    whole image. ``affine`` leads from voxels of the transform's grid to mm.
+    """
+    if mappings.half_affine is None:
+        return mappings, np.eye(4), np.eye(4)
+    dense = replace(mappings, forward=mappings.dense_forward, inverse=mappings.dense_inverse, half_affine=None)
+    size = np.array(mappings.grids.factor) * np.array(mappings.grids.world_spacing)
+    to_world = np.diag([*size, 1.0])  # the network's: from the centre of the grid, half its longest side is 1
+    to_world[:3, 3] = -size * (np.array(mappings.grids.transform_shape) - 1) / 2
+    to_mm = affine @ np.linalg.inv(to_world)
+    to_moving, to_fixed = (
+        to_mm @ half[0].double().cpu().numpy() @ np.linalg.inv(to_mm) for half in mappings.half_affine
+    )
+    return dense, to_fixed, to_moving
+
+
+def _fitting(
+    images: tuple[Volume, Volume], masks: tuple[Volume | None, Volume | None]
+) -> tuple[tuple[Volume, Volume], tuple[Volume | None, Volume | None]]:
+    """Return images and masks that fit the memory; the original ones unless they are huge."""
+    fixed_mask, moving_mask = (None if mask is None else reduced_mask(mask) for mask in masks)
+    return (reduced(images[0]), reduced(images[1])), (fixed_mask, moving_mask)
+
+
+def _reduction_warnings(images: tuple[Volume, Volume], seen: tuple[Volume, Volume], finest: float) -> list[str]:
+    """Return a sentence for each image that was reduced, where that limits the registration."""
+    width = float(np.prod([*seen[0].spacing, *seen[1].spacing]) ** (1 / 6))
+    if width < finest * (1 - 1e-6):
+        return []
+    return [
+        f"The {role} image is huge: the registration sees means over blocks of "
+        f"{' x '.join(f'{side:.2f}' for side in small.spacing)} mm. Cropped to the head it would show more."
+        for role, image, small in zip(("fixed", "moving"), images, seen, strict=True)
+        if small is not image
+    ]
+
+
+def _mask_warnings(fixed_mask: Volume | None, moving_mask: Volume | None) -> list[str]:
+    """Return a sentence where only one image has a mask."""
+    if (fixed_mask is None) == (moving_mask is None):
+        return []
+    masked, other = ("moving", "fixed") if fixed_mask is None else ("fixed", "moving")
+    return [
+        f"Only the {masked} image has a mask: unless the {other} one shows the brain alone, "
+        "give a mask for both, or none, or they may be misaligned by many mm."
+    ]
 
 
 def network_shape(record: dict[str, Any]) -> Shape:

@@ -9,8 +9,10 @@ one's, so that it changes smoothly with the transform and has a gradient.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -30,7 +32,8 @@ _SPREAD = np.array([0.8191725134, 0.6710436067, 0.5497004779])
 _MOST_STEPS = 100
 
 
-class Scan(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Scan:
     """An image at one voxel size, ready to be aligned.
 
     ``image``: float32, 0 (background) to 1, on an isotropic grid; ``inside``: boolean, its foreground and some room
@@ -42,6 +45,15 @@ class Scan(NamedTuple):
     inside: Volume
     points: np.ndarray
     size_mm: float
+
+    @cached_property
+    def samples(self) -> tuple[np.ndarray, np.ndarray]:
+        """Places spread evenly around the foreground, (N, 3) RAS mm, and the bins of the values there, (N,)."""
+        indices = np.argwhere(self.inside.array)
+        picked = indices[np.unique(np.linspace(0, len(indices) - 1, _MOST_POINTS).round().astype(np.intp))]
+        # Between voxel centres: both images are interpolated alike, and no grids that coincide are preferred.
+        points = self.image.voxel_to_world(picked + (np.arange(1, len(picked) + 1)[:, None] * _SPREAD) % 1 - 0.5)
+        return points, np.minimum((sampled(self.image, points) * _BINS).astype(np.intp), _BINS - 1)
 
 
 def similarity(fixed: Scan, moving: Scan, transform: np.ndarray) -> float:
@@ -55,7 +67,7 @@ def similarity(fixed: Scan, moving: Scan, transform: np.ndarray) -> float:
 
 def information(fixed: Scan, moving: Scan, transform: np.ndarray) -> float:
     """Return the normalised mutual information over the surroundings of the foreground of ``fixed``."""
-    points, bins = _samples(fixed)
+    points, bins = fixed.samples
     return _Histogram(bins, sampled(moving.image, moved(transform, points))).information
 
 
@@ -81,7 +93,7 @@ def information_alignment(fixed: Scan, moving: Scan, start: np.ndarray, *, affin
     """
     from scipy.optimize import minimize
 
-    points, bins = _samples(fixed)
+    points, bins = fixed.samples
     centre = fixed.points.mean(axis=0)
     arms = points - centre
     target = moved(start, centre[None])[0]
@@ -165,15 +177,6 @@ def _entropy(probabilities: np.ndarray) -> float:
 def _logarithm(probabilities: np.ndarray) -> np.ndarray:
     """Return logarithms, 0 for what does not happen."""
     return np.log(np.where(probabilities > 0, probabilities, 1.0))
-
-
-def _samples(scan: Scan) -> tuple[np.ndarray, np.ndarray]:
-    """Return places spread evenly around the foreground, (N, 3) RAS mm, and the bins of the values there, (N,)."""
-    indices = np.argwhere(scan.inside.array)
-    picked = indices[np.unique(np.linspace(0, len(indices) - 1, _MOST_POINTS).round().astype(np.intp))]
-    # Between voxel centres: both images are interpolated alike, and no grids that coincide are preferred.
-    points = scan.image.voxel_to_world(picked + (np.arange(1, len(picked) + 1)[:, None] * _SPREAD) % 1 - 0.5)
-    return points, np.minimum((sampled(scan.image, points) * _BINS).astype(np.intp), _BINS - 1)
 
 
 def _values_and_slopes(image: Volume, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -145,11 +145,14 @@ def measured(
     dice: dict[str, dict[int, float]] | None = None
     distances: dict[int, float] | None = None
     if fixed_labels is not None and moving_labels is not None and warped_labels is not None:
-        pulled = {stage: maps[stage].pull(moving_labels, fixed_labels, order=0) for stage in STAGES[:-1]}
-        pulled[STAGES[-1]] = warped_labels
         progress.update(2, 4, "measuring")
         if fixed_labels.array.any() or moving_labels.array.any():
-            dice = {stage: dict(label_dice(one.array, fixed_labels.array).by_label) for stage, one in pulled.items()}
+            dice = {}
+            for stage in STAGES:  # one label map at a time: they may be large
+                carried = warped_labels
+                if stage != STAGES[-1]:
+                    carried = maps[stage].pull(moving_labels, fixed_labels, order=0)
+                dice[stage] = dict(label_dice(carried.array, fixed_labels.array).by_label)
             progress.update(3, 4, "measuring")
             distances = dict(label_hd95(warped_labels.array, fixed_labels.array, fixed_labels.spacing).by_label)
     progress.update(4, 4, "measuring")

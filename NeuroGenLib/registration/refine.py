@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from NeuroGenLib.progress import SILENT, Progress
 from NeuroGenLib.registration.fields import compose, sample, voxel_grid
 from NeuroGenLib.registration.inversion import FixedPoint, invert, newton_inverse
+from NeuroGenLib.registration.jacobian import jacobian_determinants
 from NeuroGenLib.registration.losses import ncc_loss
 from NeuroGenLib.registration.splines import evaluate, evaluation_matrix, invertible_bound
 
@@ -31,6 +33,9 @@ _FLOOR = 0.3
 _WEAKEST = 5e-3
 """Nor below this over the number of control points, a tenth of what it is for images that differ: images that are
 equal but for rounding or noise would take full steps anywhere."""
+_LEAST_VOLUME = 0.2
+"""Where a finished half-way map shrinks a voxel to less, it is smoothed: two such maps, interpolated, could fold."""
+_MOST_SMOOTHINGS = 12
 _INVERSION = FixedPoint(threshold=2e-3, least=2, most=10, memory=3)
 """Steps move by a fraction of a voxel: two or three iterations."""
 
@@ -98,13 +103,9 @@ class HalfMaps:
         return compose(self.left, self.right_inverse), compose(self.right, self.left_inverse)
 
     def polished(self) -> HalfMaps:
-        """Return the maps with the inverses computed anew, free of what many interpolations left."""
-        return HalfMaps(
-            self.left,
-            self.right,
-            newton_inverse(self.left, self.left_inverse),
-            newton_inverse(self.right, self.right_inverse),
-        )
+        """Return the maps free of what many interpolations left: smoothed where almost folded, inverted anew."""
+        left, right = relaxed(self.left), relaxed(self.right)
+        return HalfMaps(left, right, newton_inverse(left, self.left_inverse), newton_inverse(right, self.right_inverse))
 
 
 def regridded(displacement: Tensor, own: np.ndarray, shape: Sequence[int], affine: np.ndarray) -> Tensor:
@@ -116,6 +117,29 @@ def regridded(displacement: Tensor, own: np.ndarray, shape: Sequence[int], affin
     where = torch.einsum("ij,bj...->bi...", to_own[:3, :3], voxel_grid(shape, displacement))
     vectors = sample(displacement, where + to_own[:3, 3].view(1, 3, 1, 1, 1))
     return torch.einsum("ij,bj...->bi...", back, vectors)
+
+
+def relaxed(displacement: Tensor) -> Tensor:
+    """Return a displacement (1, 3, I, J, K) in voxels, smoothed around the voxels that it shrinks almost to nothing."""
+    if min(displacement.shape[2:]) == 1:
+        return displacement  # a flat grid has no volumes
+    for _ in range(_MOST_SMOOTHINGS):
+        shrunk = jacobian_determinants(displacement, "every")[:, None] < _LEAST_VOLUME
+        if not shrunk.any():
+            break
+        around = _smoothed(functional.max_pool3d(shrunk.to(displacement), 3, stride=1, padding=1))
+        displacement = torch.lerp(displacement, _smoothed(displacement), around)
+    return displacement
+
+
+def _smoothed(values: Tensor) -> Tensor:
+    """Return (1, C, I, J, K) values averaged with weights 1, 2, 1 along each axis; the border goes on outside."""
+    for axis in (2, 3, 4):
+        size = values.shape[axis]
+        before = torch.cat([values.narrow(axis, 0, 1), values.narrow(axis, 0, size - 1)], dim=axis)
+        after = torch.cat([values.narrow(axis, 1, size - 1), values.narrow(axis, size - 1, 1)], dim=axis)
+        values = (before + 2 * values + after) / 4
+    return values
 
 
 @torch.no_grad()

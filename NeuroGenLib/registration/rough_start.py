@@ -9,11 +9,18 @@ import numpy as np
 from NeuroGenLib.errors import InputError
 from NeuroGenLib.progress import SILENT, Progress
 from NeuroGenLib.registration.information import Scan, information, information_alignment, moved, sampled, similarity
+from NeuroGenLib.registration.layouts.steps import pooled
 from NeuroGenLib.volume import Volume, require_3d, require_finite, require_same_space
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+MOST_VOXELS = 2**25
+"""Voxels of an image that is looked at as it is, as 320 x 320 x 320; of a larger one, means over blocks are."""
+_FEWEST_VOXELS = 32
+"""Voxels along an axis that is never reduced further."""
+_ALIKE = 1.01
+"""Ratio of voxel widths up to which axes are reduced together, so that rounding of a header does not decide."""
 _COARSE_PARTS = 14
 """Voxels of the coarsest copy along a head: 8 mm for an adult's. Two finer copies follow, each by a factor of two."""
 _ROTATIONS = 400
@@ -29,6 +36,35 @@ _SMOOTHING = 0.7
 """Voxels (sigma) by which the copies are smoothed: on sharp voxels mutual information prefers grids that coincide."""
 _FOREGROUND_PARTS = 64
 """Voxels along the longest side of the copy on which the foreground is found."""
+
+
+def reduced(volume: Volume) -> Volume:
+    """Return an image that fits the memory: itself, or means over blocks of voxels where it is huge.
+
+    The finest axes are reduced first, by whole factors, until there are at most :data:`MOST_VOXELS` voxels. Means are
+    float32 and stored as RAS, so that it does not matter how the image is stored; what does not fill a block at the
+    right, anterior and superior end is left out.
+
+    Parameters
+    ----------
+    volume:
+        (I, J, K) or (C, I, J, K).
+    """
+    if np.prod(volume.shape, dtype=np.float64) <= MOST_VOXELS:
+        return volume
+    if volume.channels is not None:
+        layers = [reduced(Volume(layer, volume.affine)) for layer in volume.array]
+        return Volume(np.stack([layer.array for layer in layers]), layers[0].affine)
+    upright = volume.reorient("RAS")
+    return pooled(upright, _blocks(upright))
+
+
+def reduced_mask(mask: Volume) -> Volume:
+    """Return a mask that fits the memory, as :func:`reduced`: itself, or the blocks of which at least half is in it."""
+    if np.prod(mask.shape, dtype=np.float64) <= MOST_VOXELS:
+        return mask
+    share = reduced(mask.with_array(mask.array != 0))
+    return share.with_array((share.array > 0) & (share.array >= min(0.5, float(share.array.max()))))
 
 
 def foreground(volume: Volume, mask: Volume | None = None, name: str = "The") -> Volume:
@@ -49,18 +85,39 @@ def foreground(volume: Volume, mask: Volume | None = None, name: str = "The") ->
     InputError
         When the image is constant, has channels or values that are not finite, or the mask is empty or elsewhere.
     """
-    from scipy import ndimage
+    return _foreground(*_looked_at(volume, mask, name), name)
 
+
+def _looked_at(volume: Volume, mask: Volume | None, name: str) -> tuple[Volume, Volume | None]:
+    """Return image and mask, checked, and reduced where they are huge."""
     require_3d(volume, f"{name} image")
     require_finite(volume, f"{name} image")
+    if mask is None:
+        return reduced(volume), None
+    require_3d(mask, f"{name} mask")
+    require_same_space({f"{name} image": volume, f"{name} mask": mask})
+    if not mask.array.any():
+        raise InputError(f"{name} mask is empty.", "Check that it is the right file.")
+    return reduced(volume), reduced_mask(mask)
+
+
+def _blocks(volume: Volume) -> tuple[int, int, int]:
+    """Return the voxels along each axis that become one."""
+    shape, factor = np.array(volume.shape), np.ones(3, dtype=int)
+    while np.prod(shape // factor, dtype=np.float64) > MOST_VOXELS:
+        widths = np.where(shape // factor > _FEWEST_VOXELS, factor * np.array(volume.spacing), np.inf)
+        factor += widths <= _ALIKE * widths.min()
+    i, j, k = (int(step) for step in factor)
+    return i, j, k
+
+
+def _foreground(volume: Volume, mask: Volume | None, name: str) -> Volume:
+    from scipy import ndimage
+
     length = np.linalg.norm(volume.world_bounds[1] - volume.world_bounds[0])
     spacing = max(min(volume.spacing), float(length) / np.sqrt(3) / _FOREGROUND_PARTS)
     if mask is not None:
-        require_3d(mask, f"{name} mask")
-        require_same_space({f"{name} image": volume, f"{name} mask": mask})
         filled = (mask.array != 0).astype(np.float32)
-        if not filled.any():
-            raise InputError(f"{name} mask is empty.", "Check that it is the right file.")
         coarse = mask.with_array(filled).reorient("RAS").resample(spacing)
         return coarse.with_array(coarse.array > min(0.5, 0.5 * float(coarse.array.max())))
     low, high = np.percentile(volume.array, (0.1, 99.5))
@@ -86,13 +143,14 @@ def scan_levels(
         As :func:`foreground`.
     """
     names = ("The fixed", "The moving")
-    areas = [foreground(*both) for both in zip(volumes, masks, names, strict=True)]
+    seen = [_looked_at(*both) for both in zip(volumes, masks, names, strict=True)]
+    areas = [_foreground(*both, name) for both, name in zip(seen, names, strict=True)]
     sizes = [_size_mm(area) for area in areas]
     coarse = float(np.sqrt(sizes[0] * sizes[1])) / _COARSE_PARTS
-    finest = min(*volumes[0].spacing, *volumes[1].spacing)
+    finest = min(*seen[0][0].spacing, *seen[1][0].spacing)
     fixed, moving = (
-        [_scan(volume, mask, area, size, max(coarse / factor, finest), room=coarse) for factor in (1, 2, 4)]
-        for volume, mask, area, size in zip(volumes, masks, areas, sizes, strict=True)
+        _scans(_brightness(*both), area, size, [max(coarse / factor, finest) for factor in (1, 2, 4)], room=coarse)
+        for both, area, size in zip(seen, areas, sizes, strict=True)
     )
     return fixed, moving
 
@@ -137,13 +195,8 @@ def overlap(fixed: Scan, moving: Scan, transform: np.ndarray) -> float:
     return float(max(there, back))
 
 
-def _scan(volume: Volume, mask: Volume | None, area: Volume, size: float, spacing: float, room: float) -> Scan:
-    from scipy import ndimage
-
-    inside = area.resample(like=_grid_around(area, spacing, 4 * room), order=0)
-    nearby = ndimage.distance_transform_edt(~inside.array) * spacing <= 2 * room
-    # Beyond its field of view the image says nothing, not even that there is background.
-    seen = Volume(np.ones(volume.shape, dtype=bool), volume.affine).resample(like=inside, order=0)
+def _brightness(volume: Volume, mask: Volume | None) -> Volume:
+    """Return the image from 0 to 1, float32, 0 outside the mask."""
     values = volume.array.astype(np.float32)
     looked_at = values if mask is None else values[mask.array != 0]
     low, high = np.percentile(looked_at, (0.5, 99.8))
@@ -154,10 +207,26 @@ def _scan(volume: Volume, mask: Volume | None, area: Volume, size: float, spacin
     values = np.clip((values - np.float32(low)) / np.float32(max(high - low, 1e-30)), 0, 1)
     if mask is not None:
         values *= mask.array != 0
-    image = volume.with_array(values).resample(like=inside)
-    image = image.with_array(ndimage.gaussian_filter(image.array, _SMOOTHING))
+    return volume.with_array(values)
+
+
+def _scans(volume: Volume, area: Volume, size: float, spacings: Sequence[float], room: float) -> list[Scan]:
+    """Return an image from 0 to 1 at several voxel sizes."""
+    from scipy import ndimage
+
     points = area.voxel_to_world(np.argwhere(area.array))
-    return Scan(image, inside.with_array(nearby & seen.array), points[:: max(1, len(points) // _MOST_POINTS)], size)
+    points = points[:: max(1, len(points) // _MOST_POINTS)]
+    field_of_view = volume.with_array(np.ones(volume.shape, dtype=bool))
+    scans = []
+    for spacing in spacings:
+        inside = area.resample(like=_grid_around(area, spacing, 4 * room), order=0)
+        nearby = ndimage.distance_transform_edt(~inside.array) * spacing <= 2 * room
+        # Beyond its field of view the image says nothing, not even that there is background.
+        seen = field_of_view.resample(like=inside, order=0)
+        image = volume.resample(like=inside)
+        image = image.with_array(ndimage.gaussian_filter(image.array, _SMOOTHING))
+        scans.append(Scan(image, inside.with_array(nearby & seen.array), points, size))
+    return scans
 
 
 def _grid_around(area: Volume, spacing: float, room: float) -> tuple[tuple[int, int, int], np.ndarray]:

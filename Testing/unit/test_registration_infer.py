@@ -13,14 +13,27 @@ import numpy as np
 import pytest
 import SimpleITK
 import torch
+from hypothesis import example, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from NeuroGenLib.errors import Cancelled, InputError
 from NeuroGenLib.progress import Progress
-from NeuroGenLib.registration import infer
+from NeuroGenLib.registration import infer, rough_start
 from NeuroGenLib.registration.config import RegisterConfig
+from NeuroGenLib.registration.start import Start, square_root
 from NeuroGenLib.registration.transform_files import read_transform, write_transform
 from NeuroGenLib.volume import Volume
-from Testing.geometry import ORIENTATIONS, anisotropic, dice, oblique, reoriented, rotated_copy, same_in_world
+from Testing.geometry import (
+    ORIENTATIONS,
+    anisotropic,
+    dice,
+    oblique,
+    reoriented,
+    rotated_copy,
+    rotation,
+    same_in_world,
+)
 from Testing.registration_pairs import a_bent_pair, a_tiny_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -422,3 +435,120 @@ def test_a_model_with_an_affine_stage_and_its_own_spacing(tmp_path, pair):
     assert result.quality.correlation["registered"] > result.quality.correlation["headers"]
     with pytest.raises(InputError, match="the fixed image has no mask"):
         registered(model, ct)
+
+
+# --- affine parts ----------------------------------------------------------------------------------------------------
+
+LARGE = np.array([[1.4, 0, 0, 20], [0, 1.4, 0, 0], [0, 0, 1.4, 0], [0, 0, 0, 1.0]])
+"""A scale of 1.4 about the world's origin and a shift of 20 mm along R."""
+WITH_AFFINE_STAGE = {"fill": None, "spacing": (7.0, 7.0, 8.0), "orientation": "RAS", "grid": (12, 14, 10)}
+
+
+@pytest.fixture(scope="module")
+def still_model(tmp_path_factory):
+    """A network that moves nothing."""
+    return a_tiny_model(tmp_path_factory.mktemp("models") / "still", gain=0.0)
+
+
+@pytest.fixture(scope="module")
+def affine_model(tmp_path_factory):
+    """A network that moves nothing but by its affine stage: ``LARGE`` about the centre of its grid."""
+    model = a_tiny_model(
+        tmp_path_factory.mktemp("models") / "affine", gain=0.0, preparation=WITH_AFFINE_STAGE, affine_inputs=3 * 4 * 3
+    )
+    half = np.diag([1.4**0.5, 1.4**0.5, 1.4**0.5, 1.0])
+    # In the network's world the longest side, 14 voxels of 7 mm, is 2 long; half the way twice is the whole.
+    half[0, 3] = 20 / (14 * 7.0 / 2) / (1 + 1.4**0.5)
+    there, back = (torch.from_numpy(one)[None].float() for one in (half, np.linalg.inv(half)))
+    model._network.affine.forward = lambda *_: (there, back)
+    return model
+
+
+def places(pair):
+    """Points all over the field of view of the fixed image, its corners among them."""
+    low, high = pair.fixed.world_bounds
+    corners = np.stack(np.meshgrid(*zip(low, high, strict=True), indexing="ij"), -1).reshape(-1, 3)
+    return np.concatenate([corners, np.random.default_rng(5).uniform(low, high, (500, 3))])
+
+
+def apply(matrix, points):
+    return points @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+@given(
+    scale=st.floats(0.7, 1.4),
+    shift=st.tuples(*[st.floats(-20, 20)] * 3),
+    degrees=st.floats(-40, 40),
+)
+@example(scale=1.4, shift=(20.0, 0.0, 0.0), degrees=0.0)
+@hypothesis_settings(max_examples=4, deadline=None)
+def test_a_large_start_holds_in_the_whole_image(still_model, pair, scale, shift, degrees):
+    whole = rotation(degrees, (0, 0, 0), (1, 2, 2)) @ np.diag([scale, scale, scale, 1.0])
+    whole[:3, 3] += shift
+    half = square_root(whole)
+    start = Start(np.linalg.inv(half), half, 0.0, 0.0, 0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(infer, "halfway_start", lambda *_, **__: start)
+        found = still_model.register(pair.fixed, pair.moving, settings=RegisterConfig(refine=0))
+    points = places(pair)
+    assert np.abs(found.forward.points(points) - apply(whole, points)).max() < 1e-3
+    assert np.abs(found.inverse.points(apply(whole, points)) - points).max() < 1e-3
+
+
+def test_a_large_affine_stage_of_the_network_holds_in_the_whole_image(affine_model, pair):
+    """Also where its grid, which is smaller than the image, ends."""
+    wide = pair._replace(fixed=padded(pair.fixed, 12), moving=padded(pair.moving, 12))
+    centred = wide._replace(moving=wide.fixed)  # the grid's centre is that of the brain
+    found = affine_model.register(centred.fixed, centred.moving, settings=RegisterConfig(start="none", refine=0))
+    points = places(centred)
+    moved = found.forward.points(points)
+    assert np.abs((moved - moved[0]) - 1.4 * (points - points[0])).max() < 1e-3
+    brain = brain_points(pair)
+    centre = (brain.min(axis=0) + brain.max(axis=0)) / 2
+    assert np.abs(apply(LARGE, points - centre) + centre - moved).max() < 0.4 * 4 * pair.fixed.spacing[0]
+    assert np.abs(found.inverse.points(moved) - points).max() < 1e-3
+
+
+def test_the_optimisation_keeps_a_large_affine_stage(affine_model, pair):
+    wide = pair._replace(fixed=padded(pair.fixed, 12), moving=padded(pair.moving, 12))
+    found = affine_model.register(wide.fixed, wide.moving, settings=QUICK)
+    far = np.array([[900.0, -700, 500], [-800, 900, 700]])
+    moved = found.forward.points(far)
+    assert np.abs((moved[1] - moved[0]) - 1.4 * (far[1] - far[0])).max() < 1e-3
+    points = brain_points(wide)
+    assert np.abs(found.inverse.points(found.forward.points(points)) - points).max() < 0.5
+    assert found.quality.folded_voxels == 0
+
+
+def padded(volume, voxels):
+    affine = volume.affine.copy()
+    affine[:3, 3] -= affine[:3, :3] @ np.full(3, voxels)
+    return Volume(np.pad(volume.array, voxels), affine)
+
+
+# --- huge images, one mask -------------------------------------------------------------------------------------------
+
+
+def test_a_huge_image_is_registered_at_its_means_and_written_whole(model, pair, found, monkeypatch):
+    """Each voxel split into eight: the means over blocks are the image as it was."""
+    affine = pair.fixed.affine @ np.diag([0.5, 0.5, 0.5, 1.0])
+    affine[:3, 3] -= affine[:3, :3] @ np.full(3, 0.5)
+    fine = [Volume(one.array.repeat(2, 0).repeat(2, 1).repeat(2, 2), affine) for one in pair]
+    monkeypatch.setattr(rough_start, "MOST_VOXELS", 50_000)
+    result = registered(model, pair._make(fine))
+    points = brain_points(pair)
+    assert np.abs(result.forward.points(points) - found.forward.points(points)).max() < 1e-3
+    assert result.warped.same_space(fine[0])
+    assert result.jacobian.same_space(fine[0])
+    spoken = [warning for warning in result.warnings if "is huge" in warning]
+    assert ["2.50 x 2.50 x 2.50 mm" in warning for warning in spoken] == [True, True]
+    monkeypatch.setattr(infer, "MOST_FINE_VOXELS", 3000)  # the optimisation sees no more of the image as it is
+    assert not any("is huge" in warning for warning in registered(model, pair._make(fine)).warnings)
+
+
+@pytest.mark.parametrize("role", ["fixed", "moving"])
+def test_a_mask_of_one_image_alone_is_named(model, pair, role):
+    result = registered(model, pair, **{f"{role}_mask": getattr(pair, f"{role}_labels")})
+    assert sum(f"Only the {role} image has a mask" in warning for warning in result.warnings) == 1
+    both = {f"{one}_mask": getattr(pair, f"{one}_labels") for one in ("fixed", "moving")}
+    assert not any("has a mask" in warning for warning in registered(model, pair, **both).warnings)

@@ -14,7 +14,7 @@ from NeuroGenLib.progress import Progress
 from NeuroGenLib.registration.fields import compose, voxel_grid, warp
 from NeuroGenLib.registration.jacobian import discrete_jacobians
 from NeuroGenLib.registration.network import Shape, SITReg
-from NeuroGenLib.registration.refine import Adam, HalfMaps, refine, regridded
+from NeuroGenLib.registration.refine import Adam, HalfMaps, refine, regridded, relaxed
 from NeuroGenLib.training import seeded_weights
 from Testing.geometry import rotation
 
@@ -117,6 +117,29 @@ def test_thin_grids(size):
     first, second = torch.rand((2, 1, 1, *size), generator=torch.Generator().manual_seed(0))
     maps = refine(first, second, HalfMaps.identity(size, first), 3).polished()
     assert all(bool(torch.isfinite(one).all()) for one in maps.total())
+
+
+def almost_folded(size):
+    """A map that squeezes a plane of voxels to a tenth; beyond 12 voxels it moves nothing."""
+    along = torch.linspace(-12, 12, 25)
+    profile = -along * torch.exp(-((along / 3) ** 2))
+    line = torch.zeros(size[0])
+    line[size[0] // 2 - 12 : size[0] // 2 + 13] = profile
+    field = torch.zeros(1, 3, *size)
+    field[0, 0] = line[:, None, None]
+    return field
+
+
+def test_what_is_almost_folded_is_smoothed_and_nothing_else():
+    field = almost_folded((60, 6, 7))
+    before = torch.gradient(field[0, 0], dim=0)[0]
+    after = relaxed(field)
+    assert float(before.min()) < -0.85
+    assert float(torch.gradient(after[0, 0], dim=0)[0].min()) >= -0.8
+    far = abs(torch.arange(60) - 30) > 20
+    assert torch.equal(after[:, :, far], field[:, :, far])
+    assert torch.equal(after[:, 1:], field[:, 1:])
+    assert torch.equal(relaxed(0.5 * field), 0.5 * field)
 
 
 def test_more_smoothness_moves_less():

@@ -11,8 +11,9 @@ from scipy.spatial.transform import Rotation
 
 from NeuroGenLib.errors import Cancelled, InputError, NeuroGenError
 from NeuroGenLib.progress import Progress
+from NeuroGenLib.registration import information, rough_start
 from NeuroGenLib.registration.information import _Histogram, _values_and_slopes
-from NeuroGenLib.registration.rough_start import foreground
+from NeuroGenLib.registration.rough_start import foreground, reduced, reduced_mask, scan_levels
 from NeuroGenLib.registration.start import (
     Start,
     geometric_mean,
@@ -216,6 +217,81 @@ def test_the_foreground_is_the_head_whatever_the_background(background):
     noise = np.random.default_rng(0).normal(0, 30, image.shape).astype(np.float32)
     found = foreground(image.with_array(image.array + noise))
     assert found.voxel_volume_ml * found.array.sum() == pytest.approx(4 / 3 * np.pi * 2.4**3, rel=0.1)
+
+
+# --- huge images -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def little_room(monkeypatch):
+    """As if images of more than 40 000 voxels were huge."""
+    monkeypatch.setattr(rough_start, "MOST_VOXELS", 40_000)
+    monkeypatch.setattr(rough_start, "_FEWEST_VOXELS", 8)
+
+
+def test_an_ordinary_image_is_looked_at_as_it_is(head):
+    mask = head.labels.with_array(head.labels.array > 0)
+    assert reduced(head.image) is head.image
+    assert reduced_mask(mask) is mask
+
+
+@pytest.mark.usefixtures("little_room")
+@pytest.mark.parametrize(
+    ("shape", "spacing", "block"),
+    [
+        ((64, 66, 60), (0.5, 0.5, 0.5), (2, 2, 2)),
+        ((60, 60, 30), (0.5, 0.501, 2.0), (2, 2, 1)),
+        ((200, 210, 6), (0.3, 0.3, 0.1), (3, 3, 1)),
+        ((9, 120, 110), (5.0, 1.0, 1.0), (1, 2, 2)),
+    ],
+)
+def test_the_finest_axes_of_a_huge_image_are_reduced_to_means(shape, spacing, block):
+    """Of an image that is linear in the world, means over blocks are its values at their centres."""
+    affine = rotation(12, (3, 2, 1)) @ np.diag([*spacing, 1.0])
+    world = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1) @ affine[:3, :3].T + affine[:3, 3]
+    small = reduced(Volume(world @ [1.0, -2.0, 0.5], affine))
+    assert small.shape == tuple(n // step for n, step in zip(shape, block, strict=True))
+    assert small.array.dtype == np.float32
+    places = np.stack(np.meshgrid(*map(np.arange, small.shape), indexing="ij"), -1)
+    assert np.allclose(small.array, small.voxel_to_world(places) @ [1.0, -2.0, 0.5], atol=1e-3)
+
+
+@pytest.mark.usefixtures("little_room")
+@pytest.mark.parametrize("codes", ["LPS", "ASR", "PIL"])
+def test_a_huge_image_is_reduced_alike_however_it_is_stored(codes):
+    array = np.random.default_rng(3).integers(-500, 500, (2, 41, 47, 44)).astype(np.int16)
+    volume = Volume(array, rotation(9, (0, 0, 0)))
+    expected, found = reduced(volume), reduced(volume.reorient(codes))
+    assert expected.shape == (20, 23, 22)
+    assert np.array_equal(found.array, expected.array)
+    assert np.allclose(found.affine, expected.affine)
+
+
+@pytest.mark.usefixtures("little_room")
+def test_a_huge_mask_keeps_the_blocks_that_are_half_in_it():
+    array = np.zeros((44, 44, 44), np.uint8)
+    array[10:21, 10:20, 10:20] = 7
+    mask = reduced_mask(Volume(array, np.eye(4)))
+    assert np.array_equal(np.argwhere(mask.array).min(axis=0), [5, 5, 5])
+    assert np.array_equal(np.argwhere(mask.array).max(axis=0), [10, 9, 9])
+    speck = np.zeros((44, 44, 44), np.uint8)
+    speck[20, 21, 22] = 1
+    assert reduced_mask(Volume(speck, np.eye(4))).array.sum() == 1
+
+
+@pytest.mark.usefixtures("little_room")
+def test_the_foreground_of_a_huge_image_is_where_it_was():
+    image = ball((0, 0, 0), 24)
+    found = foreground(image)
+    assert found.voxel_volume_ml * found.array.sum() == pytest.approx(4 / 3 * np.pi * 2.4**3, rel=0.1)
+    assert np.allclose(found.voxel_to_world(np.argwhere(found.array)).mean(axis=0), 0, atol=0.5)
+
+
+def test_what_is_looked_at_is_picked_once(head, monkeypatch):
+    fixed, moving = scan_levels((head.image, head.image), (None, None))
+    first = information.information(fixed[0], moving[0], np.eye(4))
+    monkeypatch.setattr(np, "argwhere", lambda _: pytest.fail("picked again"))
+    assert information.information(fixed[0], moving[0], np.eye(4)) == first
 
 
 # --- the mathematics -------------------------------------------------------------------------------------------------
