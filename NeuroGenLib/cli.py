@@ -75,6 +75,16 @@ COMMANDS = (
     # Before "mask", whose first argument "train" would be.
     Command("mask train", "Train a brain mask on label maps of heads", "NeuroGenLib.mask.commands.train:train"),
     Command("mask", "Find the brain in scans of the whole head", "NeuroGenLib.mask.commands.run:run"),
+    Command(
+        "superres simulate",
+        "Make scans in thick slices from one in thin slices",
+        "NeuroGenLib.superres.commands.simulate:simulate",
+    ),
+    Command(
+        "superres train",
+        "Train super-resolution on isotropic scans or label maps",
+        "NeuroGenLib.superres.commands.train:train",
+    ),
     Command("samples list", "List sample data", "NeuroGenLib.samples.commands:list_"),
     Command("samples info", "Show a sample's licence, authors and size", "NeuroGenLib.samples.commands:info"),
     Command("samples get", "Draw or download sample data", "NeuroGenLib.samples.commands:get"),

@@ -59,7 +59,7 @@ def mean_dice(prediction: ArrayLike, reference: ArrayLike, background: Sequence[
     return float(np.mean(list(dice_by_label(prediction, reference, background).values())))
 
 
-def psnr(image: ArrayLike, reference: ArrayLike, data_range: float = 1.0) -> float:
+def psnr(image: ArrayLike, reference: ArrayLike, data_range: float = 1.0, *, mask: ArrayLike | None = None) -> float:
     """Return the peak signal-to-noise ratio in dB, ``10 log10(data_range^2 / mean squared difference)``.
 
     Parameters
@@ -68,6 +68,8 @@ def psnr(image: ArrayLike, reference: ArrayLike, data_range: float = 1.0) -> flo
         Intensities of the same shape.
     data_range:
         Largest possible difference: 1 for intensities in [0, 1].
+    mask:
+        Of the same shape: nonzero voxels alone count.
 
     Returns
     -------
@@ -77,15 +79,39 @@ def psnr(image: ArrayLike, reference: ArrayLike, data_range: float = 1.0) -> flo
     Raises
     ------
     InputError
-        When the shapes differ, a value is not finite, or the range is not above zero.
+        When the shapes differ, a value is not finite, the range is not above zero, or the mask is empty.
     """
-    first, second = _images(image, reference)
+    first, second = _masked(*_images(image, reference), mask)
     _require_range(data_range)
     error = float(np.mean(np.square(first - second)))
     return float("inf") if error == 0 else float(10 * np.log10(data_range**2 / error))
 
 
-def ssim(image: ArrayLike, reference: ArrayLike, data_range: float = 1.0) -> float:
+def nrmse(image: ArrayLike, reference: ArrayLike, *, mask: ArrayLike | None = None) -> float:
+    """Return the root mean squared difference over the root mean square of the reference.
+
+    Parameters
+    ----------
+    image, reference:
+        Intensities of the same shape; they are not interchangeable.
+    mask:
+        Of the same shape: nonzero voxels alone count.
+
+    Raises
+    ------
+    InputError
+        When the shapes differ, a value is not finite, the mask is empty, or the reference is zero everywhere.
+    """
+    first, second = _masked(*_images(image, reference), mask)
+    size = float(np.linalg.norm(second))
+    if size == 0:
+        raise InputError(
+            "An error relative to a reference of zeros is not defined.", "Check that the reference is not empty."
+        )
+    return float(np.linalg.norm(first - second)) / size
+
+
+def ssim(image: ArrayLike, reference: ArrayLike, data_range: float = 1.0, *, mask: ArrayLike | None = None) -> float:
     """Return the mean structural similarity, over windows of 7 voxels a side with equal weights (scikit-image's).
 
     Parameters
@@ -94,11 +120,14 @@ def ssim(image: ArrayLike, reference: ArrayLike, data_range: float = 1.0) -> flo
         Intensities of the same shape.
     data_range:
         Largest possible difference: 1 for intensities in [0, 1].
+    mask:
+        Of the same shape: windows whose middle is a nonzero voxel alone count; they see what is around it.
 
     Raises
     ------
     InputError
-        When the shapes differ, a value is not finite, the range is not above zero, or an axis has fewer than 7 voxels.
+        When the shapes differ, a value is not finite, the range is not above zero, an axis has fewer than 7 voxels, or
+        no window's middle lies in the mask.
     """
     first, second = _images(image, reference)
     _require_range(data_range)
@@ -109,7 +138,14 @@ def ssim(image: ArrayLike, reference: ArrayLike, data_range: float = 1.0) -> flo
         )
     from skimage.metrics import structural_similarity
 
-    return float(structural_similarity(first, second, win_size=_SSIM_WINDOW, data_range=data_range))
+    settings = {"win_size": _SSIM_WINDOW, "data_range": data_range}
+    if mask is None:
+        return float(structural_similarity(first, second, **settings))
+    _, similarity = structural_similarity(first, second, full=True, **settings)
+    # Windows that would reach beyond the image do not count, as without a mask.
+    whole = (slice(_SSIM_WINDOW // 2, -(_SSIM_WINDOW // 2)),) * first.ndim
+    _pair(first, mask)
+    return float(np.mean(_masked(similarity[whole], similarity[whole], np.asarray(mask)[whole])[0]))
 
 
 def ncc(image: ArrayLike, reference: ArrayLike) -> float:
@@ -161,6 +197,17 @@ def _images(image: ArrayLike, reference: ArrayLike) -> tuple[NDArray, NDArray]:
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         raise InputError("An image holds NaN or infinite values.", "Replace them, for instance by 0.")
     return first, second
+
+
+def _masked(first: NDArray, second: NDArray, mask: ArrayLike | None) -> tuple[NDArray, NDArray]:
+    """Return the voxels that count."""
+    if mask is None:
+        return first, second
+    _, inside = _pair(first, mask)
+    inside = inside != 0
+    if not inside.any():
+        raise InputError("The mask holds no voxel to compare.", "Check that it is the right mask.")
+    return first[inside], second[inside]
 
 
 def _require_range(data_range: float) -> None:

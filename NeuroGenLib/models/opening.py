@@ -20,6 +20,7 @@ CAPABILITIES = {
     "atlas": "NeuroGenLib.atlas.infer:AtlasModel",
     "mask": "NeuroGenLib.mask.infer:MaskModel",
     "registration": "NeuroGenLib.registration.infer:RegistrationModel",
+    "superres": "NeuroGenLib.superres.infer:SuperresModel",
 }
 """Kind of model -> class that opens it with ``from_folder(folder, device)``."""
 

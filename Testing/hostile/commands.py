@@ -13,7 +13,9 @@ import Testing.hostile.inputs_mask  # adds to HOSTILE
 import Testing.hostile.inputs_published  # adds to HOSTILE
 import Testing.hostile.inputs_register
 import Testing.hostile.inputs_registration
-import Testing.hostile.inputs_sitreg  # noqa: F401  # adds to HOSTILE
+import Testing.hostile.inputs_sitreg
+import Testing.hostile.inputs_superres
+import Testing.hostile.inputs_superres_train  # noqa: F401  # adds to HOSTILE
 from Testing.hostile.workspace import FRAMES
 
 if TYPE_CHECKING:
@@ -120,6 +122,18 @@ def good_values(made: Workspace) -> dict[str, Path | str | tuple[object, ...]]:
         "head_maps": made.table,  # one of which label maps alone are read
         "mask_steps": "2",
         "mask_side": "[16]",
+        "thin_scan": made.image(),
+        "slice_thickness": "12",
+        "slice_gap": "2",
+        "slice_offset": "1.5",
+        "slice_noise": "0.02",
+        "slice_seed": "3",
+        "slice_spacing": "6",
+        "slice_way": "--reference",
+        "slice_factor": "4",
+        "slice_start": "1",
+        "superres_fractions": "[0.5,0.5,0]",
+        "superres_window": "16",
         "covariates": made.table,  # a table of which only values are read
         "columns": "sex",
         "age": "28.5",
@@ -317,6 +331,43 @@ USAGES = (
     Usage(
         "registration import-config",
         {"sitreg_settings": "{}", "start_epoch": "--start-epoch={}", "out": "--out={}/settings.yaml"},
+    ),
+    Usage(
+        "superres simulate",
+        {
+            "thin_scan": "{}",
+            "slice_thickness": "--thickness={}",
+            "slice_gap": "--gap={}",
+            "slice_offset": "--offset={}",
+            "slice_noise": "--noise={}",
+            "slice_seed": "--seed={}",
+            "slice_spacing": "--spacing={}",
+            "out": "--out={}",
+        },
+    ),
+    Usage(
+        "superres simulate",
+        {
+            "thin_scan": "{}",
+            "slice_way": "{}",
+            "slice_factor": "--factor={}",
+            "slice_start": "--start={}",
+            "out": "--out={}",
+        },
+    ),
+    Usage(
+        "superres train",
+        {
+            "scans": "--scans.source={}",
+            "segmentation": "--scans.segmentation={}",
+            "subjects": "--scans.include={}",
+            "superres_fractions": "--split.fractions={}",
+            "superres_window": "--window={}",
+            "short_steps": "--train.steps={}",
+            "device": "--train.device={}",
+            "out": "--train.out={}",
+        },
+        {"subjects": "sub-*"},
     ),
     Usage(
         "mask train",

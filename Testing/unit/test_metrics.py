@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from NeuroGenLib.errors import InputError
-from NeuroGenLib.metrics import bounding_box, dice_by_label, mean_dice, ncc, psnr, ssim
+from NeuroGenLib.metrics import bounding_box, dice_by_label, mean_dice, ncc, nrmse, psnr, ssim
 
 IMAGES = arrays.arrays(np.float64, (4, 3, 5), elements=st.floats(-50, 50, width=32))
 LABELS = arrays.arrays(np.uint8, (4, 3, 5), elements=st.integers(0, 4))
-NUMBERS = [psnr, ssim, ncc]
+NUMBERS = [psnr, ssim, ncc, nrmse]
+MASKED = [psnr, ssim, nrmse]
 
 
 @pytest.fixture
@@ -75,6 +76,57 @@ def test_ssim_of_one_window_by_its_formula(image):
     structure = (2 * covariance[0, 1] + 9e-4) / (covariance[0, 0] + covariance[1, 1] + 9e-4)
     assert ssim(one, other) == pytest.approx(luminance * structure, rel=1e-9)
     assert ssim(image, image) == pytest.approx(1)
+
+
+def test_nrmse_by_hand_and_not_the_other_way_round():
+    # Differences of 1 against values of 2, then against 3.
+    low, high = np.full((3, 3, 3), 2.0), np.full((3, 3, 3), 3.0)
+    assert nrmse(high, low) == pytest.approx(1 / 2)
+    assert nrmse(low, high) == pytest.approx(1 / 3)
+    assert nrmse(low, low) == 0
+
+
+def test_nrmse_of_zeros_is_refused(image):
+    with pytest.raises(InputError, match="reference of zeros"):
+        nrmse(image, np.zeros_like(image))
+
+
+@pytest.mark.parametrize("metric", MASKED, ids=lambda metric: metric.__name__)
+def test_a_mask_of_everything_changes_nothing(metric, image):
+    other = np.random.default_rng(7).random(image.shape)
+    assert metric(image, other, mask=np.full(image.shape, 2)) == pytest.approx(metric(image, other))
+
+
+@pytest.mark.parametrize("metric", [psnr, nrmse], ids=lambda metric: metric.__name__)
+def test_voxels_outside_a_mask_do_not_count(metric, image):
+    other = np.random.default_rng(7).random(image.shape)
+    mask = np.zeros(image.shape, bool)
+    mask[2:5, 1:7, 3:9] = True
+    assert metric(image, other, mask=mask) == pytest.approx(metric(image[2:5, 1:7, 3:9], other[2:5, 1:7, 3:9]))
+
+
+def test_masked_ssim_is_the_mean_of_the_windows_about_the_mask(image):
+    other = np.random.default_rng(7).random(image.shape)
+    mask = np.zeros(image.shape, bool)
+    mask[3, 3, 3] = mask[5, 4, 6] = True
+    windows = [ssim(image[a : a + 7, b : b + 7, c : c + 7], other[a : a + 7, b : b + 7, c : c + 7])
+               for a, b, c in ((0, 0, 0), (2, 1, 3))]  # fmt: skip
+    assert ssim(image, other, mask=mask) == pytest.approx(np.mean(windows))
+
+
+@pytest.mark.parametrize("metric", MASKED, ids=lambda metric: metric.__name__)
+def test_masks_that_do_not_fit_or_are_empty_are_refused(metric, image):
+    with pytest.raises(InputError, match="shapes"):
+        metric(image, image, mask=np.ones((2, 2, 2)))
+    with pytest.raises(InputError, match="no voxel to compare"):
+        metric(image, image, mask=np.zeros(image.shape))
+
+
+def test_a_mask_at_the_border_alone_has_no_window(image):
+    mask = np.zeros(image.shape)
+    mask[0, 0, 0] = 1
+    with pytest.raises(InputError, match="no voxel to compare"):
+        ssim(image, image, mask=mask)
 
 
 def test_ssim_of_a_small_image_is_refused():

@@ -1,0 +1,96 @@
+"""Thick slices as the published super-resolution program, BABY-AI, makes them: most slices are simply left out.
+
+There is no slice profile, and the image is stretched: the first and the last slice that are kept are drawn where the
+first and the last slice of the scan were. For comparisons; the physics is in ``thick_slices.py``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from NeuroGenLib.errors import InputError, nearest
+from NeuroGenLib.volume import require_3d, require_finite
+
+if TYPE_CHECKING:
+    from NeuroGenLib.volume import Volume
+
+AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
+"""Direction of the slices -> array axis that they are stacked along."""
+
+_STORED = "LAS"
+_ORDER = 3
+
+
+def decimated(image: np.ndarray, direction: str, factor: int, start: int = 0) -> np.ndarray:
+    """Keep every ``factor``-th slice of an array and enlarge it back with cubic splines.
+
+    Parameters
+    ----------
+    image:
+        (I, J, K), stored with i, j, k along the sagittal, coronal and axial stacking directions.
+    direction:
+        ``axial`` (slices along k), ``coronal`` (j) or ``sagittal`` (i).
+    factor:
+        Distance of the slices that are kept, in voxels.
+    start:
+        The first of them.
+
+    Returns
+    -------
+    ndarray
+        float64 in the shape of ``image``; its first slice is the first one kept, its last the last one kept.
+
+    Raises
+    ------
+    InputError
+        When the direction is unknown, or fewer than two slices would be kept.
+    """
+    from scipy.ndimage import zoom
+
+    if direction not in AXES:
+        raise InputError(f"'{direction}' is not a direction of slices.", nearest(direction, AXES))
+    axis = AXES[direction]
+    values = np.asarray(image, dtype=np.float64)
+    size = values.shape[axis]
+    if factor < 1 or not 0 <= start < size:
+        raise InputError(
+            f"Every {factor}th slice from slice {start} on makes no sense for {size} {direction} slices.",
+            f"Give a factor from 1 on and a start from 0 to {size - 1}.",
+        )
+    kept = values[(slice(None),) * axis + (slice(start, None, factor),)]
+    count = kept.shape[axis]
+    if count < 2:
+        raise InputError(
+            f"Of {size} {direction} slices, every {factor}th from slice {start} on leaves one.",
+            "Choose a smaller factor.",
+        )
+    factors = [1.0, 1.0, 1.0]
+    factors[axis] = size / count
+    enlarged: np.ndarray = zoom(kept, factors, order=_ORDER)
+    return enlarged
+
+
+def decimated_volume(volume: Volume, direction: str, factor: int, start: int = 0) -> Volume:
+    """Do the same to a volume, the direction by anatomy; the result keeps its grid, as in the published program.
+
+    Slices are counted from the right, the back or below, as in images that are stored the published way (LAS); however
+    the volume is stored, the same slices are kept. The affine says nothing of the stretching, which moves what is seen
+    by ``start`` voxels at one end and by less than ``factor`` at the other.
+
+    Returns
+    -------
+    Volume
+        float64 on the grid of ``volume``.
+
+    Raises
+    ------
+    InputError
+        As :func:`decimated`; also when the volume has channels or is not finite.
+    """
+    require_3d(volume, "The scan")
+    require_finite(volume, "The scan")
+    stored = volume.reorient(_STORED)
+    thick = stored.with_array(decimated(stored.array, direction, factor, start))
+    return thick.reorient(volume.axcodes)

@@ -1,0 +1,1 @@
+"""Super-resolution: thick slices in, isotropic volumes out, in the space of the scan."""

@@ -1,0 +1,70 @@
+"""The card of a super-resolution network: its manifest, told to people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from NeuroGenLib.provenance import RESEARCH_USE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LIMITS = (
+    "What it adds is likely, not measured: fine structures and small lesions may be smoothed, changed or invented. Do"
+    " not diagnose on its images; compare them with the slices, and look where the result does not reproduce them."
+)
+_GUIDES = {
+    "optional": "T2w alone, or with a T1w of the same head",
+    "needed": "T2w and a T1w of the same head",
+    "none": "T2w alone",
+}
+
+
+def model_card(manifest: Mapping[str, Any]) -> str:
+    """Return the card in Markdown, with the front matter that model hubs read."""
+    rows = _published(manifest) if manifest["network"]["kind"] == "published" else _residual(manifest)
+    training = manifest["training"]
+    rows += [("Training", f"{training['steps']} steps"), ("Licence of the weights", manifest["license"])]
+    parts = [
+        f"---\nlicense: {str(manifest['license']).lower()}\nlibrary_name: neurogen\n"
+        "tags: [neuroimaging, super-resolution]\n---",
+        f"# {manifest['name']}",
+        manifest["description"],
+        f"**{manifest['notice']}**" if manifest["notice"] else "",
+        LIMITS,
+        f"**{RESEARCH_USE}**",
+        "## What it is\n\n| | |\n|---|---|\n" + "\n".join(f"| {name} | {text} |" for name, text in rows),
+        _metrics(training.get("metrics")),
+        "## Cite\n\n" + "\n".join(f"- {entry}" for entry in manifest["citation"]) if manifest["citation"] else "",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _residual(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    network, preparation = manifest["network"], manifest["preparation"]
+    thin, thick = preparation["thickness"]
+    stacks = ", or several stacks in one" if preparation["several_stacks"] else ""
+    return [
+        ("Inputs", _GUIDES[preparation["guide"]] + stacks),
+        ("Slices", f"{thin:g} to {thick:g} mm thick, along any axis"),
+        ("Interpolation before it", preparation["interpolation"]),
+        ("Intensities", "from the 1st percentile to the 99th of the head, to 0 and 1"),
+        ("Windows", f"{preparation['window']} voxels a side, or larger"),
+        ("Network", f"residual U-Net, {', '.join(map(str, network['features']))} channels"),
+    ]
+
+
+def _published(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    network, preparation = manifest["network"], manifest["preparation"]
+    return [
+        ("Inputs", "T1w and thick-slice T2w of the same head, both needed"),
+        ("Voxels", f"{preparation['spacing'][0]:g} mm, padded to {' x '.join(map(str, preparation['padded']))}"),
+        ("Windows", f"{network['window']} voxels a side, no other"),
+        ("Network", f"residual U-Net, {', '.join(map(str, network['channels']))} channels, folded"),
+    ]
+
+
+def _metrics(metrics: Mapping[str, Any] | None) -> str:
+    if not metrics:
+        return ""
+    return "## Measured\n\n" + "\n\n".join(f"{part['text']}\n\n{part['table']}" for part in metrics.values())

@@ -1,0 +1,1 @@
+"""Commands of super-resolution, one file each."""

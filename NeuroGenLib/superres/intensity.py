@@ -1,0 +1,33 @@
+"""How bright the images are that the network sees: 0 and 1 are percentiles of the head."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from NeuroGenLib.errors import InputError
+
+PERCENTILES = (1.0, 99.0)
+
+
+def head_range(values: np.ndarray, head: np.ndarray, name: str = "The image") -> tuple[float, float]:
+    """Return the intensities that become 0 and 1: the 1st and 99th percentile inside the head.
+
+    Parameters
+    ----------
+    values, head:
+        (I, J, K) intensities, and where the head is (bool).
+    name:
+        What an error calls the image.
+
+    Raises
+    ------
+    InputError
+        When the head is empty, or has the same value everywhere.
+    """
+    inside = values[head]
+    if inside.size == 0:
+        raise InputError(f"{name} shows no head.", "Check that it is the right file, or give a mask.")
+    low, high = (float(one) for one in np.percentile(inside, PERCENTILES))
+    if high <= low:
+        raise InputError(f"{name} has the same value everywhere in the head.", "Check that it is the right file.")
+    return low, high

@@ -1,0 +1,271 @@
+"""Training of super-resolution: the residual network, and the published one by the published recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from NeuroGenLib.config import to_mapping
+from NeuroGenLib.errors import InputError
+from NeuroGenLib.files import require_folder_place
+from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
+from NeuroGenLib.progress import SILENT, Progress
+from NeuroGenLib.provenance import checkout_commit, software_versions
+from NeuroGenLib.superres import published_network, reference
+from NeuroGenLib.superres.card import model_card
+from NeuroGenLib.superres.data import Windows
+from NeuroGenLib.superres.intensity import PERCENTILES
+from NeuroGenLib.superres.losses import superres_loss
+from NeuroGenLib.superres.network import Shape, SuperresNetwork
+from NeuroGenLib.superres.published_data import PublishedPatches, raster
+from NeuroGenLib.superres.subjects import read_examples
+from NeuroGenLib.superres.validation import HeldOutWindows, PublishedValidation, Validation
+from NeuroGenLib.training import cosine_schedule, fit, load_initial, seeded_weights
+from NeuroGenLib.training_loop import StepModule
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+    from NeuroGenLib.superres.config import NetworkConfig, SuperresTrainConfig
+    from NeuroGenLib.superres.subjects import Examples
+    from NeuroGenLib.superres.validation import Judge
+
+KIND = "superres"
+_EVERY = 1000
+"""Steps from one validation to the next when nothing is said."""
+
+
+class SuperresModule(StepModule):
+    """A network, and how it is optimised; subclasses say what a step sees.
+
+    Parameters
+    ----------
+    config:
+        The job.
+    network:
+        With its first weights.
+    """
+
+    def __init__(self, config: SuperresTrainConfig, network: nn.Module) -> None:
+        super().__init__()
+        self._config = config
+        self.network = network
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:  # noqa: ARG002
+        """Limit the norm of the gradient."""
+        if self._config.optimiser.clip is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self._config.optimiser.clip)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW or Adam, its rate after a cosine or constant."""
+        settings, steps = self._config.optimiser, self._config.train.steps
+        optimiser: Optimizer
+        if settings.kind == "adamw":
+            optimiser = torch.optim.AdamW(self.network.parameters(), lr=settings.rate, weight_decay=settings.decay)
+        else:
+            optimiser = torch.optim.Adam(self.network.parameters(), lr=settings.rate)
+        if settings.schedule == "constant":
+            return optimiser
+        warmup = min(settings.warmup, steps - 1)
+        return [optimiser], [cosine_schedule(optimiser, steps, warmup, floors=settings.floor)]
+
+
+class ResidualModule(SuperresModule):
+    """Corrects interpolated windows.
+
+    Parameters
+    ----------
+    config:
+        The job.
+    examples:
+        Scans and label maps.
+    """
+
+    def __init__(self, config: SuperresTrainConfig, examples: Examples) -> None:
+        with seeded_weights(config.train.seed):
+            network = SuperresNetwork(Shape(config.network.features, config.network.convolutions))
+        super().__init__(config, network)
+        self._windows = Windows(config, examples)
+
+    def step_loss(self, step: int) -> dict[str, Tensor]:
+        """Draw windows, correct them, compare."""
+        settings = self._config.optimiser
+        batch = self._windows.draw(self.generator(step, "windows", self.device), settings.batch)
+        found = self.network(batch.low, batch.guide, batch.slices)
+        if settings.loss == "mse":
+            return {"loss": functional.mse_loss(found.float(), batch.target)}
+        return superres_loss(found, batch.target, batch.head, settings.gradient_weight, settings.outside_weight)
+
+
+class PublishedModule(SuperresModule):
+    """The published network on patches in raster order.
+
+    Parameters
+    ----------
+    config:
+        The job.
+    patches:
+        Where they come from.
+    """
+
+    def __init__(self, config: SuperresTrainConfig, patches: PublishedPatches) -> None:
+        with seeded_weights(config.train.seed):
+            network = published_network.published_network(published_shape(config.network))
+        super().__init__(config, network)
+        self._patches = patches
+
+    def step_loss(self, step: int) -> dict[str, Tensor]:
+        """Take the next batch, compare."""
+        images, target = raster(self._patches, step, self.global_rank, self.trainer.world_size)
+        found = self.network(images.to(self.device))
+        return {"loss": functional.mse_loss(found.float(), target.to(self.device))}
+
+
+def published_shape(config: NetworkConfig) -> published_network.Shape:
+    """Return the sizes of the published network."""
+    return published_network.Shape(config.features, config.residual_units)
+
+
+def train(config: SuperresTrainConfig, progress: Progress = SILENT) -> Path | None:
+    """Train a network, write it to ``<out>/model``, and return that path (None in all processes but the first).
+
+    A run that was stopped goes on when this is called again with the same config.
+
+    Raises
+    ------
+    InputError
+        When the data or a setting is unusable.
+    NeuroGenError
+        When the run folder may not be written into.
+    Cancelled
+        When it was stopped; the run folder holds a checkpoint.
+    """
+    from lightning.pytorch.utilities import rank_zero_only
+
+    out = Path(config.train.out)
+    require_folder_place(out)
+    # With several processes each runs this function; one of them speaks and writes.
+    first = rank_zero_only.rank == 0
+    shown = progress if first else SILENT
+    initial = None if config.train.init_from is None else _open_initial(config.train.init_from, config.network.kind)
+    training = shown.part(0.05, 0.99, "training")
+    module: SuperresModule
+    judge: Judge
+    if config.network.kind == "published":
+        patches = PublishedPatches(config)
+        module, judge, sizes = PublishedModule(config, patches), PublishedValidation(patches), patches.sizes
+        every = config.validation.every or patches.batches("train")
+    else:
+        examples = read_examples(config, shown.part(0, 0.05))
+        module, sizes = ResidualModule(config, examples), examples.sizes
+        judge, every = HeldOutWindows(config, examples.validation), config.validation.every or _EVERY
+    if initial is not None:
+        tensors = {name: tensor.float() for name, tensor in load_tensors(initial).items()}
+        load_initial(module.network.state_dict(), tensors)
+
+    def write(module: SuperresModule, steps: int) -> None:
+        write_superres_model(module.network, config, steps, out / "model")
+
+    validation = Validation(config, judge, every, sizes, write, training)
+    fit(module, config.train, training, [validation], job=config)
+    if not first:
+        return None
+    if not (out / "model").exists():  # the only validation was cancelled
+        write(module, config.train.steps)
+    progress.update(1, 1, f"model written to {out / 'model'}")
+    return out / "model"
+
+
+def write_superres_model(network: nn.Module, config: SuperresTrainConfig, steps: int, path: Path) -> ModelFolder:
+    """Write a trained network as a model folder.
+
+    The residual one in half precision, which is precise enough for a correction; the published one folded to the taps
+    that its windows reach.
+    """
+    manifest = {
+        "name": config.name,
+        "description": config.description,
+        "notice": config.notice,
+        "license": config.license,
+        "citation": list(config.attribution),
+        "modalities": ["T1w", "T2w"],
+        "training": {"config": shareable(config), "steps": steps, "commit": checkout_commit()},
+        "versions": software_versions(),
+    }
+    if isinstance(network, SuperresNetwork):
+        manifest["network"] = {"kind": "residual", **dataclasses.asdict(network.shape)}
+        manifest["preparation"] = preparation_record(config)
+        weights = {name: tensor.half() for name, tensor in network.state_dict().items()}
+    else:
+        shape, window = published_shape(config.network), config.published.patch
+        manifest["network"] = published_network.network_record(shape, window)
+        manifest["preparation"] = reference.preparation_record() | {
+            "padded": list(config.published.target_shape),
+            "window": window,
+            "stride": config.published.stride,
+            "atlas": None,
+        }
+        weights = published_network.fold(network.state_dict().items(), shape, window)
+    return write_model(path, KIND, weights, manifest, model_card(manifest))
+
+
+def preparation_record(config: SuperresTrainConfig) -> dict[str, Any]:
+    """Return how images get ready for a residual network."""
+    from_maps = config.maps.source is not None or config.scans.segmentation is not None
+    guided = config.images.guide_dropped < 1 and (config.scans.guide is not None or from_maps)
+    return {
+        "kind": "interpolated",
+        "interpolation": "cubic B-spline",
+        "normalisation": {"percentiles": list(PERCENTILES), "of": "head", "clip": None},
+        "orientation": "RAS",
+        "window": config.window,
+        "thickness": list(config.slices.thickness),
+        "guide": ("optional" if config.images.guide_dropped > 0 else "needed") if guided else "none",
+        "several_stacks": config.slices.several > 0,
+    }
+
+
+def shareable(config: SuperresTrainConfig) -> dict[str, Any]:
+    """Return the settings without what tells of people or of the maker's disk: ids, and the folders of paths."""
+    settings = to_mapping(config)
+    for name in ("scans", "maps"):
+        given = getattr(config, name)
+        settings[name]["source"] = None if given.source is None else given.source.name
+        settings[name]["root"] = None
+        if not config.store_ids:
+            settings[name]["include"] = settings[name]["exclude"] = []
+    if not config.store_ids:
+        settings["split"]["validation"] = []
+    run = settings["train"]
+    run["out"] = config.train.out.name
+    if run["init_from"] is not None:
+        run["init_from"] = Path(run["init_from"]).name
+    told = {"name", "description", "notice", "license", "attribution", "store_ids", "note"}
+    return {name: value for name, value in settings.items() if name not in told}
+
+
+def _open_initial(model: str, network: str) -> ModelFolder:
+    """Open the network that a run starts from.
+
+    Raises
+    ------
+    InputError
+        When the model is of another kind.
+    """
+    from NeuroGenLib.models import resolve
+
+    folder = resolve(model)
+    if folder.kind != KIND:
+        raise InputError(f"{model} is no super-resolution but of kind '{folder.kind}'.", "Give one to start from.")
+    found = folder.manifest.get("network", {})
+    if found.get("kind") != network or found.get("folded"):
+        raise InputError(
+            f"{model} holds a network of another kind ({found.get('kind')}) or only part of one.",
+            "Start from a residual network, with network.kind residual.",
+        )
+    return folder
