@@ -21,6 +21,8 @@ _BRIGHTEST = 99.5
 """Percentile of the foreground that becomes 1, as in the generated images of the training."""
 _DARKEST = 0.1
 """Percentile of the whole image that becomes 0."""
+_IN_COMMON = 0.5
+"""Shrinking, in the mean of both images' axes, from which on the mean says nothing: some 60 degrees apart."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,30 +125,34 @@ def network_grid(fixed: Side, moving: Side, preparation: Mapping[str, Any], *, e
         The images.
     preparation:
         ``grid``, the voxels in training, and ``fill``, the share of the tightest axis that the brain took there: the
-        voxel size follows. With ``fill`` None the voxel size is ``spacing``, along the axes ``orientation``.
+        voxel size follows, and the axes lie between those of both images, so that the same scans under turned headers
+        are seen alike. With ``fill`` None the voxel size is ``spacing``, along the axes ``orientation``.
     exact:
         Whether the network takes images of that shape alone.
     """
-    low, high = _box(fixed, moving)
     shape = np.array(preparation["grid"])
     if preparation.get("fill") is not None:
+        directions = _mean_axes(fixed, moving)
+        low, high = _box(fixed, moving, directions)
         width = float(((high - low) / (preparation["fill"] * shape)).max())
-        return _grid((low + high) / 2, shape, np.full(3, width), "RAS")
+        return _grid(directions @ ((low + high) / 2), shape, width * directions)
+    low, high = _box(fixed, moving, np.eye(3))
     spacing = np.array(preparation["spacing"], dtype=float)
     axes = str(preparation.get("orientation", "RAS"))
     if not exact:
         order = [_axis(letter) for letter in axes]
         shape = np.ceil((high - low)[order] / spacing).astype(int) + 16
-    return _grid((low + high) / 2, shape, spacing, axes)
+    return _grid((low + high) / 2, shape, _directions(axes) * spacing)
 
 
 def fine_grids(fixed: Side, moving: Side, most_voxels: int, margin_mm: float) -> tuple[HalfwayGrid, HalfwayGrid]:
     """Return the coarse and the fine grid of the optimisation: voxels of four and of two image voxels.
 
     A voxel of an image is the geometric mean of all six sides; the fine grid has at most ``most_voxels``, with a note
-    where that made it coarser.
+    where that made it coarser. Their axes are those of :func:`network_grid`.
     """
-    low, high = _box(fixed, moving)
+    axes = _mean_axes(fixed, moving)
+    low, high = _box(fixed, moving, axes)
     extent = high - low + 2 * margin_mm
     own = float(np.prod([*fixed.image.spacing, *moving.image.spacing]) ** (1 / 6))
     least = float((np.prod(extent) / most_voxels) ** (1 / 3))
@@ -154,10 +160,8 @@ def fine_grids(fixed: Side, moving: Side, most_voxels: int, margin_mm: float) ->
     if least > fine:
         note = f"The optimisation works at {least:.2f} mm instead of {fine:.2f} mm, to save memory and time."
         fine = least
-    centre = (low + high) / 2
-    coarse, finer = (
-        _grid(centre, np.ceil(extent / width).astype(int) + 1, np.full(3, width), "RAS") for width in (2 * fine, fine)
-    )
+    centre = axes @ ((low + high) / 2)
+    coarse, finer = (_grid(centre, np.ceil(extent / width).astype(int) + 1, width * axes) for width in (2 * fine, fine))
     return coarse, HalfwayGrid(finer.shape, finer.affine, note)
 
 
@@ -184,9 +188,9 @@ def sides(
     )
 
 
-def _box(fixed: Side, moving: Side) -> tuple[np.ndarray, np.ndarray]:
-    """Return the corners of the box around both foregrounds, (3,) each, RAS mm of the halfway space."""
-    points = [fixed.corners(), moving.corners()]
+def _box(fixed: Side, moving: Side, axes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the corners of the box around both foregrounds, (3,) each, mm along ``axes``: (3, 3), unit columns."""
+    points = [side.corners() @ axes for side in (fixed, moving)]
     low = np.minimum(points[0].min(axis=0), points[1].min(axis=0))
     high = np.maximum(points[0].max(axis=0), points[1].max(axis=0))
     if np.array_equal(low, high):
@@ -196,15 +200,34 @@ def _box(fixed: Side, moving: Side) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
+def _mean_axes(fixed: Side, moving: Side) -> np.ndarray:
+    """Return the directions halfway between the voxel axes of both images, (3, 3) orthonormal columns, near R, A, S.
+
+    R, A, S themselves where the two have little in common.
+    """
+    total = np.zeros((3, 3))
+    for side in (fixed, moving):
+        upright = side.image.reorient("RAS")
+        directions = np.linalg.solve(side.from_halfway[:3, :3], upright.affine[:3, :3])
+        total += directions / np.linalg.norm(directions, axis=0)
+    left, stretch, right = np.linalg.svd(total)
+    return left @ right if stretch[-1] > 2 * _IN_COMMON and np.linalg.det(left @ right) > 0 else np.eye(3)
+
+
+def _directions(axes: str) -> np.ndarray:
+    """Return the unit vectors of three letters as columns, (3, 3)."""
+    columns = [np.eye(3)[_axis(letter)] * (1 if letter in "RAS" else -1) for letter in axes]
+    return np.stack(columns, axis=1)
+
+
 def _axis(letter: str) -> int:
     return {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}[letter]
 
 
-def _grid(centre: np.ndarray, shape: np.ndarray, spacing: np.ndarray, axes: str) -> HalfwayGrid:
+def _grid(centre: np.ndarray, shape: np.ndarray, steps: np.ndarray) -> HalfwayGrid:
+    """Return the grid about ``centre`` whose voxels are ``steps`` apart, (3, 3) columns in mm."""
     affine = np.eye(4)
-    affine[:3, :3] = 0
-    for column, letter in enumerate(axes):
-        affine[_axis(letter), column] = spacing[column] * (1 if letter in "RAS" else -1)
-    affine[:3, 3] = centre - affine[:3, :3] @ ((shape - 1) / 2)
+    affine[:3, :3] = steps
+    affine[:3, 3] = centre - steps @ ((shape - 1) / 2)
     i, j, k = (int(size) for size in shape)
     return HalfwayGrid((i, j, k), affine)

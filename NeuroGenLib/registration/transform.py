@@ -151,12 +151,12 @@ class SpatialMap:
         for start, stop in progress.track(_slabs(shape), "Jacobian"):
             centres = _centres(affine, (start - 1, -1, -1), (stop + 1, shape[1] + 1, shape[2] + 1))
             moved = self._mapped(centres.reshape(-1, 3)).reshape(centres.shape)
-            columns = [
-                (moved[2:, 1:-1, 1:-1] - moved[:-2, 1:-1, 1:-1]) / 2,
-                (moved[1:-1, 2:, 1:-1] - moved[1:-1, :-2, 1:-1]) / 2,
-                (moved[1:-1, 1:-1, 2:] - moved[1:-1, 1:-1, :-2]) / 2,
-            ]
-            result[start:stop] = np.linalg.det(np.stack(columns, axis=-1)) / volume_of_voxel
+            columns = (
+                moved[2:, 1:-1, 1:-1] - moved[:-2, 1:-1, 1:-1],
+                moved[1:-1, 2:, 1:-1] - moved[1:-1, :-2, 1:-1],
+                moved[1:-1, 1:-1, 2:] - moved[1:-1, 1:-1, :-2],
+            )
+            result[start:stop] = _triple_product(*columns) / (8 * volume_of_voxel)
         return Volume(result, affine)
 
     def _mapped(self, xyz: np.ndarray) -> np.ndarray:
@@ -335,6 +335,12 @@ def _sampled_type(dtype: np.dtype, order: int) -> np.dtype:
     if order == 0:
         return dtype
     return np.dtype(np.float64 if dtype == np.float64 else np.float32)
+
+
+def _triple_product(first: np.ndarray, second: np.ndarray, third: np.ndarray) -> np.ndarray:
+    """Return the determinants of the matrices with these columns, (..., 3) each; much quicker than a factorisation."""
+    (a, b, c), (d, e, f), (g, h, i) = (np.moveaxis(column, -1, 0) for column in (first, second, third))
+    return a * (e * i - f * h) + b * (f * g - d * i) + c * (d * h - e * g)
 
 
 def _linear(layer: np.ndarray, index: np.ndarray) -> np.ndarray:

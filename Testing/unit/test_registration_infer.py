@@ -133,28 +133,31 @@ def test_how_an_image_is_stored_does_not_matter(model, pair, found, role, codes)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("role", "refine", "least"), [("moving", 0, 0.98), ("fixed", 30, 0.95)])
-def test_a_turned_header_turns_the_result(model, pair, role, refine, least):
-    """Voxels of 2.5 mm and structures of a few of them: what the optimisation adds shows in the overlap."""
+@pytest.mark.parametrize("role", ["fixed", "moving"])
+@pytest.mark.parametrize("refine", [0, 30])
+def test_a_turned_header_turns_the_result(still_model, pair, role, refine):
     turned = {name: oblique(getattr(pair, name)) for name in (role, f"{role}_labels")}
     settings = RegisterConfig(start="affine", refine=refine)
-    expected = registered(model, pair, settings)
-    result = registered(model, pair._replace(**turned), settings)
+    expected = registered(still_model, pair, settings)
+    result = registered(still_model, pair._replace(**turned), settings)
     labels = Volume(result.warped_labels.array, pair.fixed.affine)  # voxel by voxel, whatever the header says
-    assert dice(labels, expected.warped_labels) >= least
+    assert dice(labels, expected.warped_labels) >= 0.98
     assert result.warped.same_space(turned.get("fixed", pair.fixed))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("refine", "least"), [(0, 0.97), (30, 0.93)])
-def test_an_oblique_copy_registers_alike(model, refine, least):
+@pytest.mark.parametrize("refine", [0, 30])
+def test_an_oblique_copy_registers_alike(model, refine):
+    """After the optimisation two results agree less than each with the truth is good: the copy is a blurred image."""
     pair = a_bent_pair(shape=(46, 56, 44), spacing=1.8)
     settings = RegisterConfig(start="affine", refine=refine)
     expected = registered(model, pair, settings)
     turned = pair._replace(moving=rotated_copy(pair.moving), moving_labels=rotated_copy(pair.moving_labels, order=0))
     copy = registered(model, turned, settings)
     pulled = copy.forward.pull(pair.moving_labels, pair.fixed, order=0)
-    assert dice(pulled, expected.warped_labels) >= least
+    if refine == 0:
+        assert dice(pulled, expected.warped_labels) >= 0.97
+    assert dice(pulled, pair.fixed_labels) >= dice(expected.warped_labels, pair.fixed_labels) - 0.02
 
 
 @pytest.mark.slow
