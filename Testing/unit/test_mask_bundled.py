@@ -29,11 +29,11 @@ def model() -> MaskModel:
     return open_mask_model(BUNDLED, "cpu")
 
 
-@pytest.mark.parametrize(("kind", "least"), [("t1w", 0.7), ("t2w", 0.7), ("random", 0.5)])
+@pytest.mark.parametrize(("kind", "least"), [("t1w", 0.92), ("t2w", 0.93), ("random", 0.9)])
 def test_brain_of_a_drawn_head(
     model: MaskModel, labels: Volume, truth: Volume, kind: Literal["t1w", "t2w", "random"], least: float
 ) -> None:
-    """Ellipsoids are no anatomy: the numbers of the card are higher."""
+    """Ellipsoids, which no training saw."""
     assert dice(model.find(head_scan(labels, kind)).mask, truth) > least
 
 
@@ -43,9 +43,9 @@ def test_storage_and_grid_of_the_scan_hardly_matter(model: MaskModel, labels: Vo
     for codes, stored in orientations(scan, ["LPS", "PIR"]):
         assert same_in_world(model.mask(stored), mask), codes
     copy = rotated_copy(scan, 20)
-    assert dice(model.mask(copy), mask.resample(like=copy, order=0)) > 0.85
+    assert dice(model.mask(copy), mask.resample(like=copy, order=0)) > 0.95
     thick = anisotropic(scan, (1.5, 1.5, 6.0))
-    assert dice(model.mask(thick), truth.resample(like=thick, order=0)) > 0.7
+    assert dice(model.mask(thick), truth.resample(like=thick, order=0)) > 0.93
 
 
 def test_noise_is_no_head(model: MaskModel) -> None:
