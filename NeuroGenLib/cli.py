@@ -76,6 +76,19 @@ COMMANDS = (
     Command("mask train", "Train a brain mask on label maps of heads", "NeuroGenLib.mask.commands.train:train"),
     Command("mask", "Find the brain in scans of the whole head", "NeuroGenLib.mask.commands.run:run"),
     Command(
+        "superres run", "Turn a scan in thick slices into an isotropic one", "NeuroGenLib.superres.commands.run:run"
+    ),
+    Command(
+        "superres batch",
+        "The same for a whole cohort, table or BIDS folder",
+        "NeuroGenLib.superres.commands.batch:batch",
+    ),
+    Command(
+        "superres evaluate",
+        "Compare a model with interpolation on simulated slices",
+        "NeuroGenLib.superres.commands.evaluate:evaluate",
+    ),
+    Command(
         "superres simulate",
         "Make scans in thick slices from one in thin slices",
         "NeuroGenLib.superres.commands.simulate:simulate",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 IMPORTERS = {
     "cinema": "NeuroGenLib.atlas.published:import_checkpoint",
+    "baby-ai": "NeuroGenLib.superres.published:import_checkpoint",
     "sitreg": "NeuroGenLib.registration.published_model:import_checkpoint",
 }
 """Program whose checkpoints are read -> ``function(checkpoint: Path, destination: Path, **options)``."""

@@ -81,9 +81,10 @@ def import_(arguments: list[str]) -> None:
         (
             "neurogen models import cinema checkpoint_epoch_5.pth --config-atlas a.yaml --config-data d.yaml",
             "neurogen models import sitreg model_epoch_024.pt --config training_config.json",
+            "neurogen models import baby-ai pretrained_weights.pth --half",
         ),
     )
-    parser.add_argument("system", help="the program that wrote it: cinema or sitreg")
+    parser.add_argument("system", help="the program that wrote it: cinema, sitreg or baby-ai")
     parser.add_argument("checkpoint", help="its file")
     parser.add_argument(
         "--config-atlas",
@@ -110,6 +111,11 @@ def import_(arguments: list[str]) -> None:
         help="sitreg: also run the finest stages that the program leaves out and never trains",
     )
     parser.add_argument(
+        "--half",
+        action="store_true",
+        help="baby-ai: store the weights in half precision, half the size; results differ by some 1e-4",
+    )
+    parser.add_argument(
         "--out", metavar="DIR", help="model folder to make (default: beside the checkpoint, named after it)"
     )
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
@@ -122,7 +128,11 @@ def import_(arguments: list[str]) -> None:
     if options.json:
         print_json({"path": folder.path, "kind": folder.kind, "size": folder.size})
         return
-    use = {"atlas": "Draw from it: neurogen atlas info", "registration": "Use it: neurogen registration run F M"}
+    use = {
+        "atlas": "Draw from it: neurogen atlas info",
+        "registration": "Use it: neurogen registration run F M",
+        "superres": "Use it: neurogen superres run T2W --guide T1W --out DIR",
+    }
     print(
         f"The model is in {folder.path}\n{use.get(folder.kind, 'See it: neurogen models info')} --model {folder.path}"
     )
@@ -149,6 +159,7 @@ def _importer_options(options: Any) -> dict[str, Any]:
             "orientation": options.orientation,
             "legacy_levels": False if options.all_stages else None,
         },
+        "baby-ai": {"half": options.half or None},
     }
     flags = {"legacy_levels": "all-stages"}
     for system, values in given.items():

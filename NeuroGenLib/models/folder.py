@@ -25,7 +25,7 @@ MANIFEST = "neurogen.json"
 TENSORS = "model.safetensors"
 CARD = "README.md"
 
-ALLOWED_FILES = (MANIFEST, "*.safetensors", CARD, "*.tsv", "*.json", "*.yaml", "LICENSE*")
+ALLOWED_FILES = (MANIFEST, "*.safetensors", CARD, "*.tsv", "*.json", "*.yaml", "*.nii.gz", "LICENSE*")
 """What a model folder may hold and what is fetched of a repository; never code."""
 
 HASHED_ON_OPENING = 256 * 2**20

@@ -15,6 +15,7 @@ import Testing.hostile.inputs_register
 import Testing.hostile.inputs_registration
 import Testing.hostile.inputs_sitreg
 import Testing.hostile.inputs_superres
+import Testing.hostile.inputs_superres_run
 import Testing.hostile.inputs_superres_train  # noqa: F401  # adds to HOSTILE
 from Testing.hostile.workspace import FRAMES
 
@@ -132,6 +133,17 @@ def good_values(made: Workspace) -> dict[str, Path | str | tuple[object, ...]]:
         "slice_way": "--reference",
         "slice_factor": "4",
         "slice_start": "1",
+        "thick_scan": made.image(),  # thicker than its header says
+        "guide_scan": made.image(),
+        "superres_model": made.superres,
+        "thick_table": made.table,
+        "thick_columns": "T2w",
+        "thickness": "10",
+        "gap": "0",
+        "slice_direction": "axial",
+        "result_spacing": "5",
+        "corrections": "1",
+        "most_scans": "1",
         "superres_fractions": "[0.5,0.5,0]",
         "superres_window": "16",
         "covariates": made.table,  # a table of which only values are read
@@ -331,6 +343,48 @@ USAGES = (
     Usage(
         "registration import-config",
         {"sitreg_settings": "{}", "start_epoch": "--start-epoch={}", "out": "--out={}/settings.yaml"},
+    ),
+    Usage(
+        "superres run",
+        {
+            "thick_scan": "{}",
+            "guide_scan": "--guide={}",
+            "superres_model": "--model={}",
+            "thickness": "--thickness={}",
+            "slice_direction": "--direction={}",
+            "gap": "--gap={}",
+            "result_spacing": "--spacing={}",
+            "corrections": "--back-projection={}",
+            "device": "--device={}",
+            "out": "--out={}",
+        },
+    ),
+    Usage(
+        "superres batch",
+        {
+            "thick_table": "{}",
+            "thick_columns": "--scans={}",
+            "superres_model": "--model={}",
+            "thickness": "--thickness={}",
+            "slice_direction": "--direction={}",
+            "result_spacing": "--spacing={}",
+            "corrections": "--back-projection={}",
+            "device": "--device={}",
+            "out": "--out={}",
+        },
+    ),
+    Usage(
+        "superres evaluate",
+        {
+            "thick_table": "{}",
+            "thick_columns": "--scan={}",
+            "superres_model": "--model={}",
+            "thickness": "--thickness={}",
+            "slice_direction": "--direction={}",
+            "most_scans": "--most={}",
+            "device": "--device={}",
+            "out": "--out={}",
+        },
     ),
     Usage(
         "superres simulate",

@@ -15,6 +15,7 @@ from Testing.drawn_head import write_coarse_head
 from Testing.geometry import Phantom, a_brain_phantom
 from Testing.registration_pairs import a_tiny_model
 from Testing.sitreg_run import write_sitreg_run
+from Testing.superres_models import write_residual_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -173,6 +174,11 @@ class Workspace:
         return self.folder / "registration"
 
     @property
+    def superres(self) -> Path:
+        """A tiny super-resolution network."""
+        return self.folder / "superres"
+
+    @property
     def pairs(self) -> Path:
         """A table of one pair to register, with label maps."""
         return self.folder / "pairs.tsv"
@@ -248,6 +254,7 @@ def write_good_inputs(folder: Path) -> Workspace:
     write_published_files(made.published)
     write_sitreg_run(made.sitreg)
     a_tiny_model(made.registration)
+    write_residual_model(made.superres)
     files = [made.image(name, column).relative_to(folder) for column in ("T2w", "Seg") for name in ("sub-02", "sub-03")]
     cells = "\t".join(file.as_posix() for file in files)
     made.pairs.write_text(f"fixed\tmoving\tfixed_labels\tmoving_labels\n{cells}\n", encoding="utf-8")

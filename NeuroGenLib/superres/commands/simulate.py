@@ -11,6 +11,7 @@ from NeuroGenLib.commands_shared import close_bar, out_folder, print_result
 from NeuroGenLib.errors import InputError
 from NeuroGenLib.options import add_report_options, make_parser, make_progress, number, parse, print_json, whole_number
 from NeuroGenLib.simulate.thick_slices import DIRECTIONS, PROFILES, Direction, ProfileKind, slice_axis
+from NeuroGenLib.superres.commands.shared import read_scan
 
 if TYPE_CHECKING:
     from typing import Any
@@ -86,7 +87,7 @@ def simulate(arguments: list[str]) -> None:
 
     started = time.monotonic()
     progress = make_progress(options.progress)
-    scan = _loaded(Path(options.scan))
+    scan = read_scan(Path(options.scan))
     warnings: list[str] = []
     with staged_outputs(out) as folder:
         names = []
@@ -209,17 +210,6 @@ def _measured(scan: Volume, direction: Direction, axis: int, job: Simulation) ->
         rng = np.random.default_rng((job.seed, DIRECTIONS.index(direction)))
         thick = with_noise(thick, job.noise, rng)
     return thick.with_array(thick.array.astype(np.float32))
-
-
-def _loaded(path: Path) -> Volume:
-    from NeuroGenLib.volume import Volume, require_3d, require_finite
-
-    scan = Volume.load(path)
-    require_3d(scan, str(path))
-    require_finite(scan, str(path))
-    if scan.array.min() == scan.array.max():
-        raise InputError(f"{path} has the same value everywhere.", "Check that it is the right file.")
-    return scan
 
 
 def _not_negative(text: str, what: str) -> float:

@@ -1,0 +1,264 @@
+"""Super-resolution of a whole cohort: one folder a scan, what is finished is not done again, failures stop nobody."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from NeuroGenLib.cohort import Cohort, read_table
+from NeuroGenLib.config import to_mapping
+from NeuroGenLib.errors import Cancelled, InputError, NeuroGenError, nearest
+from NeuroGenLib.files import read_json, staged_outputs
+from NeuroGenLib.progress import SILENT, Progress
+from NeuroGenLib.reports import write_table
+from NeuroGenLib.superres.inputs import AlreadyIsotropic
+from NeuroGenLib.superres.output import IMAGE, RECORD, write_result
+from NeuroGenLib.version import __version__
+from NeuroGenLib.volume import Volume
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from NeuroGenLib.superres.infer import SuperresModel
+    from NeuroGenLib.superres.run_config import SuperresConfig
+
+SUMMARY = "summary.tsv"
+MISSING = "n/a"
+_SCHEMA = 1
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """The scans of one visit of one person.
+
+    Attributes
+    ----------
+    name:
+        Of its folder.
+    scans:
+        In thick slices, the first one's world is that of the result.
+    guide:
+        Of the same head, or None.
+    """
+
+    name: str
+    scans: tuple[Path, ...]
+    guide: Path | None = None
+
+    def fingerprint(self, what: Mapping[str, Any]) -> str:
+        """Return 24 hexadecimal digits that change with a file, with which are given, or ``what`` (JSON)."""
+        files = [None if path is None else _facts(path) for path in (*self.scans, self.guide)]
+        content = json.dumps({"files": files, **what}, sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:24]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What became of a cohort.
+
+    Attributes
+    ----------
+    rows:
+        One a case: ``case``, ``status`` (done, kept, isotropic or failed), numbers and remarks.
+    written:
+        Files of this call.
+    """
+
+    rows: list[Row]
+    written: list[Path] = field(default_factory=list)
+
+    @property
+    def failed(self) -> list[Row]:
+        """The rows of cases that could not be done."""
+        return [row for row in self.rows if row["status"] == "failed"]
+
+
+def read_cases(source: Path, scans: Sequence[str], guide: str | None = None) -> list[Case]:
+    """Read the cases of a table or of a BIDS folder.
+
+    Parameters
+    ----------
+    source:
+        A table (tsv or csv) with the columns ``participant_id``, if need be ``session_id``, and those named here; or a
+        folder whose files end in these names, as ``sub-01_T2w.nii.gz``.
+    scans:
+        Columns, or endings, of the scans: the first one every case has, further ones those that have them.
+    guide:
+        Of the guide, which a case may lack; ``T1w`` when not given, if there is one.
+
+    Raises
+    ------
+    InputError
+        When the source or a named column is missing, nobody has the first, two cases have one name, or a file that is
+        named does not exist.
+    """
+    first = _by_case(source, scans[0])
+    others = [_by_case(source, name) for name in scans[1:]]
+    guides = _by_case(source, guide) if guide is not None else _guides_there_are(source)
+    cases = [
+        Case(name, (path, *(other[name] for other in others if name in other)), guides.get(name))
+        for name, path in first.items()
+    ]
+    for case in cases:
+        for path in (*case.scans, *([case.guide] if case.guide else [])):
+            if not path.exists():
+                raise InputError(f"The file {path} of {case.name} does not exist.", f"Correct {source}.")
+    return cases
+
+
+def run_batch(
+    model: SuperresModel,
+    cases: Sequence[Case],
+    out: Path,
+    settings: SuperresConfig,
+    progress: Progress = SILENT,
+) -> Batch:
+    """Super-resolve every case into a folder of its name, and write ``summary.tsv``.
+
+    A case whose folder holds the result of the same files, model and settings is kept as it is. One that fails becomes
+    a row with its reason, and is tried again by the next call.
+
+    Parameters
+    ----------
+    model, settings:
+        What does it, and how.
+    cases:
+        See :func:`read_cases`.
+    out:
+        Folder of the results.
+    progress:
+        Told of every stage of every case; a cancelled one ends the work, finished cases stay.
+
+    Raises
+    ------
+    InputError, NeuroGenError
+        When nothing could be done: the first case's reason. When the folder cannot be written.
+    Cancelled
+        When ``progress`` was cancelled.
+    """
+    what = {
+        "schema": _SCHEMA,
+        "version": __version__,
+        "model": model.folder.manifest["files"],
+        "settings": to_mapping(settings),
+    }
+    rows: list[Row] = []
+    written: list[Path] = []
+    first: tuple[Case, Exception] | None = None
+    for number, case in enumerate(cases):
+        part = progress.part(number / len(cases), (number + 1) / len(cases), case.name)
+        part.update(0, 1)
+        try:
+            row, files = _done(model, case, out / case.name, settings, what, part)
+        except Cancelled:
+            raise
+        except AlreadyIsotropic as nothing:
+            row, files = _row(case, "isotropic", remarks=nothing.problem), []
+        except (NeuroGenError, RuntimeError, MemoryError, OSError, ValueError) as error:
+            first = first or (case, error)
+            row, files = _row(case, "failed", remarks=_one_line(str(error)) or type(error).__name__), []
+        rows.append(row)
+        written += files
+    if first is not None and all(row["status"] == "failed" for row in rows):
+        raise _nothing_done(*first) from first[1]
+    with staged_outputs(out) as staging:
+        write_table(staging / SUMMARY, rows)
+    return Batch(rows, [*written, out / SUMMARY])
+
+
+def _done(
+    model: SuperresModel,
+    case: Case,
+    folder: Path,
+    settings: SuperresConfig,
+    what: Mapping[str, Any],
+    progress: Progress,
+) -> tuple[Row, list[Path]]:
+    mark = case.fingerprint(what)
+    if _mark_of(folder) == mark:
+        return _row(case, "kept", read_json(folder / "quality.json")), []
+    scans = [Volume.load(path) for path in case.scans]
+    guide = None if case.guide is None or model.guide == "none" else Volume.load(case.guide)
+    found = model.super_resolve(scans, guide=guide, settings=settings, progress=progress)
+    given = {"scan": [str(path) for path in case.scans], "guide": None if case.guide is None else str(case.guide)}
+    files = write_result(model, found, scans[0], folder, {**given, **to_mapping(settings)}, case=mark)
+    return _row(case, "done", found.quality.to_mapping(), " ".join(found.warnings)), files
+
+
+def _mark_of(folder: Path) -> str | None:
+    """Return the fingerprint of the finished result in a folder, None where there is none."""
+    if not all((folder / name).is_file() for name in (IMAGE, RECORD, "quality.json")):
+        return None
+    try:
+        record = read_json(folder / RECORD)
+    except InputError:
+        return None
+    return record.get("case") if isinstance(record, dict) else None
+
+
+def _row(case: Case, status: str, quality: Mapping[str, Any] | None = None, remarks: str = "") -> Row:
+    stack = quality["stacks"][0] if quality else {}
+    guide = (quality or {}).get("guide") or {}
+    if quality and not remarks:
+        remarks = " ".join(quality.get("warnings", ()))
+    return {
+        "case": case.name,
+        "status": status,
+        "scans": len(case.scans),
+        "direction": stack.get("direction", MISSING),
+        "thickness_mm": stack.get("thickness_mm", MISSING),
+        "spacing_mm": quality["spacing_mm"] if quality else MISSING,
+        "residual_percent": stack.get("percent", MISSING),
+        "guide_similarity": guide.get("aligned", MISSING),
+        "remarks": _one_line(remarks) or MISSING,
+    }
+
+
+def _guides_there_are(source: Path) -> dict[str, Path]:
+    if not source.is_dir() and "T1w" not in read_table(source)[0]:
+        return {}
+    try:
+        return _by_case(source, "T1w")
+    except InputError:  # nobody has one
+        return {}
+
+
+def _by_case(source: Path, name: str) -> dict[str, Path]:
+    """Return the files of one column or ending, by case."""
+    if source.is_dir():
+        cohort = Cohort.from_folder(source, [name])
+    else:
+        columns, _ = read_table(source)
+        if name not in columns:
+            raise InputError(f"There is no column '{name}' in {source}.", nearest(name, columns))
+        cohort = Cohort.from_table(source, [name])
+    return {_folder_name(subject.key): subject.paths[name] for subject in cohort}
+
+
+def _folder_name(key: str) -> str:
+    """Return a case's name as every system takes it for a folder."""
+    if not key.strip(" .") or any(sign in '\\/:*?"<>|' or ord(sign) < 32 for sign in key):
+        raise InputError(f"'{key}' is no name for a folder.", "Correct the id in the table.")
+    return key
+
+
+def _facts(path: Path) -> list[object]:
+    facts = path.stat()
+    return [path.name, facts.st_size, facts.st_mtime_ns]
+
+
+def _nothing_done(case: Case, error: Exception) -> NeuroGenError:
+    kind = InputError if isinstance(error, InputError) else NeuroGenError
+    if isinstance(error, NeuroGenError):
+        return kind(f"{case.name} cannot be super-resolved: {error.problem}", error.remedy)
+    reason = _one_line(str(error)) or type(error).__name__
+    return kind(f"{case.name} could not be super-resolved ({reason}).", "Close other programs, or try a smaller scan.")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,67 @@
+"""Where the head is in a scan: what its brightness is measured in, what is improved, and how improvement fades out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from NeuroGenLib.registration.rough_start import foreground
+
+if TYPE_CHECKING:
+    from NeuroGenLib.volume import Volume
+
+_ROOM_VOXELS = 3
+"""Voxels of air that the coarse copy gets, so that the margin has room at the field of view's end."""
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """A head on the grid of its scan.
+
+    Attributes
+    ----------
+    mask:
+        Boolean.
+    weight:
+        Float32: 1 in the head, falling to 0 over a margin around it.
+    """
+
+    mask: Volume
+    weight: Volume
+
+
+def find_head(image: Volume, margin_mm: float = 6.0, name: str = "The scan's") -> Head:
+    """Find the head: the largest bright part, all that it encloses, also in a plane, included.
+
+    Parameters
+    ----------
+    image:
+        3-D, of any contrast, orientation and spacing; the background is darker than the head.
+    margin_mm:
+        Over so much the weight falls.
+    name:
+        How messages call the image.
+
+    Raises
+    ------
+    InputError
+        When the image is constant, has channels or values that are not finite.
+    """
+    from scipy import ndimage
+
+    coarse = foreground(image, name=name)
+    filled = coarse.array
+    # A slab is open at its ends, where the bright rim of a head encloses it in its planes alone.
+    for axis in range(3):
+        planes = np.moveaxis(filled, axis, 0)
+        filled = np.moveaxis(np.stack([ndimage.binary_fill_holes(plane) for plane in planes]), 0, axis)
+    roomy = coarse.with_array(filled).pad(_ROOM_VOXELS)
+    away = ndimage.distance_transform_edt(~roomy.array, sampling=roomy.spacing)
+    # Positive inside, in mm from the edge; the edge lies half a voxel from either side.
+    depth = ndimage.distance_transform_edt(roomy.array, sampling=roomy.spacing) - away
+    depth -= np.sign(depth) * 0.5 * min(roomy.spacing)
+    on_scan = roomy.with_array(depth.astype(np.float32)).resample(like=image).array
+    weight = np.clip(1 + on_scan / margin_mm, 0, 1).astype(np.float32)
+    return Head(image.with_array(on_scan >= 0), image.with_array(weight))

@@ -1,0 +1,368 @@
+"""What a user does with a super-resolution model: scans in thick slices become one isotropic scan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from NeuroGenLib.errors import InputError
+from NeuroGenLib.progress import SILENT, Progress
+from NeuroGenLib.superres.combine import Combined, combined
+from NeuroGenLib.superres.consistency import back_projected, residual_of, spread
+from NeuroGenLib.superres.correction import residual_correction, slices_along
+from NeuroGenLib.superres.head import Head, find_head
+from NeuroGenLib.superres.inputs import chosen_spacing, interpolated, place_guide, thick_stacks
+from NeuroGenLib.superres.intensity import head_range
+from NeuroGenLib.superres.measure import Quality, guide_quality, stack_quality
+from NeuroGenLib.superres.published_place import correction_at, known_place
+from NeuroGenLib.superres.run_config import BUNDLED, SuperresConfig
+from NeuroGenLib.volume import Volume
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    import torch
+
+    from NeuroGenLib.models.folder import ModelFolder
+    from NeuroGenLib.superres.network import SuperresNetwork
+    from NeuroGenLib.superres.published_network import FoldedUNet
+    from NeuroGenLib.superres.stacks import Stack
+
+
+_SPACINGS_MM = (0.8, 1.0)
+"""Voxel sizes of the usual training data, for models that do not say theirs."""
+
+
+@dataclass(frozen=True, eq=False)
+class SuperResolution:
+    """An isotropic scan, and how far it can be believed.
+
+    Attributes
+    ----------
+    image:
+        (i, j, k) float32, isotropic, in the world and the units of the first scan.
+    residual:
+        (i, j, k) float32 on the same grid: what was measured less what the image gives when sliced again.
+    head:
+        Boolean, on the same grid.
+    interpolated:
+        (i, j, k) float32 on the same grid: the cubic interpolation (or fusion) that was corrected.
+    quality:
+        What was measured.
+    warnings:
+        What a person should know about this result.
+    transforms:
+        (4, 4) RAS mm to RAS mm: ``scan_to_guide``, ``scan_to_atlas``, ``scan_2_to_scan`` and so on, those there are.
+    """
+
+    image: Volume
+    residual: Volume
+    head: Volume
+    interpolated: Volume
+    quality: Quality
+    warnings: list[str]
+    transforms: dict[str, np.ndarray]
+
+
+class SuperresModel:
+    """A trained super-resolution, opened by :func:`NeuroGenLib.models.open_model`.
+
+    Attributes
+    ----------
+    folder:
+        The model's files.
+    device:
+        Where it computes.
+    published:
+        Whether its network is the published one, which knows one voxel size, orientation and pose.
+    """
+
+    def __init__(self, folder: ModelFolder, network: SuperresNetwork | FoldedUNet, device: torch.device) -> None:
+        self.folder = folder
+        self.device = device
+        self.published = folder.manifest["network"]["kind"] == "published"
+        self._preparation = folder.manifest["preparation"]
+        self._network: Any = network
+
+    @classmethod
+    def from_folder(cls, folder: ModelFolder, device: torch.device) -> SuperresModel:
+        """Open a model folder of kind ``superres``.
+
+        Raises
+        ------
+        InputError
+            When its weights do not fit what its manifest says.
+        """
+        from NeuroGenLib.models.folder import load_tensors
+        from NeuroGenLib.superres import network, published_network
+
+        tensors = load_tensors(folder)
+        try:
+            entry = folder.manifest["network"]
+            of_kind = published_network if entry["kind"] == published_network.KIND else network
+            return cls(folder, of_kind.network_from_tensors(entry, tensors), device)
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise InputError(
+                f"The model {folder.reference} is not a complete super-resolution ({error}).",
+                "Download or train it again.",
+            ) from error
+
+    @property
+    def notice(self) -> str:
+        """What every output must say of what the model was trained on."""
+        return str(self.folder.manifest.get("notice", ""))
+
+    @property
+    def guide(self) -> str:
+        """Whether a guide is ``needed``, ``optional`` or taken by none (``none``)."""
+        return "needed" if self.published else str(self._preparation.get("guide", "optional"))
+
+    @property
+    def spacings(self) -> tuple[float, float]:
+        """Least and largest voxel size, in mm, that the network was trained at."""
+        known = [float(mm) for mm in self._preparation.get("spacing") or _SPACINGS_MM]
+        return min(known), max(known)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What identifies the model, for the provenance of a result."""
+        manifest = self.folder.manifest
+        return {
+            "reference": self.folder.reference,
+            "revision": self.folder.revision,
+            "name": manifest.get("name"),
+            "license": manifest.get("license"),
+            "weights": manifest["files"],
+        }
+
+    def super_resolve(
+        self,
+        scans: Volume | Sequence[Volume],
+        *,
+        guide: Volume | None = None,
+        settings: SuperresConfig | None = None,
+        like: Volume | None = None,
+        progress: Progress = SILENT,
+    ) -> SuperResolution:
+        """Turn scans in thick slices into one isotropic scan, in the world and the units of the first.
+
+        Parameters
+        ----------
+        scans:
+            A 3-D scan, or several of one head along different directions; any orientation and spacing.
+        guide:
+            An isotropic scan of the same head in another contrast, such as T1w; it may lie anywhere.
+        settings:
+            How; the usual way when not given.
+        like:
+            Isotropic grid of the result; that of :func:`NeuroGenLib.superres.fusion.fused_grid` when not given. For a
+            single scan.
+        progress:
+            Told how far it is.
+
+        Raises
+        ------
+        AlreadyIsotropic
+            When a single scan has no thick slices and nothing finer is asked for.
+        InputError
+            When a scan or the guide cannot be used, or the model needs a guide and there is none.
+        NeuroGenError
+            When there is not enough memory.
+        Cancelled
+            When ``progress`` was cancelled.
+        """
+        settings = settings or SuperresConfig()
+        given = [scans] if isinstance(scans, Volume) else list(scans)
+        warnings: list[str] = []
+        guide = self._usable_guide(guide, warnings)
+        stacks = thick_stacks(given, settings, warnings)
+        self._warn_of_thickness(stacks, warnings)
+        spacing = chosen_spacing(stacks, settings.spacing, self.spacings, warnings)
+        placing = progress.part(0, 0.2)
+        seen = combined(stacks, spacing, like, warnings, align=settings.align, progress=placing)
+        image = seen.image
+        head = find_head(image)
+        start = on_grid = None
+        transforms: dict[str, np.ndarray] = {}
+        if guide is not None:
+            start = place_guide(image, guide, align=settings.align, progress=progress.part(0.2, 0.35, "guide"))
+            warnings += start.notes
+            transforms["scan_to_guide"] = start.fixed_to_moving
+            on_grid = interpolated(guide, image, start.fixed_to_moving)
+        correcting = progress.part(0.35, 0.9)
+        if self.published and guide is not None and start is not None:
+            found, to_atlas = self._published(seen, guide, start.fixed_to_moving, head, warnings, correcting)
+            transforms |= to_atlas
+        else:
+            found = self._residual(seen, on_grid, head, warnings, correcting)
+        better = image.with_array(image.array + head.weight.array * found.array)
+        better = back_projected(
+            better,
+            seen.stacks,
+            head.weight.array,
+            settings.back_projection,
+            seen.scales,
+            seen.slice_weights,
+            progress.part(0.9, 0.95),
+        )
+        # A spline or network may fall below the darkest value of a scan, which of a magnitude image is never below 0.
+        result = better.with_array(np.maximum(better.array, image.array.min()))
+        progress.update(0.95, 1, "measuring")
+        residuals = [residual_of(result, *pair) for pair in zip(seen.stacks, seen.scales, strict=True)]
+        quality = _quality(given, seen, residuals, result, head)
+        if start is not None and on_grid is not None:
+            quality = replace(quality, guide=guide_quality(start, on_grid, image, result, head.mask.array))
+        for number, stack in enumerate(seen.stacks[1:], start=2):
+            transforms[f"scan_{number}_to_scan"] = stack.pose
+        progress.update(1, 1, "super-resolved")
+        codes = (given[0] if like is None else like).axcodes
+        return SuperResolution(
+            result.reorient(codes),
+            result.with_array(spread(residuals, result)).reorient(codes),
+            head.mask.reorient(codes),
+            image.reorient(codes),
+            quality,
+            list(dict.fromkeys([*warnings, *quality.remarks()])),
+            transforms,
+        )
+
+    def reference(self, scan: Volume, guide: Volume | None, progress: Progress = SILENT) -> Volume:
+        """Run the published pipeline number for number; see :mod:`NeuroGenLib.superres.reference`.
+
+        Parameters
+        ----------
+        scan, guide:
+            Interpolated T2w and T1w on one grid, registered to the infant atlas.
+        progress:
+            Told after every batch.
+
+        Returns
+        -------
+        Volume
+            float64 in normalised units, on the padded grid.
+
+        Raises
+        ------
+        InputError
+            When the model is no published one, there is no guide, or the volumes lie on another grid.
+        Cancelled
+            When ``progress`` was cancelled.
+        """
+        from NeuroGenLib.superres.reference import WINDOW, reference_super_resolve
+
+        if not self.published or self._network.window != WINDOW:
+            raise InputError(
+                f"The model {self.folder.reference} is not the published one, whose pipeline is asked for.",
+                "Leave --reference out, or give --model hf:almalennartsson/baby-ai.",
+            )
+        guide = self._usable_guide(guide, [])
+        if guide is None:  # the published network never takes none
+            raise ValueError("no guide")
+        network = self._network.to(self.device)
+        return reference_super_resolve(guide, scan, network, self._preparation["padded"], progress=progress)
+
+    # --- steps ------------------------------------------------------------------------------------------------------
+
+    def _usable_guide(self, guide: Volume | None, warnings: list[str]) -> Volume | None:
+        if guide is None and self.guide == "needed":
+            raise InputError(
+                f"The model {self.folder.reference} needs a T1w of the same head as guide.",
+                f"Give it as --guide, or use a model that needs none, such as {BUNDLED}.",
+            )
+        if guide is not None and self.guide == "none":
+            warnings.append(f"The model {self.folder.reference} takes no guide: the one that was given is not used.")
+            return None
+        return guide
+
+    def _warn_of_thickness(self, stacks: Sequence[Stack], warnings: list[str]) -> None:
+        known = self._preparation.get("thickness")
+        if known is None:
+            return
+        warnings += [
+            f"The model was trained with slices of {known[0]:g} to {known[1]:g} mm, and the {stack.direction} ones are"
+            f" {stack.thickness:.3g} mm: compare the result with the slices."
+            for stack in stacks
+            if not 0.9 * known[0] <= stack.thickness <= 1.1 * known[1]
+        ]
+
+    def _residual(
+        self, seen: Combined, guide: Volume | None, head: Head, warnings: list[str], progress: Progress
+    ) -> Volume:
+        """Return what the residual network adds; ``guide`` lies on the grid of the image."""
+        wanted = head.weight.with_array(head.weight.array > 0)
+        along = slices_along(seen.stacks, seen.image)
+        network, device = self._network, self.device
+        return residual_correction(
+            network, seen.image, guide, head.mask, wanted, along, device, warnings.append, progress
+        )
+
+    def _published(
+        self, seen: Combined, guide: Volume, to_guide: np.ndarray, head: Head, warnings: list[str], progress: Progress
+    ) -> tuple[Volume, dict[str, np.ndarray]]:
+        """Return what the published network adds, and the way to the pose that it knows."""
+        place = known_place(self.folder, seen.stacks, guide, to_guide, warnings, progress.part(0, 0.2))
+        found = correction_at(
+            place, self._network, seen, guide, to_guide, head.mask, self.device, warnings, progress.part(0.2, 1)
+        )
+        return found, {"scan_to_atlas": np.linalg.inv(place.pose)} if place.is_atlas else {}
+
+
+def open_superres_model(
+    reference: str | os.PathLike[str] = BUNDLED, device: str = "auto", progress: Progress = SILENT
+) -> SuperresModel:
+    """Open a model and make sure that it is a super-resolution.
+
+    Raises
+    ------
+    InputError
+        When there is no such model, or it is of another kind.
+    """
+    from NeuroGenLib.models import open_model
+
+    model = open_model(reference, device=device, progress=progress)
+    if not isinstance(model, SuperresModel):
+        raise InputError(f"The model {reference} is no super-resolution.", "See 'neurogen models list'.")
+    return model
+
+
+def super_resolve(
+    scans: Volume | Sequence[Volume],
+    model: str | os.PathLike[str] = BUNDLED,
+    *,
+    guide: Volume | None = None,
+    settings: SuperresConfig | None = None,
+    device: str = "auto",
+    progress: Progress = SILENT,
+) -> SuperResolution:
+    """Open a model and let it :meth:`~SuperresModel.super_resolve`; errors are those of both.
+
+    Parameters
+    ----------
+    scans, guide, settings:
+        See :meth:`SuperresModel.super_resolve`.
+    model:
+        A folder, ``bundled:NAME`` or ``hf:org/repo``.
+    device:
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    progress:
+        Told how far it is.
+    """
+    opened = open_superres_model(model, device, progress.part(0, 0.05))
+    return opened.super_resolve(scans, guide=guide, settings=settings, progress=progress.part(0.05, 1))
+
+
+def _quality(
+    given: Sequence[Volume], seen: Combined, residuals: Sequence[Volume], result: Volume, head: Head
+) -> Quality:
+    """Measure a result; the guide comes later."""
+    dark, bright = head_range(seen.image.array, head.mask.array, "The scan")
+    rows = []
+    for scan, stack, scale, residual, moved in zip(given, seen.stacks, seen.scales, residuals, seen.moved, strict=True):
+        plain = residual_of(seen.image, stack, scale)
+        distance = scan.spacing[stack.axis]
+        rows.append(stack_quality(stack, distance, (residual, plain), head.mask, bright - dark, moved))
+    head_ml = int(head.mask.array.sum()) * head.mask.voxel_volume_ml
+    return Quality(tuple(rows), None, result.spacing[0], head_ml, dark, bright)
