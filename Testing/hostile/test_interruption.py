@@ -59,7 +59,7 @@ sys.exit(cli.main())
 """
 
 
-GOES_ON = ("atlas train", "mask train", "registration train", "registration evaluate")
+GOES_ON = ("atlas train", "mask train", "registration train", "registration evaluate", "superres train")
 """Commands whose folder is where the next call goes on; it stays, without half-written files."""
 
 
