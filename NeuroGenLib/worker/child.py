@@ -147,8 +147,8 @@ class ChildProcess:
                 "Check that this Python exists and may be run.",
                 "died",
             ) from error
-        pipes = self._popen.stdin, self._popen.stdout, self._popen.stderr
-        work = self._write, self._read, self._listen
+        pipes = self._popen.stdin, self._popen.stderr, self._popen.stdout
+        work = self._write, self._listen, self._read  # the last waits for the one before, which must have been started
         self._threads = [
             threading.Thread(target=one, args=(pipe,), name=f"worker-{one.__name__}", daemon=True)
             for one, pipe in zip(work, pipes, strict=True)
@@ -213,7 +213,7 @@ class ChildProcess:
                     self._log.append(line.decode("utf-8", "replace").rstrip())
         self._outbox.put(None)
         code = self._popen.wait()
-        self._threads[2].join(0.5)  # its last words explain its end
+        self._threads[1].join(0.5)  # its last words explain its end
         self._inbox.put((self, {"ended": code}))
 
     def _listen(self, pipe: IO[bytes]) -> None:

@@ -23,12 +23,12 @@ def job(**sections: Any) -> RegistrationTrainConfig:
 
 def test_the_bundled_settings_load():
     config = load_config(RegistrationTrainConfig, BUNDLED)
-    assert config.data.generated.shape == (80, 96, 80)
+    assert config.data.generated.shape == (64, 80, 64)
     assert config.data.generated.groups["fetal"].exclude == ("sub-sba24", "sub-sba30op", "sub-sba32op")
     assert config.data.generated.groups["adult"].include == ("label_0*", "label_10", "label_11", "label_12")
     assert config.losses.grid == "transform"
     assert config.losses.similarity == {}
-    assert config.optimiser.rate == 4e-4
+    assert config.optimiser.rate == 6e-4
     assert network_shape(config.network, config.data.generated.shape).used_stages == (5, 4, 3, 2, 1)
 
 
