@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import csv
 import json
 from typing import TYPE_CHECKING
@@ -74,9 +73,9 @@ def job(tmp_path: Path, recorded: dict, published_row: dict[str, str]) -> Superr
     ]
     text = "\n".join("\t".join(row) for row in [["participant_id", *names], *rows])
     (tmp_path / "participants.tsv").write_text(text + "\n", encoding="utf-8")
-    patch, *_ = ast.literal_eval(published_row["patch_size"])
-    stride, *_ = ast.literal_eval(published_row["stride"])
-    patches = PublishedPatchesConfig(ast.literal_eval(published_row["target_shape"]), patch, stride)
+    patch, *_ = listed(published_row["patch_size"])
+    stride, *_ = listed(published_row["stride"])
+    patches = PublishedPatchesConfig(listed(published_row["target_shape"]), patch, stride)
     batch = int(published_row["batch_size"])
     per_epoch = -(-len(recorded["train_order"]) // batch)  # a patch a subject
     return SuperresTrainConfig(
@@ -88,7 +87,7 @@ def job(tmp_path: Path, recorded: dict, published_row: dict[str, str]) -> Superr
         published=patches,
         network=NetworkConfig(
             kind="published",
-            features=ast.literal_eval(published_row["net channels"]),
+            features=listed(published_row["net channels"]),
             residual_units=int(published_row["net num_res_units"]),
         ),
         optimiser=OptimiserConfig(
@@ -98,6 +97,11 @@ def job(tmp_path: Path, recorded: dict, published_row: dict[str, str]) -> Superr
         validation=ValidationConfig(keep="best"),
         note=published_row["note"],
     )  # fmt: skip
+
+
+def listed(text: str) -> tuple[float, ...]:
+    """Read the numbers of a list or tuple as Python prints it."""
+    return tuple(json.loads(text.replace("(", "[").replace(")", "]")))
 
 
 def test_subjects_come_in_the_recorded_order(job: SuperresTrainConfig, recorded: dict) -> None:
@@ -118,8 +122,8 @@ def test_a_run_gives_the_recorded_losses_and_weights(
     with (job.train.out / "training_info.csv").open(newline="", encoding="utf-8") as file:
         (row,) = csv.DictReader(file)
     assert tuple(row) == tuple(published_row) == COLUMNS
-    assert ast.literal_eval(row["loss_list"]) == pytest.approx(recorded["loss_list"], rel=RELATIVE)
-    assert ast.literal_eval(row["val_loss_list"]) == pytest.approx(recorded["val_loss_list"], rel=RELATIVE)
+    assert listed(row["loss_list"]) == pytest.approx(recorded["loss_list"], rel=RELATIVE)
+    assert listed(row["val_loss_list"]) == pytest.approx(recorded["val_loss_list"], rel=RELATIVE)
     assert int(row["best_epoch"]) == recorded["best_epoch"]
     own = {"weights", "start time", "end time", "loss_list", "val_loss_list"}
     assert {name: text for name, text in row.items() if name not in own} == {

@@ -10,6 +10,7 @@ import pytest
 
 from NeuroGenLib.config import from_mapping, load_config
 from NeuroGenLib.errors import InputError
+from NeuroGenLib.models import resolve
 from NeuroGenLib.registration.config import LossConfig, NetworkConfig, RegistrationTrainConfig, TableConfig
 from NeuroGenLib.registration.network import Shape
 from NeuroGenLib.registration.train import network_shape
@@ -21,14 +22,16 @@ def job(**sections: Any) -> RegistrationTrainConfig:
     return from_mapping(RegistrationTrainConfig, {"train": {"out": "run", "steps": 5}, **sections})
 
 
-def test_the_bundled_settings_load():
+def test_the_bundled_settings_are_those_of_the_bundled_weights():
     config = load_config(RegistrationTrainConfig, BUNDLED)
-    assert config.data.generated.shape == (64, 80, 64)
+    manifest = resolve("bundled:registration").manifest
+    assert list(config.data.generated.shape) == manifest["preparation"]["grid"]
+    assert config.optimiser.rate == manifest["training"]["config"]["optimiser"]["rate"]
+    assert config.train.steps == manifest["training"]["steps"]
     assert config.data.generated.groups["fetal"].exclude == ("sub-sba24", "sub-sba30op", "sub-sba32op")
     assert config.data.generated.groups["adult"].include == ("label_0*", "label_10", "label_11", "label_12")
     assert config.losses.grid == "transform"
     assert config.losses.similarity == {}
-    assert config.optimiser.rate == 6e-4
     assert network_shape(config.network, config.data.generated.shape).used_stages == (5, 4, 3, 2, 1)
 
 

@@ -116,28 +116,6 @@ def test_the_published_sizes():
     assert folded[f"{deep}2.1.conv.unit0.conv.weight"] == (256, 256, 3, 3, 3)
 
 
-def test_it_is_the_network_of_monai(windows):
-    nets = pytest.importorskip("monai.networks.nets")
-    torch.manual_seed(11)
-    theirs = nets.UNet(
-        spatial_dims=3,
-        in_channels=2,
-        out_channels=1,
-        channels=TINY.channels,
-        strides=(2,) * (len(TINY.channels) - 1),
-        num_res_units=TINY.units,
-        norm=None,
-    )
-    torch.manual_seed(11)
-    ours = published_network(TINY)
-    state = theirs.state_dict()
-    assert list(ours.state_dict()) == list(state)
-    for name, value in ours.state_dict().items():
-        assert torch.equal(value, state[name]), f"{name}: the same seed draws other first weights"
-    with torch.no_grad():
-        assert torch.equal(ours(windows[:1]), theirs(windows[:1]))
-
-
 def test_a_folded_network_is_the_same_function(network, windows):
     with torch.no_grad():
         expected, found = network(windows), folded_copy(network)(windows)
