@@ -105,6 +105,9 @@ class GeneratedConfig(Config):
     fill: Annotated[
         float, Range(0.1, 1), Help("Share of the tightest axis of the grid that the brain takes before deformation")
     ] = 0.84
+    aligned: Annotated[
+        bool, Help("Place the brains of a group on each other first, as the affine start does before the network")
+    ] = False
     same_map: Annotated[
         float, Range(0, 1), Help("Chance that both images of a pair show one head, whose true map is then known")
     ] = 0.35

@@ -11,6 +11,7 @@ from NeuroGenLib.errors import InputError
 from NeuroGenLib.labels import as_label_map
 from NeuroGenLib.progress import SILENT, Progress
 from NeuroGenLib.registration.data import Batch, Item, Truth, below, drawn, one_hot
+from NeuroGenLib.registration.group_alignment import affine_to_mean
 from NeuroGenLib.registration.placement import filled_grid
 from NeuroGenLib.registration.table import near_pairs, read_cohort
 from NeuroGenLib.simulate.draws import chance, uniform
@@ -19,7 +20,7 @@ from NeuroGenLib.simulate.tissues import CSF, TissueTable, fetal_tissues, freesu
 from NeuroGenLib.volume import Volume
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import torch
 
@@ -88,7 +89,13 @@ class GeneratedPairs:
         self._most_labels = most_labels
         parts = len(config.groups)
         self._groups = [
-            read_maps(group, config.shape, config.fill, progress.part(number / parts, (number + 1) / parts, name))
+            read_maps(
+                group,
+                config.shape,
+                config.fill,
+                progress.part(number / parts, (number + 1) / parts, name),
+                aligned=config.aligned,
+            )
             for number, (name, group) in enumerate(config.groups.items())
         ]
         self._on_device: dict[tuple[torch.device, int, int], torch.Tensor] = {}
@@ -175,18 +182,19 @@ class GeneratedPairs:
         ]
 
 
-def read_maps(config: MapsConfig, shape: Shape3, fill: float, progress: Progress = SILENT) -> Maps:
+def read_maps(
+    config: MapsConfig, shape: Shape3, fill: float, progress: Progress = SILENT, *, aligned: bool = False
+) -> Maps:
     """Read the label maps of a group and put each on the common grid, along R, A, S.
 
-    The box of the brain's labels comes into the middle and takes ``fill`` of the tightest axis.
+    The box of the brain's labels comes into the middle and takes ``fill`` of the tightest axis. When ``aligned``, the
+    brains of the group are then placed on each other by affine maps.
 
     Raises
     ------
     InputError
         When a table, column or file is missing or unusable, or a map holds no brain.
     """
-    import torch
-
     columns = None if config.segmentation is None else [config.segmentation]
     cohort = read_cohort(config.source, columns, config.root, config.include, config.exclude)
     if len(cohort.modalities) > 1:
@@ -198,23 +206,48 @@ def read_maps(config: MapsConfig, shape: Shape3, fill: float, progress: Progress
     tissues = _TABLES[config.tissues]()
     outside = _NOT_IN_THE_BOX.get(config.tissues, set())
     ignored = _NOT_COMPARED.get(config.tissues, set())
-    maps, compared = [], set()
+    volumes, grids, compared = [], [], set()
     for subject in progress.track(cohort.subjects, "reading label maps"):
         (path,) = subject.paths.values()
         volume = as_label_map(Volume.load(path), str(path)).reorient("RAS")
         values = [int(value) for value in np.unique(volume.array) if tissues.is_brain(int(value))]
         box = [value for value in values if tissues.tissue(value) not in outside]
         try:
-            grid = filled_grid(volume.with_array(np.isin(volume.array, box)), shape, fill)
+            grids.append(filled_grid(volume.with_array(np.isin(volume.array, box)), shape, fill))
         except InputError as error:
             raise InputError(
                 f"{path} has no label of the brain for tissues '{config.tissues}'.",
                 "Check the file, or choose other tissues.",
             ) from error
-        placed = volume.resample(like=grid, order=0).array
-        maps.append(torch.from_numpy(placed.astype(np.int16 if placed.max() <= np.iinfo(np.int16).max else np.int32)))
+        volumes.append(volume)
         compared |= {value for value in values if tissues.tissue(value) not in ignored}
+    maps = _placed(volumes, grids)
+    if aligned:
+        matrices = affine_to_mean(_tissues_of(maps, tissues))
+        grids = [(shape, affine @ matrix) for (_, affine), matrix in zip(grids, matrices, strict=True)]
+        maps = _placed(volumes, grids)
     return Maps(cohort.ids, tuple(maps), _partners(config, cohort), tissues, frozenset(compared), config.weight)
+
+
+def _placed(volumes: Sequence[Volume], grids: Sequence[tuple[Shape3, np.ndarray]]) -> list[torch.Tensor]:
+    import torch
+
+    placed = [volume.resample(like=grid, order=0).array for volume, grid in zip(volumes, grids, strict=True)]
+    return [
+        torch.from_numpy(one.astype(np.int16 if one.max() <= np.iinfo(np.int16).max else np.int32)) for one in placed
+    ]
+
+
+def _tissues_of(maps: Sequence[torch.Tensor], table: TissueTable) -> torch.Tensor:
+    """Return (S, C, I, J, K): 1 where a map has a tissue of the brain."""
+    import torch
+
+    values: dict[str | None, list[int]] = {}
+    for value in sorted({int(value) for one in maps for value in one.unique()}):
+        if table.is_brain(value):
+            values.setdefault(table.tissue(value), []).append(value)
+    groups = tuple(tuple(group) for group in values.values())
+    return torch.cat([one_hot(one[None], groups) for one in maps])
 
 
 def _partners(config: MapsConfig, cohort: Cohort) -> tuple[tuple[int, ...], ...]:

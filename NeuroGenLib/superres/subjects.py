@@ -94,6 +94,12 @@ class Examples:
     validation: tuple[Example, ...]
     sizes: tuple[int, int, int]
 
+    @property
+    def spacings(self) -> tuple[float, float]:
+        """Least and largest voxel size of what is trained on, in mm."""
+        sizes = [one.spacing for one in (*self.scans, *self.maps)]
+        return round(min(sizes), 3), round(max(sizes), 3)
+
 
 def read_examples(config: SuperresTrainConfig, progress: Progress = SILENT) -> Examples:
     """Read what a run needs; the split is of the scans, and of the label maps where there are no scans.

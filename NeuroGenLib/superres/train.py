@@ -156,12 +156,14 @@ def train(config: SuperresTrainConfig, progress: Progress = SILENT) -> Path | No
     training = shown.part(0.05, 0.99, "training")
     module: SuperresModule
     judge: Judge
+    spacings = None
     if config.network.kind == "published":
         patches = PublishedPatches(config)
         module, judge, sizes = PublishedModule(config, patches), PublishedValidation(patches), patches.sizes
         every = config.validation.every or patches.batches("train")
     else:
         examples = read_examples(config, shown.part(0, 0.05))
+        spacings = examples.spacings
         module, sizes = ResidualModule(config, examples), examples.sizes
         judge, every = HeldOutWindows(config, examples.validation), config.validation.every or _EVERY
     if initial is not None:
@@ -169,7 +171,7 @@ def train(config: SuperresTrainConfig, progress: Progress = SILENT) -> Path | No
         load_initial(module.network.state_dict(), tensors)
 
     def write(module: SuperresModule, steps: int) -> None:
-        write_superres_model(module.network, config, steps, out / "model")
+        write_superres_model(module.network, config, steps, out / "model", spacings)
 
     validation = Validation(config, judge, every, sizes, write, training)
     fit(module, config.train, training, [validation], job=config)
@@ -181,11 +183,24 @@ def train(config: SuperresTrainConfig, progress: Progress = SILENT) -> Path | No
     return out / "model"
 
 
-def write_superres_model(network: nn.Module, config: SuperresTrainConfig, steps: int, path: Path) -> ModelFolder:
+def write_superres_model(
+    network: nn.Module,
+    config: SuperresTrainConfig,
+    steps: int,
+    path: Path,
+    spacings: tuple[float, float] | None = None,
+) -> ModelFolder:
     """Write a trained network as a model folder.
 
     The residual one in half precision, which is precise enough for a correction; the published one folded to the taps
     that its windows reach.
+
+    Parameters
+    ----------
+    network, config, steps, path:
+        What was trained, how, for how long, and the folder.
+    spacings:
+        Least and largest voxel size, in mm, that a residual network saw; inference works within them.
     """
     manifest = {
         "name": config.name,
@@ -199,7 +214,7 @@ def write_superres_model(network: nn.Module, config: SuperresTrainConfig, steps:
     }
     if isinstance(network, SuperresNetwork):
         manifest["network"] = {"kind": "residual", **dataclasses.asdict(network.shape)}
-        manifest["preparation"] = preparation_record(config)
+        manifest["preparation"] = preparation_record(config, spacings)
         weights = {name: tensor.half() for name, tensor in network.state_dict().items()}
     else:
         shape, window = published_shape(config.network), config.published.patch
@@ -214,8 +229,8 @@ def write_superres_model(network: nn.Module, config: SuperresTrainConfig, steps:
     return write_model(path, KIND, weights, manifest, model_card(manifest))
 
 
-def preparation_record(config: SuperresTrainConfig) -> dict[str, Any]:
-    """Return how images get ready for a residual network."""
+def preparation_record(config: SuperresTrainConfig, spacings: tuple[float, float] | None) -> dict[str, Any]:
+    """Return how images get ready for a residual network; ``spacings`` in mm are what it was trained at."""
     from_maps = config.maps.source is not None or config.scans.segmentation is not None
     guided = config.images.guide_dropped < 1 and (config.scans.guide is not None or from_maps)
     return {
@@ -227,7 +242,7 @@ def preparation_record(config: SuperresTrainConfig) -> dict[str, Any]:
         "thickness": list(config.slices.thickness),
         "guide": ("optional" if config.images.guide_dropped > 0 else "needed") if guided else "none",
         "several_stacks": config.slices.several > 0,
-    }
+    } | ({} if spacings is None else {"spacing": list(spacings)})
 
 
 def shareable(config: SuperresTrainConfig) -> dict[str, Any]:
