@@ -156,10 +156,16 @@ class OptimiserConfig(Config):
     """How the loss is minimised."""
 
     kind: Annotated[Literal["adamw", "adam"], Help("adam at a constant rate is the published one")] = "adamw"
-    loss: Annotated[Literal["charbonnier", "mse"], Help("A smooth L1, or the mean squared error")] = "charbonnier"
-    gradient_weight: Annotated[float, Range(0), Help("Weight of the loss of neighbouring voxels' differences")] = 0.5
+    loss: Annotated[
+        Literal["relative", "mse", "charbonnier"],
+        Help("The mean squared error, beside that of each window's interpolation or not, or a smooth L1"),
+    ] = "relative"
+    gradient_weight: Annotated[
+        float, Range(0), Help("Weight of the loss of neighbouring voxels' differences, beside charbonnier")
+    ] = 0.5
     outside_weight: Annotated[float, Range(0, 1), Help("How much a voxel outside the head counts")] = 0.05
-    rate: Annotated[float, Range(0, 1), Help("Learning rate")] = 1e-3
+    rate: Annotated[float, Range(0, 1), Help("Learning rate")] = 8e-4
+    betas: Annotated[tuple[float, float], Range(0, 1), Help("Decay of adamw's two means of the gradient")] = (0.9, 0.99)
     schedule: Annotated[Literal["cosine", "constant"], Help("How the rate changes")] = "cosine"
     floor: Annotated[float, Range(0, 1), Help("Last rate of the cosine as a share of the first")] = 0.02
     warmup: Annotated[int, Range(0), Unit("steps"), Help("The rate rises for so long")] = 50

@@ -100,6 +100,21 @@ def back_projected(
     return image
 
 
+def sharpened(image: Volume, stack: Stack, steps: int) -> Volume:
+    """Return the interpolation of a single stack as the residual network sees it.
+
+    It is corrected ``steps`` times by what it does not reproduce of the slices, and no value goes beyond theirs; see
+    :func:`NeuroGenLib.superres.degradation.seen_in_slices`.
+    """
+    if steps == 0:
+        return image
+    everywhere = np.ones(image.shape, np.float32)
+    every_slice = np.ones(stack.volume.shape[stack.axis])
+    sharper = back_projected(image, [stack], everywhere, steps, [1.0], [every_slice])
+    measured = stack.volume.array
+    return sharper.with_array(np.clip(sharper.array, measured.min(), measured.max()).astype(np.float32))
+
+
 def _slabs(stack: Stack, width: float) -> list[list[tuple[int, int]]]:
     """Return boxes of whole slices that cover a stack, so many slices each as the memory shall hold."""
     others = [axis for axis in range(3) if axis != stack.axis]

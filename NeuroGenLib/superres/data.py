@@ -11,7 +11,7 @@ from NeuroGenLib.simulate.deformation import Deformation, draw_deformation, warp
 from NeuroGenLib.simulate.draws import chance, uniform
 from NeuroGenLib.simulate.smooth_noise import smooth_noise
 from NeuroGenLib.superres.config import ImagesConfig, SlicesConfig
-from NeuroGenLib.superres.degradation import draw_slices, seen_in_slices, slice_record
+from NeuroGenLib.superres.degradation import draw_slices, reproduced, seen_in_slices, slice_record
 from NeuroGenLib.superres.intensity import PERCENTILES
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ class Batch:
         1 inside the head.
     slices:
         (B, 2, 3), see :meth:`NeuroGenLib.superres.network.SuperresNetwork.forward`.
+    reproduced:
+        (B, 3, W, W) matrices along each axis: what slices across it would show of an image; 0 for axes without slices.
     """
 
     low: torch.Tensor
@@ -56,6 +58,19 @@ class Batch:
     target: torch.Tensor
     head: torch.Tensor
     slices: torch.Tensor
+    reproduced: torch.Tensor
+
+    def consistent(self, found: torch.Tensor) -> torch.Tensor:
+        """Return what a network found, less what the slices would show of its correction: they tell that better.
+
+        Inference does it by :func:`NeuroGenLib.superres.consistency.back_projected`.
+        """
+        correction = found - self.low
+        for axis in range(3):
+            matrices = self.reproduced[:, axis, None, None]
+            shown = (correction.movedim(2 + axis, -1) @ matrices.mT).movedim(-1, 2 + axis)
+            correction = correction - shown
+        return self.low + correction
 
 
 class Windows:
@@ -94,7 +109,7 @@ def joined(batches: Sequence[Batch]) -> Batch:
     """Return batches as one."""
     import torch
 
-    names = ("low", "guide", "target", "head", "slices")
+    names = ("low", "guide", "target", "head", "slices", "reproduced")
     return Batch(*(torch.cat([getattr(batch, name) for batch in batches]) for name in names))
 
 
@@ -167,6 +182,10 @@ def window(
     def scaled(value: torch.Tensor) -> torch.Tensor:
         return gain * (value - dark) / (bright - dark) + offset
 
+    again = image.new_zeros((1, 3, side, side))
+    for one in stacks:
+        matrix = reproduced(image.shape[one.axis], example.spacing, one)[cut[one.axis], cut[one.axis]]
+        again[0, one.axis] = torch.as_tensor(matrix, dtype=image.dtype, device=image.device)
     shown = image.new_zeros((1, 1, side, side, side))
     if guide is not None:
         own_gain, own_offset = _brightness(generator, settings)
@@ -177,6 +196,7 @@ def window(
         target=scaled(cropped(image)),
         head=cropped(head),
         slices=torch.tensor([slice_record(stacks, example.spacing)], device=image.device),
+        reproduced=again,
     )
 
 

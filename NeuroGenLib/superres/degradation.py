@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
     from NeuroGenLib.superres.config import SlicesConfig
 
+SHARPENED = 2
+"""How often an interpolated stack is corrected by what it does not reproduce of the slices; more brings noise."""
 _ROUNDS = 3
-"""How often what several stacks tell otherwise is corrected; more sharpens little and brings noise."""
+"""The same for several stacks, instead of their fusion."""
 _REACH = 2
 """Slices beyond a window that still matter for the spline inside it."""
 
@@ -77,9 +79,10 @@ def draw_slices(generator: torch.Generator, config: SlicesConfig, axis: int | No
 def seen_in_slices(
     image: torch.Tensor, stacks: Sequence[Slices], spacing: float, noise: float, generator: torch.Generator
 ) -> torch.Tensor:
-    """Return an image as thick slices show it, back on its own grid by a cubic spline.
+    """Return an image as thick slices show it, back on its own grid by a cubic spline and sharpened.
 
-    Several stacks are averaged, and what the result would not reproduce of each is put back, as their fusion does.
+    Several stacks are averaged. What the result would not reproduce of the slices, by the thickness that their header
+    tells, is put back :data:`SHARPENED` times; of several stacks more often, as their fusion does.
 
     Parameters
     ----------
@@ -96,31 +99,36 @@ def seen_in_slices(
     """
     import torch
 
-    down, up, measured = [], [], []
+    measured = []
+    told = [_Reconstruction.of(one, image, spacing) for one in stacks]
     for one in stacks:
-        matrices = _matrices(image.shape[one.axis], spacing, one)
-        thick, back = (torch.as_tensor(matrix, dtype=image.dtype, device=image.device) for matrix in matrices)
+        thick = torch.as_tensor(_seen_by(image.shape[one.axis], spacing, one), dtype=image.dtype, device=image.device)
         slices = along(image, thick, one.axis)
         if noise > 0:
             real, other = noise * torch.randn((2, *slices.shape), generator=generator, device=image.device)
             slices = torch.hypot(slices + real, other)
-        down.append(thick)
-        up.append(back)
         measured.append(slices)
     # A spline overshoots beside edges; no slice was that dark or bright.
     darkest, brightest = min(float(one.min()) for one in measured), max(float(one.max()) for one in measured)
-
-    def mean(values: Sequence[torch.Tensor]) -> torch.Tensor:
-        parts = [along(value, back, one.axis) for value, back, one in zip(values, up, stacks, strict=True)]
-        return torch.stack(parts).mean(0)
-
-    result = mean(measured)
-    for _ in range(_ROUNDS if len(stacks) > 1 else 0):
+    parts = [along(slices, one.spline, one.axis) for slices, one in zip(measured, told, strict=True)]
+    result = torch.stack(parts).mean(0).clamp(darkest, brightest)
+    for _ in range(_ROUNDS if len(stacks) > 1 else SHARPENED):
         missing = [
-            slices - along(result, thick, one.axis) for slices, thick, one in zip(measured, down, stacks, strict=True)
+            along(slices - along(result, one.thick, one.axis), one.linear, one.axis)
+            for slices, one in zip(measured, told, strict=True)
         ]
-        result = result + mean(missing)
+        result = result + torch.stack(missing).mean(0)
     return result.clamp(darkest, brightest)
+
+
+def reproduced(size: int, spacing: float, one: Slices) -> np.ndarray:
+    """Return the (size, size) matrix of what slices would show of an image, spread over its axis linearly.
+
+    What an image has beyond that, the slices do not tell.
+    """
+    positions = _positions(size, spacing, one)
+    thick = profile_matrix(size, spacing, positions, SliceProfile("gaussian", one.thickness))
+    return np.asarray(linear_matrix(size, positions) @ thick)
 
 
 def spline_matrix(size: int, positions: np.ndarray) -> np.ndarray:
@@ -165,7 +173,62 @@ def slice_record(stacks: Sequence[Slices], spacing: float) -> list[list[float]]:
     return record
 
 
-def _matrices(size: int, spacing: float, one: Slices) -> tuple[np.ndarray, np.ndarray]:
-    profile = SliceProfile(one.kind, one.width)
-    positions = slice_positions(size, spacing, profile, one.distance, one.offset)
-    return profile_matrix(size, spacing, positions, profile), spline_matrix(size, positions)
+@dataclass(frozen=True)
+class _Reconstruction:
+    """Matrices along the axis of a stack, from what its header tells.
+
+    Attributes
+    ----------
+    axis:
+        0, 1 or 2.
+    thick:
+        (slices, size): slices of an image.
+    spline, linear:
+        (size, slices): slices back on the image's grid, see :func:`spline_matrix` and :func:`linear_matrix`.
+    """
+
+    axis: int
+    thick: torch.Tensor
+    spline: torch.Tensor
+    linear: torch.Tensor
+
+    @classmethod
+    def of(cls, one: Slices, image: torch.Tensor, spacing: float) -> _Reconstruction:
+        import torch
+
+        size = image.shape[one.axis]
+        profile = SliceProfile("gaussian", one.thickness)
+        positions = _positions(size, spacing, one)
+        matrices = (
+            profile_matrix(size, spacing, positions, profile),
+            spline_matrix(size, positions),
+            linear_matrix(size, positions),
+        )
+        return cls(one.axis, *(torch.as_tensor(matrix, dtype=image.dtype, device=image.device) for matrix in matrices))
+
+
+def linear_matrix(size: int, positions: np.ndarray) -> np.ndarray:
+    """Return the (size, slices) matrix that spreads slices over an axis of ``size`` voxels linearly.
+
+    It is what :func:`NeuroGenLib.superres.consistency.spread` does: the outermost slices go on for half their distance,
+    and beyond that there is 0.
+
+    Parameters
+    ----------
+    positions:
+        (slices,) evenly spaced centres in voxels of the axis.
+    """
+    voxels = np.arange(size)
+    columns = np.stack([np.interp(voxels, positions, one) for one in np.eye(len(positions))], axis=1)
+    if len(positions) > 1:
+        reach = (positions[1] - positions[0]) / 2
+        columns[(voxels < positions[0] - reach) | (voxels > positions[-1] + reach)] = 0
+    return columns
+
+
+def _positions(size: int, spacing: float, one: Slices) -> np.ndarray:
+    return slice_positions(size, spacing, SliceProfile(one.kind, one.width), one.distance, one.offset)
+
+
+def _seen_by(size: int, spacing: float, one: Slices) -> np.ndarray:
+    return profile_matrix(size, spacing, _positions(size, spacing, one), SliceProfile(one.kind, one.width))

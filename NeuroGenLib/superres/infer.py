@@ -10,12 +10,13 @@ import numpy as np
 from NeuroGenLib.errors import InputError
 from NeuroGenLib.progress import SILENT, Progress
 from NeuroGenLib.superres.combine import Combined, combined
-from NeuroGenLib.superres.consistency import back_projected, residual_of, spread
+from NeuroGenLib.superres.consistency import back_projected, residual_of, sharpened, spread
 from NeuroGenLib.superres.correction import residual_correction, slices_along
 from NeuroGenLib.superres.head import Head, find_head
 from NeuroGenLib.superres.inputs import chosen_spacing, interpolated, place_guide, thick_stacks
 from NeuroGenLib.superres.intensity import head_range
 from NeuroGenLib.superres.measure import Quality, guide_quality, stack_quality
+from NeuroGenLib.superres.overview import guide_need
 from NeuroGenLib.superres.published_place import correction_at, known_place
 from NeuroGenLib.superres.run_config import BUNDLED, SuperresConfig
 from NeuroGenLib.volume import Volume
@@ -118,7 +119,7 @@ class SuperresModel:
     @property
     def guide(self) -> str:
         """Whether a guide is ``needed``, ``optional`` or taken by none (``none``)."""
-        return "needed" if self.published else str(self._preparation.get("guide", "optional"))
+        return guide_need(self.folder.manifest)
 
     @property
     def spacings(self) -> tuple[float, float]:
@@ -197,7 +198,9 @@ class SuperresModel:
             found, to_atlas = self._published(seen, guide, start.fixed_to_moving, head, warnings, correcting)
             transforms |= to_atlas
         else:
-            found = self._residual(seen, on_grid, head, warnings, correcting)
+            sharper = self._sharpened(seen)
+            added = self._residual(sharper, seen, on_grid, head, warnings, correcting)
+            found = image.with_array(sharper.array - image.array + added.array)
         better = image.with_array(image.array + head.weight.array * found.array)
         better = back_projected(
             better,
@@ -288,16 +291,20 @@ class SuperresModel:
             if not 0.9 * known[0] <= stack.thickness <= 1.1 * known[1]
         ]
 
+    def _sharpened(self, seen: Combined) -> Volume:
+        """Return a scan as the residual network saw those it was trained with; the fusion of several is sharp."""
+        if len(seen.stacks) > 1:
+            return seen.image
+        return sharpened(seen.image, seen.stacks[0], int(self._preparation.get("sharpened", 0)))
+
     def _residual(
-        self, seen: Combined, guide: Volume | None, head: Head, warnings: list[str], progress: Progress
+        self, image: Volume, seen: Combined, guide: Volume | None, head: Head, warnings: list[str], progress: Progress
     ) -> Volume:
-        """Return what the residual network adds; ``guide`` lies on the grid of the image."""
+        """Return what the residual network adds to an image; ``guide`` lies on its grid."""
         wanted = head.weight.with_array(head.weight.array > 0)
-        along = slices_along(seen.stacks, seen.image)
+        along = slices_along(seen.stacks, image)
         network, device = self._network, self.device
-        return residual_correction(
-            network, seen.image, guide, head.mask, wanted, along, device, warnings.append, progress
-        )
+        return residual_correction(network, image, guide, head.mask, wanted, along, device, warnings.append, progress)
 
     def _published(
         self, seen: Combined, guide: Volume, to_guide: np.ndarray, head: Head, warnings: list[str], progress: Progress

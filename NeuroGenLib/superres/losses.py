@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from NeuroGenLib.superres.config import OptimiserConfig
+    from NeuroGenLib.superres.data import Batch
+
 _SMOOTH = 1e-3
 """Differences below this count squared, larger ones as they are."""
+_FAINT = 2e-4
+"""Mean squared error that is as good as none; 1 is the range of brightness."""
 
 
 def charbonnier(difference: Tensor) -> Tensor:
@@ -16,23 +21,31 @@ def charbonnier(difference: Tensor) -> Tensor:
     return (difference.square() + _SMOOTH**2).sqrt() - _SMOOTH
 
 
-def superres_loss(
-    found: Tensor, target: Tensor, head: Tensor, gradient_weight: float, outside_weight: float
-) -> dict[str, Tensor]:
-    """Return the loss and its parts.
+def superres_loss(found: Tensor, batch: Batch, settings: OptimiserConfig) -> dict[str, Tensor]:
+    """Return the loss of a batch and its parts.
 
     Parameters
     ----------
-    found, target, head:
-        (B, 1, I, J, K): what the network returned and should have, and 1 inside the head.
-    gradient_weight:
-        Of the loss of differences between neighbours along each axis: keeps edges sharp.
-    outside_weight:
-        How much a voxel outside the head counts.
+    found:
+        (B, 1, I, J, K): what the network made of ``batch.low``.
+    batch:
+        On its device.
+    settings:
+        ``loss`` is of one of three kinds. ``relative``: the mean squared error of each window beside that of
+        ``batch.low``, so that thin slices count as much as thick ones, which leave far larger errors. ``mse``: without
+        that division. ``charbonnier``: a smooth L1, with that of differences between neighbours along each axis, which
+        keeps edges sharp, by ``gradient_weight``. Voxels outside the head count by ``outside_weight``.
     """
-    difference = (found - target).float()
-    weight = outside_weight + (1 - outside_weight) * head
+    difference = (found - batch.target).float()
+    weight = settings.outside_weight + (1 - settings.outside_weight) * batch.head
     total = weight.sum().clamp(min=1)
+    if settings.loss == "mse":
+        return {"loss": (weight * difference.square()).sum() / total}
+    if settings.loss == "relative":
+        dims = (1, 2, 3, 4)
+        error = (weight * difference.square()).sum(dims) / weight.sum(dims).clamp(min=1)
+        given = (weight * (batch.low - batch.target).square()).sum(dims) / weight.sum(dims).clamp(min=1)
+        return {"loss": (error / (given + _FAINT)).mean(), "mse": error.mean()}
     intensity = (weight * charbonnier(difference)).sum() / total
     parts = []
     for axis in (2, 3, 4):
@@ -41,4 +54,4 @@ def superres_loss(
         both = weight.narrow(axis, 1, size).minimum(weight.narrow(axis, 0, size))
         parts.append((both * steps).sum() / both.sum().clamp(min=1))
     gradient = sum(parts[1:], parts[0]) / 3
-    return {"loss": intensity + gradient_weight * gradient, "intensity": intensity, "gradient": gradient}
+    return {"loss": intensity + settings.gradient_weight * gradient, "intensity": intensity, "gradient": gradient}

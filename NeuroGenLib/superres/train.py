@@ -19,6 +19,7 @@ from NeuroGenLib.provenance import checkout_commit, software_versions
 from NeuroGenLib.superres import published_network, reference
 from NeuroGenLib.superres.card import model_card
 from NeuroGenLib.superres.data import Windows
+from NeuroGenLib.superres.degradation import SHARPENED
 from NeuroGenLib.superres.intensity import PERCENTILES
 from NeuroGenLib.superres.losses import superres_loss
 from NeuroGenLib.superres.network import Shape, SuperresNetwork
@@ -66,7 +67,9 @@ class SuperresModule(StepModule):
         settings, steps = self._config.optimiser, self._config.train.steps
         optimiser: Optimizer
         if settings.kind == "adamw":
-            optimiser = torch.optim.AdamW(self.network.parameters(), lr=settings.rate, weight_decay=settings.decay)
+            optimiser = torch.optim.AdamW(
+                self.network.parameters(), lr=settings.rate, betas=settings.betas, weight_decay=settings.decay
+            )
         else:
             optimiser = torch.optim.Adam(self.network.parameters(), lr=settings.rate)
         if settings.schedule == "constant":
@@ -97,9 +100,7 @@ class ResidualModule(SuperresModule):
         settings = self._config.optimiser
         batch = self._windows.draw(self.generator(step, "windows", self.device), settings.batch)
         found = self.network(batch.low, batch.guide, batch.slices)
-        if settings.loss == "mse":
-            return {"loss": functional.mse_loss(found.float(), batch.target)}
-        return superres_loss(found, batch.target, batch.head, settings.gradient_weight, settings.outside_weight)
+        return superres_loss(batch.consistent(found), batch, settings)
 
 
 class PublishedModule(SuperresModule):
@@ -236,6 +237,7 @@ def preparation_record(config: SuperresTrainConfig, spacings: tuple[float, float
     return {
         "kind": "interpolated",
         "interpolation": "cubic B-spline",
+        "sharpened": SHARPENED,
         "normalisation": {"percentiles": list(PERCENTILES), "of": "head", "clip": None},
         "orientation": "RAS",
         "window": config.window,

@@ -64,15 +64,15 @@ class HeldOutWindows:
         ]
 
     def __call__(self, network: nn.Module, device: torch.device, progress: Callable[[str], None]) -> dict[str, float]:
-        """Return means of loss, PSNR (dB), SSIM and NRMSE in the head, of the network and of the cubic spline."""
+        """Return means of loss, PSNR (dB), SSIM and NRMSE in the head, of the network and of what it was given."""
         rows = []
         for example, thickness, axis, seed in self._cases:
             progress(f"validating with {example.id}")
             batch = validation_window(example, self._config, thickness, axis, seed)
             with torch.no_grad():
                 found = network(batch.low.to(device), batch.guide.to(device), batch.slices.to(device)).float().cpu()
-            settings = self._config.optimiser
-            parts = superres_loss(found, batch.target, batch.head, settings.gradient_weight, settings.outside_weight)
+            found = batch.consistent(found)
+            parts = superres_loss(found, batch, self._config.optimiser)
             rows.append({"Loss/Validation": float(parts["loss"])} | window_measures(found, batch))
         return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
@@ -103,10 +103,10 @@ class PublishedValidation:
 
 
 def window_measures(found: torch.Tensor, batch: Batch) -> dict[str, float]:
-    """Return PSNR, SSIM and NRMSE inside the head, of a network's window and, as ``cubic_...``, of its input."""
+    """Return PSNR, SSIM and NRMSE inside the head, of a network's window and (``input_...``) of what it saw."""
     target, inside = batch.target[0, 0].numpy(), batch.head[0, 0].numpy() > 0.5
     row = {}
-    for prefix, image in (("", found), ("cubic_", batch.low)):
+    for prefix, image in (("", found), ("input_", batch.low)):
         values = image[0, 0].numpy()
         row[f"validation/{prefix}psnr"] = psnr(values, target, mask=inside)
         row[f"validation/{prefix}ssim"] = ssim(values, target, mask=inside)

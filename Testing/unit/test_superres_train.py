@@ -31,6 +31,7 @@ from NeuroGenLib.superres.config import (
     SuperresTrainConfig,
     ValidationConfig,
 )
+from NeuroGenLib.superres.data import Batch
 from NeuroGenLib.superres.losses import superres_loss
 from NeuroGenLib.superres.network import SuperresNetwork, network_from_tensors
 from NeuroGenLib.superres.published_network import network_from_tensors as published_from_tensors
@@ -128,7 +129,7 @@ def test_training_learns_and_writes_model_and_table(maps: Path) -> None:
     assert "sub-" not in text
     metrics = rows_of(run / "metrics.csv")
     last = metrics[-1]
-    assert float(last["validation/psnr"]) > float(last["validation/cubic_psnr"])
+    assert float(last["validation/psnr"]) > float(last["validation/input_psnr"])
     (row,) = rows_of(run / "training_info.csv")
     assert (row["train_size"], row["val_size"], row["test_size"], row["max num of epochs"]) == ("2", "1", "0", "2")
     validated = [float(one["Loss/Validation"]) for one in metrics if one["Loss/Validation"]]
@@ -247,18 +248,46 @@ def test_a_card_tells_the_notice_and_the_numbers() -> None:
 # --- loss and history -----------------------------------------------------------------------------------------------
 
 
+def a_batch(target: torch.Tensor, head: torch.Tensor, low: torch.Tensor | None = None) -> Batch:
+    nothing = torch.zeros_like(target)
+    return Batch(
+        target if low is None else low,
+        nothing,
+        target,
+        head,
+        torch.zeros(len(target), 2, 3),
+        torch.zeros(len(target), 3, 4, 4),
+    )
+
+
 def test_a_constant_error_has_no_gradient_and_counts_by_the_head() -> None:
     target, head = torch.zeros(1, 1, 4, 4, 4), torch.zeros(1, 1, 4, 4, 4)
     head[..., :2] = 1
     found = torch.full_like(target, 0.5)
     found[..., 2:] = 0.1
-    parts = superres_loss(found, target, head, gradient_weight=1.0, outside_weight=0.25)
+    batch = a_batch(target, head)
+    smooth = OptimiserConfig(loss="charbonnier", gradient_weight=1.0, outside_weight=0.25)
+    parts = superres_loss(found, batch, smooth)
     # Nearly |error|: half of the voxels count fully with 0.5, half with a quarter and 0.1.
     assert float(parts["intensity"]) == pytest.approx((0.5 + 0.25 * 0.1) / 1.25, abs=2e-3)
-    flat = superres_loss(torch.full_like(target, 0.5), target, head, 1.0, 0.25)
+    flat = superres_loss(torch.full_like(target, 0.5), batch, smooth)
     assert float(flat["gradient"]) == pytest.approx(0, abs=1e-6)
     assert float(parts["gradient"]) > 0.01
-    assert float(superres_loss(target, target, head, 1.0, 0.25)["loss"]) == pytest.approx(0, abs=1e-6)
+    assert float(superres_loss(target, batch, smooth)["loss"]) == pytest.approx(0, abs=1e-6)
+    squared = superres_loss(found, batch, dataclasses.replace(smooth, loss="mse"))
+    assert float(squared["loss"]) == pytest.approx((0.25 + 0.25 * 0.01) / 1.25)
+
+
+def test_the_relative_loss_is_one_for_what_was_given_and_counts_windows_alike() -> None:
+    target, head = torch.zeros(2, 1, 4, 4, 4), torch.ones(2, 1, 4, 4, 4)
+    low = torch.stack([torch.full((1, 4, 4, 4), 0.1), torch.full((1, 4, 4, 4), 1.0)])
+    batch, settings = a_batch(target, head, low), OptimiserConfig(loss="relative")
+    assert float(superres_loss(low, batch, settings)["loss"]) == pytest.approx(1, abs=0.02)
+    # Half the error of one window, or of the other: a quarter of its square.
+    for number in (0, 1):
+        found = low.clone()
+        found[number] /= 2
+        assert float(superres_loss(found, batch, settings)["loss"]) == pytest.approx((1 + 0.25) / 2, abs=0.02)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.floats(0, 0.3))
