@@ -24,7 +24,7 @@ from NeuroGenLib.errors import Cancelled, InputError, NeuroGenError
 from NeuroGenLib.progress import Progress
 from NeuroGenLib.samples import commands, fetch_sample, list_samples, sample_offer, samples_folder
 from NeuroGenLib.samples.archive import require_safe_names, unpack
-from NeuroGenLib.samples.drawn import stored_scan, tilted_grid
+from NeuroGenLib.samples.drawn import reversed_brightness, stored_scan, tilted_grid
 from NeuroGenLib.samples.registry import Storage, find_sample
 from NeuroGenLib.volume import Volume
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 LICENCE = "cc-by-4.0"
 NAME = "cinema-atlases"
+LEFT_HANDED = np.array([[-1.0, 0, 0, 4], [0, 2, 0.5, 5], [0, -0.25, 3, 6], [0, 0, 0, 1]])
 
 
 @dataclass
@@ -133,7 +134,8 @@ def parts() -> dict[str, int]:
 
 def test_the_registry_names_what_the_panels_and_documents_name() -> None:
     samples = {sample.name: sample for sample in list_samples()}
-    assert list(samples) == ["fetal-brain-30w", "fetal-brain-thick", "fetal-brain-25w-tilted", "cinema-atlases"]
+    drawn = ["fetal-brain-30w", "fetal-brain-thick", "fetal-brain-25w-tilted", "fetal-brain-4mm"]
+    assert list(samples) == [*drawn, "cinema-atlases"]
     assert samples["cinema-atlases"].record == "17023473"
     assert samples["fetal-brain-30w"].age == samples["fetal-brain-thick"].age == 30.2
 
@@ -168,6 +170,8 @@ GOOD = """\
         ("spacing: 1,", "spacing: 0,", "'spacing' in entry 1"),
         ("[1, 1, 3]", "[1, 3]", "'spacing' in 'stored' in entry 1"),
         ("tilt: [1, 2, 3],", "", "'stored' in entry 1 .*lacks 'tilt'"),
+        ("axcodes: LAS", "axcodes: LAS, thickness: 0", "'thickness' in 'stored' in entry 1"),
+        ("age: 3", "age: 3, guide: perhaps", "'guide' in entry 1"),
         ('record: "12"', 'record: "../12"', "'../12'"),
         ('record: "12"', "record: 12", "'record' in entry 2"),
         ("title: T", "title: ''", "'title' in entry 1"),
@@ -224,6 +228,34 @@ def test_a_stored_scan_lies_where_the_head_lies(phantom: Phantom) -> None:
         assert sizes[1] == pytest.approx(sizes[0], rel=0.1)
 
 
+@pytest.mark.parametrize("thickness", [8.0, 12.0])
+def test_a_plane_is_as_wide_as_the_slices_are_thick(phantom: Phantom, thickness: float) -> None:
+    """A plane one voxel thin, in slices that are 4 mm apart: a Gaussian of the given width at half maximum."""
+    plane = np.zeros(phantom.image.shape, np.float32)
+    plane[:, :, phantom.image.shape[2] // 2] = 1
+    everywhere = phantom.labels.with_array(np.ones(phantom.labels.shape, np.uint8))
+    storage = Storage((2, 2, 4), (0, 0, 0), "LAS", thickness)
+    images, labels = stored_scan({"T2w": phantom.image.with_array(plane)}, everywhere, storage)
+    assert images["T2w"].same_space(labels)
+    seen = images["T2w"].array.mean(axis=(0, 1)).astype(float)
+    place = 4.0 * np.arange(len(seen))
+    middle = (seen * place).sum() / seen.sum()
+    width = np.sqrt((seen * (place - middle) ** 2).sum() / seen.sum()) * np.sqrt(8 * np.log(2))
+    assert width == pytest.approx(thickness, rel=0.1)
+    without, _labels = stored_scan(
+        {"T2w": phantom.image.with_array(plane)}, everywhere, Storage((2, 2, 4), (0, 0, 0), "LAS")
+    )
+    assert np.count_nonzero(without["T2w"].array.mean(axis=(0, 1)) > 0.02) < np.count_nonzero(seen > 0.02)
+
+
+def test_a_guide_is_the_same_brain_reversed() -> None:
+    image = Volume(np.array([0.0, 2.0, 5.0, 1.0], np.float32).reshape(4, 1, 1), LEFT_HANDED)
+    labels = image.with_array(np.array([0, 1, 2, 0], np.uint8).reshape(4, 1, 1))
+    guide = reversed_brightness(image, labels)
+    assert guide.array.ravel().tolist() == [0, 3, 0, 0]
+    np.testing.assert_array_equal(guide.affine, LEFT_HANDED)
+
+
 @pytest.fixture
 def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawn samples have 6 mm voxels, so that a test need not wait."""
@@ -234,11 +266,14 @@ def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "find_sample", lambda name: replace(find_sample(name), spacing=6.0))
 
 
-@pytest.mark.parametrize("name", ["fetal-brain-30w", "fetal-brain-thick", "fetal-brain-25w-tilted"])
+@pytest.mark.parametrize("name", ["fetal-brain-30w", "fetal-brain-thick", "fetal-brain-25w-tilted", "fetal-brain-4mm"])
 def test_a_head_is_drawn_and_recorded(name: str, coarse: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEUROGEN_OFFLINE", "1")
     fetched = fetch_sample(name, tmp_path / "out")
-    assert [file.name for file in fetched.files] == ["T2w.nii.gz", "labels.nii.gz", "labels.tsv", "provenance.json"]
+    guide = ["guide.nii.gz"] if "4mm" in name else []
+    assert [file.name for file in fetched.files] == [
+        *("T2w.nii.gz", *guide, "labels.nii.gz", "labels.tsv", "provenance.json"),
+    ]
     assert all(file.is_file() for file in fetched.files)
     image, labels = (nibabel.load(tmp_path / "out" / file) for file in ("T2w.nii.gz", "labels.nii.gz"))
     np.testing.assert_allclose(image.affine, labels.affine)
@@ -247,7 +282,7 @@ def test_a_head_is_drawn_and_recorded(name: str, coarse: None, tmp_path: Path, m
     assert (np.linalg.det(image.affine[:3, :3]) < 0) == (name != "fetal-brain-30w")
     record = json.loads((tmp_path / "out" / "provenance.json").read_text(encoding="utf-8"))
     assert record["parameters"]["sample"] == name
-    assert record["parameters"]["age"] == (25.4 if "25w" in name else 30.2)
+    assert record["parameters"]["age"] == find_sample(name).age
     assert record["licence"] == "CC0-1.0"
     assert "not a norm" in record["shows"]
     assert "research use" in record["notice"]
