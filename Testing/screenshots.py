@@ -38,8 +38,10 @@ def main() -> None:
         photograph_fit(desktop, atlas)
         registration = desktop.load_module(ROOT / "NeuroGen" / "NeuroGenRegistration" / "NeuroGenRegistration.py")
         photograph_registration(desktop, registration)
+        superres = desktop.load_module(ROOT / "NeuroGen" / "NeuroGenSuperResolution" / "NeuroGenSuperResolution.py")
+        photograph_superres(desktop, superres)
         photograph_home(desktop, home)
-        for panel in (home, atlas, registration):
+        for panel in (home, atlas, registration, superres):
             panel.widget.cleanup()
 
 
@@ -109,6 +111,47 @@ def photograph_registration(desktop: Desktop, panel: Panel) -> None:
     board = scene.GetFirstNodeByName("fetal-brain-25w-tilted registered checkerboard")
     columns = [slices(desktop, node) for node in (nodes["fixed"], before, registered, board)]
     beside(desktop, panel, np.concatenate(columns, axis=1), IMAGES / "panel-registration.png")
+
+
+def photograph_superres(desktop: Desktop, panel: Panel) -> None:
+    """Super-resolve the sample: slices as measured, interpolation, result, difference over the result; the profile."""
+    from NeuroGenLib.mrml.tables import rows_of
+
+    ui, scene = panel.ui, desktop.scene
+    desktop.click(ui.sampleButton)
+    desktop.click(ui.applyButton)
+    wait(desktop, lambda: not panel.widget.runBar.busy)
+    ui.viewCombo.setCurrentIndex(1)
+    ui.modelSection.setChecked(False)
+    desktop.process()
+    name = "fetal-brain-4mm T2w"
+    scan, interpolated, result, difference = (
+        scene.GetFirstNodeByName(name + what)
+        for what in ("", " interpolated", " isotropic", " isotropic less interpolated")
+    )
+    shown = result.GetDisplayNode()
+    scan.GetDisplayNode().SetAutoWindowLevel(False)
+    scan.GetDisplayNode().SetWindowLevelMinMax(shown.GetWindowLevelMin(), shown.GetWindowLevelMax())
+    columns = [slices(desktop, node) for node in (scan, interpolated, result, difference)]
+    columns[3] = np.maximum(columns[2] // 2, columns[3])
+    views = np.concatenate(columns, axis=1)
+    profile = plotted(rows_of(scene.GetFirstNodeByName(f"{name} profile")), views.shape[1])
+    beside(desktop, panel, np.concatenate([views, profile], axis=0), IMAGES / "panel-superres.png")
+
+
+def plotted(rows: list[dict[str, Any]], width: int) -> np.ndarray:
+    """Return the lines of a profile as a picture of this many pixels in width."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure((width / 100, 3.2), dpi=100, layout="constrained")
+    canvas, axes = FigureCanvasAgg(figure), figure.subplots()
+    for column, colour in (("slices", "#969696"), ("interpolated", "#4682c8"), ("result", "#d94801")):
+        axes.plot([row["distance_mm"] for row in rows], [row[column] for row in rows], color=colour, label=column)
+    axes.set_xlabel("mm across the slices")
+    axes.legend(frameon=False)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def photograph_home(desktop: Desktop, panel: Panel) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import slicer
+from slicer.i18n import tr as _
 
 SETTING = "NeuroGen/modelFolders"
 ACKNOWLEDGED = "NeuroGen/acknowledgedLicences"
@@ -92,6 +93,29 @@ def acknowledge(row: dict[str, Any]) -> bool:
         return False
     _keep(ACKNOWLEDGED, [*_texts(ACKNOWLEDGED), _key(row)])
     return True
+
+
+def model_notice(row: dict[str, Any] | None) -> tuple[str, dict[str, Any]]:
+    """Return what a panel says of the chosen model, and its manifest; an empty one where it cannot be read.
+
+    Parameters
+    ----------
+    row:
+        As :func:`model_rows` has it; None where none is chosen.
+    """
+    from NeuroGenLib.errors import NeuroGenError
+    from NeuroGenLib.models import resolve
+
+    if row is None:
+        return _("Choose a model."), {}
+    if row["where"] == ABSENT:
+        absent = _("The model {name} is not on this computer: add it with More ...")
+        return absent.format(name=row["reference"]), {}
+    try:
+        manifest = resolve(row["reference"], offline=True).manifest
+    except NeuroGenError as error:
+        return str(error), {}
+    return f"{manifest.get('description') or ''} {manifest.get('notice') or ''}".strip(), manifest
 
 
 def _key(row: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 TITLE = "NeuroGen sample data"
-SAMPLES = ("fetal-brain-30w", "fetal-brain-thick", "fetal-brain-25w-tilted", "cinema-atlases")
+SAMPLES = ("fetal-brain-30w", "fetal-brain-thick", "fetal-brain-25w-tilted", "fetal-brain-4mm", "cinema-atlases")
 """Names of the registry, which cannot be read before its packages are installed."""
 
 PAUSE = 0.02

@@ -17,28 +17,28 @@ try:
 except ImportError:  # a source checkout: the libraries are not beside this file
     sys.path += [str(Path(__file__).resolve().parents[depth]) for depth in (1, 2)]
 
-from NeuroGenLib.errors import NeuroGenError
 from NeuroGenLib.provenance import RESEARCH_USE
+from NeuroGenLib.registration.measure import STAGES
 from NeuroGenLib.registration.start import KINDS
 from NeuroGenPanels import dependencies
 from NeuroGenPanels.estimates import Estimates
 from NeuroGenPanels.messages import errors_shown
 from NeuroGenPanels.metadata import describe
 from NeuroGenPanels.model_picker import ModelPicker
-from NeuroGenPanels.model_store import ABSENT, acknowledge
+from NeuroGenPanels.model_store import acknowledge, model_notice
 from NeuroGenPanels.panel_widget import PanelWidget
+from NeuroGenPanels.quality import quality_cells
 from NeuroGenPanels.run_bar import RunBar
 from NeuroGenPanels.tables import fill_table
+from NeuroGenPanels.word_combo import WordCombo
 from NeuroGenRegistrationLib.parameters import RegistrationParameters
 from NeuroGenRegistrationLib.registering import (
     estimate_arguments,
     found_text,
-    quality_cells,
     quality_headings,
     register,
     task_of,
 )
-from NeuroGenRegistrationLib.word_combo import WordCombo
 
 JOB = "registration.run"
 
@@ -191,22 +191,10 @@ class NeuroGenRegistrationWidget(PanelWidget):
         rows = [] if forward is None else quality_of(forward)
         record = {} if forward is None else provenance_of(forward)
         self.ui.stateLabel.setText(found_text(rows, record))
-        fill_table(self.ui.qualityTable, quality_headings(), quality_cells(rows))
+        fill_table(self.ui.qualityTable, quality_headings(), quality_cells(rows, STAGES))
 
     def _say_model(self) -> None:
-        from NeuroGenLib.models import resolve
-
-        row = self.picker.row
-        text = _("Choose a model.")
-        if row is not None and row["where"] == ABSENT:
-            text = _("The model {name} is not on this computer: add it with More ...").format(name=row["reference"])
-        elif row is not None:
-            try:
-                manifest = resolve(row["reference"], offline=True).manifest
-                text = f"{manifest.get('description') or ''} {manifest.get('notice') or ''}".strip()
-            except NeuroGenError as error:
-                text = str(error)
-        self.ui.noticeLabel.setText(text)
+        self.ui.noticeLabel.setText(model_notice(self.picker.row)[0])
 
     def _estimate(self) -> None:
         if not self.runBar.busy and not dependencies.missing():

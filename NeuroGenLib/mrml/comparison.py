@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from NeuroGenLib.mrml.colours import ENDS
+from NeuroGenLib.mrml.colours import thresholded_colours
 from NeuroGenLib.mrml.generated_scene import window_of
 from NeuroGenLib.volume import Volume, require_same_space
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 CHANGE_WINDOW = (0.0, 2.0)
 """Jacobian determinants between the ends of the colours; 1 keeps the volume and lies in the middle."""
 CHANGE_COLOURS = "NeuroGen volume change"
-_STEPS = 256
 
 
 def checkerboard(one: Volume, other: Volume, tile_mm: float) -> Volume:
@@ -54,22 +53,7 @@ def change_colours(scene: Scene, least: float) -> Node:
     least:
         Changes smaller than this, 0.1 for 10 %, are see-through.
     """
-    node = scene.GetFirstNodeByName(CHANGE_COLOURS)
-    is_new = node is None
-    if is_new:
-        node = scene.CreateNodeByClass("vtkMRMLColorTableNode")
-        node.UnRegister(None)
-        node.SetName(CHANGE_COLOURS)
-        node.SetTypeToUser()
-        node.SetNumberOfColors(_STEPS)
-    unfinished = node.StartModify()
-    for step, factor in enumerate(np.linspace(*CHANGE_WINDOW, _STEPS)):
-        change = float(factor) - 1
-        red, green, blue = (abs(change) * part / 255 for part in ENDS[int(change > 0)])
-        node.SetColor(step, f"{factor:.2f}", red, green, blue, float(abs(change) >= least))
-    node.GetLookupTable().SetTableRange(0, _STEPS - 1)
-    node.EndModify(unfinished)
-    return scene.AddNode(node) if is_new else node
+    return thresholded_colours(scene, CHANGE_COLOURS, CHANGE_WINDOW, least)
 
 
 def _scaled(image: Volume) -> np.ndarray:

@@ -47,19 +47,23 @@ def add_table(
     InputError
         When there is no row, or one has other columns.
     """
-    if not rows or not rows[0]:
-        raise InputError(f"The table '{name}' is empty.", "Give at least one row.")
-    for number, row in enumerate(rows, start=1):
-        if list(row) != list(rows[0]):
-            raise InputError(f"Row {number} of the table '{name}' has other columns than the first.", "Give the same.")
-    table = vtk.vtkTable()
-    for column in rows[0]:
-        table.AddColumn(_column(_text(column), [row[column] for row in rows]))
+    table = _table(rows, name)
     node = scene.AddNewNodeByClass("vtkMRMLTableNode", name)
     node.SetAndObserveTable(table)
     for column, unit in (units or {}).items():
         node.SetColumnUnitLabel(_text(column), unit)
     return node
+
+
+def update_table(node: Node, rows: Sequence[Mapping[str, object]]) -> None:
+    """Put other rows into a node of :func:`add_table`; plots of it follow, units stay.
+
+    Raises
+    ------
+    InputError
+        As :func:`add_table`.
+    """
+    node.SetAndObserveTable(_table(rows, str(node.GetName())))
 
 
 def rows_of(node: Node) -> list[dict[str, float | int | str]]:
@@ -93,6 +97,18 @@ def add_plot(scene: Scene, series: Sequence[Node], name: str, *, x_title: str, y
     chart.SetXAxisTitle(x_title)
     chart.SetYAxisTitle(y_title)
     return chart
+
+
+def _table(rows: Sequence[Mapping[str, object]], name: str) -> Any:
+    if not rows or not rows[0]:
+        raise InputError(f"The table '{name}' is empty.", "Give at least one row.")
+    for number, row in enumerate(rows, start=1):
+        if list(row) != list(rows[0]):
+            raise InputError(f"Row {number} of the table '{name}' has other columns than the first.", "Give the same.")
+    table = vtk.vtkTable()
+    for column in rows[0]:
+        table.AddColumn(_column(_text(column), [row[column] for row in rows]))
+    return table
 
 
 def _column(name: str, values: Sequence[Any]) -> Any:

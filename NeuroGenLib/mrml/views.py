@@ -50,12 +50,25 @@ def shown_over_slices(scene: Scene) -> set[str]:
 def _composites(scene: Scene) -> Iterator[Node]:
     """Yield what tells each slice view its volumes; made where the scene has none."""
     for view in VIEWS:
-        node = scene.GetSingletonNode(view, "vtkMRMLSliceCompositeNode")
-        if node is None:
-            node = scene.CreateNodeByClass("vtkMRMLSliceCompositeNode")
-            node.UnRegister(None)
-            node.SetName(view)
-            node.SetLayoutName(view)
-            node.SetSingletonTag(view)
-            node = scene.AddNode(node)
-        yield node
+        yield composite_of(scene, view)
+
+
+def composite_of(scene: Scene, view: str) -> Node:
+    """Return what tells a slice view its volumes, ``vtkMRMLSliceCompositeNode``; made where the scene has none.
+
+    Parameters
+    ----------
+    scene:
+        ``vtkMRMLScene``.
+    view:
+        Its name, such as one of :data:`VIEWS`.
+    """
+    node = scene.GetSingletonNode(view, "vtkMRMLSliceCompositeNode")
+    if node is None:
+        node = scene.CreateNodeByClass("vtkMRMLSliceCompositeNode")
+        node.UnRegister(None)
+        node.SetName(view)
+        node.SetLayoutName(view)
+        node.SetSingletonTag(view)
+        node = scene.AddNode(node)
+    return node

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +34,8 @@ class Drawn:
 def write_drawn(sample: Sample, folder: Path, progress: Progress = SILENT) -> Drawn:
     """Draw a sample and write its images, label map, label table and record.
 
-    They are ``T2w.nii.gz`` (each modality by its name), ``labels.nii.gz``, ``labels.tsv`` and ``provenance.json``.
+    They are ``T2w.nii.gz`` (each modality by its name), ``guide.nii.gz`` where it is asked for, ``labels.nii.gz``,
+    ``labels.tsv`` and ``provenance.json``.
 
     Parameters
     ----------
@@ -62,11 +63,14 @@ def write_drawn(sample: Sample, folder: Path, progress: Progress = SILENT) -> Dr
     part = progress.part(0.05, 0.9, f"drawing {sample.name}")
     brain = model.generate(sample.age, sample.conditions, sample.spacing, progress=part)
     images, labels = dict(brain.images), brain.labels
+    guide = reversed_brightness(next(iter(images.values())), labels) if sample.guide else None
     if sample.stored is not None:
         images, labels = stored_scan(images, labels, sample.stored)
     progress.update(0.9, 1, f"writing {sample.name}")
     for name, image in images.items():
         image.save(folder / f"{plain_name(name)}.nii.gz")
+    if guide is not None:
+        guide.save(folder / "guide.nii.gz")
     labels.save(folder / "labels.nii.gz")
     model.labels.to_tsv(folder / "labels.tsv")
     write_json(folder / "provenance.json", _record(sample, model, brain))
@@ -80,6 +84,8 @@ def stored_scan(images: dict[str, Volume], labels: Volume, storage: Storage) -> 
     The head stays where it is in the world. The result is as large as the brain and 8 mm around it; outside the given
     field of view it is 0.
     """
+    if storage.thickness is not None:
+        return _in_thick_slices(images, labels, storage, storage.thickness)
     grid = tilted_grid(labels, storage)
     tilted_labels = labels.resample(like=grid, order=0)
     tilted = {name: image.resample(like=grid, order=1) for name, image in images.items()}
@@ -88,6 +94,29 @@ def stored_scan(images: dict[str, Volume], labels: Volume, storage: Storage) -> 
         return volume.crop_to(tilted_labels, MARGIN_MM).reorient(storage.axcodes)
 
     return {name: stored(image) for name, image in tilted.items()}, stored(tilted_labels)
+
+
+def reversed_brightness(image: Volume, labels: Volume) -> Volume:
+    """Return the image with bright and dark exchanged where there are labels, 0 elsewhere: a T2w roughly as a T1w."""
+    brain = labels.array != 0
+    brightest = image.array[brain].max() if brain.any() else 0
+    return image.with_array(np.where(brain, brightest - image.array, 0).astype(np.float32))
+
+
+def _in_thick_slices(
+    images: dict[str, Volume], labels: Volume, storage: Storage, thickness: float
+) -> tuple[dict[str, Volume], Volume]:
+    """Scan with a slice profile: on thin slices first, whose voxels are as long as they are wide."""
+    from NeuroGenLib.simulate.thick_slices import SliceProfile, thick_slices
+
+    wide, high, distance = storage.spacing
+    thin = replace(storage, spacing=(wide, high, min(wide, high)), axcodes="RAS", thickness=None)
+    tilted, tilted_labels = stored_scan(images, labels, thin)
+    profile = SliceProfile("gaussian", thickness)
+    scans = {name: thick_slices(image, 2, profile, distance) for name, image in tilted.items()}
+    grid = next(iter(scans.values()))
+    stored = {name: scan.reorient(storage.axcodes) for name, scan in scans.items()}
+    return stored, tilted_labels.resample(like=grid, order=0).reorient(storage.axcodes)
 
 
 def tilted_grid(volume: Volume, storage: Storage) -> tuple[tuple[int, int, int], np.ndarray]:
@@ -120,7 +149,8 @@ def _record(sample: Sample, model: AtlasModel, brain: AtlasBrain) -> dict[str, A
             "age": sample.age,
             "conditions": brain.conditions,
             "spacing": sample.spacing,
-            "stored": stored and {"spacing": stored.spacing, "tilt": stored.tilt, "axcodes": stored.axcodes},
+            "stored": stored and {name: value for name, value in asdict(stored).items() if value is not None},
+            **({"guide": "the brightness reversed"} if sample.guide else {}),
         },
         title=sample.title,
         licence=sample.licence,

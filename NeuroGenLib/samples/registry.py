@@ -20,7 +20,10 @@ DRAWN = "drawn"
 ZENODO = "zenodo"
 
 _FIELDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    DRAWN: (("name", "kind", "title", "description", "licence", "model", "age", "spacing"), ("conditions", "stored")),
+    DRAWN: (
+        ("name", "kind", "title", "description", "licence", "model", "age", "spacing"),
+        ("conditions", "stored", "guide"),
+    ),
     ZENODO: (("name", "kind", "title", "description", "record", "next"), ()),
 }
 """For each kind the fields that an entry needs, and those that it may have."""
@@ -40,11 +43,14 @@ class Storage:
         Rotation vector of the slices in degrees, about world x, y, z.
     axcodes:
         Where i, j, k grow to, such as ``"LAS"``.
+    thickness:
+        Full width at half maximum, in mm, of what a slice across z measures; None where slices are thin.
     """
 
     spacing: tuple[float, float, float]
     tilt: tuple[float, float, float]
     axcodes: str
+    thickness: float | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,8 @@ class Sample:
         What draws it; age in the model's unit, conditions in table units, voxel size in mm.
     stored:
         How it is stored; None as it is drawn.
+    guide:
+        Whether an isotropic image of another contrast comes along.
     record, next:
         Number of the record, and what to do with its files.
     """
@@ -77,6 +85,7 @@ class Sample:
     conditions: dict[str, Any] = field(default_factory=dict)
     spacing: float = math.nan
     stored: Storage | None = None
+    guide: bool = False
     record: str = ""
     next: str = ""
 
@@ -144,16 +153,20 @@ def _sample(entry: Any, where: str) -> Sample:
     age = _numbers(entry, "age", where, 1)[0]
     spacing = _numbers(entry, "spacing", where, 1, positive=True)[0]
     stored = _storage(entry["stored"], f"'stored' in {where}") if "stored" in entry else None
-    return Sample(**facts, age=age, spacing=spacing, conditions=conditions, stored=stored)
+    guide = entry.get("guide", False)
+    if not isinstance(guide, bool):
+        raise InputError(f"'guide' in {where} is neither true nor false.", "Correct it, or leave it out.")
+    return Sample(**facts, age=age, spacing=spacing, conditions=conditions, stored=stored, guide=guide)
 
 
 def _storage(entry: Any, where: str) -> Storage:
     if not isinstance(entry, dict):
         raise InputError(f"The {where} is not a set of fields.", "Write spacing, tilt and axcodes.")
-    _require_fields(entry, ("spacing", "tilt", "axcodes"), (), where)
+    _require_fields(entry, ("spacing", "tilt", "axcodes"), ("thickness",), where)
     x, y, z = _numbers(entry, "spacing", where, 3, positive=True)
     about_x, about_y, about_z = _numbers(entry, "tilt", where, 3)
-    return Storage((x, y, z), (about_x, about_y, about_z), _text(entry, "axcodes", where))
+    thickness = _numbers(entry, "thickness", where, 1, positive=True)[0] if "thickness" in entry else None
+    return Storage((x, y, z), (about_x, about_y, about_z), _text(entry, "axcodes", where), thickness)
 
 
 def _require_fields(entry: Mapping[str, Any], needed: tuple[str, ...], allowed: tuple[str, ...], where: str) -> None:

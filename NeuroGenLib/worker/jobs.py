@@ -13,16 +13,27 @@ from NeuroGenLib.provenance import RESEARCH_USE
 from NeuroGenLib.worker.atlas_arguments import ModelArguments, group
 from NeuroGenLib.worker.atlas_estimate import estimate_job
 from NeuroGenLib.worker.atlas_jobs import atlas_facts, fit_job, generate_job, sequence_job, slices_job
-from NeuroGenLib.worker.registration_jobs import RUN, registration_estimate, registration_facts, run_registration_job
+from NeuroGenLib.worker.registration_jobs import RUN as REGISTER
+from NeuroGenLib.worker.registration_jobs import registration_estimate, registration_facts, run_registration_job
 from NeuroGenLib.worker.run_command import run_job
+from NeuroGenLib.worker.superres_jobs import RUN as SUPER_RESOLVE
+from NeuroGenLib.worker.superres_jobs import run_superres_job, superres_estimate, superres_facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from NeuroGenLib.worker.context import Context, Job
 
-FACTS: Final[dict[str, Callable[[Any], dict[str, Any]]]] = {"atlas": atlas_facts, "registration": registration_facts}
+FACTS: Final[dict[str, Callable[[Any], dict[str, Any]]]] = {
+    "atlas": atlas_facts,
+    "registration": registration_facts,
+    "superres": superres_facts,
+}
 """What is told of a model beside what all models have, by its kind."""
+
+
+ESTIMATES: Final[dict[str, Job]] = {REGISTER: registration_estimate, SUPER_RESOLVE: superres_estimate}
+"""What the jobs will take that are not of an atlas."""
 
 
 def open_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
@@ -58,8 +69,9 @@ def open_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
 
 def any_estimate_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
     """``estimate``: what another job will take; see :func:`~NeuroGenLib.worker.atlas_estimate.estimate_job`."""
-    if arguments.keys() <= {"job", "arguments"} and arguments.get("job") == RUN:
-        return registration_estimate(group(arguments.get("arguments", {})), context)
+    estimate = ESTIMATES.get(str(arguments.get("job")))
+    if estimate is not None and arguments.keys() <= {"job", "arguments"}:
+        return estimate(group(arguments.get("arguments", {})), context)
     return estimate_job(arguments, context)
 
 
@@ -69,7 +81,8 @@ JOBS: Final[dict[str, Job]] = {
     "atlas.generate": generate_job,
     "atlas.sequence": sequence_job,
     "atlas.fit": fit_job,
-    RUN: run_registration_job,
+    REGISTER: run_registration_job,
+    SUPER_RESOLVE: run_superres_job,
     "estimate": any_estimate_job,
     "run": run_job,
 }

@@ -13,16 +13,31 @@ from NeuroGenLib.atlas.published_config import _NO_COUNTERPART
 from NeuroGenLib.cli import COMMANDS
 from NeuroGenLib.config import parameters
 from NeuroGenLib.registration.config import RegistrationTrainConfig
+from NeuroGenLib.superres.config import SuperresTrainConfig
+from Testing.notebook_run import read_notebook, source_of
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.ipynb")),
+]
 CINEMA = ROOT / "docs" / "published" / "cinema.md"
+
+
+def text_of(document: Path) -> str:
+    """The Markdown of a document; of a notebook, that of its cells."""
+    if document.suffix == ".ipynb":
+        cells = read_notebook(document)["cells"]
+        return "\n\n".join(source_of(cell) for cell in cells if cell["cell_type"] == "markdown")
+    return document.read_text(encoding="utf-8")
 
 
 def blocks(document: Path, *languages: str) -> list[str]:
     """The fenced blocks of a document in these languages, "" being a fence without one."""
     # All fences are read, whatever their language: the end of one must not pass for the start of another.
-    found = re.findall(r"^```(\w*)\n(.*?)^```$", document.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", text_of(document), re.MULTILINE | re.DOTALL)
     return [text for language, text in found if language in languages]
 
 
@@ -65,34 +80,32 @@ def test_the_commands_of_the_documents_exist(line, capsys):
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(document):
-    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
+    for target in re.findall(r"\]\(([^)#]+)\)", text_of(document)):
         if not target.startswith("http"):
             assert (document.parent / target).exists(), target
 
 
 def test_files_named_by_the_documents_exist():
     for document in DOCUMENTS:
-        for name in re.findall(
-            r"`((?:NeuroGenLib|training|Resources|Testing|docs)/[\w./-]+)`", document.read_text(encoding="utf-8")
-        ):
+        for name in re.findall(r"`((?:NeuroGenLib|training|Resources|Testing|docs)/[\w./-]+)`", text_of(document)):
             assert (ROOT / name).exists(), f"{document.name} names {name}"
 
 
 def test_settings_named_by_the_documents_exist():
-    jobs = (AtlasTrainConfig, RegistrationTrainConfig)
+    jobs = (AtlasTrainConfig, RegistrationTrainConfig, SuperresTrainConfig)
     known = {parameter.name for job in jobs for parameter in parameters(job)}
     sections = {name.partition(".")[0] for name in known}
     groups = {name.rpartition(".")[0] for name in known}
     for document in DOCUMENTS:
-        for name in re.findall(r"`(?:--)?((?:[a-z_]+\.)+[a-z_]+)\b[^`]*`", document.read_text(encoding="utf-8")):
-            if name.partition(".")[0] in sections and not name.endswith(".py"):
+        for name in re.findall(r"`(?:--)?((?:[a-z_]+\.)+[a-z_]+)\b[^`]*`", text_of(document)):
+            if name.partition(".")[0] in sections and not name.endswith((".py", ".tsv")):
                 assert name in known | groups, f"{document.name} names the setting {name}"
 
 
 def test_commands_named_in_sentences_exist():
     words = {command.words for command in COMMANDS} | {command.words.split()[0] for command in COMMANDS}
     for document in DOCUMENTS:
-        for line in re.findall(r"`neurogen ([a-z][a-z -]*[a-z])", document.read_text(encoding="utf-8")):
+        for line in re.findall(r"`neurogen ([a-z][a-z -]*[a-z])", text_of(document)):
             assert any(line == known or line.startswith(f"{known} ") for known in words), f"{document.name}: {line}"
 
 

@@ -26,6 +26,7 @@ with Desktop() as desktop:
     home = desktop.load_module("NeuroGen/NeuroGenHome/NeuroGenHome.py")
     atlas = desktop.load_module("NeuroGen/NeuroGenAtlas/NeuroGenAtlas.py")
     registration = desktop.load_module("NeuroGen/NeuroGenRegistration/NeuroGenRegistration.py")
+    superres = desktop.load_module("NeuroGen/NeuroGenSuperResolution/NeuroGenSuperResolution.py")
     listed = [home.ui.modelsTable.item(row, 0).text() for row in range(home.ui.modelsTable.rowCount)]
     assert "fetal-sba" in listed, listed
     assert atlas.ui.modelCombo.currentText == "fetal-sba"
@@ -39,7 +40,8 @@ with Desktop() as desktop:
     assert desktop.scene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode") is None
     assert registration.ui.modelCombo.currentText.startswith(("registration", "bundled:registration"))
     assert not registration.ui.registerButton.enabled
-    for panel in (home, atlas, registration):
+    assert not superres.ui.applyButton.enabled
+    for panel in (home, atlas, registration, superres):
         panel.widget.cleanup()
 """
 

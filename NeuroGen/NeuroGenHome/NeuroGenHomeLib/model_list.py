@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from NeuroGenPanels.run_bar import RunBar
 
 HEADINGS = ("model", "kind", "where", "licence", "size")
-PANELS = {"atlas": "NeuroGenAtlas", "registration": "NeuroGenRegistration"}
+PANELS = {
+    "atlas": "NeuroGenAtlas",
+    "registration": "NeuroGenRegistration",
+    "superres": "NeuroGenSuperResolution",
+}
 """Kind of model to the module that uses it."""
 
 

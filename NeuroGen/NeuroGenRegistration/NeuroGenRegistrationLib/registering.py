@@ -8,8 +8,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from NeuroGenLib.errors import InputError
-from NeuroGenLib.registration.measure import STAGES
 from NeuroGenPanels.parameter_fields import settings_of
+from NeuroGenPanels.quality import remarks_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,20 +113,6 @@ def quality_headings() -> tuple[str, ...]:
     return (_("measure"), _("headers"), _("start"), _("registered"), _("unit"))
 
 
-def quality_cells(rows: list[dict[str, Any]]) -> list[tuple[str, ...]]:
-    """Return the rows of a quality table as the panel shows them."""
-    from NeuroGenLib.mrml.tables import MISSING
-
-    return [
-        (
-            _measure(row),
-            *("" if row[stage] == MISSING else str(row[stage]) for stage in STAGES),
-            "" if row["unit"] == MISSING else str(row["unit"]),
-        )
-        for row in rows
-    ]
-
-
 def found_text(rows: list[dict[str, Any]], record: dict[str, Any]) -> str:
     """Return what a registration found, in a few sentences: overlap or similarity, then what to be aware of."""
     by_measure = {(row["measure"], row["label"]): row for row in reversed(rows)}
@@ -140,15 +126,7 @@ def found_text(rows: list[dict[str, Any]], record: dict[str, Any]) -> str:
                 after=told["registered"],
             )
         )
-    sentences += [str(warning) for warning in record.get("warnings") or []]
-    if record.get("shows"):
-        sentences.append(str(record["shows"]))
-    return " ".join(sentences)
-
-
-def _measure(row: dict[str, Any]) -> str:
-    label = str(row["label"]).replace("_", " ")
-    return str(row["measure"]) if label == "all" else f"{row['measure']}, {label}"
+    return " ".join([*sentences, *remarks_of(record)])
 
 
 def _labels(

@@ -1,0 +1,272 @@
+"""NeuroGen Super-Resolution: thick slices in, an isotropic volume out, in the scan's own place."""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import slicer
+from slicer.i18n import tr as _
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+)
+
+try:
+    import NeuroGenLib
+    import NeuroGenPanels
+except ImportError:  # a source checkout: the libraries are not beside this file
+    sys.path += [str(Path(__file__).resolve().parents[depth]) for depth in (1, 2)]
+
+from NeuroGenLib.provenance import RESEARCH_USE
+from NeuroGenLib.superres.quality_table import STAGES
+from NeuroGenPanels import dependencies, sample_data
+from NeuroGenPanels.estimates import Estimates
+from NeuroGenPanels.messages import errors_shown
+from NeuroGenPanels.metadata import describe
+from NeuroGenPanels.model_picker import ModelPicker
+from NeuroGenPanels.model_store import acknowledge, model_notice
+from NeuroGenPanels.panel_widget import PanelWidget
+from NeuroGenPanels.quality import quality_cells
+from NeuroGenPanels.run_bar import RunBar
+from NeuroGenPanels.tables import fill_table
+from NeuroGenPanels.word_combo import WordCombo
+from NeuroGenSuperResolutionLib.parameters import SuperResolutionParameters
+from NeuroGenSuperResolutionLib.resolving import (
+    DIRECTION_CHOICES,
+    JOB,
+    chosen_scans,
+    estimate_arguments,
+    found_text,
+    guide_text,
+    quality_headings,
+    super_resolve,
+    task_of,
+    understood_text,
+)
+
+SAMPLE = "fetal-brain-4mm"
+
+
+class NeuroGenSuperResolution(ScriptedLoadableModule):
+    """What Slicer's module list says of it."""
+
+    def __init__(self, parent) -> None:
+        ScriptedLoadableModule.__init__(self, parent)
+        describe(
+            parent,
+            title=_("NeuroGen Super-Resolution"),
+            help_text=_(
+                "Turns T2w scans in thick slices into one isotropic volume, in the scan's own place and units. Further"
+                " stacks of the same head are registered and fused, a T1w may guide. What lies between slices was not"
+                " measured: it is likely, not known."
+            ),
+        )
+
+
+class NeuroGenSuperResolutionLogic(ScriptedLoadableModuleLogic):
+    """Keeps the parameter node; the work is done in NeuroGenLib."""
+
+
+class NeuroGenSuperResolutionWidget(PanelWidget):
+    """Wires choices, buttons and the scene to the parts in NeuroGenSuperResolutionLib."""
+
+    parameters_class = SuperResolutionParameters
+
+    def build(self) -> None:
+        """Make the parts."""
+        from NeuroGenLib.mrml.superres_scene import BEFORE, VIEWS
+
+        self.logic = NeuroGenSuperResolutionLogic()
+        self.jobs = self.new_service(_("Super-resolution"))
+        self.runBar = RunBar(self.ui.runWidget.layout(), self.jobs, _("NeuroGen Super-Resolution"))
+        self.picker = ModelPicker(self.ui.modelCombo, self.ui.modelsButton, "superres", self._choose_model)
+        self.choices = {
+            "direction": WordCombo(
+                self.ui.directionCombo, DIRECTION_CHOICES, lambda word: self._set("direction", word)
+            ),
+            "view": WordCombo(self.ui.viewCombo, VIEWS, lambda word: self._set("view", word)),
+            "before": WordCombo(self.ui.beforeCombo, BEFORE, lambda word: self._set("before", word)),
+        }
+        self.estimates = Estimates(self.jobs)
+        self._notice, self._manifest = "", {}
+        self._looked = self._shown = None
+        self.ui.researchLabel.setText(RESEARCH_USE)
+        self.ui.applyButton.clicked.connect(self._apply_clicked)
+        self.ui.sampleButton.clicked.connect(self._sample_clicked)
+        self.ui.arrangeButton.clicked.connect(self._arrange_clicked)
+        self.ui.profileButton.clicked.connect(self._profile_clicked)
+        self.runBar.when_changed(self._update_buttons)
+
+    def enter(self) -> None:
+        """List the models anew: the module NeuroGen may have added some."""
+        PanelWidget.enter(self)
+        self.picker.refresh(self.parameters.model)
+        self._read_model()
+        self._update_buttons()
+
+    def use_model(self, reference: str) -> None:
+        """Work with a model that was chosen elsewhere."""
+        self.picker.refresh(reference)
+        self._choose_model(reference)
+
+    def scene_closing(self) -> None:
+        """Stop the running job: its scene goes."""
+        self.estimates.stop()
+        if self.runBar.busy:
+            self.runBar.abandon()
+        self._looked = self._shown = None
+        self._say_result(None)
+
+    def parameters_bound(self) -> None:
+        """Show the choices of this scene; the views stay as they were saved."""
+        self.picker.refresh(self.parameters.model)
+        self._read_model()
+        self._looked = self._look()
+
+    def parameters_changed(self) -> None:
+        """Follow a choice: buttons, slices, estimate, the result of this scan, the views once there is one."""
+        for name, choice in self.choices.items():
+            choice.show(getattr(self.parameters, name))
+        self._say_model()
+        self._update_buttons()
+        self.ui.slicesLabel.setText(understood_text(self.parameters))
+        self._estimate()
+        image = self._image()
+        if image is not self._shown:
+            self._say_result(image)
+        look = self._look()
+        if look != self._looked:
+            self._looked = look
+            self._show_views()
+
+    # What the person does
+
+    def _apply_clicked(self, *_clicked: bool) -> None:
+        with errors_shown(_("Super-resolution")):
+            task = task_of(self.parameters, self._manifest)
+            if acknowledge(self.picker.row):
+                super_resolve(self.runBar, task, self._found, self._nothing_to_do)
+
+    def _sample_clicked(self, *_clicked: bool) -> None:
+        nodes = {node.GetName(): node for node in sample_data.bring(SimpleNamespace(sampleName=SAMPLE))}
+        if nodes and self.parameters is not None:
+            self.parameters.scan = nodes[f"{SAMPLE} T2w"]
+            self.parameters.guide = nodes[f"{SAMPLE} guide"]
+            self.parameters.secondScan = self.parameters.thirdScan = None
+
+    def _arrange_clicked(self, *_clicked: bool) -> None:
+        from NeuroGenLib.mrml.superres_scene import arrange_superres
+
+        image = self._image()
+        if image is not None:
+            arrange_superres(slicer.mrmlScene, image)
+            self._show_views()
+
+    def _profile_clicked(self, *_clicked: bool) -> None:
+        from NeuroGenLib.mrml.superres_scene import crosshair_of, profile_through
+
+        image = self._image()
+        with errors_shown(_("Profile")):
+            if image is not None:
+                profile_through(slicer.mrmlScene, image, crosshair_of(slicer.mrmlScene))
+
+    def _choose_model(self, reference: str) -> None:
+        self.parameters.model = reference
+        self._read_model()
+        self._update_buttons()
+
+    def _set(self, name: str, word: str) -> None:
+        if self.parameters is not None:
+            setattr(self.parameters, name, word)
+
+    # What comes back
+
+    def _found(self, image) -> None:
+        self.estimates.forget()
+        self._estimate()
+        if image is self._image():
+            self._say_result(image)
+            self._looked = self._look()
+            self._arrange_clicked()
+
+    def _nothing_to_do(self, sentence: str) -> None:
+        self.ui.stateLabel.setText(sentence)
+        self.runBar.log(sentence)
+
+    # What follows from it
+
+    def _image(self):
+        """Return the isotropic volume of the chosen scan, None where there is none."""
+        from NeuroGenLib.mrml.superres_scene import result_of
+
+        scan = self.parameters.scan
+        return None if scan is None else result_of(slicer.mrmlScene, scan)
+
+    def _look(self) -> tuple:
+        chosen = self.parameters
+        return chosen.view, chosen.before, chosen.opacity, chosen.least
+
+    def _show_views(self) -> None:
+        from NeuroGenLib.mrml.superres_scene import show_superres
+
+        image, chosen = self._image(), self.parameters
+        if image is None:
+            return
+        show_superres(
+            slicer.mrmlScene, image, chosen.view, before=chosen.before, opacity=chosen.opacity, least=chosen.least
+        )
+
+    def _say_result(self, image) -> None:
+        from NeuroGenLib.mrml.provenance import provenance_of
+        from NeuroGenLib.mrml.superres_scene import quality_of
+
+        self._shown = image
+        rows = [] if image is None else quality_of(image)
+        record = {} if image is None else provenance_of(image)
+        self.ui.stateLabel.setText(found_text(rows, record))
+        fill_table(self.ui.qualityTable, quality_headings(), quality_cells(rows, STAGES))
+
+    def _read_model(self) -> None:
+        self._notice, self._manifest = model_notice(self.picker.row)
+        self._say_model()
+
+    def _say_model(self) -> None:
+        self.ui.noticeLabel.setText(" ".join(part for part in (self._notice, self._guide_text()) if part))
+
+    def _guide_text(self) -> str:
+        """Return what is to be said of the guide, by what the model needs and what is chosen."""
+        from NeuroGenLib.superres.overview import guide_need
+
+        given = self.parameters is not None and self.parameters.guide is not None
+        return guide_text(guide_need(self._manifest), given=given) if self._manifest else ""
+
+    def _estimate(self) -> None:
+        if not self.runBar.busy and not dependencies.missing():
+            self.estimates.want(self.ui.estimateLabel, JOB, estimate_arguments(self.parameters))
+
+    def _update_buttons(self) -> None:
+        if self.parameters is None:
+            return
+        chosen = self.parameters
+        ready = chosen.scan is not None and self.picker.row is not None
+        self.ui.applyButton.setEnabled(ready and not self.runBar.busy)
+        self.ui.gapBox.setEnabled(chosen.gapIsKnown)
+        self.ui.directionCombo.setEnabled(len(chosen_scans(chosen)) < 2)
+        self.ui.leastSlider.setEnabled(chosen.view != "result")
+        has_result = self._image() is not None
+        self.ui.arrangeButton.setEnabled(has_result)
+        self.ui.profileButton.setEnabled(has_result)
+
+
+class NeuroGenSuperResolutionTest(ScriptedLoadableModuleTest):
+    """What can be tested inside Slicer without a download."""
+
+    def runTest(self) -> None:
+        """Open the panel and find the bundled model."""
+        slicer.mrmlScene.Clear()
+        slicer.util.selectModule("NeuroGenSuperResolution")
+        widget = slicer.modules.NeuroGenSuperResolutionWidget
+        self.assertEqual(widget.parameters.model, "bundled:superres")
+        self.assertFalse(widget.ui.applyButton.enabled)
+        self.delayDisplay("The panel is ready")
