@@ -42,11 +42,12 @@ format: $(STAMP)  ## let ruff rewrite
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP)  ## measured speed of drawing, fitting, the slider and registration
+bench: $(STAMP)  ## measured speed of drawing, fitting, the slider, registration and super-resolution
 	$(BIN)/python Testing/bench/bench_atlas.py
 	$(BIN)/python Testing/bench/bench_fit.py
 	$(BIN)/python Testing/bench/bench_slider.py
 	$(BIN)/python Testing/bench/bench_registration.py
+	$(BIN)/python Testing/bench/bench_superresolution.py
 
 peers: $(STAMP) $(PEERS)/.installed  ## compare registration with ANTs, greedy and demons (an hour)
 	$(BIN)/python Testing/bench/bench_peers.py --peers-python $(PEERS)/bin/python

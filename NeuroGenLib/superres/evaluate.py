@@ -95,7 +95,7 @@ def evaluate_cases(
             rows += _case_rows(model, case, slices, back_projection, part)
         except InputError as error:
             raise InputError(f"{case.name} cannot be evaluated: {error.problem}", error.remedy) from error
-    return Evaluation(rows, _means(rows))
+    return Evaluation(rows, means_of(rows))
 
 
 def write_evaluation(found: Evaluation, model: SuperresModel, out: Path, parameters: dict[str, Any]) -> list[Path]:
@@ -219,7 +219,8 @@ def _brought_back(
     return found
 
 
-def _means(rows: Sequence[Row]) -> list[Row]:
+def means_of(rows: Sequence[Row]) -> list[Row]:
+    """Return rows without the scan: means over the scans of each thickness, direction and method."""
     keys = ("thickness_mm", "direction", "method")
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
