@@ -13,11 +13,15 @@ from NeuroGenPanels.metadata import CATEGORY
 from NeuroGenPanels.worker_service import WorkerService
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
 TITLE = "NeuroGen sample data"
-SAMPLES = ("fetal-brain-30w", "fetal-brain-thick", "fetal-brain-25w-tilted", "fetal-brain-4mm", "cinema-atlases")
+SAMPLES = (
+    *("fetal-brain-30w", "fetal-brain-thick", "fetal-brain-25w-tilted", "fetal-brain-4mm"),
+    *("cinema-atlases", "baby-ai-demo"),
+)
 """Names of the registry, which cannot be read before its packages are installed."""
 
 PAUSE = 0.02
@@ -74,16 +78,20 @@ def bring(source: Any) -> list[Any]:
 def _bring(name: str) -> list[Any]:
     dependencies.ensure(TITLE)
     from NeuroGenLib.samples import find_sample, samples_folder
-    from NeuroGenLib.samples.registry import DRAWN
+    from NeuroGenLib.samples.registry import DRAWN, HUB, RECORD
 
     sample = find_sample(name)
     folder = samples_folder() / name
     # What was downloaded once is there: its record appears with the last of its files.
-    is_there = sample.kind != DRAWN and (folder / "provenance.json").is_file()
+    is_there = sample.kind != DRAWN and (folder / RECORD).is_file()
     if not is_there and not _fetch(name, folder):
         return []
     if sample.kind == DRAWN:
-        return _load(folder, sample.title)
+        return _load(folder, sample.title, sorted(path.name for path in folder.glob("*.nii.gz")))
+    if sample.kind == HUB:
+        nodes = _load(folder, sample.title, sample.files)
+        slicer.util.infoDisplay(sample.description, windowTitle=TITLE)
+        return nodes
     slicer.util.infoDisplay(
         f"'{sample.title}' is in {folder}. To look at it, go to the module NeuroGen Atlas, section 'Open a published"
         " atlas', and choose one of its 4-D files.",
@@ -133,8 +141,8 @@ def _accepts(offer: dict[str, Any]) -> bool:
     )
 
 
-def _load(folder: Path, title: str) -> list[Any]:
-    """Add the images and the label map of a drawn sample to the scene, in a folder, with their provenance."""
+def _load(folder: Path, title: str, files: Sequence[str]) -> list[Any]:
+    """Add images, and the label map of a drawn sample, to the scene, in a folder, with their provenance."""
     from NeuroGenLib.files import read_json
     from NeuroGenLib.labels import LabelTable
     from NeuroGenLib.mrml.folders import add_folder, put_into_folder
@@ -142,16 +150,18 @@ def _load(folder: Path, title: str) -> list[Any]:
     from NeuroGenLib.mrml.segmentations import add_segmentation
     from NeuroGenLib.mrml.views import show_in_slices
     from NeuroGenLib.mrml.volumes import add_volume
+    from NeuroGenLib.samples.registry import RECORD
     from NeuroGenLib.volume import Volume
 
     scene = slicer.mrmlScene
-    record = read_json(folder / "provenance.json")
-    table = LabelTable.from_tsv(folder / "labels.tsv")
+    record = read_json(folder / RECORD)
     name = folder.name
-    images = {path.name.removesuffix(".nii.gz"): path for path in sorted(folder.glob("*.nii.gz"))}
-    labels = images.pop("labels")
-    nodes = [add_volume(scene, Volume.load(path), f"{name} {image}") for image, path in images.items()]
-    nodes.append(add_segmentation(scene, Volume.load(labels), table, f"{name} labels"))
+    images = {file.rpartition("/")[2].removesuffix(".nii.gz"): Volume.load(folder / file) for file in files}
+    labels = images.pop("labels", None)
+    nodes = [add_volume(scene, volume, f"{name} {image}") for image, volume in images.items()]
+    if labels is not None:
+        table = LabelTable.from_tsv(folder / "labels.tsv")
+        nodes.append(add_segmentation(scene, labels, table, f"{name} labels"))
     for node in nodes:
         set_provenance(node, record)
     put_into_folder(scene, add_folder(scene, title), nodes)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.samples.fetch import Offer
     from NeuroGenLib.samples.registry import Sample
 
-_HOW = {"drawn": "drawn here", "zenodo": "download"}
+_HOW = {"drawn": "drawn here", "zenodo": "download", "hub": "download"}
 
 
 def list_(arguments: list[str]) -> None:
@@ -39,7 +39,11 @@ def info(arguments: list[str]) -> None:
     parser = make_parser(
         "samples info",
         "Show title, licence, authors and size of sample data. Of data to download, this asks their server.",
-        ("neurogen samples info fetal-brain-30w", "neurogen samples info cinema-atlases --json"),
+        (
+            "neurogen samples info fetal-brain-30w",
+            "neurogen samples info baby-ai-demo",
+            "neurogen samples info cinema-atlases --json",
+        ),
     )
     parser.add_argument("name", help="the sample, see 'neurogen samples list'")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
@@ -65,6 +69,7 @@ def get(arguments: list[str]) -> None:
             "neurogen samples get fetal-brain-30w --out sample",
             "neurogen samples get fetal-brain-thick --out scan",
             "neurogen samples get cinema-atlases --out cinema",
+            "neurogen samples get baby-ai-demo --out infant",
         ),
     )
     parser.add_argument("name", help="the sample, see 'neurogen samples list'")

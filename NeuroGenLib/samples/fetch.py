@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,8 @@ from NeuroGenLib.models.reference import must_stay_offline
 from NeuroGenLib.progress import SILENT, Progress
 from NeuroGenLib.samples.archive import unpack
 from NeuroGenLib.samples.drawn import write_drawn
-from NeuroGenLib.samples.registry import ZENODO, Sample, find_sample, samples_folder
+from NeuroGenLib.samples.hub import HubRecord, download_hub_record, how_to_bring_a_sample, read_hub_record
+from NeuroGenLib.samples.registry import DRAWN, RECORD, ZENODO, Sample, find_sample, samples_folder
 from NeuroGenLib.samples.zenodo import ZENODO_API, Record, download, read_record
 
 if TYPE_CHECKING:
@@ -73,17 +74,17 @@ class Fetched:
 
 
 def sample_offer(name: str, api: str = ZENODO_API) -> Offer:
-    """Return title, licence and size of a sample; asks Zenodo for those that are downloaded.
+    """Return title, licence and size of a sample; asks the server of those that are downloaded.
 
     Raises
     ------
     InputError
-        When there is no such sample or record.
+        When there is no such sample, record or repository, or it lacks a file.
     NeuroGenError
         When NeuroGen must stay offline, or the network fails.
     """
     sample = find_sample(name)
-    return _offer(sample, _record(sample, api) if sample.kind == ZENODO else None)
+    return _offer(sample, _record(sample, api))
 
 
 def fetch_sample(
@@ -118,36 +119,45 @@ def fetch_sample(
         When it was cancelled; what was downloaded so far stays in the cache, and the next call goes on there.
     """
     sample, folder = find_sample(name), Path(folder)
-    record = _record(sample, api) if sample.kind == ZENODO else None
+    record = _record(sample, api)
     _require_accepted(_offer(sample, record), accept_licence)
     with staged_outputs(folder) as staging:
         if record is None:
             drawn = write_drawn(sample, staging, progress)
             return Fetched(sample, folder, _files(staging, folder), drawn.notice, drawn.warnings)
         with _alone(record) as place:
-            downloaded = download(record, place, progress.part(0, 0.9))
+            downloaded = _download(record, place, progress.part(0, 0.9))
             try:
                 for path in downloaded:
                     _put(path, staging / path.relative_to(place), progress.part(0.9, 0.99))
             except InputError:  # an archive that will never be unpacked
                 shutil.rmtree(place, ignore_errors=True)
                 raise
-            write_json(staging / "provenance.json", _provenance(sample, record))
+            write_json(staging / RECORD, _provenance(sample, record))
             shutil.rmtree(place, ignore_errors=True)
         progress.update(1, 1, "ready")
         return Fetched(sample, folder, _files(staging, folder), next=sample.next)
 
 
-def _record(sample: Sample, api: str) -> Record:
+def _record(sample: Sample, api: str) -> Record | HubRecord | None:
+    """Ask the server of a sample that is downloaded."""
+    if sample.kind == DRAWN:
+        return None
     if must_stay_offline():
         raise NeuroGenError(
             f"The sample '{sample.name}' must be downloaded, and NeuroGen is offline.",
-            f"On a connected machine run 'neurogen samples get {sample.name} --out DIR', then copy DIR here.",
+            how_to_bring_a_sample(sample.name),
         )
-    return read_record(sample.record, api)
+    return read_record(sample.record, api) if sample.kind == ZENODO else read_hub_record(sample)
 
 
-def _offer(sample: Sample, record: Record | None) -> Offer:
+def _download(record: Record | HubRecord, place: Path, progress: Progress) -> list[Path]:
+    if isinstance(record, Record):
+        return download(record, place, progress)
+    return download_hub_record(record, progress)
+
+
+def _offer(sample: Sample, record: Record | HubRecord | None) -> Offer:
     if record is None:
         return Offer(sample.name, sample.title, sample.licence or "")
     files = tuple(file.name for file in record.files)
@@ -174,20 +184,22 @@ def _require_accepted(offer: Offer, accepted: str | None) -> None:
 
 
 @contextlib.contextmanager
-def _alone(record: Record) -> Iterator[Path]:
+def _alone(record: Record | HubRecord) -> Iterator[Path]:
     """Give the folder in the cache where a record's download goes on; one process at a time has it."""
     import filelock
 
-    place = samples_folder() / ".incomplete" / f"zenodo-{record.number}"
-    lock = filelock.FileLock(place.with_suffix(".lock"), timeout=0)
+    name = f"zenodo-{record.number}" if isinstance(record, Record) else f"hub-{record.name}"
+    own = samples_folder() / ".incomplete" / name
+    place = own if isinstance(record, Record) else record.place
+    lock = filelock.FileLock(own.with_suffix(".lock"), timeout=0)
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
+        own.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except filelock.Timeout as error:
         raise NeuroGenError(f"'{record.title}' is being downloaded already.", "Wait until that has ended.") from error
     except OSError as error:
         raise NeuroGenError(
-            f"{place.parent} cannot be written: {error.strerror}.",
+            f"{own.parent} cannot be written: {error.strerror}.",
             "Let the environment variable NEUROGEN_MODELS name a folder you may write to.",
         ) from error
     try:
@@ -209,7 +221,7 @@ def _files(staging: Path, folder: Path) -> list[Path]:
     return [folder / path.relative_to(staging) for path in sorted(staging.rglob("*")) if path.is_file()]
 
 
-def _provenance(sample: Sample, record: Record) -> dict[str, Any]:
+def _provenance(sample: Sample, record: Record | HubRecord) -> dict[str, Any]:
     return provenance.record(
         "samples get",
         parameters={"sample": sample.name, "accepted_licence": record.licence},
@@ -217,5 +229,12 @@ def _provenance(sample: Sample, record: Record) -> dict[str, Any]:
         licence=record.licence,
         source=record.page,
         creators=list(record.creators),
-        files=[{"name": file.name, "size": file.size, "md5": file.md5} for file in record.files],
+        **_contents(record),
     )
+
+
+def _contents(record: Record | HubRecord) -> dict[str, Any]:
+    """Return the files with their checksums, and the commit where there is one."""
+    if isinstance(record, Record):
+        return {"files": [{"name": file.name, "size": file.size, "md5": file.md5} for file in record.files]}
+    return {"revision": record.pinned.revision, "files": [asdict(file) for file in record.files]}

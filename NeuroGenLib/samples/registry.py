@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.errors import InputError, nearest
-from NeuroGenLib.models.reference import models_folder
+from NeuroGenLib.models.reference import HubReference, models_folder
 from NeuroGenLib.resources import resource
+from NeuroGenLib.samples.archive import require_safe_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 DRAWN = "drawn"
 ZENODO = "zenodo"
+HUB = "hub"
+RECORD = "provenance.json"
+"""The file that comes with every sample."""
 
 _FIELDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     DRAWN: (
@@ -25,9 +29,11 @@ _FIELDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("conditions", "stored", "guide"),
     ),
     ZENODO: (("name", "kind", "title", "description", "record", "next"), ()),
+    HUB: (("name", "kind", "title", "description", "reference", "files", "next"), ()),
 }
 """For each kind the fields that an entry needs, and those that it may have."""
 
+_NO_TEXTS = ("age", "spacing", "files")
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -62,17 +68,21 @@ class Sample:
     name, title, description:
         What it is asked for by; a phrase; what it is good for.
     kind:
-        ``"drawn"`` by a bundled model, or ``"zenodo"``, downloaded.
+        ``"drawn"`` by a bundled model, or downloaded: ``"zenodo"``, ``"hub"``.
     licence:
-        SPDX identifier of a drawn sample; None for a record, which says its own.
+        SPDX identifier of a drawn sample; None for what is downloaded, which says its own.
     model, age, conditions, spacing:
         What draws it; age in the model's unit, conditions in table units, voxel size in mm.
     stored:
         How it is stored; None as it is drawn.
     guide:
         Whether an isotropic image of another contrast comes along.
-    record, next:
-        Number of the record, and what to do with its files.
+    record:
+        Number of a record on Zenodo.
+    reference, files:
+        Repository on the hub, ``hf:org/repo[@revision]``, and which of its files are the sample.
+    next:
+        What to do with files that were downloaded.
     """
 
     name: str
@@ -87,6 +97,8 @@ class Sample:
     stored: Storage | None = None
     guide: bool = False
     record: str = ""
+    reference: str = ""
+    files: tuple[str, ...] = ()
     next: str = ""
 
 
@@ -140,13 +152,20 @@ def _sample(entry: Any, where: str) -> Sample:
         raise InputError(f"The {where} has no known kind.", f"Write one of: {', '.join(_FIELDS)}.")
     needed, allowed = _FIELDS[entry["kind"]]
     _require_fields(entry, needed, allowed, where)
-    facts: dict[str, Any] = {key: _text(entry, key, where) for key in needed if key not in ("age", "spacing")}
+    facts: dict[str, Any] = {key: _text(entry, key, where) for key in needed if key not in _NO_TEXTS}
     if not _NAME.fullmatch(facts["name"]):
         raise InputError(f"The name '{facts['name']}' in {where} cannot be used.", "Write small letters, digits and -.")
     if entry["kind"] == ZENODO:
         if not facts["record"].isdecimal():
             raise InputError(f"'{facts['record']}' in {where} is not the number of a record.", "Write its digits.")
         return Sample(**facts)
+    if entry["kind"] == HUB:
+        if HubReference.parse(facts["reference"]).subfolder:
+            raise InputError(
+                f"'{facts['reference']}' in {where} names a folder.",
+                "Write hf:org/repo, and the folder before the files.",
+            )
+        return Sample(**facts, files=_file_names(entry, where))
     conditions = entry.get("conditions", {})
     if not isinstance(conditions, dict):
         raise InputError(f"The conditions in {where} are not values by name.", "Write NAME: VALUE.")
@@ -183,6 +202,14 @@ def _text(entry: Mapping[str, Any], key: str, where: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise InputError(f"'{key}' in {where} is not a text.", "Put it into quotes.")
     return value
+
+
+def _file_names(entry: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    names = entry["files"]
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise InputError(f"'files' in {where} is not a list of names.", "Write [NAME, ...].")
+    require_safe_names([RECORD, *names], where)
+    return tuple(names)
 
 
 def _numbers(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(bool(missing_parts()), reason=missing_parts())
 
 PANELS = Path(__file__).resolve().parents[2] / "NeuroGen"
+PAIR = "baby-ai-demo"
 LEFT_HANDED = np.array([[-1.0, 0, 0, 4], [0, 2, 0.5, 5], [0, -0.25, 3, 6], [0, 0, 0, 1]])
 OFFER = {
     "title": "Tiny atlases",
@@ -118,9 +119,14 @@ class FakeWorker:
 
 
 def write_sample(folder: Path) -> None:
-    """Write what `neurogen samples get` writes of a drawn sample, small."""
+    """Write what `neurogen samples get` writes, small."""
     folder.mkdir(parents=True, exist_ok=True)
     values = np.arange(60, dtype=np.float32).reshape(3, 4, 5)
+    if folder.name == PAIR:
+        Volume(values, LEFT_HANDED).save(folder / "demo_t1w_input.nii.gz")
+        Volume(values + 1, LEFT_HANDED).save(folder / "demo_t2w_input.nii.gz")
+        write_json(folder / "provenance.json", {"action": "samples get", "licence": "not-stated"})
+        return
     Volume(values, LEFT_HANDED).save(folder / "T2w.nii.gz")
     Volume((values > 30).astype(np.uint8), LEFT_HANDED).save(folder / "labels.nii.gz")
     LabelTable.from_names(["background", "brain"]).to_tsv(folder / "labels.tsv")
@@ -258,6 +264,34 @@ def test_a_licence_that_is_declined_downloads_nothing(
     assert [words[1] for words in worker.words] == ["info"]
     assert [message.kind for message in desktop.messages] == ["question"]
     assert worker.closed == 1
+
+
+def test_a_pair_of_the_hub_is_loaded_and_explained(
+    sample_data: ModuleType, buttons: dict, worker: FakeWorker, desktop: Desktop, tmp_path: Path
+) -> None:
+    from NeuroGenLib.mrml.folders import folder_of
+    from NeuroGenLib.mrml.provenance import provenance_of
+    from NeuroGenLib.mrml.volumes import volume_of
+
+    worker.offer = {**OFFER, "licence": "not-stated", "files": ["demo_t1w_input.nii.gz", "demo_t2w_input.nii.gz"]}
+    sample_data.register()
+    desktop.answer(True)
+    nodes = click(buttons, PAIR)
+    question, told = desktop.messages
+    assert "'not-stated'" in question.text
+    assert worker.words[-1][-5:] == ["--accept-licence", "not-stated", "--json", "--progress", "json"]
+    assert str(place(tmp_path, PAIR)) in worker.words[-1]
+    assert [node.GetName() for node in nodes] == [f"{PAIR} demo_t1w_input", f"{PAIR} demo_t2w_input"]
+    last = np.argwhere(volume_of(nodes[1]).array == 60)[0]  # the T2w's largest value
+    np.testing.assert_allclose(volume_of(nodes[1]).voxel_to_world(last), (LEFT_HANDED @ (2, 3, 4, 1))[:3], atol=1e-4)
+    for node in nodes:
+        assert provenance_of(node)["licence"] == "not-stated"
+        assert folder_of(desktop.scene, node) == "T1w and T2w published with BABY-AI"
+    assert told.kind == "info"
+    assert all(text in told.text for text in ("4 mm", "axial", "guide")), "its header does not tell"
+
+    assert len(click(buttons, PAIR)) == 2
+    assert [words[1] for words in worker.words] == ["info", "get"], "what is there is not downloaded again"
 
 
 def test_a_failure_is_shown_and_the_process_ends(

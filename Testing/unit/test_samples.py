@@ -135,7 +135,7 @@ def parts() -> dict[str, int]:
 def test_the_registry_names_what_the_panels_and_documents_name() -> None:
     samples = {sample.name: sample for sample in list_samples()}
     drawn = ["fetal-brain-30w", "fetal-brain-thick", "fetal-brain-25w-tilted", "fetal-brain-4mm"]
-    assert list(samples) == [*drawn, "cinema-atlases"]
+    assert list(samples) == [*drawn, "cinema-atlases", "baby-ai-demo"]
     assert samples["cinema-atlases"].record == "17023473"
     assert samples["fetal-brain-30w"].age == samples["fetal-brain-thick"].age == 30.2
 
