@@ -100,6 +100,18 @@ def back_projected(
     return image
 
 
+def unseen(correction: Volume, stacks: Sequence[Stack]) -> Volume:
+    """Return what of a correction the stacks do not show: what each would show is taken away, one after the other.
+
+    A network that was trained on windows of several stacks saw its corrections so, see
+    :meth:`NeuroGenLib.superres.data.Batch.consistent`.
+    """
+    for stack in stacks:
+        less = residual_of(correction, stack, scale=0.0)  # what was measured counts nothing: minus the slices
+        correction = correction.with_array(correction.array + spread([less], correction))
+    return correction
+
+
 def sharpened(image: Volume, stack: Stack, steps: int) -> Volume:
     """Return the interpolation of a single stack as the residual network sees it.
 

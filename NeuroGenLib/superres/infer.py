@@ -10,7 +10,7 @@ import numpy as np
 from NeuroGenLib.errors import InputError
 from NeuroGenLib.progress import SILENT, Progress
 from NeuroGenLib.superres.combine import Combined, combined
-from NeuroGenLib.superres.consistency import back_projected, residual_of, sharpened, spread
+from NeuroGenLib.superres.consistency import back_projected, residual_of, sharpened, spread, unseen
 from NeuroGenLib.superres.correction import residual_correction, slices_along
 from NeuroGenLib.superres.head import Head, find_head
 from NeuroGenLib.superres.inputs import chosen_spacing, interpolated, place_guide, thick_stacks
@@ -200,6 +200,8 @@ class SuperresModel:
         else:
             sharper = self._sharpened(seen)
             added = self._residual(sharper, seen, on_grid, head, warnings, correcting)
+            if len(stacks) > 1:  # a fusion is better than what any network saw: it adds what no scan tells
+                added = unseen(added, seen.stacks)
             found = image.with_array(sharper.array - image.array + added.array)
         better = image.with_array(image.array + head.weight.array * found.array)
         better = back_projected(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 
 from NeuroGenLib.config import load_config, to_mapping
 from NeuroGenLib.errors import InputError
+from NeuroGenLib.models import resolve
 from NeuroGenLib.superres.config import (
     ImagesConfig,
     MapsConfig,
@@ -18,6 +20,7 @@ from NeuroGenLib.superres.config import (
     SplitConfig,
     SuperresTrainConfig,
 )
+from NeuroGenLib.superres.run_config import BUNDLED
 from NeuroGenLib.training import TrainerConfig
 
 CONFIGS = sorted((Path(__file__).parents[2] / "training" / "configs" / "superres").glob("*.yaml"))
@@ -47,6 +50,21 @@ def test_the_published_config_is_the_published_recipe() -> None:
     assert (settings.kind, settings.loss, settings.rate, settings.batch) == ("adam", "mse", 1e-4, 32)
     assert (settings.schedule, settings.clip) == ("constant", None)
     assert config.split.kind == "order"
+
+
+def test_the_bundled_settings_are_those_of_the_bundled_weights() -> None:
+    (path,) = (path for path in CONFIGS if path.stem == "bundled")
+    config, manifest = load_config(SuperresTrainConfig, path), resolve(BUNDLED).manifest
+    written = manifest["training"]["config"]
+    assert list(config.network.features) == manifest["network"]["features"]
+    assert list(config.slices.thickness) == manifest["preparation"]["thickness"]
+    assert config.window == manifest["preparation"]["window"]
+    assert config.train.steps == manifest["training"]["steps"]
+    for section in ("slices", "images", "optimiser"):
+        own = to_mapping(getattr(config, section))
+        assert {name: own[name] for name in written[section]} == own, section
+        assert json.loads(json.dumps(own)) == written[section]
+    assert config.notice == manifest["notice"]
 
 
 def test_the_bundled_config_leaves_out_what_the_card_measures() -> None:

@@ -11,10 +11,12 @@ import pytest
 from NeuroGenLib.errors import Cancelled, InputError
 from NeuroGenLib.models import open_model
 from NeuroGenLib.progress import Progress
+from NeuroGenLib.superres.consistency import unseen
 from NeuroGenLib.superres.infer import SuperresModel, open_superres_model, super_resolve
 from NeuroGenLib.superres.inputs import AlreadyIsotropic
 from NeuroGenLib.superres.reference import reference_super_resolve
 from NeuroGenLib.superres.run_config import SuperresConfig
+from NeuroGenLib.superres.stacks import as_stack
 from NeuroGenLib.volume import Volume
 from Testing.geometry import oblique, orientations, rotation, same_in_world
 from Testing.superres_models import (
@@ -98,6 +100,16 @@ def test_without_correction_it_is_the_sharpened_interpolation(head: Volume, scan
     assert errors[0] < 0.9 * errors[1]
     closer = silent.super_resolve(scan, settings=SuperresConfig(spacing=MM), like=head)
     assert closer.quality.stacks[0].rms < 0.7 * closer.quality.stacks[0].rms_interpolated
+
+
+def test_of_a_correction_only_what_no_stack_shows_is_kept(head: Volume) -> None:
+    stacks = [as_stack(in_thick_slices(head, direction)) for direction in ("axial", "coronal", "sagittal")]
+    smooth = head.with_array(np.full(head.shape, 10, np.float32))
+    waves = (-1.0) ** np.indices(head.shape).sum(axis=0)
+    fine = head.with_array((10 * waves).astype(np.float32))
+    inner = (slice(8, -8),) * 3
+    assert np.abs(unseen(smooth, stacks).array[inner]).max() < 0.5
+    np.testing.assert_allclose(unseen(fine, stacks).array[inner], fine.array[inner], atol=0.5)
 
 
 @pytest.mark.parametrize("codes", ["LPS", "LAS", "PIR"])
