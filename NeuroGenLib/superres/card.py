@@ -43,11 +43,13 @@ def model_card(manifest: Mapping[str, Any]) -> str:
 def _residual(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     network, preparation = manifest["network"], manifest["preparation"]
     thin, thick = preparation["thickness"]
+    rounds = preparation.get("sharpened", 0)
+    sharpened = f", corrected {rounds} times by what it does not reproduce of the slices" if rounds else ""
     stacks = ", or several stacks in one" if preparation["several_stacks"] else ""
     return [
         ("Inputs", _GUIDES[preparation["guide"]] + stacks),
         ("Slices", f"{thin:g} to {thick:g} mm thick, along any axis"),
-        ("Interpolation before it", preparation["interpolation"]),
+        ("Interpolation before it", preparation["interpolation"] + sharpened),
         ("Intensities", "from the 1st percentile to the 99th of the head, to 0 and 1"),
         ("Windows", f"{preparation['window']} voxels a side, or larger"),
         ("Network", f"residual U-Net, {', '.join(map(str, network['features']))} channels"),

@@ -19,7 +19,6 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from NeuroGenLib.models.opening import bundled_models
 from Testing.headless.test_documents import ROOT
 from Testing.headless.test_tutorial import UPDATING, difference
 from Testing.notebook_run import DPI, Notebook, read_notebook, run_cells, source_of, write_notebook
@@ -46,9 +45,6 @@ class Ran:
 def ran(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     """A notebook that ran in a process and a folder of its own."""
     path: Path = request.param
-    for name in re.findall(r"bundled:([\w-]+)", path.read_text(encoding="utf-8")):
-        if name not in bundled_models():
-            pytest.skip(f"the model {name}, which {path.name} uses, is not bundled")
     place = tmp_path_factory.mktemp("notebook")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
     done = subprocess.run(

@@ -17,9 +17,7 @@ import pytest
 from PIL import Image
 
 from NeuroGenLib.metrics import psnr
-from NeuroGenLib.models.opening import bundled_models
 from NeuroGenLib.superres.head import find_head
-from NeuroGenLib.superres.run_config import BUNDLED
 from NeuroGenLib.volume import Volume
 from Testing.headless.test_documents import ROOT, blocks
 from Testing.headless.test_tutorial import MOST_BYTES, UPDATING, as_started, difference, prepared
@@ -33,9 +31,6 @@ PICTURE = ROOT / "docs" / "images" / "superres.png"
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),
-    pytest.mark.skipif(
-        BUNDLED.removeprefix("bundled:") not in bundled_models(), reason="no super-resolution model is bundled"
-    ),
 ]
 
 

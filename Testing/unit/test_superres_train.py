@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import csv
 import dataclasses
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -133,9 +133,9 @@ def test_training_learns_and_writes_model_and_table(maps: Path) -> None:
     (row,) = rows_of(run / "training_info.csv")
     assert (row["train_size"], row["val_size"], row["test_size"], row["max num of epochs"]) == ("2", "1", "0", "2")
     validated = [float(one["Loss/Validation"]) for one in metrics if one["Loss/Validation"]]
-    assert ast.literal_eval(row["val_loss_list"]) == validated
+    assert json.loads(row["val_loss_list"]) == validated
     means = [np.mean([float(one["loss"]) for one in metrics[start : start + 30]]) for start in (0, 30)]
-    assert ast.literal_eval(row["loss_list"]) == pytest.approx(means, rel=1e-5)
+    assert json.loads(row["loss_list"]) == pytest.approx(means, rel=1e-5)
     assert list((run / "tensorboard").glob("events*"))
     card = (path / "README.md").read_text(encoding="utf-8")
     assert "4 to 4 mm thick" in card
@@ -151,7 +151,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not(maps: Path) -> None:
     (first,), (second,) = (rows_of(maps.parent / out / "training_info.csv") for out in ("whole", "parts"))
     assert first["loss_list"] == second["loss_list"]
     assert first["val_loss_list"] == second["val_loss_list"]
-    assert len(ast.literal_eval(second["val_loss_list"])) == 2
+    assert len(json.loads(second["val_loss_list"])) == 2
 
 
 def test_a_run_that_gets_no_better_stops(maps: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_run_that_gets_no_better_stops(maps: Path) -> None:
     train(config)
     (row,) = rows_of(maps.parent / "run" / "training_info.csv")
     assert row["best_epoch"] == "1"
-    assert len(ast.literal_eval(row["val_loss_list"])) == 3
+    assert len(json.loads(row["val_loss_list"])) == 3
     assert ModelFolder.read(maps.parent / "run" / "model").manifest["training"]["steps"] == 1
 
 
@@ -190,7 +190,7 @@ def test_the_published_recipe_trains_and_its_model_is_folded(table: Path) -> Non
     (row,) = rows_of(table.parent / "run" / "training_info.csv")
     assert (row["train_size"], row["val_size"], row["test_size"]) == ("4", "1", "2")
     assert (row["patch_size"], row["max num of epochs"]) == ("(8, 8, 8)", "2")
-    losses = ast.literal_eval(row["val_loss_list"])
+    losses = json.loads(row["val_loss_list"])
     assert losses[1] < losses[0]
     folder = ModelFolder.read(path)
     record = folder.manifest["network"]
