@@ -38,15 +38,12 @@ class Place:
         Voxel size and orientation of the training images; its values do not count.
     pose:
         (4, 4) RAS mm of the grid to RAS mm of the scan.
-    stride:
-        Voxels from one window to the next.
     is_atlas:
         Whether it is that of the model's atlas, or only the scan's own axes.
     """
 
     grid: Volume
     pose: np.ndarray
-    stride: int
     is_atlas: bool
 
 
@@ -82,17 +79,17 @@ def known_place(
 
     preparation = folder.manifest["preparation"]
     spacing, orientation = float(preparation["spacing"][0]), str(preparation["orientation"])
-    stride, name = int(preparation["stride"]), preparation.get("atlas")
+    name = preparation.get("atlas")
     if not name:
         warnings.append(
             f"The model {folder.reference} holds no atlas: the scan is taken to lie as those it was trained on."
         )
-        return Place(fused_grid(stacks, spacing).reorient(orientation), np.eye(4), stride, is_atlas=False)
+        return Place(fused_grid(stacks, spacing).reorient(orientation), np.eye(4), is_atlas=False)
     atlas = Volume.load(folder.file(name))
     start = halfway_start(atlas, guide, "rigid", progress=progress)
     warnings += [f"On the way to the atlas: {note}" for note in start.notes]
     grid = atlas.resample(spacing).reorient(orientation)
-    return Place(grid, np.linalg.inv(to_guide) @ start.fixed_to_moving, stride, is_atlas=True)
+    return Place(grid, np.linalg.inv(to_guide) @ start.fixed_to_moving, is_atlas=True)
 
 
 def correction_at(
@@ -134,7 +131,6 @@ def correction_at(
         warnings.append("Part of the head lies outside the field of view of the atlas: it is only interpolated.")
     found = published_correction(
         network,
-        place.stride,
         interpolated(scan, known, place.pose),
         interpolated(guide, known, to_guide @ place.pose),
         mask,

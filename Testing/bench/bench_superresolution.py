@@ -25,7 +25,7 @@ import torch
 from NeuroGenLib.config import from_mapping, read_yaml
 from NeuroGenLib.registration.cost import Cost
 from NeuroGenLib.superres.config import NetworkConfig
-from NeuroGenLib.superres.correction import published_correction, residual_correction
+from NeuroGenLib.superres.correction import PUBLISHED_OVERLAP, published_correction, residual_correction
 from NeuroGenLib.superres.network import Shape, SuperresNetwork
 from NeuroGenLib.superres.published_network import FoldedUNet, published_network
 from NeuroGenLib.superres.published_network import Shape as PublishedShape
@@ -39,7 +39,8 @@ CONFIG = Path(__file__).resolve().parents[2] / "training" / "configs" / "superre
 GRID = (182, 218, 182)
 WINDOWS = 1573
 """Of the published pipeline."""
-WINDOW, STRIDE = 32, 16
+WINDOW = 32
+STRIDE = round((1 - PUBLISHED_OVERLAP) * WINDOW)
 LEAST_RATIO, MOST_MIB = 8.0, 1500.0
 
 
@@ -71,7 +72,7 @@ def main(arguments: list[str] | None = None) -> None:
     own = corrected_volume(grid, bundled_network(quick=options.quick))
     row("residual, whole volume", own)
     folded = folded_windows(grid, sizes, options.windows)
-    needed = len(window_boxes(torch.from_numpy(ellipsoid(grid)), [WINDOW] * 3, 1 - STRIDE / WINDOW))
+    needed = len(window_boxes(torch.from_numpy(ellipsoid(grid)), [WINDOW] * 3, PUBLISHED_OVERLAP))
     row("folded, batches of 16", folded, needed)
     whole = unfolded_windows(sizes, options.unfolded)
     row("unfolded, one by one", whole, WINDOWS)
@@ -93,9 +94,9 @@ def folded_windows(grid: tuple[int, int, int], sizes: PublishedShape, wanted: in
     side = WINDOW + STRIDE * (max(1, round(wanted ** (1 / 3))) - 1)  # so many windows, for a cube
     inside[tuple(slice(size // 2 - side // 2, size // 2 - side // 2 + side) for size in grid)] = True
     head = image.with_array(inside)
-    count = len(window_boxes(torch.from_numpy(inside), [WINDOW] * 3, 1 - STRIDE / WINDOW))
+    count = len(window_boxes(torch.from_numpy(inside), [WINDOW] * 3, PUBLISHED_OVERLAP))
     return measured(
-        lambda: published_correction(network, STRIDE, image, guide, head, torch.device("cpu"), print), count
+        lambda: published_correction(network, image, guide, head, torch.device("cpu"), print), count
     )
 
 

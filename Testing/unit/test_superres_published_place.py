@@ -55,7 +55,7 @@ def test_what_is_found_at_another_pose_comes_back_to_the_scan(seen: Combined, tu
     head = find_head(seen.image).mask
     affine = np.diag([-2.0, 2, 2, 1])
     affine[:3, 3] = (70, -75, -70)
-    place = Place(Volume(np.zeros((71, 76, 71), np.uint8), affine), turned, 16, is_atlas=True)
+    place = Place(Volume(np.zeros((71, 76, 71), np.uint8), affine), turned, is_atlas=True)
     guide = Volume(a_head().array, turned @ a_head().affine)
     warnings: list[str] = []
     found = correction_at(place, Brighter(), seen, guide, turned, head, torch.device("cpu"), warnings)
@@ -72,7 +72,7 @@ def test_a_head_that_leaves_the_known_field_of_view_is_told_of(seen: Combined) -
     head = find_head(seen.image).mask
     grid = seen.image.crop([(0, 46), (0, 50), (0, 30)])
     warnings: list[str] = []
-    place = Place(grid, np.eye(4), 16, is_atlas=True)
+    place = Place(grid, np.eye(4), is_atlas=True)
     found = correction_at(place, Brighter(), seen, seen.image, np.eye(4), head, torch.device("cpu"), warnings)
     assert "outside the field of view" in warnings[0]
     assert np.all(found.array[:, :, 32:] == 0)
@@ -99,7 +99,6 @@ def test_the_way_to_the_atlas_leads_by_the_guide(
     in_guide = turned @ in_atlas
     np.testing.assert_allclose(to_guide @ (place.pose @ in_atlas), in_guide, atol=1e-9)
     assert place.is_atlas
-    assert place.stride == 16
     assert place.grid.axcodes == ("L", "A", "S")
     np.testing.assert_allclose(place.grid.spacing, [1.0] * 3)
     np.testing.assert_allclose(place.grid.world_bounds, atlas.world_bounds, atol=0.6)
