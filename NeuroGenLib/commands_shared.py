@@ -1,4 +1,4 @@
-"""What commands of all capabilities share: places to write into, notes while they work, what they say at the end."""
+"""What commands of all capabilities share: training, places to write into, notes, what they say at the end."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import jsonargparse
+
+    from NeuroGenLib.config import Config
 
 MOST_NOTES = 4
 
@@ -29,6 +31,35 @@ def add_scene_option(parser: jsonargparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scene", metavar="FILE", help="also everything as a scene for 3D Slicer, NAME.mrb (needs slicer-core)"
     )
+
+
+def run_training(
+    config: type[Config], package: str, arguments: Sequence[str], program: str, description: str, progress: Progress
+) -> None:
+    """Read the settings, train, say where the model is.
+
+    Parameters
+    ----------
+    config:
+        The settings.
+    package:
+        Such as ``NeuroGenLib.atlas``; its module ``train`` has a function of that name.
+    arguments, program, description:
+        As for :func:`NeuroGenLib.config.parse_config`.
+    progress:
+        Told of every step.
+    """
+    from importlib import import_module
+
+    from NeuroGenLib.config import parse_config
+
+    settings = parse_config(config, arguments, program, description)
+    train = import_module(f"{package}.train").train  # slow to import: --help does without
+    with notes_on_stderr(progress, package):
+        path = train(settings, progress)
+    close_bar(progress)
+    if path is not None:
+        print(f"The model is in {path}")
 
 
 def out_folder(text: str) -> Path:

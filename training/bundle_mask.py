@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from bundling import bundle, bundle_parser
 
 from NeuroGenLib.atlas.evaluate import markdown_table
 from NeuroGenLib.cli import run_safely
@@ -26,8 +27,8 @@ from NeuroGenLib.mask.card import model_card
 from NeuroGenLib.mask.data import brain_of
 from NeuroGenLib.mask.infer import MaskModel
 from NeuroGenLib.metrics import mean_dice
-from NeuroGenLib.models import ModelFolder, load_tensors, write_model
-from NeuroGenLib.options import make_parser, parse
+from NeuroGenLib.models import ModelFolder
+from NeuroGenLib.options import parse
 from NeuroGenLib.progress import TerminalProgress
 from NeuroGenLib.registration.quality import hausdorff95
 from NeuroGenLib.registration.table import read_cohort
@@ -45,36 +46,19 @@ TURN_DEGREES = 25.0
 
 def main() -> None:
     """Read the model and the maps, measure, write the bundled model."""
-    parser = make_parser("bundle", __doc__ or "")
-    parser.add_argument("--model", required=True, metavar="DIR", help="trained model folder")
+    parser = bundle_parser(__doc__ or "")
     parser.add_argument("--maps", required=True, metavar="DIR", help="label maps of heads")
     parser.add_argument("--ids", required=True, nargs="+", help="maps that it was not trained on")
-    parser.add_argument("--name", required=True, help="name of the bundled model")
-    parser.add_argument("--command", required=True, help="command that trained it")
-    parser.add_argument("--config-file", required=True, help="its config in the repository")
     parser.add_argument("--remark", default="", help="what else the card must say of the numbers")
     options = parse(parser, sys.argv[1:])
     folder = ModelFolder.read(options.model)
     model = MaskModel.from_folder(folder, torch.device("cpu"))
     rows, seconds = measured(model, Path(options.maps), options.ids)
-    manifest = dict(folder.manifest)
-    manifest["training"] = {
-        **manifest["training"],
-        "command": options.command,
-        "config_file": options.config_file,
-        "metrics": {
-            "left_out": {
-                "text": f"Generated images of {len(options.ids)} heads that were left out, means. A mask of a scan of"
-                f" 256 x 256 x 256 voxels took {seconds:.1f} s with {torch.get_num_threads()} thread(s) of a CPU."
-                f" {options.remark}".rstrip(),
-                "table": markdown_table(rows),
-            }
-        },
-    }
-    out = Path(__file__).resolve().parents[1] / "Resources" / "models" / options.name
-    write_model(out, folder.kind, load_tensors(folder), manifest, model_card(manifest))
-    print(markdown_table(rows))
-    print(f"{out.name}: {sum(file.stat().st_size for file in out.iterdir()) / 1e6:.2f} MB, {seconds:.1f} s a scan")
+    text = (
+        f"Generated images of {len(options.ids)} heads that were left out, means. A mask of a scan of 256 x 256 x 256"
+        f" voxels took {seconds:.1f} s with {torch.get_num_threads()} thread(s) of a CPU. {options.remark}"
+    )
+    bundle(folder, options, {"left_out": {"text": text.rstrip(), "table": markdown_table(rows)}}, model_card)
 
 
 def measured(model: MaskModel, maps: Path, ids: Sequence[str]) -> tuple[list[dict[str, Any]], float]:

@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from bundling import bundle, bundle_parser
 
 from NeuroGenLib.atlas.evaluate import markdown_table
 from NeuroGenLib.cli import run_safely
 from NeuroGenLib.errors import InputError, NeuroGenError
-from NeuroGenLib.models import ModelFolder, load_tensors, write_model
-from NeuroGenLib.options import make_parser, parse
+from NeuroGenLib.models import ModelFolder
+from NeuroGenLib.options import parse
 from NeuroGenLib.progress import TerminalProgress
 from NeuroGenLib.registration.card import model_card
 from NeuroGenLib.registration.config import RegisterConfig
@@ -33,14 +34,9 @@ from NeuroGenLib.registration.infer import RegistrationModel
 
 def main() -> None:
     """Read the model and the pairs, measure, write the bundled model."""
-    parser = make_parser("bundle", __doc__ or "")
-    parser.add_argument("--model", required=True, metavar="DIR", help="trained model folder")
+    parser = bundle_parser(__doc__ or "")
     parser.add_argument("--pairs", required=True, metavar="FILE", help="table for 'neurogen registration evaluate'")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the evaluations")
-    parser.add_argument("--name", required=True, help="name of the bundled model")
-    parser.add_argument("--command", required=True, help="command that trained it")
-    parser.add_argument("--config-file", required=True, help="its config in the repository")
-    parser.add_argument("--data", default="", help="what it was trained on, and where that is")
     options = parse(parser, sys.argv[1:])
     folder = ModelFolder.read(options.model)
     model = RegistrationModel.from_folder(folder, torch.device("cpu"))
@@ -61,19 +57,8 @@ def main() -> None:
             raise NeuroGenError(
                 f"{row['moving']} to {row['fixed']} was not registered: {row['remarks']}", "Run the command again."
             )
-    rows = card_rows(alone, whole)
-    manifest = dict(folder.manifest)
-    manifest["training"] = {
-        **manifest["training"],
-        "command": options.command,
-        "config_file": options.config_file,
-        "data": options.data,
-        "metrics": {"left_out": {"text": card_text(whole, refined.refine), "table": markdown_table(rows)}},
-    }
-    place = Path(__file__).resolve().parents[1] / "Resources" / "models" / options.name
-    write_model(place, folder.kind, load_tensors(folder), manifest, model_card(manifest))
-    print(markdown_table(rows))
-    print(f"{place.name}: {sum(file.stat().st_size for file in place.iterdir()) / 1e6:.2f} MB")
+    table = markdown_table(card_rows(alone, whole))
+    bundle(folder, options, {"left_out": {"text": card_text(whole, refined.refine), "table": table}}, model_card)
 
 
 def card_rows(alone: Evaluation, refined: Evaluation) -> list[dict[str, Any]]:

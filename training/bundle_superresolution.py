@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from bundling import bundle, bundle_parser
 
 from NeuroGenLib.cli import run_safely
 from NeuroGenLib.errors import InputError
-from NeuroGenLib.models import ModelFolder, load_tensors, write_model
-from NeuroGenLib.options import make_parser, parse
+from NeuroGenLib.models import ModelFolder
+from NeuroGenLib.options import parse
 from NeuroGenLib.superres.card import model_card
 from NeuroGenLib.superres.evaluate import markdown, means_of
 
@@ -38,32 +39,16 @@ TEXT = (
 
 def main() -> None:
     """Read the model and the reports, write the bundled model."""
-    parser = make_parser("bundle", __doc__ or "")
-    parser.add_argument("--model", required=True, metavar="DIR", help="trained model folder")
+    parser = bundle_parser(__doc__ or "")
     parser.add_argument(
         "--reports", required=True, nargs="+", metavar="DIR", help="folders of 'neurogen superres evaluate'"
     )
-    parser.add_argument("--name", required=True, help="name of the bundled model")
-    parser.add_argument("--command", required=True, help="command that trained it")
-    parser.add_argument("--config-file", required=True, help="its config in the repository")
-    parser.add_argument("--data", default="", help="what it was trained on, and where that is")
     options = parse(parser, sys.argv[1:])
     folder = ModelFolder.read(options.model)
     rows = [row for report in options.reports for row in rows_of(Path(report), folder)]
     table = markdown(means_of(rows))
     scans = len({row["case"] for row in rows})
-    manifest = dict(folder.manifest)
-    manifest["training"] = {
-        **manifest["training"],
-        "command": options.command,
-        "config_file": options.config_file,
-        "data": options.data,
-        "metrics": {"left_out": {"text": TEXT.format(scans=scans), "table": table}},
-    }
-    place = Path(__file__).resolve().parents[1] / "Resources" / "models" / options.name
-    write_model(place, folder.kind, load_tensors(folder), manifest, model_card(manifest))
-    print(table)
-    print(f"{place.name}: {sum(file.stat().st_size for file in place.iterdir()) / 1e6:.2f} MB")
+    bundle(folder, options, {"left_out": {"text": TEXT.format(scans=scans), "table": table}}, model_card)
 
 
 def rows_of(report: Path, model: ModelFolder) -> list[Row]:

@@ -14,21 +14,15 @@ import sys
 
 from NeuroGenLib.atlas.config import AtlasTrainConfig
 from NeuroGenLib.cli import run_safely
-from NeuroGenLib.config import parse_config
+from NeuroGenLib.commands_shared import run_training
 from NeuroGenLib.progress import TerminalProgress
 
 
 def main() -> None:
     """Read the settings, train, say where the model is."""
-    config = parse_config(AtlasTrainConfig, sys.argv[1:], "train_atlas.py", __doc__ or "")
-    from NeuroGenLib.atlas.train import train
-    from NeuroGenLib.commands_shared import notes_on_stderr
-
-    progress = TerminalProgress()
-    with notes_on_stderr(progress, "NeuroGenLib.atlas"):
-        path = train(config, progress)
-    if path is not None:
-        print(f"The model is in {path}")
+    run_training(
+        AtlasTrainConfig, "NeuroGenLib.atlas", sys.argv[1:], "train_atlas.py", __doc__ or "", TerminalProgress()
+    )
 
 
 if __name__ == "__main__":

@@ -13,13 +13,14 @@ from __future__ import annotations
 import sys
 
 from NeuroGenLib.cli import run_safely
-from NeuroGenLib.mask.commands.train import run_training
+from NeuroGenLib.commands_shared import run_training
+from NeuroGenLib.mask.config import MaskTrainConfig
 from NeuroGenLib.progress import TerminalProgress
 
 
 def main() -> None:
     """Read the settings, train, say where the model is."""
-    run_training(sys.argv[1:], "train_mask.py", __doc__ or "", TerminalProgress())
+    run_training(MaskTrainConfig, "NeuroGenLib.mask", sys.argv[1:], "train_mask.py", __doc__ or "", TerminalProgress())
 
 
 if __name__ == "__main__":

@@ -11,13 +11,21 @@ from __future__ import annotations
 import sys
 
 from NeuroGenLib.cli import run_safely
+from NeuroGenLib.commands_shared import run_training
 from NeuroGenLib.progress import TerminalProgress
-from NeuroGenLib.registration.commands.train import run_training
+from NeuroGenLib.registration.config import RegistrationTrainConfig
 
 
 def main() -> None:
     """Read the settings, train, say where the model is."""
-    run_training(sys.argv[1:], "train_registration.py", __doc__ or "", TerminalProgress())
+    run_training(
+        RegistrationTrainConfig,
+        "NeuroGenLib.registration",
+        sys.argv[1:],
+        "train_registration.py",
+        __doc__ or "",
+        TerminalProgress(),
+    )
 
 
 if __name__ == "__main__":

@@ -12,13 +12,21 @@ from __future__ import annotations
 import sys
 
 from NeuroGenLib.cli import run_safely
+from NeuroGenLib.commands_shared import run_training
 from NeuroGenLib.progress import TerminalProgress
-from NeuroGenLib.superres.commands.train import run_training
+from NeuroGenLib.superres.config import SuperresTrainConfig
 
 
 def main() -> None:
     """Read the settings, train, say where the model is."""
-    run_training(sys.argv[1:], "train_superresolution.py", __doc__ or "", TerminalProgress())
+    run_training(
+        SuperresTrainConfig,
+        "NeuroGenLib.superres",
+        sys.argv[1:],
+        "train_superresolution.py",
+        __doc__ or "",
+        TerminalProgress(),
+    )
 
 
 if __name__ == "__main__":

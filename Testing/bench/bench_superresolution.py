@@ -95,9 +95,7 @@ def folded_windows(grid: tuple[int, int, int], sizes: PublishedShape, wanted: in
     inside[tuple(slice(size // 2 - side // 2, size // 2 - side // 2 + side) for size in grid)] = True
     head = image.with_array(inside)
     count = len(window_boxes(torch.from_numpy(inside), [WINDOW] * 3, PUBLISHED_OVERLAP))
-    return measured(
-        lambda: published_correction(network, image, guide, head, torch.device("cpu"), print), count
-    )
+    return measured(lambda: published_correction(network, image, guide, head, torch.device("cpu"), print), count)
 
 
 def unfolded_windows(sizes: PublishedShape, count: int) -> Measured:

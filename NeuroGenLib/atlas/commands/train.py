@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from NeuroGenLib.commands_shared import notes_on_stderr
+from NeuroGenLib.commands_shared import run_training
 from NeuroGenLib.options import make_progress
 
 
 def train(arguments: list[str]) -> None:
     """`neurogen atlas train`: the same program as training/train_atlas.py."""
     from NeuroGenLib.atlas.config import AtlasTrainConfig
-    from NeuroGenLib.config import parse_config
 
     description = (
         "Train a conditional atlas on a cohort: a table with one image column per modality, one label-map column, the\n"
         "age and any conditions. Stop it whenever you like: the same command goes on where it was. Example: neurogen\n"
         "atlas train --config training/configs/atlas/fetal_sba.yaml --data.table participants.tsv --train.out runs/mine"
     )
-    config = parse_config(AtlasTrainConfig, arguments, "neurogen atlas train", description)
-    from NeuroGenLib.atlas.train import train as run
-
-    progress = make_progress("bar")
-    with notes_on_stderr(progress, "NeuroGenLib.atlas"):
-        path = run(config, progress)
-    if path is not None:
-        print(f"The model is in {path}")
+    run_training(
+        AtlasTrainConfig, "NeuroGenLib.atlas", arguments, "neurogen atlas train", description, make_progress("bar")
+    )
