@@ -214,7 +214,7 @@ def _row(case: Case, status: str, quality: Mapping[str, Any] | None = None, rema
         "thickness_mm": stack.get("thickness_mm", MISSING),
         "spacing_mm": quality["spacing_mm"] if quality else MISSING,
         "residual_percent": stack.get("percent", MISSING),
-        "guide_similarity": guide.get("aligned", MISSING),
+        "guide_likeness": guide.get("likeness") or MISSING,
         "remarks": _one_line(remarks) or MISSING,
     }
 

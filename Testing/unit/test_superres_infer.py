@@ -146,6 +146,24 @@ def test_a_guide_is_found_wherever_it_lies(model: SuperresModel, scan: Volume, t
     assert found.quality.guide.turn_degrees == pytest.approx(40, abs=5)
 
 
+@pytest.mark.parametrize(("other", "warned"), [(1, False), (2, True)])
+def test_a_guide_of_another_person_is_warned_of(model: SuperresModel, head: Volume, other: int, warned: bool) -> None:
+    t2w, t1w = person(head, 1), person(head, other)
+    found = model.super_resolve(
+        in_thick_slices(t2w), guide=t1w.with_array(30 * np.sqrt(t1w.array)), settings=SuperresConfig(spacing=MM)
+    )
+    assert any("different people" in text for text in found.warnings) == warned
+
+
+def person(head: Volume, seed: int) -> Volume:
+    """Return a head with folds of its own."""
+    from scipy import ndimage
+
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal(head.shape), 2.0)
+    folds = 1 + 0.5 * np.tanh(1.5 * noise / noise.std())
+    return head.with_array((head.array * folds).astype(np.float32))
+
+
 def test_two_scans_are_fused(model: SuperresModel, head: Volume, scan: Volume) -> None:
     other = in_thick_slices(head, "coronal")
     found = model.super_resolve([scan, other], settings=TRUSTING)

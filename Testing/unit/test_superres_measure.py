@@ -94,15 +94,16 @@ def test_information_of_two_images() -> None:
     assert normalised_information(np.ones(10), np.ones(10)) == 0
 
 
-def quality(percent: float = 1.0, aligned: float = 0.3) -> Quality:
+def quality(percent: float = 1.0, likeness: float | None = 2.1) -> Quality:
     stack = StackQuality("axial", 4.0, 0.0, 4.0, 12.345678, 20.0, percent)
-    guide = GuideQuality(0.1, aligned, 0.2, 0.25, 3.0, 8.0)
+    guide = GuideQuality(0.1, 0.3, 0.2, 0.25, likeness, 3.0, 8.0)
     return Quality((stack,), guide, 1.0, 1200.0, 10.0, 900.0)
 
 
 def test_what_looks_wrong_is_said() -> None:
     assert quality().remarks() == []
-    assert "different people" in quality(aligned=0.01).remarks()[0]
+    assert "different people" in quality(likeness=1.1).remarks()[0]
+    assert quality(likeness=None).remarks() == []
     assert "8.0 %" in quality(percent=8.0).remarks()[0]
 
 
