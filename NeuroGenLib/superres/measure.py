@@ -20,8 +20,8 @@ _BINS = 48
 _MOST = 500_000
 _STRANGERS = 1.6
 """Likeness below which guide and scan may be of different people. In slices of 5 mm it was 2.0 to 3.2 for one head
-(generated images of four adults, three fetal population averages) and 1.0 to 1.6 for two; averages of neighbouring ages,
-which are alike, reach 1.9."""
+(generated images of four adults, three fetal population averages) and 1.0 to 1.6 for two; averages of neighbouring
+ages, which are alike, reach 1.9."""
 _FAR_PERCENT = 5.0
 """Residual, in percent of the brightness, from which on it is said that slices are not reproduced."""
 
@@ -115,8 +115,8 @@ class Quality:
         texts = []
         if self.guide is not None and self.guide.likeness is not None and self.guide.likeness < _STRANGERS:
             texts.append(
-                f"Scan and guide are hardly more alike than if they were misplaced (likeness {self.guide.likeness:.2f}):"
-                " they may be of different people, or badly aligned. Look at both, or leave the guide out."
+                "Scan and guide are hardly more alike than if they were misplaced"
+                f" (likeness {self.guide.likeness:.2f}): they may be of different people, or badly aligned. Look at both, or leave the guide out."
             )
         for number, stack in enumerate(self.stacks, start=1):
             if stack.percent > _FAR_PERCENT:
