@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := .venv-peers
 PEERS_LIST := Testing/bench/peers-requirements.txt
+PEERS_OPTIONS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-online lint format bench peers screenshots clean
@@ -49,8 +50,11 @@ bench: $(STAMP)  ## measured speed of drawing, fitting, the slider, registration
 	$(BIN)/python Testing/bench/bench_registration.py
 	$(BIN)/python Testing/bench/bench_superresolution.py
 
-peers: $(STAMP) $(PEERS)/.installed  ## compare registration with ANTs, greedy and demons (an hour)
-	$(BIN)/python Testing/bench/bench_peers.py --peers-python $(PEERS)/bin/python
+peers: $(STAMP) $(PEERS)/.installed  ## compare registration with ANTs, greedy and demons (two hours); PEERS_OPTIONS=--help
+	$(BIN)/python Testing/bench/bench_peers.py --peers-python $(PEERS)/bin/python $(PEERS_OPTIONS)
+	$(BIN)/python Testing/bench/registration_adult.py --out runs/adult
+	$(BIN)/python Testing/bench/bench_peers.py --peers-python $(PEERS)/bin/python --data runs/adult \
+		--pairs runs/adult/bench_pairs.tsv --out runs/peers-adult $(PEERS_OPTIONS)
 
 $(PEERS)/.installed: $(PEERS_LIST)
 	$(PYTHON) -m venv $(PEERS)

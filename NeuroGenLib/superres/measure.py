@@ -116,7 +116,8 @@ class Quality:
         if self.guide is not None and self.guide.likeness is not None and self.guide.likeness < _STRANGERS:
             texts.append(
                 "Scan and guide are hardly more alike than if they were misplaced"
-                f" (likeness {self.guide.likeness:.2f}): they may be of different people, or badly aligned. Look at both, or leave the guide out."
+                f" (likeness {self.guide.likeness:.2f}): they may be of different people, or badly aligned."
+                " Look at both, or leave the guide out."
             )
         for number, stack in enumerate(self.stacks, start=1):
             if stack.percent > _FAR_PERCENT:

@@ -46,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, default=REPOSITORY.parent / "shared" / "data", help="data folder")
     parser.add_argument("--pairs", type=Path, default=Path(__file__).with_name("registration_pairs.tsv"))
     parser.add_argument("--programs", default=",".join(PROGRAMS), help="names, separated by commas")
+    parser.add_argument("--first", type=int, metavar="N", help="only so many pairs, to see that it runs")
     parser.add_argument("--repeats", type=int, default=1, help="how often each program registers each pair")
     parser.add_argument("--peers-python", type=Path, default=REPOSITORY / ".venv-peers" / scripts)
     parser.add_argument("--out", type=Path, default=REPOSITORY / "runs" / "peers", help="folder of the results")
@@ -55,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
 def compare(options: argparse.Namespace) -> None:
     """Run the programs over the pairs; the results are on disk after every run."""
     programs = known_programs(options.programs)
-    pairs = read_pairs(options.pairs)
+    pairs = read_pairs(options.pairs)[: options.first]
     files = {pair: (*scan_files(options.data, pair.fixed), *scan_files(options.data, pair.moving)) for pair in pairs}
     if not (all(PROGRAMS[name].own for name in programs) or options.peers_python.is_file()):
         raise InputError(
