@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.cohort import Cohort, read_table
@@ -15,6 +15,7 @@ from NeuroGenLib.progress import SILENT, Progress
 from NeuroGenLib.reports import write_table
 from NeuroGenLib.superres.inputs import AlreadyIsotropic
 from NeuroGenLib.superres.output import IMAGE, RECORD, write_result
+from NeuroGenLib.superres.recorded import recorded_thickness
 from NeuroGenLib.version import __version__
 from NeuroGenLib.volume import Volume
 
@@ -145,7 +146,6 @@ def run_batch(
         "schema": _SCHEMA,
         "version": __version__,
         "model": model.folder.manifest["files"],
-        "settings": to_mapping(settings),
     }
     rows: list[Row] = []
     written: list[Path] = []
@@ -179,7 +179,8 @@ def _done(
     what: Mapping[str, Any],
     progress: Progress,
 ) -> tuple[Row, list[Path]]:
-    mark = case.fingerprint(what)
+    settings = replace(settings, recorded=tuple(recorded_thickness(path) for path in case.scans))
+    mark = case.fingerprint({**what, "settings": to_mapping(settings)})
     if _mark_of(folder) == mark:
         return _row(case, "kept", read_json(folder / "quality.json")), []
     scans = [Volume.load(path) for path in case.scans]

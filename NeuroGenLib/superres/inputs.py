@@ -8,7 +8,8 @@ import numpy as np
 
 from NeuroGenLib.errors import InputError
 from NeuroGenLib.progress import SILENT, Progress
-from NeuroGenLib.simulate.thick_slices import slice_axis
+from NeuroGenLib.simulate.thick_slices import slice_axis, thickest_axis
+from NeuroGenLib.superres.recorded import believed_thickness
 from NeuroGenLib.superres.stacks import Stack, as_stack
 from NeuroGenLib.volume import require_3d, require_finite
 
@@ -35,7 +36,7 @@ class AlreadyIsotropic(InputError):
 
 
 def thick_stacks(scans: Sequence[Volume], settings: SuperresConfig, warnings: list[str]) -> list[Stack]:
-    """Return the scans as stacks: thickness, gap and direction of the headers unless given.
+    """Return the scans as stacks: thickness, gap and direction of records and headers unless given.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ def thick_stacks(scans: Sequence[Volume], settings: SuperresConfig, warnings: li
     settings:
         What goes before the headers; the direction is of a single scan alone.
     warnings:
-        Takes a sentence where a field of view is small.
+        Takes a sentence where a field of view is small, or a recorded thickness is not believed.
 
     Raises
     ------
@@ -63,7 +64,7 @@ def thick_stacks(scans: Sequence[Volume], settings: SuperresConfig, warnings: li
     if len(scans) == 1 and not given:
         _require_thick(scans[0], settings)
     stacks = []
-    for scan, name in zip(scans, names, strict=True):
+    for number, (scan, name) in enumerate(zip(scans, names, strict=True)):
         require_3d(scan, name)
         axis = None if settings.direction is None else slice_axis(scan, settings.direction)
         if axis is None and max(scan.spacing) < _CUBES * min(scan.spacing):
@@ -73,7 +74,9 @@ def thick_stacks(scans: Sequence[Volume], settings: SuperresConfig, warnings: li
                 if len(scans) == 1
                 else "Give the scans as they were measured, in thick slices.",
             )
-        stack = as_stack(scan, settings.thickness, settings.gap, axis, settings.profile, name)
+        distance = scan.spacing[thickest_axis(scan) if axis is None else axis]
+        thickness = believed_thickness(settings, number, distance, name, warnings)
+        stack = as_stack(scan, thickness, settings.gap, axis, settings.profile, name)
         _require_size(stack, name, warnings)
         stacks.append(stack)
     return stacks

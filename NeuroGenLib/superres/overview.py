@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from NeuroGenLib.errors import InputError
-from NeuroGenLib.simulate.thick_slices import slice_axis
+from NeuroGenLib.simulate.thick_slices import slice_axis, thickest_axis
 from NeuroGenLib.superres.inputs import ISOTROPIC
+from NeuroGenLib.superres.recorded import believed_thickness
 from NeuroGenLib.superres.stacks import as_stack
 from NeuroGenLib.volume import Volume
 
@@ -72,7 +73,7 @@ def slices_of(shape: Sequence[int], affine: np.ndarray, settings: SuperresConfig
         (i, j, k) voxels, (4, 4) to RAS mm.
     settings:
         Thickness, gap and direction go before the header, as in
-        :func:`NeuroGenLib.superres.inputs.thick_stacks`.
+        :func:`NeuroGenLib.superres.inputs.thick_stacks`; what is recorded of the first scan is that of this one.
 
     Raises
     ------
@@ -83,7 +84,9 @@ def slices_of(shape: Sequence[int], affine: np.ndarray, settings: SuperresConfig
         raise InputError("The scan holds no voxels.", "Choose another one.")
     grid = Volume(_CORNERS, affine)
     axis = None if settings.direction is None else slice_axis(grid, settings.direction)
-    stack = as_stack(grid, settings.thickness, settings.gap, axis)
+    across = thickest_axis(grid) if axis is None else axis
+    thickness = believed_thickness(settings, 0, grid.spacing[across], "The scan", [])
+    stack = as_stack(grid, thickness, settings.gap, axis)
     first, second = sorted(mm for other, mm in enumerate(grid.spacing) if other != stack.axis)
     i, j, k = (size * mm for size, mm in zip(shape, stack.volume.spacing, strict=True))
     return Slices(

@@ -31,6 +31,14 @@ class SuperresConfig(Config):
         Unit("mm"),
         Help("Between slices, below 0 where they overlap; what the header leaves when not given"),
     ] = None
+    recorded: Annotated[
+        tuple[float, ...],
+        Range(0, 1000),
+        Unit("mm"),
+        Help(
+            "Thickness of each scan's slices as DICOM or BIDS records it, 0 where unknown; one that is given goes first"
+        ),
+    ] = ()
     direction: Annotated[
         Literal["axial", "coronal", "sagittal"] | None,
         Help("Of the slices of a single scan, by anatomy; that of the largest distance when not given"),

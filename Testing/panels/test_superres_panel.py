@@ -136,6 +136,23 @@ def brightest_place(volume: Volume) -> np.ndarray:
     return volume.voxel_to_world(bright.mean(axis=0))
 
 
+def test_the_thickness_that_lies_beside_a_file_is_shown_and_used(
+    desktop: Desktop, panel: Panel, thick: Volume, tmp_path: Path
+) -> None:
+    thick.save(tmp_path / "sub-1_T2w.nii.gz")
+    (tmp_path / "sub-1_T2w.json").write_text('{"SliceThickness": 5}', encoding="utf-8")
+    node = desktop.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "axial")
+    node.AddDefaultStorageNode()
+    node.GetStorageNode().SetFileName(str(tmp_path / "sub-1_T2w.nii.gz"))
+    assert node.GetStorageNode().ReadData(node)
+    panel.ui.scanSelector.setCurrentNode(node)
+    desktop.process()
+    assert "5 mm" in panel.ui.slicesLabel.text
+    apply(desktop, panel)
+    assert cells(panel)["slice thickness, axial"][1] == "5"
+    assert cells(panel)["gap between slices, axial"][1] == "1"
+
+
 def test_from_a_thick_scan_to_an_isotropic_one(
     desktop: Desktop, panel: Panel, scan: Any, thick: Volume, expected: SuperResolution
 ) -> None:

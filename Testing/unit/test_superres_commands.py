@@ -76,6 +76,18 @@ def test_run_writes_a_scan_and_says_how_it_was_made(
     assert json.loads((out / "quality.json").read_text(encoding="utf-8"))["stacks"][0]["direction"] == "axial"
 
 
+def test_run_knows_the_thickness_that_lies_beside_the_scan(
+    model: str, scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan = tmp_path / "sub-1_T2w.nii.gz"
+    Volume.load(scans / "thick_T2w.nii.gz").save(scan)
+    scan.with_name("sub-1_T2w.json").write_text(json.dumps({"SliceThickness": 5}), encoding="utf-8")
+    assert cli.main(["superres", "run", str(scan), "--model", model, "--out", str(tmp_path / "out"), *QUICK]) == 0
+    assert "Axial slices of 5 mm, +1 mm between them" in capsys.readouterr().out
+    made = json.loads((tmp_path / "out" / "provenance.json").read_text(encoding="utf-8"))
+    assert made["parameters"]["recorded"] == [5.0]
+
+
 def test_run_leaves_an_isotropic_scan_alone(
     model: str, scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

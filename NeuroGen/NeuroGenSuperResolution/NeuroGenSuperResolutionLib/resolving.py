@@ -53,7 +53,21 @@ def settings(parameters: SuperResolutionParameters) -> dict[str, Any]:
         chosen["gap"] = parameters.gap
     if parameters.direction != AUTO and len(chosen_scans(parameters)) == 1:
         chosen["direction"] = parameters.direction
+    chosen["recorded"] = [recorded_of(node) for node in chosen_scans(parameters)]
     return chosen
+
+
+def recorded_of(node: Any) -> float:
+    """Return the slice thickness recorded with a volume node, mm, 0 where unknown: of its DICOM or BIDS files."""
+    from NeuroGenLib.superres.recorded import UNKNOWN, recorded_thickness
+
+    database, instances = getattr(slicer, "dicomDatabase", None), node.GetAttribute("DICOM.instanceUIDs")
+    storage = node.GetStorageNode()
+    if database is not None and instances:
+        file = database.fileForInstance(instances.split()[0])
+    else:
+        file = storage.GetFileName() if storage is not None else None
+    return recorded_thickness(file) if file else UNKNOWN
 
 
 def task_of(parameters: SuperResolutionParameters, manifest: dict[str, Any]) -> Task:
@@ -147,7 +161,7 @@ def understood(parameters: SuperResolutionParameters) -> list[Slices | InputErro
         image = node.GetImageData()
         try:
             affine = parent_matrix(node) @ from_vtk_matrix(matrix)
-            chosen = from_mapping(SuperresConfig, settings(parameters))
+            chosen = from_mapping(SuperresConfig, settings(parameters) | {"recorded": [recorded_of(node)]})
             found.append(slices_of((0, 0, 0) if image is None else image.GetDimensions(), affine, chosen))
         except InputError as error:
             found.append(error)

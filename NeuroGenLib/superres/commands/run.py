@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,10 +60,12 @@ def run(arguments: list[str]) -> None:
     from NeuroGenLib.superres.infer import open_superres_model
     from NeuroGenLib.superres.inputs import AlreadyIsotropic
     from NeuroGenLib.superres.output import summary, write_reference, write_result
+    from NeuroGenLib.superres.recorded import recorded_thickness
 
     started = time.monotonic()
     progress = make_progress(options.progress)
     scans = [read_scan(Path(path)) for path in options.scan]
+    settings = replace(settings, recorded=tuple(recorded_thickness(path) for path in options.scan))
     guide = None if options.guide is None else read_scan(Path(options.guide))
     model = open_superres_model(options.model, options.device, progress.part(0, 0.02))
     parameters = {"scan": options.scan, "guide": options.guide, **asdict(settings)}

@@ -20,9 +20,15 @@ def add_slice_options(parser: jsonargparse.ArgumentParser) -> None:
     parser.add_argument(
         "--spacing", metavar="MM", help="voxel size of the result (default: that within slices, 0.8 to 1 mm)"
     )
-    parser.add_argument("--thickness", metavar="MM", help="of the slices (default: their distance in the header)")
     parser.add_argument(
-        "--gap", metavar="MM", help="between slices, below 0 where they overlap (default: what the header leaves)"
+        "--thickness",
+        metavar="MM",
+        help="of the slices (default: as DICOM or the BIDS file beside the scan has it, else their distance)",
+    )
+    parser.add_argument(
+        "--gap",
+        metavar="MM",
+        help="between slices, below 0 where they overlap (default: what thickness and header leave)",
     )
     parser.add_argument(
         "--direction",
