@@ -7,14 +7,16 @@ python training/bundle_registration.py --model runs/registration/model --pairs r
     --config-file training/configs/registration/bundled.yaml --data "Zenodo record 5524312; label maps of SynthSeg"
 
 The pairs are registered twice: by the network alone, and with the usual optimisation on each pair. Results go to
---out; stop it whenever you like, the same command goes on where it was.
+--out; stop it whenever you like, the same command goes on where it was. --peers takes what `make peers` wrote of the
+same pairs, for a table beside other programs.
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
 
 import torch
 from bundling import bundle, bundle_parser
@@ -22,6 +24,7 @@ from bundling import bundle, bundle_parser
 from NeuroGenLib.atlas.evaluate import markdown_table
 from NeuroGenLib.cli import run_safely
 from NeuroGenLib.errors import InputError, NeuroGenError
+from NeuroGenLib.files import read_json
 from NeuroGenLib.models import ModelFolder
 from NeuroGenLib.options import parse
 from NeuroGenLib.progress import TerminalProgress
@@ -31,12 +34,23 @@ from NeuroGenLib.registration.evaluate import Evaluation, evaluate_to_folder
 from NeuroGenLib.registration.evaluate_pairs import read_pairs
 from NeuroGenLib.registration.infer import RegistrationModel
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+PEERS_TEXT = (
+    "Beside other programs with their default settings on the same pairs: mean Dice / CPU seconds, and folded voxels"
+    " where there are any. Our numbers are those of the optimisation, start and measuring included."
+    " `Testing/bench/bench_peers.py` runs the others; docs/benchmarks.md says which settings they have."
+)
+
 
 def main() -> None:
     """Read the model and the pairs, measure, write the bundled model."""
     parser = bundle_parser(__doc__ or "")
     parser.add_argument("--pairs", required=True, metavar="FILE", help="table for 'neurogen registration evaluate'")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the evaluations")
+    parser.add_argument("--peers", nargs="+", default=[], metavar="FILE", help="results.json of bench_peers.py")
     options = parse(parser, sys.argv[1:])
     folder = ModelFolder.read(options.model)
     model = RegistrationModel.from_folder(folder, torch.device("cpu"))
@@ -58,7 +72,11 @@ def main() -> None:
                 f"{row['moving']} to {row['fixed']} was not registered: {row['remarks']}", "Run the command again."
             )
     table = markdown_table(card_rows(alone, whole))
-    bundle(folder, options, {"left_out": {"text": card_text(whole, refined.refine), "table": table}}, model_card)
+    metrics = {"left_out": {"text": card_text(whole, refined.refine), "table": table}}
+    if options.peers:
+        runs = [run for file in options.peers for run in read_json(file)["rows"]]
+        metrics["peers"] = {"text": PEERS_TEXT, "table": markdown_table(peers_rows(whole, runs))}
+    bundle(folder, options, metrics, model_card)
 
 
 def card_rows(alone: Evaluation, refined: Evaluation) -> list[dict[str, Any]]:
@@ -79,6 +97,25 @@ def card_rows(alone: Evaluation, refined: Evaluation) -> list[dict[str, Any]]:
     ]
 
 
+def peers_rows(refined: Evaluation, runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return a row of means for each kind of pairs, refined and by every other program that has registered them all."""
+    rows = []
+    for kind, part in refined.summary["kinds"].items():
+        own = [refined.mean(metric, kind) or 0.0 for metric in ("dice", "cpu_s", "folded_voxels")]
+        row = {
+            "pairs": f"{kind} ({part['pairs']})",
+            "affine start": _mean(refined, kind, "dice_start", ".3f"),
+            "NeuroGen": _cell(*own),
+        }
+        for program in dict.fromkeys(run["program"] for run in runs):
+            done = [run for run in runs if (run["kind"], run["program"]) == (kind, program)]
+            if len({(run["fixed"], run["moving"]) for run in done if "error" not in run}) < part["pairs"]:
+                continue
+            row[program] = _cell(*(fmean(run[name] for run in done) for name in ("dice", "cpu_s", "folded_voxels")))
+        rows.append(row)
+    return rows
+
+
 def card_text(refined: Evaluation, steps: int) -> str:
     """Return what the card says above the table."""
     memory = refined.mean("peak_memory_mib")
@@ -90,6 +127,10 @@ def card_text(refined: Evaluation, steps: int) -> str:
         f" adult-cross: T1w with T2w. Dice over all structures. Refined: {steps} steps of optimisation on each pair."
         f" CPU seconds, start and measuring included, on {torch.get_num_threads()} thread(s) of a CPU{peak}."
     )
+
+
+def _cell(dice: float, seconds: float, folded: float) -> str:
+    return f"{dice:.3f} / {seconds:.0f}" + (f", {folded:.0f} folded" if folded else "")
 
 
 def _mean(evaluation: Evaluation, kind: str, metric: str, style: str) -> str:
