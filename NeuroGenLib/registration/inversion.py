@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn import functional
 
 from NeuroGenLib.registration.fields import sample, voxel_grid
 
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
+
+_WRONG = 0.02
+"""Voxels by which there and back may differ at the end of Newton's method."""
+_ROUNDS, _ALONE = 3, 15
+"""How often voxels beyond that are taken up again by themselves, and steps of each time."""
 
 
 @dataclass(frozen=True)
@@ -101,20 +107,56 @@ def newton_inverse(displacement: Tensor, start: Tensor, steps: int = 3) -> Tenso
     """Improve a rough inverse by Newton's method; displacements of any size, (B, 3, I, J, K) in voxels.
 
     A voxel where a step does not bring the two closer to being inverse keeps what it had, as beyond the border, and
-    tries half of it next.
+    tries half of it next. The few voxels that are far from it in the end go on by themselves, from where they are and
+    from the mean of their neighbours.
     """
     grid = voxel_grid(displacement.shape[2:], displacement)
+    inverse = _newton(displacement, grid, start, steps)
+    for _ in range(_ROUNDS):
+        wrong = _distance(displacement, grid, inverse) > _WRONG
+        if not wrong.any():
+            break
+        tried = inverse.clone()
+        for number in range(len(inverse)):
+            if wrong[number].any():
+                tried[number] = _solved_alone(displacement[number, None], grid, inverse[number, None], wrong[number, 0])
+        if torch.equal(tried, inverse):
+            break
+        inverse = tried
+    return inverse
+
+
+def _newton(displacement: Tensor, where: Tensor, start: Tensor, steps: int) -> Tensor:
+    """Return the inverse at positions ``where`` after so many steps, each (B, 3, I, J, K)."""
     inverse, pace = start, torch.ones_like(start[:, :1])
     for _ in range(steps):
-        there, slopes = _value_and_slopes(displacement, grid + inverse)
+        there, slopes = _value_and_slopes(displacement, where + inverse)
         residual = inverse + there
         columns = [torch.stack([slope[:, axis] for slope in slopes], dim=1) for axis in range(3)]
         # Clipped, as a step of more than a voxel leaves the cell whose slope it followed.
         candidate = inverse - pace * _solve_transposed(columns, residual).clamp(-1, 1)
-        left = (candidate + sample(displacement, grid + candidate)).square().sum(dim=1, keepdim=True)
-        closer = left < residual.square().sum(dim=1, keepdim=True)
+        closer = _distance(displacement, where, candidate) < residual.norm(dim=1, keepdim=True)
         inverse, pace = torch.where(closer, candidate, inverse), torch.where(closer, 1.0, pace / 2)
     return inverse
+
+
+def _solved_alone(displacement: Tensor, grid: Tensor, inverse: Tensor, wrong: Tensor) -> Tensor:
+    """Return the inverse (3, I, J, K) with the voxels of ``wrong``, (I, J, K) bool, brought closer."""
+    i, j, k = wrong.nonzero().T
+    right = (~wrong)[None, None].to(inverse)
+    count = functional.avg_pool3d(right, 3, stride=1, padding=1)
+    around = functional.avg_pool3d(inverse * right, 3, stride=1, padding=1) / count.clamp(min=1e-6)
+    where, *starts = (one[:, :, i, j, k][..., None, None] for one in (grid, inverse, around))
+    found = [_newton(displacement, where, one, _ALONE) for one in starts]
+    nearer = _distance(displacement, where, found[1]) < _distance(displacement, where, found[0])
+    result = inverse[0].clone()
+    result[:, i, j, k] = torch.where(nearer, found[1], found[0])[0, ..., 0, 0]
+    return result
+
+
+def _distance(displacement: Tensor, where: Tensor, inverse: Tensor) -> Tensor:
+    """Return how far there and back end from the start, voxels, (B, 1, I, J, K)."""
+    return (inverse + sample(displacement, where + inverse)).norm(dim=1, keepdim=True)
 
 
 class _Inversion(torch.autograd.Function):

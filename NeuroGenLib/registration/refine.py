@@ -19,12 +19,12 @@ from torch.nn import functional
 from NeuroGenLib.progress import SILENT, Progress
 from NeuroGenLib.registration.fields import compose, sample, voxel_grid
 from NeuroGenLib.registration.inversion import FixedPoint, invert, newton_inverse
-from NeuroGenLib.registration.jacobian import jacobian_determinants
+from NeuroGenLib.registration.jacobian import discrete_jacobians, jacobian_determinants
 from NeuroGenLib.registration.losses import ncc_loss
 from NeuroGenLib.registration.splines import evaluate, evaluation_matrix, invertible_bound
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -35,6 +35,8 @@ _WEAKEST = 5e-3
 equal but for rounding or noise would take full steps anywhere."""
 _LEAST_VOLUME = 0.2
 """Where a finished half-way map shrinks a voxel to less, it is smoothed: two such maps, interpolated, could fold."""
+_LEAST_TETRAHEDRON = 0.05
+"""Volume of a tetrahedron of the finished maps, which is 1 without motion, below which it counts as turned over."""
 _MOST_SMOOTHINGS = 12
 _INVERSION = FixedPoint(threshold=2e-3, least=2, most=10, memory=3)
 """Steps move by a fraction of a voxel: two or three iterations."""
@@ -99,8 +101,8 @@ class HalfMaps:
         )
 
     def total(self) -> tuple[Tensor, Tensor]:
-        """Return the map from the second image to the first, and its inverse."""
-        return compose(self.left, self.right_inverse), compose(self.right, self.left_inverse)
+        """Return the map from the second image to the first, and its inverse, without folds of the composition."""
+        return unfolded(compose(self.left, self.right_inverse)), unfolded(compose(self.right, self.left_inverse))
 
     def polished(self) -> HalfMaps:
         """Return the maps free of what many interpolations left: smoothed where almost folded, inverted anew."""
@@ -121,13 +123,32 @@ def regridded(displacement: Tensor, own: np.ndarray, shape: Sequence[int], affin
 
 def relaxed(displacement: Tensor) -> Tensor:
     """Return a displacement (1, 3, I, J, K) in voxels, smoothed around the voxels that it shrinks almost to nothing."""
-    if min(displacement.shape[2:]) == 1:
-        return displacement  # a flat grid has no volumes
+    return _smoothed_where(displacement, lambda one: jacobian_determinants(one, "every") < _LEAST_VOLUME, 2)
+
+
+def unfolded(displacement: Tensor) -> Tensor:
+    """Return a displacement (1, 3, I, J, K) in voxels, smoothed around the voxels where a tetrahedron is turned over.
+
+    Two maps that do not fold, sampled and composed, may still do so between the samples.
+    """
+    return _smoothed_where(displacement, _turned_over, 3)
+
+
+def _turned_over(displacement: Tensor) -> Tensor:
+    """Return the voxels, (1, I, J, K), where one of the ten tetrahedra is almost empty or turned over."""
+    volumes = torch.stack(list(discrete_jacobians(displacement).values())).amin(dim=0)
+    return functional.pad(volumes, (1,) * 6, value=1.0) < _LEAST_TETRAHEDRON
+
+
+def _smoothed_where(displacement: Tensor, found: Callable[[Tensor], Tensor], least_side: int) -> Tensor:
+    """Return a displacement smoothed around what is ``found`` in it; a grid with a shorter axis stays as it is."""
+    if min(displacement.shape[2:]) < least_side:
+        return displacement
     for _ in range(_MOST_SMOOTHINGS):
-        shrunk = jacobian_determinants(displacement, "every")[:, None] < _LEAST_VOLUME
-        if not shrunk.any():
+        places = found(displacement)[:, None]
+        if not places.any():
             break
-        around = _smoothed(functional.max_pool3d(shrunk.to(displacement), 3, stride=1, padding=1))
+        around = _smoothed(functional.max_pool3d(places.to(displacement), 3, stride=1, padding=1))
         displacement = torch.lerp(displacement, _smoothed(displacement), around)
     return displacement
 
