@@ -521,16 +521,19 @@ def test_the_card_compares_alone_and_refined(evaluated, monkeypatch):
 def test_a_model_is_bundled_with_its_numbers(table, model, tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(TRAINING))
     import bundle_registration
+    import bundling
 
     write_table(table, [THERE])
-    made = tmp_path / "checkout"
-    monkeypatch.setattr(bundle_registration, "__file__", str(made / "training" / "bundle_registration.py"))
+    monkeypatch.setattr(bundling, "MODELS", tmp_path / "models")
+    run = {"kind": "bent", "fixed": "one", "moving": "other", "dice": 0.25, "cpu_s": 7.0, "folded_voxels": 3}
+    (tmp_path / "results.json").write_text(json.dumps({"rows": [{**run, "program": "elastix"}]}), encoding="utf-8")
     monkeypatch.setattr(bundle_registration, "RegisterConfig", lambda refine=3: RegisterConfig("none", refine))
     options = [f"--model={model.folder.path}", f"--pairs={table}", f"--out={tmp_path / 'card'}", "--name=tiny"]
     options += ["--command=python training/train_registration.py", "--config-file=settings.yaml"]
+    options += ["--peers", str(tmp_path / "results.json")]
     monkeypatch.setattr("sys.argv", ["bundle_registration.py", *options])
     bundle_registration.main()
-    folder = ModelFolder.read(made / "Resources" / "models" / "tiny")
+    folder = ModelFolder.read(tmp_path / "models" / "tiny")
     assert all((load_tensors(model.folder)[name] == value).all() for name, value in load_tensors(folder).items())
     card = (folder.path / "README.md").read_text(encoding="utf-8")
     alone, refined = (read_json(tmp_path / "card" / name / "summary.json") for name in ("network", "refined"))
@@ -539,5 +542,7 @@ def test_a_model_is_bundled_with_its_numbers(table, model, tmp_path, monkeypatch
     assert alone["metrics"]["dice"]["mean"] != refined["metrics"]["dice"]["mean"]
     assert "3 steps of optimisation" in card
     assert "settings.yaml" in card
+    assert "| elastix |" in card
+    assert "0.250 / 7, 3 folded" in card
     assert str(tmp_path) not in card
     assert "bent (1)" in capsys.readouterr().out
