@@ -57,7 +57,8 @@ def compare(options: argparse.Namespace) -> None:
     """Run the programs over the pairs; the results are on disk after every run."""
     programs = known_programs(options.programs)
     pairs = read_pairs(options.pairs)[: options.first]
-    files = {pair: (*scan_files(options.data, pair.fixed), *scan_files(options.data, pair.moving)) for pair in pairs}
+    data = options.data.resolve()  # the programs run in folders of their own
+    files = {pair: (*scan_files(data, pair.fixed), *scan_files(data, pair.moving)) for pair in pairs}
     if not (all(PROGRAMS[name].own for name in programs) or options.peers_python.is_file()):
         raise InputError(
             f"There is no {options.peers_python}.", "Call `make peers`, which installs the other programs."
