@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from NeuroGenLib.superres.run_config import SuperresConfig
 
 UNKNOWN = 0.0
+THICKEST_MM = 1000.0
+"""What is beyond is no thickness."""
 _TAG = "0018|0050"
 """Slice Thickness of DICOM."""
 _FIELD = "SliceThickness"
@@ -38,7 +40,7 @@ def recorded_thickness(path: str | os.PathLike[str]) -> float:
         value = float(text) if isinstance(text, int | float | str) and not isinstance(text, bool) else UNKNOWN
     except (OSError, RuntimeError, ValueError):
         return UNKNOWN
-    return value if math.isfinite(value) and value > 0 else UNKNOWN
+    return value if math.isfinite(value) and 0 < value <= THICKEST_MM else UNKNOWN
 
 
 def believed_thickness(
