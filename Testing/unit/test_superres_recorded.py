@@ -45,7 +45,8 @@ def test_bids_records_it(scan: Volume, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     ["{", "[4]", "{}", '{"SliceThickness": null}', '{"SliceThickness": "thick"}', '{"SliceThickness": -3}',
-     '{"SliceThickness": NaN}', '{"SliceThickness": 5000}', '{"SliceThickness": true}', '{"SliceThickness": [4]}', "\udcff"],
+     '{"SliceThickness": 5000}', '{"SliceThickness": NaN}', '{"SliceThickness": true}',
+     '{"SliceThickness": [4]}', "\udcff"],
 )  # fmt: skip
 def test_a_senseless_record_is_none(scan: Volume, tmp_path: Path, text: str) -> None:
     path = with_sidecar(tmp_path, scan, "{}")
