@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 from NeuroGenLib.version import __version__
 
 if TYPE_CHECKING:
-    from NeuroGenLib.errors import InputError, NeuroGenError
+    from NeuroGenLib.core.errors import InputError, NeuroGenError
     from NeuroGenLib.models import open_model
-    from NeuroGenLib.volume import Volume
+    from NeuroGenLib.spatial.volume import Volume
 
 __all__ = ["InputError", "NeuroGenError", "Volume", "__version__", "open_model"]
 
 _HOMES = {
-    "InputError": "NeuroGenLib.errors",
-    "NeuroGenError": "NeuroGenLib.errors",
-    "Volume": "NeuroGenLib.volume",
+    "InputError": "NeuroGenLib.core.errors",
+    "NeuroGenError": "NeuroGenLib.core.errors",
+    "Volume": "NeuroGenLib.spatial.volume",
     "open_model": "NeuroGenLib.models",
 }
 

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from NeuroGenLib.errors import Cancelled, InputError, NeuroGenError, nearest
+from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError, nearest
 from NeuroGenLib.version import __version__
 
 if TYPE_CHECKING:
@@ -34,77 +34,77 @@ class Command:
 
 
 COMMANDS = (
-    Command("demo", "Draw the bundled atlas over age and ventricle size", "NeuroGenLib.atlas.commands.demo:demo"),
-    Command("doctor", "Show versions, GPU, disk and models", "NeuroGenLib.doctor:doctor"),
-    Command("cite", "Print what to cite for a model", "NeuroGenLib.models.commands:cite"),
-    Command("atlas generate", "Draw brains of any age and condition", "NeuroGenLib.atlas.commands.generate:generate"),
-    Command("atlas info", "Say what an atlas knows: ages, conditions, labels", "NeuroGenLib.atlas.commands.info:info"),
-    Command("atlas fit", "Fit the atlas to a scan: labels, age, deviation", "NeuroGenLib.atlas.commands.fit:fit"),
-    Command("atlas train", "Train an atlas on a cohort", "NeuroGenLib.atlas.commands.train:train"),
+    Command("demo", "Draw the bundled atlas over age and ventricle size", "NeuroGenLib.commands.atlas.demo:demo"),
+    Command("doctor", "Show versions, GPU, disk and models", "NeuroGenLib.commands.doctor:doctor"),
+    Command("cite", "Print what to cite for a model", "NeuroGenLib.commands.models:cite"),
+    Command("atlas generate", "Draw brains of any age and condition", "NeuroGenLib.commands.atlas.generate:generate"),
+    Command("atlas info", "Say what an atlas knows: ages, conditions, labels", "NeuroGenLib.commands.atlas.info:info"),
+    Command("atlas fit", "Fit the atlas to a scan: labels, age, deviation", "NeuroGenLib.commands.atlas.fit:fit"),
+    Command("atlas train", "Train an atlas on a cohort", "NeuroGenLib.commands.atlas.train:train"),
     Command(
-        "atlas evaluate", "Compare an atlas with left-out subjects", "NeuroGenLib.atlas.commands.evaluate:evaluate"
+        "atlas evaluate", "Compare an atlas with left-out subjects", "NeuroGenLib.commands.atlas.evaluate:evaluate"
     ),
-    Command("atlas latents", "Say what the subjects' latents hold", "NeuroGenLib.atlas.commands.latents:latents"),
+    Command("atlas latents", "Say what the subjects' latents hold", "NeuroGenLib.commands.atlas.latents:latents"),
     Command(
         "atlas import-config",
         "Turn the published program's settings into NeuroGen's",
-        "NeuroGenLib.atlas.commands.import_config:import_config",
+        "NeuroGenLib.commands.atlas.import_config:import_config",
     ),
-    Command("atlas open", "Open an atlas published as 4-D files", "NeuroGenLib.atlas.commands.open:open_"),
-    Command("registration run", "Register one scan to another", "NeuroGenLib.registration.commands.run:run"),
+    Command("atlas open", "Open an atlas published as 4-D files", "NeuroGenLib.commands.atlas.open:open_"),
+    Command("registration run", "Register one scan to another", "NeuroGenLib.commands.registration.run:run"),
     Command(
         "registration apply",
         "Carry images, labels and points with a transform",
-        "NeuroGenLib.registration.commands.apply:apply",
+        "NeuroGenLib.commands.registration.apply:apply",
     ),
     Command(
         "registration train",
         "Train a registration network",
-        "NeuroGenLib.registration.commands.train:train",
+        "NeuroGenLib.commands.registration.train:train",
     ),
     Command(
         "registration evaluate",
         "Measure a model, or the checkpoints of a training, on pairs",
-        "NeuroGenLib.registration.commands.evaluate:evaluate",
+        "NeuroGenLib.commands.registration.evaluate:evaluate",
     ),
     Command(
         "registration import-config",
         "Turn the published program's settings into NeuroGen's",
-        "NeuroGenLib.registration.commands.import_config:import_config",
+        "NeuroGenLib.commands.registration.import_config:import_config",
     ),
     # Before "mask", whose first argument "train" would be.
-    Command("mask train", "Train a brain mask on label maps of heads", "NeuroGenLib.mask.commands.train:train"),
-    Command("mask", "Find the brain in scans of the whole head", "NeuroGenLib.mask.commands.run:run"),
+    Command("mask train", "Train a brain mask on label maps of heads", "NeuroGenLib.commands.mask.train:train"),
+    Command("mask", "Find the brain in scans of the whole head", "NeuroGenLib.commands.mask.run:run"),
     Command(
-        "superres run", "Turn a scan in thick slices into an isotropic one", "NeuroGenLib.superres.commands.run:run"
+        "superres run", "Turn a scan in thick slices into an isotropic one", "NeuroGenLib.commands.superres.run:run"
     ),
     Command(
         "superres batch",
         "The same for a whole cohort, table or BIDS folder",
-        "NeuroGenLib.superres.commands.batch:batch",
+        "NeuroGenLib.commands.superres.batch:batch",
     ),
     Command(
         "superres evaluate",
         "Compare a model with interpolation on simulated slices",
-        "NeuroGenLib.superres.commands.evaluate:evaluate",
+        "NeuroGenLib.commands.superres.evaluate:evaluate",
     ),
     Command(
         "superres simulate",
         "Make scans in thick slices from one in thin slices",
-        "NeuroGenLib.superres.commands.simulate:simulate",
+        "NeuroGenLib.commands.superres.simulate:simulate",
     ),
     Command(
         "superres train",
         "Train super-resolution on isotropic scans or label maps",
-        "NeuroGenLib.superres.commands.train:train",
+        "NeuroGenLib.commands.superres.train:train",
     ),
-    Command("samples list", "List sample data", "NeuroGenLib.samples.commands:list_"),
-    Command("samples info", "Show a sample's licence, authors and size", "NeuroGenLib.samples.commands:info"),
-    Command("samples get", "Draw or download sample data", "NeuroGenLib.samples.commands:get"),
-    Command("models list", "List bundled, downloaded and published models", "NeuroGenLib.models.commands:list_"),
-    Command("models info", "Show a model's card, licence and files", "NeuroGenLib.models.commands:info"),
-    Command("models download", "Bring a model from the hub", "NeuroGenLib.models.commands:download"),
-    Command("models import", "Read another program's checkpoint", "NeuroGenLib.models.commands:import_"),
+    Command("samples list", "List sample data", "NeuroGenLib.commands.samples:list_"),
+    Command("samples info", "Show a sample's licence, authors and size", "NeuroGenLib.commands.samples:info"),
+    Command("samples get", "Draw or download sample data", "NeuroGenLib.commands.samples:get"),
+    Command("models list", "List bundled, downloaded and published models", "NeuroGenLib.commands.models:list_"),
+    Command("models info", "Show a model's card, licence and files", "NeuroGenLib.commands.models:info"),
+    Command("models download", "Bring a model from the hub", "NeuroGenLib.commands.models:download"),
+    Command("models import", "Read another program's checkpoint", "NeuroGenLib.commands.models:import_"),
 )
 
 _PACKAGES = {"yaml": "PyYAML", "skimage": "scikit-image"}

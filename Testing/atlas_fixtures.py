@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import a_brain_phantom, oblique, reoriented
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ class AtlasCohort:
     def config(self, out: Path, **changes: dict[str, Any]) -> AtlasTrainConfig:
         """Return a training job; ``changes`` are by section, such as ``optimiser={"rate": 1e-3}``."""
         from NeuroGenLib.atlas.config import AtlasTrainConfig
-        from NeuroGenLib.config import from_mapping
-        from NeuroGenLib.resources import resource
+        from NeuroGenLib.core.config import from_mapping
+        from NeuroGenLib.core.resources import resource
 
         sections: dict[str, dict[str, Any]] = {
             "data": {

@@ -10,7 +10,7 @@ import SimpleITK
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from NeuroGenLib.volume import Volume
+    from NeuroGenLib.spatial.volume import Volume
 
 
 def write_dicom(

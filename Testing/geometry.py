@@ -12,7 +12,7 @@ import nibabel
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,7 +77,7 @@ def write_scans(folder: Path, sizes: Sequence[float] = (0.9, 1.0, 1.1), axcodes:
 
 def table_job(table: Path, out: Path, **changes: dict[str, Any]) -> RegistrationTrainConfig:
     """Return a short training on a table; ``changes`` are by section."""
-    from NeuroGenLib.config import from_mapping
+    from NeuroGenLib.core.config import from_mapping
     from NeuroGenLib.registration.config import RegistrationTrainConfig
 
     sections: dict[str, Any] = {

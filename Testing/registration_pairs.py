@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import a_brain_phantom
 
 if TYPE_CHECKING:
@@ -78,9 +78,9 @@ def a_tiny_model(
     """Write and open a model with random weights; ``gain`` is the size of what it displaces."""
     from NeuroGenLib.models.opening import open_model
     from NeuroGenLib.registration.config import RegistrationTrainConfig
-    from NeuroGenLib.registration.network import Shape, SITReg
+    from NeuroGenLib.registration.network.sitreg import Shape, SITReg
     from NeuroGenLib.registration.train import write_registration
-    from NeuroGenLib.training import TrainerConfig, seeded_weights
+    from NeuroGenLib.training.run import TrainerConfig, seeded_weights
 
     with seeded_weights(seed):
         made = SITReg(Shape(**{**TINY, **network}))

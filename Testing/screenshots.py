@@ -66,7 +66,7 @@ def photograph_fit(desktop: Desktop, panel: Panel) -> None:
     """Fit the atlas to a brain that it drew itself at another age, turned and cut into thick slices."""
     from NeuroGenLib.models import open_model
     from NeuroGenLib.mrml.volumes import add_volume
-    from NeuroGenLib.volume import Volume
+    from NeuroGenLib.spatial.volume import Volume
 
     model: Any = open_model("bundled:fetal-sba", device="cpu")
     drawn = model.generate(29.4, {"lv_volume_normed": 0.13}, 1.5)
@@ -85,11 +85,11 @@ def photograph_fit(desktop: Desktop, panel: Panel) -> None:
 
 def photograph_registration(desktop: Desktop, panel: Panel) -> None:
     """Register the two ages of the sample data; the younger one is tilted and left-handed."""
-    from NeuroGenLib.labels import LabelTable
     from NeuroGenLib.mrml.segmentations import add_segmentation
     from NeuroGenLib.mrml.volumes import add_volume
     from NeuroGenLib.samples import fetch_sample
-    from NeuroGenLib.volume import Volume
+    from NeuroGenLib.spatial.labels import LabelTable
+    from NeuroGenLib.spatial.volume import Volume
 
     ui, scene = panel.ui, desktop.scene
     nodes, images = {}, {}

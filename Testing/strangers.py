@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from NeuroGenLib.metrics import dice_by_label
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.metrics import dice_by_label
+from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import a_brain_phantom, rotation
 
 if TYPE_CHECKING:

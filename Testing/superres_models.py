@@ -13,7 +13,7 @@ from Testing.geometry import a_brain_phantom
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from NeuroGenLib.volume import Volume
+    from NeuroGenLib.spatial.volume import Volume
 
 MM = 2.0
 """Voxel size of the head."""
@@ -38,7 +38,7 @@ def write_residual_model(folder: Path, strength: float = 0.004, guide: str = "op
     from NeuroGenLib.superres.config import ImagesConfig, MapsConfig, NetworkConfig, SlicesConfig, SuperresTrainConfig
     from NeuroGenLib.superres.network import Shape, SuperresNetwork
     from NeuroGenLib.superres.train import write_superres_model
-    from NeuroGenLib.training import TrainerConfig
+    from NeuroGenLib.training.run import TrainerConfig
 
     job = SuperresTrainConfig(
         train=TrainerConfig(out=folder, steps=1),
@@ -59,8 +59,8 @@ def write_residual_model(folder: Path, strength: float = 0.004, guide: str = "op
 
 def write_published_model(folder: Path, atlas: Volume | None = None) -> Path:
     """Write an untrained network of the published kind, with an atlas if given."""
-    from NeuroGenLib.superres.published import ATLAS, import_checkpoint
-    from NeuroGenLib.superres.published_network import Shape, published_network
+    from NeuroGenLib.superres.published.checkpoint import ATLAS, import_checkpoint
+    from NeuroGenLib.superres.published.unet import Shape, published_network
 
     torch.manual_seed(7)
     checkpoint = folder.parent / "download" / "pretrained_weights.pth"

@@ -15,12 +15,12 @@ import sys
 from bundling import bundle, bundle_parser
 
 from NeuroGenLib.atlas.card import model_card
-from NeuroGenLib.atlas.evaluate import markdown_table
+from NeuroGenLib.atlas.evaluation.table import markdown_table
 from NeuroGenLib.cli import run_safely
-from NeuroGenLib.cohort import read_table
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.cohort.subjects import read_table
+from NeuroGenLib.commands.options import parse
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.models import ModelFolder
-from NeuroGenLib.options import parse
 
 
 def main() -> None:

@@ -21,14 +21,14 @@ import pandas as pd
 from bundling import bundle, bundle_parser
 
 from NeuroGenLib.cli import run_safely
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.commands.options import parse
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.models import ModelFolder
-from NeuroGenLib.options import parse
 from NeuroGenLib.superres.card import model_card
-from NeuroGenLib.superres.evaluate import markdown, means_of
+from NeuroGenLib.superres.evaluation.table import markdown, means_of
 
 if TYPE_CHECKING:
-    from NeuroGenLib.superres.evaluate import Row
+    from NeuroGenLib.superres.evaluation.table import Row
 
 TEXT = (
     "PSNR (dB) / SSIM inside the head of {scans} scans that it was not trained on: population averages of fetal brains"

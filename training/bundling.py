@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from NeuroGenLib.commands.options import make_parser
 from NeuroGenLib.models import ModelFolder, load_tensors, write_model
-from NeuroGenLib.options import make_parser
 
 if TYPE_CHECKING:
     from argparse import Namespace

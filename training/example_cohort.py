@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from NeuroGenLib.cli import run_safely
-from NeuroGenLib.options import add_report_options, make_parser, make_progress, parse, print_json
-from NeuroGenLib.progress import SILENT, Progress
+from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, parse, print_json
+from NeuroGenLib.core.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from NeuroGenLib.atlas.infer import AtlasModel
-    from NeuroGenLib.volume import Volume
+    from NeuroGenLib.spatial.volume import Volume
 
 SOURCE = "bundled:fetal-sba"
 DRAWN_MM = 2.0
@@ -98,9 +98,9 @@ def main() -> None:
     add_report_options(parser)
     options = parse(parser, sys.argv[1:])
 
+    from NeuroGenLib.core.progress import TerminalProgress
+    from NeuroGenLib.core.provenance import RESEARCH_USE
     from NeuroGenLib.models import open_model
-    from NeuroGenLib.progress import TerminalProgress
-    from NeuroGenLib.provenance import RESEARCH_USE
 
     progress = make_progress(options.progress)
     model: AtlasModel = open_model(SOURCE, device="cpu")
@@ -131,9 +131,9 @@ def write_cohort(model: AtlasModel, heads: Sequence[Head], out: Path, progress: 
     Cancelled
         When it was cancelled; nothing is written.
     """
-    from NeuroGenLib import provenance
-    from NeuroGenLib.files import staged_outputs, write_json, write_text
-    from NeuroGenLib.reports import save_figure, write_table
+    from NeuroGenLib.core import provenance
+    from NeuroGenLib.core.files import staged_outputs, write_json, write_text
+    from NeuroGenLib.core.reports import save_figure, write_table
 
     with staged_outputs(out) as staging:
         images, rows = [], []
@@ -170,7 +170,7 @@ def stored_head(model: AtlasModel, head: Head, seed: int) -> tuple[Volume, Volum
     """
     from scipy.spatial.transform import Rotation
 
-    from NeuroGenLib.volume import Volume
+    from NeuroGenLib.spatial.volume import Volume
 
     scanner = head.scanner
     brain = model.generate(head.age, {"lv_volume_normed": head.ventricles}, DRAWN_MM)

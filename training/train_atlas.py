@@ -14,8 +14,8 @@ import sys
 
 from NeuroGenLib.atlas.config import AtlasTrainConfig
 from NeuroGenLib.cli import run_safely
-from NeuroGenLib.commands_shared import run_training
-from NeuroGenLib.progress import TerminalProgress
+from NeuroGenLib.commands.shared import run_training
+from NeuroGenLib.core.progress import TerminalProgress
 
 
 def main() -> None:

@@ -13,9 +13,9 @@ from __future__ import annotations
 import sys
 
 from NeuroGenLib.cli import run_safely
-from NeuroGenLib.commands_shared import run_training
+from NeuroGenLib.commands.shared import run_training
+from NeuroGenLib.core.progress import TerminalProgress
 from NeuroGenLib.mask.config import MaskTrainConfig
-from NeuroGenLib.progress import TerminalProgress
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ from __future__ import annotations
 import sys
 
 from NeuroGenLib.cli import run_safely
-from NeuroGenLib.commands_shared import run_training
-from NeuroGenLib.progress import TerminalProgress
+from NeuroGenLib.commands.shared import run_training
+from NeuroGenLib.core.progress import TerminalProgress
 from NeuroGenLib.registration.config import RegistrationTrainConfig
 
 

@@ -23,7 +23,7 @@ from NeuroGenAtlasLib.fitting import fit, fit_arguments, found_text, tissue_rows
 from NeuroGenAtlasLib.model_session import ModelSession
 from NeuroGenAtlasLib.parameters import AtlasParameters
 from NeuroGenAtlasLib.sequence import export, make_sequence, open_published
-from NeuroGenLib.provenance import RESEARCH_USE
+from NeuroGenLib.core.provenance import RESEARCH_USE
 from NeuroGenPanels import dependencies
 from NeuroGenPanels.condition_controls import ConditionControls
 from NeuroGenPanels.estimates import Estimates
@@ -64,7 +64,7 @@ class NeuroGenAtlasWidget(PanelWidget):
 
     def build(self) -> None:
         """Make the parts."""
-        from NeuroGenLib.mrml.live_brain import LiveBrain
+        from NeuroGenLib.scenes.atlas_live import LiveBrain
 
         self.logic = NeuroGenAtlasLogic()
         self.live = self.new_service(_("Atlas: sliders"))

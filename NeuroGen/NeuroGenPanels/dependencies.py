@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import slicer
 
-from NeuroGenLib.errors import NeuroGenError
-from NeuroGenLib.resources import resource
+from NeuroGenLib.core.errors import NeuroGenError
+from NeuroGenLib.core.resources import resource
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import slicer
 
-from NeuroGenLib.errors import Cancelled, NeuroGenError
+from NeuroGenLib.core.errors import Cancelled, NeuroGenError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,7 +22,7 @@ PERMISSIVE = {"apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "c
 
 def model_rows() -> list[dict[str, Any]]:
     """Return every model as :func:`NeuroGenLib.models.catalogue.list_models` does, with the added folders."""
-    from NeuroGenLib.errors import NeuroGenError
+    from NeuroGenLib.core.errors import NeuroGenError
     from NeuroGenLib.models import ModelFolder
     from NeuroGenLib.models.catalogue import list_models
 
@@ -103,7 +103,7 @@ def model_notice(row: dict[str, Any] | None) -> tuple[str, dict[str, Any]]:
     row:
         As :func:`model_rows` has it; None where none is chosen.
     """
-    from NeuroGenLib.errors import NeuroGenError
+    from NeuroGenLib.core.errors import NeuroGenError
     from NeuroGenLib.models import resolve
 
     if row is None:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type
 
 from slicer.parameterNodeWrapper import Maximum, Minimum, WithinRange
 
-from NeuroGenLib.config import Range
+from NeuroGenLib.core.config import Range
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from NeuroGenLib.config import Config
+    from NeuroGenLib.core.config import Config
 
 
 def with_fields_of(config: type[Config], **names: str) -> Callable[[type], type]:

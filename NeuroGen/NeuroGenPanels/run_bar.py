@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import ctk
 import qt
 
-from NeuroGenLib.errors import Cancelled, NeuroGenError
+from NeuroGenLib.core.errors import Cancelled, NeuroGenError
 from NeuroGenPanels import dependencies
 from NeuroGenPanels.messages import show_error
 

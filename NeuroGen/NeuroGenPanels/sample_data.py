@@ -143,15 +143,15 @@ def _accepts(offer: dict[str, Any]) -> bool:
 
 def _load(folder: Path, title: str, files: Sequence[str]) -> list[Any]:
     """Add images, and the label map of a drawn sample, to the scene, in a folder, with their provenance."""
-    from NeuroGenLib.files import read_json
-    from NeuroGenLib.labels import LabelTable
+    from NeuroGenLib.core.files import read_json
     from NeuroGenLib.mrml.folders import add_folder, put_into_folder
     from NeuroGenLib.mrml.provenance import set_provenance
     from NeuroGenLib.mrml.segmentations import add_segmentation
     from NeuroGenLib.mrml.views import show_in_slices
     from NeuroGenLib.mrml.volumes import add_volume
     from NeuroGenLib.samples.registry import RECORD
-    from NeuroGenLib.volume import Volume
+    from NeuroGenLib.spatial.labels import LabelTable
+    from NeuroGenLib.spatial.volume import Volume
 
     scene = slicer.mrmlScene
     record = read_json(folder / RECORD)

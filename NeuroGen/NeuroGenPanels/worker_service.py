@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import qt
 
-from NeuroGenLib.errors import NeuroGenError
+from NeuroGenLib.core.errors import NeuroGenError
 from NeuroGenPanels.python_executable import python_executable
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ try:
 except ImportError:  # a source checkout: the libraries are not beside this file
     sys.path += [str(Path(__file__).resolve().parents[depth]) for depth in (1, 2)]
 
-from NeuroGenLib.provenance import RESEARCH_USE
-from NeuroGenLib.registration.measure import STAGES
-from NeuroGenLib.registration.start import KINDS
+from NeuroGenLib.alignment.halfway import KINDS
+from NeuroGenLib.core.provenance import RESEARCH_USE
+from NeuroGenLib.registration.evaluation.quality import STAGES
 from NeuroGenPanels import dependencies
 from NeuroGenPanels.estimates import Estimates
 from NeuroGenPanels.messages import errors_shown
@@ -70,7 +70,7 @@ class NeuroGenRegistrationWidget(PanelWidget):
 
     def build(self) -> None:
         """Make the parts."""
-        from NeuroGenLib.mrml.registration_scene import VIEWS
+        from NeuroGenLib.scenes.registration import VIEWS
 
         self.logic = NeuroGenRegistrationLogic()
         self.jobs = self.new_service(_("Registration"))
@@ -158,7 +158,7 @@ class NeuroGenRegistrationWidget(PanelWidget):
 
     def _forward(self):
         """Return the forward transform of the chosen pair's registration, None where there is none."""
-        from NeuroGenLib.mrml.registration_scene import forward_of
+        from NeuroGenLib.scenes.registration import forward_of
 
         fixed, moving = self.parameters.fixed, self.parameters.moving
         return None if fixed is None or moving is None else forward_of(slicer.mrmlScene, fixed, moving)
@@ -168,7 +168,7 @@ class NeuroGenRegistrationWidget(PanelWidget):
         return chosen.view, chosen.opacity, chosen.tile, chosen.leastChange
 
     def _show_views(self) -> None:
-        from NeuroGenLib.mrml.registration_scene import show_registration
+        from NeuroGenLib.scenes.registration import show_registration
 
         forward, chosen = self._forward(), self.parameters
         if forward is None:
@@ -185,7 +185,7 @@ class NeuroGenRegistrationWidget(PanelWidget):
 
     def _say_result(self, forward) -> None:
         from NeuroGenLib.mrml.provenance import provenance_of
-        from NeuroGenLib.mrml.registration_scene import quality_of
+        from NeuroGenLib.scenes.registration import quality_of
 
         self._shown = forward
         rows = [] if forward is None else quality_of(forward)

@@ -18,8 +18,8 @@ try:
 except ImportError:  # a source checkout: the libraries are not beside this file
     sys.path += [str(Path(__file__).resolve().parents[depth]) for depth in (1, 2)]
 
-from NeuroGenLib.provenance import RESEARCH_USE
-from NeuroGenLib.superres.quality_table import STAGES
+from NeuroGenLib.core.provenance import RESEARCH_USE
+from NeuroGenLib.superres.evaluation.quality_table import STAGES
 from NeuroGenPanels import dependencies, sample_data
 from NeuroGenPanels.estimates import Estimates
 from NeuroGenPanels.messages import errors_shown
@@ -75,7 +75,7 @@ class NeuroGenSuperResolutionWidget(PanelWidget):
 
     def build(self) -> None:
         """Make the parts."""
-        from NeuroGenLib.mrml.superres_scene import BEFORE, VIEWS
+        from NeuroGenLib.scenes.superres import BEFORE, VIEWS
 
         self.logic = NeuroGenSuperResolutionLogic()
         self.jobs = self.new_service(_("Super-resolution"))
@@ -156,7 +156,7 @@ class NeuroGenSuperResolutionWidget(PanelWidget):
             self.parameters.secondScan = self.parameters.thirdScan = None
 
     def _arrange_clicked(self, *_clicked: bool) -> None:
-        from NeuroGenLib.mrml.superres_scene import arrange_superres
+        from NeuroGenLib.scenes.superres import arrange_superres
 
         image = self._image()
         if image is not None:
@@ -164,7 +164,7 @@ class NeuroGenSuperResolutionWidget(PanelWidget):
             self._show_views()
 
     def _profile_clicked(self, *_clicked: bool) -> None:
-        from NeuroGenLib.mrml.superres_scene import crosshair_of, profile_through
+        from NeuroGenLib.scenes.superres import crosshair_of, profile_through
 
         image = self._image()
         with errors_shown(_("Profile")):
@@ -198,7 +198,7 @@ class NeuroGenSuperResolutionWidget(PanelWidget):
 
     def _image(self):
         """Return the isotropic volume of the chosen scan, None where there is none."""
-        from NeuroGenLib.mrml.superres_scene import result_of
+        from NeuroGenLib.scenes.superres import result_of
 
         scan = self.parameters.scan
         return None if scan is None else result_of(slicer.mrmlScene, scan)
@@ -208,7 +208,7 @@ class NeuroGenSuperResolutionWidget(PanelWidget):
         return chosen.view, chosen.before, chosen.opacity, chosen.least
 
     def _show_views(self) -> None:
-        from NeuroGenLib.mrml.superres_scene import show_superres
+        from NeuroGenLib.scenes.superres import show_superres
 
         image, chosen = self._image(), self.parameters
         if image is None:
@@ -219,7 +219,7 @@ class NeuroGenSuperResolutionWidget(PanelWidget):
 
     def _say_result(self, image) -> None:
         from NeuroGenLib.mrml.provenance import provenance_of
-        from NeuroGenLib.mrml.superres_scene import quality_of
+        from NeuroGenLib.scenes.superres import quality_of
 
         self._shown = image
         rows = [] if image is None else quality_of(image)
@@ -236,7 +236,7 @@ class NeuroGenSuperResolutionWidget(PanelWidget):
 
     def _guide_text(self) -> str:
         """Return what is to be said of the guide, by what the model needs and what is chosen."""
-        from NeuroGenLib.superres.overview import guide_need
+        from NeuroGenLib.superres.stacks.overview import guide_need
 
         given = self.parameters is not None and self.parameters.guide is not None
         return guide_text(guide_need(self._manifest), given=given) if self._manifest else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.atlas.conditions import Condition
-from NeuroGenLib.provenance import RESEARCH_USE
+from NeuroGenLib.core.provenance import RESEARCH_USE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from NeuroGenLib.errors import InputError, nearest
+from NeuroGenLib.core.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

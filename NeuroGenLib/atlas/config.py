@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from NeuroGenLib.cohort import BinaryConstraint, CategoricConstraint, NumericConstraint
-from NeuroGenLib.config import Config, Help, Range, Unit
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.training import TrainerConfig
+from NeuroGenLib.cohort.subjects import BinaryConstraint, CategoricConstraint, NumericConstraint
+from NeuroGenLib.core.config import Config, Help, Range, Unit
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.training.run import TrainerConfig
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from NeuroGenLib.atlas.brain import brain_mask
-from NeuroGenLib.atlas.brain_search import BrainSearch, Drawn
 from NeuroGenLib.atlas.conditions import Condition, beyond_neighbours, complete, encode_all
 from NeuroGenLib.atlas.regression import Method, SubjectWeights, subject_weights
-from NeuroGenLib.device import with_memory_fallback
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.labels import LabelTable
-from NeuroGenLib.progress import SILENT, Progress
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.atlas.rendering.brain import brain_mask
+from NeuroGenLib.atlas.rendering.brain_search import BrainSearch, Drawn
+from NeuroGenLib.core.device import with_memory_fallback
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.spatial.labels import LabelTable
+from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     import torch
 
     from NeuroGenLib.atlas.config import FitConfig
-    from NeuroGenLib.atlas.fit import FittedBrain
-    from NeuroGenLib.atlas.growth_maps import AtlasGrowth
+    from NeuroGenLib.atlas.fit.fit import FittedBrain
+    from NeuroGenLib.atlas.growth.maps import AtlasGrowth
     from NeuroGenLib.atlas.network import AtlasDecoder, Shape
-    from NeuroGenLib.atlas.render import Grid, Renderer
+    from NeuroGenLib.atlas.rendering.render import Grid, Renderer
     from NeuroGenLib.models.folder import ModelFolder
 
 CUDA_CHUNK = 2**18
@@ -222,7 +222,7 @@ class AtlasModel:
         usual: Method = "gaussian" if reference_compat else "local-linear"
         recipe = self.recipe(age, conditions, bandwidth, regression or usual)
         if reference_compat:
-            from NeuroGenLib.atlas.published import decode_as_published
+            from NeuroGenLib.atlas.published.checkpoint import decode_as_published
 
             if box is not None:
                 raise InputError("The published grid fills the model's box.", "Leave out --box or --reference-compat.")
@@ -250,7 +250,7 @@ class AtlasModel:
             the difference of the brains at both ends, voxel by voxel only in steps so small that no border of a tissue
             passes a voxel within one: for a fetal brain a twentieth of a week.
         """
-        from NeuroGenLib.atlas.growth_maps import draw_growth
+        from NeuroGenLib.atlas.growth.maps import draw_growth
 
         method = regression or "local-linear"
         recipe = self.recipe(age, conditions, bandwidth, method)
@@ -276,17 +276,17 @@ class AtlasModel:
         images:
             The scan as the model's first image, or several by the names of the model's images.
         mask, labels, age, conditions, progress:
-            As for :func:`NeuroGenLib.atlas.fit.fit_scan`.
+            As for :func:`NeuroGenLib.atlas.fit.fit.fit_scan`.
         settings:
             Steps and rates; the defaults when not given.
 
         Raises
         ------
         InputError
-            As :func:`NeuroGenLib.atlas.fit.fit_scan`.
+            As :func:`NeuroGenLib.atlas.fit.fit.fit_scan`.
         """
         from NeuroGenLib.atlas.config import FitConfig
-        from NeuroGenLib.atlas.fit import fit_scan
+        from NeuroGenLib.atlas.fit.fit import fit_scan
 
         return fit_scan(
             self,
@@ -328,7 +328,7 @@ class AtlasModel:
             )
         recipe = self.subject_recipe(subject)
         if reference_compat:
-            from NeuroGenLib.atlas.published import decode_as_published
+            from NeuroGenLib.atlas.published.checkpoint import decode_as_published
 
             return decode_as_published(self, recipe, _three(spacing), masked, progress)
         brain = self._draw(recipe, self.grid(_three(spacing)), masked, progress)
@@ -443,7 +443,7 @@ class AtlasModel:
         InputError
             When the spacing or the box is empty, not finite or needs more voxels than anybody can use.
         """
-        from NeuroGenLib.atlas.render import grid_in_box
+        from NeuroGenLib.atlas.rendering.render import grid_in_box
 
         if box is None:
             low, high = -self.box / 2, self.box / 2
@@ -471,7 +471,7 @@ class AtlasModel:
         return self._decoders[device]
 
     def _renderer(self, recipe: Recipe, device: torch.device, chunk: int) -> Renderer:
-        from NeuroGenLib.atlas.render import Renderer
+        from NeuroGenLib.atlas.rendering.render import Renderer
 
         motion = None if recipe.motion is None else (recipe.motion[0].to(device), recipe.motion[1].to(device))
         return Renderer(self._decoder(device), recipe.latents.to(device), recipe.conditions.to(device), chunk, motion)
@@ -573,7 +573,7 @@ def _moved(brain: AtlasBrain, centre: np.ndarray) -> AtlasBrain:
 
 
 def _chunk(device: torch.device) -> int:
-    from NeuroGenLib.atlas.render import CHUNK
+    from NeuroGenLib.atlas.rendering.render import CHUNK
 
     return CHUNK if device.type == "cpu" else CUDA_CHUNK
 

@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from NeuroGenLib import provenance
-from NeuroGenLib.atlas.growth import growth_figure, growth_row
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.files import staged_outputs, write_json
-from NeuroGenLib.progress import SILENT, Progress
-from NeuroGenLib.reports import save_figure, write_table
-from NeuroGenLib.volume_io import write_frames
+from NeuroGenLib.atlas.growth.volumes import growth_figure, growth_row
+from NeuroGenLib.core import provenance
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.files import staged_outputs, write_json
+from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.core.reports import save_figure, write_table
+from NeuroGenLib.spatial.volume_files import write_frames
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from NeuroGenLib.atlas.growth_maps import AtlasGrowth
+    from NeuroGenLib.atlas.growth.maps import AtlasGrowth
     from NeuroGenLib.atlas.infer import AtlasBrain, AtlasModel
     from NeuroGenLib.atlas.regression import Method, SubjectWeights
-    from NeuroGenLib.labels import LabelTable
+    from NeuroGenLib.spatial.labels import LabelTable
 
 PROBABILITY_STEP = 1 / 255
 """Tissue probabilities are stored as bytes, in steps of this."""

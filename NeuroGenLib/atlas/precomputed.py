@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from NeuroGenLib import provenance
-from NeuroGenLib.atlas.growth import growth_figure
-from NeuroGenLib.errors import InputError, nearest
-from NeuroGenLib.files import existing_file, read_json, staged_outputs, write_json
-from NeuroGenLib.labels import LabelTable, as_label_map, label_volumes_ml
-from NeuroGenLib.progress import SILENT, Progress
-from NeuroGenLib.reports import save_figure, write_table
-from NeuroGenLib.volume import Volume, require_finite
-from NeuroGenLib.volume_io import write_frames
+from NeuroGenLib.atlas.growth.volumes import growth_figure
+from NeuroGenLib.core import provenance
+from NeuroGenLib.core.errors import InputError, nearest
+from NeuroGenLib.core.files import existing_file, read_json, staged_outputs, write_json
+from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.core.reports import save_figure, write_table
+from NeuroGenLib.spatial.labels import LabelTable, as_label_map, label_volumes_ml
+from NeuroGenLib.spatial.volume import Volume, require_finite
+from NeuroGenLib.spatial.volume_files import write_frames
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -140,7 +140,7 @@ class PrecomputedAtlas:
     """
 
     subjects: tuple[dict[str, Any], ...] = ()
-    """Files tell nothing of the training subjects; :func:`~NeuroGenLib.atlas.growth.growth_figure` draws none."""
+    """Files list no training subjects: :func:`~NeuroGenLib.atlas.growth.volumes.growth_figure` draws none."""
 
     def __init__(
         self,

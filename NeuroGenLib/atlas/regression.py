@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

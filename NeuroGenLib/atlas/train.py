@@ -13,24 +13,24 @@ from lightning.pytorch.callbacks import LambdaCallback
 from torch import Tensor, nn
 
 from NeuroGenLib.atlas import transform
-from NeuroGenLib.atlas.augment import Augmentation
 from NeuroGenLib.atlas.card import model_card
 from NeuroGenLib.atlas.conditions import encode_all
-from NeuroGenLib.atlas.data import PointTable
-from NeuroGenLib.atlas.dataset import AtlasDataset, build_dataset
-from NeuroGenLib.atlas.loss import LossWeights, atlas_loss
+from NeuroGenLib.atlas.data.augment import Augmentation
+from NeuroGenLib.atlas.data.dataset import AtlasDataset, build_dataset
+from NeuroGenLib.atlas.data.points import PointTable
+from NeuroGenLib.atlas.data.selection import summary, write_selection
+from NeuroGenLib.atlas.evaluation.validation import Validation
+from NeuroGenLib.atlas.losses import LossWeights, atlas_loss
 from NeuroGenLib.atlas.network import AtlasDecoder, Shape
 from NeuroGenLib.atlas.regression import default_bandwidth, subject_weights
-from NeuroGenLib.atlas.selection import summary, write_selection
-from NeuroGenLib.atlas.validation import Validation
-from NeuroGenLib.config import parameters, to_mapping
-from NeuroGenLib.errors import InputError, nearest
-from NeuroGenLib.files import require_folder_place
+from NeuroGenLib.core.config import parameters, to_mapping
+from NeuroGenLib.core.errors import InputError, nearest
+from NeuroGenLib.core.files import require_folder_place
+from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.core.provenance import checkout_commit, software_versions
 from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
-from NeuroGenLib.progress import SILENT, Progress
-from NeuroGenLib.provenance import checkout_commit, software_versions
-from NeuroGenLib.training import cosine_schedule, fit, load_initial, step_generator
-from NeuroGenLib.training_loop import StepModule
+from NeuroGenLib.training.loop import StepModule
+from NeuroGenLib.training.run import cosine_schedule, fit, load_initial, step_generator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from lightning.pytorch import Callback, Trainer
 
     from NeuroGenLib.atlas.config import AtlasTrainConfig, OptimiserConfig
-    from NeuroGenLib.atlas.data import Batch
-    from NeuroGenLib.config import Config
+    from NeuroGenLib.atlas.data.points import Batch
+    from NeuroGenLib.core.config import Config
 
 log = logging.getLogger(__name__)
 

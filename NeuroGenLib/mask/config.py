@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from NeuroGenLib.config import Config, Help, Range, Unit
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.config import Config, Help, Range, Unit
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.simulate.contrast import ContrastConfig
 from NeuroGenLib.simulate.deformation import DeformationConfig
-from NeuroGenLib.training import TrainerConfig
+from NeuroGenLib.training.run import TrainerConfig
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.labels import as_label_map
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.mask.intensity import rescaled
-from NeuroGenLib.progress import SILENT, Progress
-from NeuroGenLib.registration.table import read_cohort
+from NeuroGenLib.registration.data.table import read_cohort
 from NeuroGenLib.simulate.contrast import random_image
 from NeuroGenLib.simulate.deformation import draw_deformation, warped_to
 from NeuroGenLib.simulate.draws import chance, uniform
 from NeuroGenLib.simulate.tissues import CSF, freesurfer_tissues
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.labels import as_label_map
+from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,7 +113,7 @@ class GeneratedHeads:
         """Return where the voxels of an image lie in the label map, (1, 3, I, J, K) voxel coordinates of the map."""
         import torch
 
-        from NeuroGenLib.registration.fields import voxel_grid
+        from NeuroGenLib.spatial.displacement import voxel_grid
 
         config = self._config
         deformation = draw_deformation(shape, generator, config.deformation)

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.registration.placement import Shape3, centred_affine
-from NeuroGenLib.volume import Volume, require_3d, require_finite
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.spatial.grids import Shape3, centred_affine
+from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite
 
 LEAST_MM, MOST_MM = 24.0, 2500.0
 """Sides of a field of view that can show a head: part of one, or a whole body."""

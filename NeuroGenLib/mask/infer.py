@@ -6,12 +6,12 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from NeuroGenLib.device import with_memory_fallback
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.device import with_memory_fallback
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.mask.grid import coarse_image, on_scan
 from NeuroGenLib.mask.intensity import rescaled
 from NeuroGenLib.mask.regions import cautions, one_brain
-from NeuroGenLib.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     import os
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from NeuroGenLib.mask.network import BrainNetwork
     from NeuroGenLib.models.folder import ModelFolder
-    from NeuroGenLib.volume import Volume
+    from NeuroGenLib.spatial.volume import Volume
 
 log = logging.getLogger(__name__)
 

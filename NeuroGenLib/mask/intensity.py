@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
 
 if TYPE_CHECKING:
     import torch

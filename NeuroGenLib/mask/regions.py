@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
 
 USUAL_ML = (900.0, 2200.0)
 """Volumes that the inside of an adult's skull has."""

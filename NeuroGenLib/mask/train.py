@@ -10,17 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from NeuroGenLib.config import to_mapping
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.files import require_folder_place
+from NeuroGenLib.core.config import to_mapping
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.files import require_folder_place
+from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.core.provenance import checkout_commit, software_versions
 from NeuroGenLib.mask.card import model_card
 from NeuroGenLib.mask.data import GeneratedHeads
 from NeuroGenLib.mask.network import BrainNetwork, Shape
 from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
-from NeuroGenLib.progress import SILENT, Progress
-from NeuroGenLib.provenance import checkout_commit, software_versions
-from NeuroGenLib.training import cosine_schedule, fit, load_initial, seeded_weights
-from NeuroGenLib.training_loop import StepModule
+from NeuroGenLib.training.loop import StepModule
+from NeuroGenLib.training.run import cosine_schedule, fit, load_initial, seeded_weights
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer

@@ -7,23 +7,23 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from NeuroGenLib.errors import InputError, NeuroGenError, nearest
-from NeuroGenLib.files import existing_file
+from NeuroGenLib.core.errors import InputError, NeuroGenError, nearest
+from NeuroGenLib.core.files import existing_file
+from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.models.dotted import load_object
 from NeuroGenLib.models.folder import ModelFolder
 from NeuroGenLib.models.hub import DOWNLOADED, IMPORTED, cached_model, download_model
 from NeuroGenLib.models.opening import bundled_models, resolve
 from NeuroGenLib.models.published import Published, find_published, import_published, published_models
 from NeuroGenLib.models.reference import BUNDLED, HUB, HubReference, models_folder
-from NeuroGenLib.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 IMPORTERS = {
-    "cinema": "NeuroGenLib.atlas.published:import_checkpoint",
-    "baby-ai": "NeuroGenLib.superres.published:import_checkpoint",
-    "sitreg": "NeuroGenLib.registration.published_model:import_checkpoint",
+    "cinema": "NeuroGenLib.atlas.published.checkpoint:import_checkpoint",
+    "baby-ai": "NeuroGenLib.superres.published.checkpoint:import_checkpoint",
+    "sitreg": "NeuroGenLib.registration.published.model:import_checkpoint",
 }
 """Program whose checkpoints are read -> ``function(checkpoint: Path, destination: Path, **options)``."""
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from NeuroGenLib.errors import InputError, NeuroGenError, nearest
-from NeuroGenLib.files import atomic_file, atomic_folder, read_json, write_json, write_text
-from NeuroGenLib.progress import SILENT, Progress
+from NeuroGenLib.core.errors import InputError, NeuroGenError, nearest
+from NeuroGenLib.core.files import atomic_file, atomic_folder, read_json, write_json, write_text
+from NeuroGenLib.core.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     import os

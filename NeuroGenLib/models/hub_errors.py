@@ -6,7 +6,7 @@ import contextlib
 import errno
 from typing import TYPE_CHECKING
 
-from NeuroGenLib.errors import Cancelled, InputError, NeuroGenError
+from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError
 from NeuroGenLib.models.reference import models_folder
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _LOGIN = "log in with 'hf auth login'"
 
 @contextlib.contextmanager
 def explained(reference: HubReference) -> Iterator[None]:
-    """Raise what goes wrong in the block as a :class:`~NeuroGenLib.errors.NeuroGenError` about ``reference``."""
+    """Raise what goes wrong in the block as a :class:`~NeuroGenLib.core.errors.NeuroGenError` about ``reference``."""
     try:
         yield
     except (NeuroGenError, Cancelled):

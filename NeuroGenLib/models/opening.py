@@ -7,14 +7,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-from NeuroGenLib.errors import InputError, nearest
+from NeuroGenLib.core.errors import InputError, nearest
+from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.core.resources import resources_folder
 from NeuroGenLib.models.dotted import load_object
 from NeuroGenLib.models.folder import MANIFEST, ModelFolder
 from NeuroGenLib.models.hub import cached_model, download_model, require_online
 from NeuroGenLib.models.published import find_published, import_published
 from NeuroGenLib.models.reference import BUNDLED, HUB, HubReference
-from NeuroGenLib.progress import SILENT, Progress
-from NeuroGenLib.resources import resources_folder
 
 CAPABILITIES = {
     "atlas": "NeuroGenLib.atlas.infer:AtlasModel",
@@ -57,7 +57,7 @@ def open_model(
     NeuroGenError
         When it cannot be fetched, or was made by a newer NeuroGen.
     """
-    from NeuroGenLib.device import choose_device
+    from NeuroGenLib.core.device import choose_device
 
     place = choose_device(device)
     folder = resolve(reference, offline=offline, progress=progress)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from NeuroGenLib.errors import InputError, NeuroGenError
+from NeuroGenLib.core.errors import InputError, NeuroGenError
+from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.models.dotted import load_object
 from NeuroGenLib.models.folder import ModelFolder
 from NeuroGenLib.models.hub import IMPORTED, alone, cache_path, emptied, fetch_files, list_repository, remember_commit
 from NeuroGenLib.models.reference import HubReference
-from NeuroGenLib.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from NeuroGenLib.models.hub import HubFile, HubListing

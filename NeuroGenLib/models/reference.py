@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
 
 BUNDLED = "bundled:"
 HUB = "hf:"

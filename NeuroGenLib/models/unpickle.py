@@ -15,8 +15,8 @@ import threading
 import zipfile
 from typing import IO, TYPE_CHECKING, Any
 
-from NeuroGenLib.errors import InputError, NeuroGenError
-from NeuroGenLib.files import existing_file
+from NeuroGenLib.core.errors import InputError, NeuroGenError
+from NeuroGenLib.core.files import existing_file
 
 if TYPE_CHECKING:
     import os

@@ -8,7 +8,7 @@ Coordinates are RAS mm throughout, as in Slicer. Arrays are i, j, k (channels fi
 
 from __future__ import annotations
 
-from NeuroGenLib.errors import NeuroGenError
+from NeuroGenLib.core.errors import NeuroGenError
 
 
 class SlicerMissing(NeuroGenError):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from NeuroGenLib.mrml.core import Node, vtk
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
     from typing import Any

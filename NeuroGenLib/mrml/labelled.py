@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.labels import Label, LabelTable, as_label_map
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.mrml.arrays import node_name
 from NeuroGenLib.mrml.segmentations import label_map_of, mask_of
 from NeuroGenLib.mrml.volumes import volume_of
+from NeuroGenLib.spatial.labels import Label, LabelTable, as_label_map
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from NeuroGenLib.labels import Colour
     from NeuroGenLib.mrml.core import Node
-    from NeuroGenLib.volume import Volume
+    from NeuroGenLib.spatial.labels import Colour
+    from NeuroGenLib.spatial.volume import Volume
 
 _NUMBERED = re.compile(r"label_(\d+)")
 """Ids of segments that :func:`NeuroGenLib.mrml.segmentations.add_segmentation` made hold their value."""

@@ -1,7 +1,7 @@
 """The record of how a result was made, as attributes of its node.
 
-Each top-level key of :func:`NeuroGenLib.provenance.record` becomes an attribute ``NeuroGen.<key>`` with a JSON value:
-people see it in Slicer's Data module, and it stays with the node in ``.mrb`` files.
+Each top-level key of :func:`NeuroGenLib.core.provenance.record` becomes an attribute ``NeuroGen.<key>`` with a JSON
+value: people see it in Slicer's Data module, and it stays with the node in ``.mrb`` files.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.provenance import RESEARCH_USE
 from NeuroGenLib.mrml.arrays import node_name
-from NeuroGenLib.provenance import RESEARCH_USE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,8 +8,8 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from NeuroGenLib.errors import InputError, NeuroGenError
-from NeuroGenLib.files import existing_file, staged_outputs
+from NeuroGenLib.core.errors import InputError, NeuroGenError
+from NeuroGenLib.core.files import existing_file, staged_outputs
 from NeuroGenLib.mrml.core import Scene, slicer
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from NeuroGenLib.errors import InputError, NeuroGenError, nearest
-from NeuroGenLib.labels import as_label_map
+from NeuroGenLib.core.errors import InputError, NeuroGenError, nearest
 from NeuroGenLib.mrml.arrays import (
     fill_image,
     image_array,
@@ -18,10 +17,11 @@ from NeuroGenLib.mrml.arrays import (
 )
 from NeuroGenLib.mrml.core import Node, Scene, slicer, vtk
 from NeuroGenLib.mrml.transforms import parent_matrix
+from NeuroGenLib.spatial.labels import as_label_map
 
 if TYPE_CHECKING:
-    from NeuroGenLib.labels import Label, LabelTable
-    from NeuroGenLib.volume import Volume
+    from NeuroGenLib.spatial.labels import Label, LabelTable
+    from NeuroGenLib.spatial.volume import Volume
 
 _CONTEXT = "Segmentation category and type - 3D Slicer General Anatomy list"
 _CATEGORY = "SCT^123037004^Anatomical Structure"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.mrml.provenance import set_provenance
 from NeuroGenLib.mrml.segmentations import add_segmentation, update_segmentation
 from NeuroGenLib.mrml.volumes import GREY, add_volume, update_volume
@@ -19,9 +19,9 @@ from NeuroGenLib.mrml.volumes import GREY, add_volume, update_volume
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from NeuroGenLib.labels import LabelTable
     from NeuroGenLib.mrml.core import Node, Scene
-    from NeuroGenLib.volume import Volume
+    from NeuroGenLib.spatial.labels import LabelTable
+    from NeuroGenLib.spatial.volume import Volume
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ from NeuroGenLib.mrml.transforms import grid_transform
 if TYPE_CHECKING:
     import numpy as np
 
-    from NeuroGenLib.registration.transform import SpatialMap
+    from NeuroGenLib.spatial.spatial_map import SpatialMap
 
 
 def add_spatial_map(scene: Scene, spatial_map: SpatialMap, name: str) -> Node:
     """Add a map as ``vtkMRMLTransformNode``, as *from parent*: it pulls what is placed under the node.
 
     The map from fixed to moving points brings the moving image onto the fixed one. Slicer finds the other direction
-    by itself; saved as ``.h5`` it is the ITK composite that :mod:`NeuroGenLib.registration.transform_files` writes.
+    by itself; saved as ``.h5`` it is the ITK composite that :mod:`NeuroGenLib.spatial.spatial_map_files` writes.
 
     Parameters
     ----------

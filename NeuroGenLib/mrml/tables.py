@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.mrml.core import Node, Scene, vtk
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from NeuroGenLib.labels import Colour
+    from NeuroGenLib.spatial.labels import Colour
 
 MISSING = "n/a"
 """Slicer's table files lose an empty text."""

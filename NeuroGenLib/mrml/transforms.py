@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.mrml.arrays import (
     fill_image,
     from_vtk_matrix,
@@ -23,7 +23,7 @@ from NeuroGenLib.mrml.arrays import (
     to_vtk_matrix,
 )
 from NeuroGenLib.mrml.core import Node, Scene, slicer, vtk
-from NeuroGenLib.volume import Volume, require_finite
+from NeuroGenLib.spatial.volume import Volume, require_finite
 
 Direction: TypeAlias = Literal["to_parent", "from_parent"]
 

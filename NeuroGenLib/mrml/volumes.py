@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.mrml.arrays import (
     fill_image,
     from_vtk_matrix,
@@ -16,10 +16,10 @@ from NeuroGenLib.mrml.arrays import (
 )
 from NeuroGenLib.mrml.core import Node, Scene, vtk
 from NeuroGenLib.mrml.transforms import parent_matrix
-from NeuroGenLib.volume import Volume, require_3d
+from NeuroGenLib.spatial.volume import Volume, require_3d
 
 if TYPE_CHECKING:
-    from NeuroGenLib.labels import LabelTable
+    from NeuroGenLib.spatial.labels import LabelTable
 
 GREY = "vtkMRMLColorTableNodeGrey"
 FAINTEST = 0.05

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from NeuroGenLib.provenance import RESEARCH_USE
+from NeuroGenLib.core.provenance import RESEARCH_USE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

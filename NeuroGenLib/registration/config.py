@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from NeuroGenLib.config import Config, Help, Range, Unit
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.registration.layouts_config import LayoutConfig
+from NeuroGenLib.core.config import Config, Help, Range, Unit
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.registration.published.datasets.config import LayoutConfig
 from NeuroGenLib.simulate.contrast import ContrastConfig
 from NeuroGenLib.simulate.deformation import DeformationConfig
-from NeuroGenLib.training import TrainerConfig
+from NeuroGenLib.training.run import TrainerConfig
 
 Three = tuple[float, float, float]
 
@@ -147,7 +147,7 @@ class DataConfig(Config):
 
 @dataclass(frozen=True)
 class NetworkConfig(Config):
-    """Sizes of the network, finest level first; see :class:`NeuroGenLib.registration.network.Shape`."""
+    """Sizes of the network, finest level first; see :class:`NeuroGenLib.registration.network.sitreg.Shape`."""
 
     channels: Annotated[int, Range(1, 64), Help("Channels of an image")] = 1
     features: Annotated[tuple[int, ...], Range(1, 4096), Help("Feature channels of each level")] = (

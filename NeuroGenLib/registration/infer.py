@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from NeuroGenLib.device import with_memory_fallback
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.labels import as_label_map
-from NeuroGenLib.progress import SILENT, Progress
+from NeuroGenLib.alignment.halfway import halfway_start
+from NeuroGenLib.alignment.rotation_search import reduced, reduced_mask
+from NeuroGenLib.core.device import with_memory_fallback
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.registration.config import RegisterConfig
-from NeuroGenLib.registration.measure import Quality, measured
+from NeuroGenLib.registration.evaluation.quality import Quality, measured
 from NeuroGenLib.registration.prepare import fine_grids, network_grid, sides, transform_affine
-from NeuroGenLib.registration.rough_start import reduced, reduced_mask
-from NeuroGenLib.registration.start import halfway_start
-from NeuroGenLib.registration.transform import SpatialMap, from_voxel_displacement
-from NeuroGenLib.volume import Volume, require_3d, require_finite, require_same_space
+from NeuroGenLib.spatial.labels import as_label_map
+from NeuroGenLib.spatial.spatial_map import SpatialMap, from_voxel_displacement
+from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite, require_same_space
 
 if TYPE_CHECKING:
     import torch
 
+    from NeuroGenLib.alignment.halfway import Start
     from NeuroGenLib.models.folder import ModelFolder
-    from NeuroGenLib.registration.network import Mappings, Shape, SITReg
+    from NeuroGenLib.registration.network.sitreg import Mappings, Shape, SITReg
     from NeuroGenLib.registration.prepare import Side
-    from NeuroGenLib.registration.start import Start
 
 MOST_FINE_VOXELS = 1_200_000
 """Voxels of the grid that the optimisation ends on; more take longer than people wait."""
@@ -111,7 +111,7 @@ class RegistrationModel:
             When the weights do not fit the manifest.
         """
         from NeuroGenLib.models.folder import load_tensors
-        from NeuroGenLib.registration.network import SITReg
+        from NeuroGenLib.registration.network.sitreg import SITReg
 
         shape = network_shape(folder.manifest["network"])
         network = SITReg(shape)
@@ -329,7 +329,7 @@ def network_shape(record: dict[str, Any]) -> Shape:
     InputError
         When it describes no such network.
     """
-    from NeuroGenLib.registration.network import Shape
+    from NeuroGenLib.registration.network.sitreg import Shape
 
     sizes: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
     try:

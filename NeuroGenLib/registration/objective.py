@@ -9,9 +9,9 @@ import torch
 from torch.nn import functional
 
 from NeuroGenLib.registration import losses as measures
-from NeuroGenLib.registration.data import Item, Truth
-from NeuroGenLib.registration.fields import warp
-from NeuroGenLib.registration.jacobian import overlap_mask
+from NeuroGenLib.registration.data.pairs import Item, Truth
+from NeuroGenLib.spatial.displacement import warp
+from NeuroGenLib.spatial.jacobian import overlap_mask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from NeuroGenLib.registration.config import LossConfig, SimilarityConfig
-    from NeuroGenLib.registration.data import Batch
-    from NeuroGenLib.registration.grids import Grids, Triple
-    from NeuroGenLib.registration.network import Mappings
+    from NeuroGenLib.registration.data.pairs import Batch
+    from NeuroGenLib.registration.network.grids import Grids, Triple
+    from NeuroGenLib.registration.network.sitreg import Mappings
 
 ROUND = 3
 """Images of a round of group consistency."""
@@ -141,7 +141,7 @@ class Objective:
         return float(np.interp(step, steps, weights))
 
     def _sampled(self, field: Tensor, grids: Grids) -> Tensor:
-        from NeuroGenLib.registration.network import on_images
+        from NeuroGenLib.registration.network.sitreg import on_images
 
         return field if self._config.grid == "transform" else on_images(field, grids)
 

@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from NeuroGenLib import provenance
-from NeuroGenLib.files import staged_outputs, write_json
-from NeuroGenLib.registration.figure import registration_figure
+from NeuroGenLib.core import provenance
+from NeuroGenLib.core.files import staged_outputs, write_json
+from NeuroGenLib.core.reports import save_figure, write_table
+from NeuroGenLib.registration.evaluation.overview_figure import registration_figure
+from NeuroGenLib.registration.evaluation.quality import STAGES
 from NeuroGenLib.registration.infer import first_channel
-from NeuroGenLib.registration.measure import STAGES
-from NeuroGenLib.registration.transform_files import TRANSFORM_SUFFIXES, write_displacement_field, write_transform
-from NeuroGenLib.reports import save_figure, write_table
+from NeuroGenLib.spatial.spatial_map_files import TRANSFORM_SUFFIXES, write_displacement_field, write_transform
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from NeuroGenLib.registration.evaluation.quality import Quality
     from NeuroGenLib.registration.infer import Registration, RegistrationModel
-    from NeuroGenLib.registration.measure import Quality
-    from NeuroGenLib.registration.points import PointFile
-    from NeuroGenLib.registration.transform import SpatialMap
-    from NeuroGenLib.volume import Volume
+    from NeuroGenLib.spatial.landmark_files import PointFile
+    from NeuroGenLib.spatial.spatial_map import SpatialMap
+    from NeuroGenLib.spatial.volume import Volume
 
 FORMATS = ("h5", "tfm", "nrrd", "nii.gz")
 """How transforms are written: as ITK composites, or as displacement fields."""

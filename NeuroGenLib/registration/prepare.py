@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.registration.rough_start import foreground
-from NeuroGenLib.registration.start import HalfwayGrid, Start, resample_to
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.alignment.halfway import HalfwayGrid, Start, resample_to
+from NeuroGenLib.alignment.rotation_search import foreground
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,7 +71,7 @@ def prepared(
     image, mask:
         The scan, and where it counts (nonzero) or None.
     from_halfway:
-        (4, 4) of :class:`~NeuroGenLib.registration.start.Start`.
+        (4, 4) of :class:`~NeuroGenLib.alignment.halfway.Start`.
     preparation:
         Section of the model's manifest.
     name:

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from NeuroGenLib.progress import SILENT, Progress
-from NeuroGenLib.registration.fields import compose, sample, voxel_grid
-from NeuroGenLib.registration.inversion import FixedPoint, invert, newton_inverse
-from NeuroGenLib.registration.jacobian import discrete_jacobians, jacobian_determinants
+from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.registration.losses import ncc_loss
-from NeuroGenLib.registration.splines import evaluate, evaluation_matrix, invertible_bound
+from NeuroGenLib.registration.network.inversion import FixedPoint, invert, newton_inverse
+from NeuroGenLib.spatial.b_splines import evaluate, evaluation_matrix, invertible_bound
+from NeuroGenLib.spatial.displacement import compose, sample, voxel_grid
+from NeuroGenLib.spatial.jacobian import discrete_jacobians, jacobian_determinants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

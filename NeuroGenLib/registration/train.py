@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from NeuroGenLib.config import Config
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.files import require_folder_place
+from NeuroGenLib.core.config import Config
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.files import require_folder_place
+from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.core.provenance import checkout_commit, software_versions
 from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
-from NeuroGenLib.progress import SILENT, Progress
-from NeuroGenLib.provenance import checkout_commit, software_versions
-from NeuroGenLib.registration.augment import augmented
 from NeuroGenLib.registration.card import model_card
-from NeuroGenLib.registration.grids import Grids
-from NeuroGenLib.registration.network import Mappings, Shape, SITReg
+from NeuroGenLib.registration.data.augment import augmented
+from NeuroGenLib.registration.data.sources import pair_source
+from NeuroGenLib.registration.network.grids import Grids
+from NeuroGenLib.registration.network.sitreg import Mappings, Shape, SITReg
 from NeuroGenLib.registration.objective import Objective, pairs_of
-from NeuroGenLib.registration.sources import pair_source
-from NeuroGenLib.training import cosine_schedule, fit, load_initial, seeded_weights
-from NeuroGenLib.training_checkpoint import newest_checkpoint
-from NeuroGenLib.training_folder import checkpoints_folder
-from NeuroGenLib.training_loop import StepModule
+from NeuroGenLib.training.checkpoint import newest_checkpoint
+from NeuroGenLib.training.loop import StepModule
+from NeuroGenLib.training.run import cosine_schedule, fit, load_initial, seeded_weights
+from NeuroGenLib.training.run_folder import checkpoints_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from NeuroGenLib.registration.config import NetworkConfig, OptimiserConfig, RegistrationTrainConfig
-    from NeuroGenLib.registration.data import Batch, PairSource
+    from NeuroGenLib.registration.data.pairs import Batch, PairSource
 
 log = logging.getLogger(__name__)
 

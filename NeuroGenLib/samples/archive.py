@@ -8,9 +8,9 @@ import zlib
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.models.folder import require_relative_name
-from NeuroGenLib.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,15 +9,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from NeuroGenLib import provenance
-from NeuroGenLib.errors import InputError, NeuroGenError
-from NeuroGenLib.files import staged_outputs, write_json
+from NeuroGenLib.core import provenance
+from NeuroGenLib.core.errors import InputError, NeuroGenError
+from NeuroGenLib.core.files import staged_outputs, write_json
+from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.models.reference import must_stay_offline
-from NeuroGenLib.progress import SILENT, Progress
 from NeuroGenLib.samples.archive import unpack
-from NeuroGenLib.samples.drawn import write_drawn
 from NeuroGenLib.samples.hub import HubRecord, download_hub_record, how_to_bring_a_sample, read_hub_record
 from NeuroGenLib.samples.registry import DRAWN, RECORD, ZENODO, Sample, find_sample, samples_folder
+from NeuroGenLib.samples.rendered import write_drawn
 from NeuroGenLib.samples.zenodo import ZENODO_API, Record, download, read_record
 
 if TYPE_CHECKING:

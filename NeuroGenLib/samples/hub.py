@@ -6,11 +6,11 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from NeuroGenLib.errors import InputError, NeuroGenError
+from NeuroGenLib.core.errors import InputError, NeuroGenError
+from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.models.hub import PARTIAL, HubFile, alone, cache_path, fetch_files, list_repository
 from NeuroGenLib.models.hub_errors import how_to_bring_it_here
 from NeuroGenLib.models.reference import HubReference
-from NeuroGenLib.progress import SILENT, Progress
 from NeuroGenLib.samples.zenodo import UNSTATED
 
 if TYPE_CHECKING:

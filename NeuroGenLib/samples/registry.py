@@ -8,9 +8,9 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from NeuroGenLib.errors import InputError, nearest
+from NeuroGenLib.core.errors import InputError, nearest
+from NeuroGenLib.core.resources import resource
 from NeuroGenLib.models.reference import HubReference, models_folder
-from NeuroGenLib.resources import resource
 from NeuroGenLib.samples.archive import require_safe_names
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from NeuroGenLib.errors import InputError, NeuroGenError
-from NeuroGenLib.progress import SILENT, Progress
+from NeuroGenLib.core.errors import InputError, NeuroGenError
+from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.samples.archive import require_safe_names
 from NeuroGenLib.version import __version__
 

@@ -7,8 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from NeuroGenLib.config import Config, Help, Range, Unit
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.config import Config, Help, Range, Unit
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.simulate.draws import chance, uniform
 from NeuroGenLib.simulate.resolution import apply_along_axes, blur_matrix, slices_matrix
 from NeuroGenLib.simulate.smooth_noise import smooth_noise

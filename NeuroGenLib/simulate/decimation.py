@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from NeuroGenLib.errors import InputError, nearest
-from NeuroGenLib.volume import require_3d, require_finite
+from NeuroGenLib.core.errors import InputError, nearest
+from NeuroGenLib.spatial.volume import require_3d, require_finite
 
 if TYPE_CHECKING:
-    from NeuroGenLib.volume import Volume
+    from NeuroGenLib.spatial.volume import Volume
 
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 """Direction of the slices -> array axis that they are stacked along."""

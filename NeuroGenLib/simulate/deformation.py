@@ -10,8 +10,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from NeuroGenLib.config import Config, Help, Range, Unit
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.config import Config, Help, Range, Unit
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.simulate.draws import uniform
 from NeuroGenLib.simulate.smooth_noise import smooth_noise
 
@@ -95,7 +95,7 @@ class Deformation:
         return self._moved(self.inverse_flow, _transformed(inverse, points))
 
     def _moved(self, flow: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-        from NeuroGenLib.registration.fields import sample
+        from NeuroGenLib.spatial.displacement import sample
 
         # The flow is zero at its border, which sampling continues outside.
         return points + sample(flow, (points - self.origin) / FLOW_STEP)
@@ -105,7 +105,7 @@ def draw_deformation(shape: Sequence[int], generator: torch.Generator, config: D
     """Draw a deformation of a grid of (I, J, K) voxels; the affine part turns and scales about its centre."""
     import torch
 
-    from NeuroGenLib.registration.fields import compose, voxel_grid
+    from NeuroGenLib.spatial.displacement import compose, voxel_grid
 
     matrix = _random_affine(shape, generator, config)
     rim = math.ceil(_MARGIN * math.hypot(*config.amplitudes) / FLOW_STEP) + 1
@@ -145,7 +145,7 @@ def random_deformation(
         The displacement and that of the inverse map, each (1, 3, I, J, K) float32 in voxels: channel c moves along
         axis c, and ``x + displacement(x)`` is where voxel x goes.
     """
-    from NeuroGenLib.registration.fields import voxel_grid
+    from NeuroGenLib.spatial.displacement import voxel_grid
 
     drawn = draw_deformation(shape, generator, config or DeformationConfig())
     grid = voxel_grid(shape, drawn.flow)
@@ -174,14 +174,14 @@ def warp(image: torch.Tensor, displacement: torch.Tensor, order: int = 1) -> tor
     InputError
         When ``order`` is another, or 1 for integers.
     """
-    from NeuroGenLib.registration.fields import voxel_grid
+    from NeuroGenLib.spatial.displacement import voxel_grid
 
     return warped_to(image, voxel_grid(displacement.shape[2:], displacement) + displacement, order)
 
 
 def warped_to(image: torch.Tensor, points: torch.Tensor, order: int = 1) -> torch.Tensor:
     """Return ``image`` at points (1, 3, I, J, K) in its voxel coordinates; see :func:`warp`."""
-    from NeuroGenLib.registration.fields import sample
+    from NeuroGenLib.spatial.displacement import sample
 
     if order not in (0, 1) or (order == 1 and not image.is_floating_point()):
         raise InputError(

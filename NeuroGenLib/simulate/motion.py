@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.volume import Volume, require_3d
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.spatial.volume import Volume, require_3d
 
 STILL_SHARE = 0.1
 """Share of the lines, the middle ones, during which the head always is where the image shows it."""

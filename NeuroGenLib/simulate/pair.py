@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.simulate.contrast import ContrastConfig, random_image
 from NeuroGenLib.simulate.deformation import DeformationConfig, draw_deformation, warped_to
 
@@ -65,7 +65,7 @@ def generated_pair(
     InputError
         When the two maps differ in shape, or anything that ``random_image`` refuses.
     """
-    from NeuroGenLib.registration.fields import voxel_grid
+    from NeuroGenLib.spatial.displacement import voxel_grid
 
     second = labels_1 if labels_2 is None else labels_2
     if labels_1.shape != second.shape:

@@ -48,7 +48,7 @@ def apply_along_axes(image: torch.Tensor, matrices: Sequence[np.ndarray]) -> tor
     """Return the image (1, 1, I, J, K) after one matrix along each of I, J, K."""
     import torch
 
-    from NeuroGenLib.registration.splines import evaluate
+    from NeuroGenLib.spatial.b_splines import evaluate
 
     return evaluate(image, [torch.as_tensor(matrix, dtype=image.dtype, device=image.device) for matrix in matrices])
 

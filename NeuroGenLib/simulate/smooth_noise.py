@@ -40,7 +40,7 @@ def smooth_noise(shape: Sequence[int], spacing: float, generator: torch.Generato
     """
     import torch
 
-    from NeuroGenLib.registration.splines import evaluate, evaluation_matrix
+    from NeuroGenLib.spatial.b_splines import evaluate, evaluation_matrix
 
     matrices, counts = [], []
     for size in shape:

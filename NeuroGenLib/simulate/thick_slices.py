@@ -7,8 +7,8 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from NeuroGenLib.errors import InputError, nearest
-from NeuroGenLib.volume import Volume, require_3d
+from NeuroGenLib.core.errors import InputError, nearest
+from NeuroGenLib.spatial.volume import Volume, require_3d
 
 ProfileKind: TypeAlias = Literal["gaussian", "box"]
 Direction: TypeAlias = Literal["axial", "coronal", "sagittal"]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from NeuroGenLib.errors import InputError, nearest
-from NeuroGenLib.labels import LabelTable
-from NeuroGenLib.resources import resource
+from NeuroGenLib.core.errors import InputError, nearest
+from NeuroGenLib.core.resources import resource
+from NeuroGenLib.spatial.labels import LabelTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

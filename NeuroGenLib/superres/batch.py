@@ -7,17 +7,17 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from NeuroGenLib.cohort import Cohort, read_table
-from NeuroGenLib.config import to_mapping
-from NeuroGenLib.errors import Cancelled, InputError, NeuroGenError, nearest
-from NeuroGenLib.files import read_json, staged_outputs
-from NeuroGenLib.progress import SILENT, Progress
-from NeuroGenLib.reports import write_table
-from NeuroGenLib.superres.inputs import AlreadyIsotropic
+from NeuroGenLib.cohort.subjects import Cohort, read_table
+from NeuroGenLib.core.config import to_mapping
+from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError, nearest
+from NeuroGenLib.core.files import read_json, staged_outputs
+from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.core.reports import write_table
+from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.output import IMAGE, RECORD, write_result
-from NeuroGenLib.superres.recorded import recorded_thickness
+from NeuroGenLib.superres.stacks.inputs import AlreadyIsotropic
+from NeuroGenLib.superres.stacks.recorded_thickness import recorded_thickness
 from NeuroGenLib.version import __version__
-from NeuroGenLib.volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from NeuroGenLib.config import Config, Help, Range, Unit
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.config import Config, Help, Range, Unit
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.simulate.contrast import ContrastConfig
 from NeuroGenLib.simulate.deformation import DeformationConfig
-from NeuroGenLib.training import TrainerConfig
+from NeuroGenLib.training.run import TrainerConfig
 
 Interval = tuple[float, float]
 Tissues = Literal["freesurfer", "fetal", "unknown"]

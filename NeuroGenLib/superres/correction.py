@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from NeuroGenLib.device import with_memory_fallback
-from NeuroGenLib.progress import SILENT, Progress
+from NeuroGenLib.core.device import with_memory_fallback
+from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.superres.intensity import head_range
 from NeuroGenLib.superres.windows import corrected
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     import torch
 
+    from NeuroGenLib.spatial.volume import Volume
     from NeuroGenLib.superres.network import SuperresNetwork
-    from NeuroGenLib.superres.published_network import FoldedUNet
-    from NeuroGenLib.superres.stacks import Stack
-    from NeuroGenLib.volume import Volume
+    from NeuroGenLib.superres.published.unet import FoldedUNet
+    from NeuroGenLib.superres.stacks.stack import Stack
 
     Warn = Callable[[str], None]
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from NeuroGenLib.registration.rough_start import foreground
+from NeuroGenLib.alignment.rotation_search import foreground
 
 if TYPE_CHECKING:
-    from NeuroGenLib.volume import Volume
+    from NeuroGenLib.spatial.volume import Volume
 
 _ROOM_VOXELS = 3
 """Voxels of air that the coarse copy gets, so that the margin has room at the field of view's end."""

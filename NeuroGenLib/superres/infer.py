@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.progress import SILENT, Progress
-from NeuroGenLib.superres.combine import Combined, combined
-from NeuroGenLib.superres.consistency import back_projected, residual_of, sharpened, spread, unseen
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.correction import residual_correction, slices_along
+from NeuroGenLib.superres.evaluation.quality import Quality, guide_quality, stack_quality
 from NeuroGenLib.superres.head import Head, find_head
-from NeuroGenLib.superres.inputs import chosen_spacing, interpolated, place_guide, thick_stacks
 from NeuroGenLib.superres.intensity import head_range
-from NeuroGenLib.superres.measure import Quality, guide_quality, stack_quality
-from NeuroGenLib.superres.overview import guide_need
-from NeuroGenLib.superres.published_place import correction_at, known_place
+from NeuroGenLib.superres.published.atlas_pose import correction_at, known_place
 from NeuroGenLib.superres.run_config import BUNDLED, SuperresConfig
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.superres.stacks.combine import Combined, combined
+from NeuroGenLib.superres.stacks.consistency import back_projected, residual_of, sharpened, spread, unseen
+from NeuroGenLib.superres.stacks.inputs import chosen_spacing, interpolated, place_guide, thick_stacks
+from NeuroGenLib.superres.stacks.overview import guide_need
 
 if TYPE_CHECKING:
     import os
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from NeuroGenLib.models.folder import ModelFolder
     from NeuroGenLib.superres.network import SuperresNetwork
-    from NeuroGenLib.superres.published_network import FoldedUNet
-    from NeuroGenLib.superres.stacks import Stack
+    from NeuroGenLib.superres.published.unet import FoldedUNet
+    from NeuroGenLib.superres.stacks.stack import Stack
 
 
 _SPACINGS_MM = (0.8, 1.0)
@@ -98,7 +98,8 @@ class SuperresModel:
             When its weights do not fit what its manifest says.
         """
         from NeuroGenLib.models.folder import load_tensors
-        from NeuroGenLib.superres import network, published_network
+        from NeuroGenLib.superres import network
+        from NeuroGenLib.superres.published import unet as published_network
 
         tensors = load_tensors(folder)
         try:
@@ -159,8 +160,8 @@ class SuperresModel:
         settings:
             How; the usual way when not given.
         like:
-            Isotropic grid of the result; that of :func:`NeuroGenLib.superres.fusion.fused_grid` when not given. For a
-            single scan.
+            Isotropic grid of the result; that of :func:`NeuroGenLib.superres.stacks.fusion.fused_grid` when not given.
+            For a single scan.
         progress:
             Told how far it is.
 
@@ -235,7 +236,7 @@ class SuperresModel:
         )
 
     def reference(self, scan: Volume, guide: Volume | None, progress: Progress = SILENT) -> Volume:
-        """Run the published pipeline number for number; see :mod:`NeuroGenLib.superres.reference`.
+        """Run the published pipeline number for number; see :mod:`NeuroGenLib.superres.published.reference`.
 
         Parameters
         ----------
@@ -256,7 +257,7 @@ class SuperresModel:
         Cancelled
             When ``progress`` was cancelled.
         """
-        from NeuroGenLib.superres.reference import WINDOW, reference_super_resolve
+        from NeuroGenLib.superres.published.reference import WINDOW, reference_super_resolve
 
         if not self.published or self._network.window != WINDOW:
             raise InputError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
 
 PERCENTILES = (1.0, 99.0)
 

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from NeuroGenLib.superres.config import OptimiserConfig
-    from NeuroGenLib.superres.data import Batch
+    from NeuroGenLib.superres.data.windows import Batch
 
 _SMOOTH = 1e-3
 """Differences below this count squared, larger ones as they are."""

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from NeuroGenLib import provenance
-from NeuroGenLib.files import staged_outputs, write_json
-from NeuroGenLib.reports import save_figure
-from NeuroGenLib.superres.picture import superres_figure
+from NeuroGenLib.core import provenance
+from NeuroGenLib.core.files import staged_outputs, write_json
+from NeuroGenLib.core.reports import save_figure
+from NeuroGenLib.superres.evaluation.figure import superres_figure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from NeuroGenLib.spatial.volume import Volume
     from NeuroGenLib.superres.infer import SuperresModel, SuperResolution
-    from NeuroGenLib.volume import Volume
 
 IMAGE, RECORD = "superres.nii.gz", "provenance.json"
 

@@ -10,31 +10,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from NeuroGenLib.config import to_mapping
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.files import require_folder_place
+from NeuroGenLib.core.config import to_mapping
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.files import require_folder_place
+from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.core.provenance import checkout_commit, software_versions
 from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
-from NeuroGenLib.progress import SILENT, Progress
-from NeuroGenLib.provenance import checkout_commit, software_versions
-from NeuroGenLib.superres import published_network, reference
 from NeuroGenLib.superres.card import model_card
-from NeuroGenLib.superres.data import Windows
-from NeuroGenLib.superres.degradation import SHARPENED
+from NeuroGenLib.superres.data.degradation import SHARPENED
+from NeuroGenLib.superres.data.subjects import read_examples
+from NeuroGenLib.superres.data.windows import Windows
+from NeuroGenLib.superres.evaluation.validation import HeldOutWindows, PublishedValidation, Validation
 from NeuroGenLib.superres.intensity import PERCENTILES
 from NeuroGenLib.superres.losses import superres_loss
 from NeuroGenLib.superres.network import Shape, SuperresNetwork
-from NeuroGenLib.superres.published_data import PublishedPatches, raster
-from NeuroGenLib.superres.subjects import read_examples
-from NeuroGenLib.superres.validation import HeldOutWindows, PublishedValidation, Validation
-from NeuroGenLib.training import cosine_schedule, fit, load_initial, seeded_weights
-from NeuroGenLib.training_loop import StepModule
+from NeuroGenLib.superres.published import reference
+from NeuroGenLib.superres.published import unet as published_network
+from NeuroGenLib.superres.published.patches import PublishedPatches, raster
+from NeuroGenLib.training.loop import StepModule
+from NeuroGenLib.training.run import cosine_schedule, fit, load_initial, seeded_weights
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from NeuroGenLib.superres.config import NetworkConfig, SuperresTrainConfig
-    from NeuroGenLib.superres.subjects import Examples
-    from NeuroGenLib.superres.validation import Judge
+    from NeuroGenLib.superres.data.subjects import Examples
+    from NeuroGenLib.superres.evaluation.validation import Judge
 
 KIND = "superres"
 _EVERY = 1000

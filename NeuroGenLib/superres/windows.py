@@ -6,7 +6,7 @@ import itertools
 import math
 from typing import TYPE_CHECKING
 
-from NeuroGenLib.progress import SILENT, Progress
+from NeuroGenLib.core.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

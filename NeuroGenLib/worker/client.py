@@ -11,7 +11,7 @@ import queue
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from NeuroGenLib.errors import Cancelled, NeuroGenError
+from NeuroGenLib.core.errors import Cancelled, NeuroGenError
 from NeuroGenLib.worker.child import PATIENCE_SECONDS, Launcher
 from NeuroGenLib.worker.handle import JobHandle
 from NeuroGenLib.worker.process_tree import how_it_ended
@@ -97,12 +97,12 @@ class Worker:
             Name and arguments as in :mod:`NeuroGenLib.worker.jobs`; volumes and arrays travel as files.
         slot:
             Jobs of one slot that are still waiting give way to this one; they end with
-            :class:`~NeuroGenLib.errors.Cancelled`.
+            :class:`~NeuroGenLib.core.errors.Cancelled`.
         replaces:
             The running job of the slot is asked to stop as well.
         on_progress, on_result, on_error:
             Called by :meth:`poll`: with the fraction done and a message; with the result; with the error, also with
-            :class:`~NeuroGenLib.errors.Cancelled`.
+            :class:`~NeuroGenLib.core.errors.Cancelled`.
 
         Raises
         ------

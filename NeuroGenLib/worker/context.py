@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from NeuroGenLib.progress import Progress
+    from NeuroGenLib.core.progress import Progress
 
 OPEN_MODELS: Final = 2
 """Models that stay open; the one that was not used for longest is closed for another."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from NeuroGenLib.errors import NeuroGenError
+    from NeuroGenLib.core.errors import NeuroGenError
     from NeuroGenLib.worker.child import ChildProcess
     from NeuroGenLib.worker.client import Worker
 
@@ -47,7 +47,7 @@ class JobHandle:
         )
 
     def cancel(self) -> None:
-        """Stop it: it ends with :class:`~NeuroGenLib.errors.Cancelled` within a second of polling."""
+        """Stop it: it ends with :class:`~NeuroGenLib.core.errors.Cancelled` within a second of polling."""
         self._worker._cancel(self)
 
     def call(self, what: str, *values: object) -> None:

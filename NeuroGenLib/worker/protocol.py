@@ -6,7 +6,7 @@ import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from NeuroGenLib.errors import InputError, NeuroGenError, nearest
+from NeuroGenLib.core.errors import InputError, NeuroGenError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -59,8 +59,8 @@ class JobFailed(NeuroGenError):
     ----------
     kind:
         ``failure``, ``memory``, ``missing`` (a Python package), ``unexpected``, or ``died`` (the process). What was
-        wrong with the arguments is an :class:`~NeuroGenLib.errors.InputError` instead. The worker's traceback, where
-        there is one, is in the error's notes.
+        wrong with the arguments is an :class:`~NeuroGenLib.core.errors.InputError` instead. The worker's traceback,
+        where there is one, is in the error's notes.
     """
 
     def __init__(self, problem: str, remedy: str = "", kind: str = "failure") -> None:

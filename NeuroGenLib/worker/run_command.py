@@ -8,10 +8,10 @@ import sys
 from contextlib import redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
-from NeuroGenLib.errors import InputError, NeuroGenError
+from NeuroGenLib.core.errors import InputError, NeuroGenError
 
 if TYPE_CHECKING:
-    from NeuroGenLib.progress import Progress
+    from NeuroGenLib.core.progress import Progress
     from NeuroGenLib.worker.context import Context
 
 

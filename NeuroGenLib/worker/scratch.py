@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from NeuroGenLib.errors import InputError, NeuroGenError
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.core.errors import InputError, NeuroGenError
+from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

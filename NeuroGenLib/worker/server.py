@@ -10,8 +10,8 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from NeuroGenLib.errors import Cancelled, InputError
-from NeuroGenLib.progress import JsonLinesProgress
+from NeuroGenLib.core.errors import Cancelled, InputError
+from NeuroGenLib.core.progress import JsonLinesProgress
 from NeuroGenLib.worker.context import Context, Models, Rates
 from NeuroGenLib.worker.process_tree import end_tree
 from NeuroGenLib.worker.protocol import PROTOCOL, Request, error_to_message
@@ -80,7 +80,7 @@ class Server:
 
     def serve(self) -> None:
         """Answer until ``quit`` or the end of the stream."""
-        from NeuroGenLib.provenance import software_versions
+        from NeuroGenLib.core.provenance import software_versions
 
         hello = {"protocol": PROTOCOL, "pid": os.getpid(), "versions": software_versions(), "jobs": sorted(self._jobs)}
         self._answers.send({"hello": hello})

@@ -20,10 +20,10 @@ from atlas_case import BACKGROUND, HALF_BOX, INTENSITIES, AtlasCase, atlas_case
 from torch import Tensor
 
 from NeuroGenLib.atlas import transform
-from NeuroGenLib.atlas.brain import brain_mask
-from NeuroGenLib.atlas.brain_search import BrainSearch
-from NeuroGenLib.atlas.loss import LossWeights, atlas_loss
-from NeuroGenLib.atlas.render import Grid, Renderer, grid_in_box
+from NeuroGenLib.atlas.losses import LossWeights, atlas_loss
+from NeuroGenLib.atlas.rendering.brain import brain_mask
+from NeuroGenLib.atlas.rendering.brain_search import BrainSearch
+from NeuroGenLib.atlas.rendering.render import Grid, Renderer, grid_in_box
 from NeuroGenLib.models import open_model
 from NeuroGenLib.models.opening import bundled_models
 from NeuroGenLib.models.reference import BUNDLED

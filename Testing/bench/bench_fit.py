@@ -15,7 +15,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from NeuroGenLib import Volume, open_model
-from NeuroGenLib.metrics import mean_dice
+from NeuroGenLib.spatial.metrics import mean_dice
 
 AGE = 27.4
 CONDITIONS = {"lv_volume_normed": 0.14}

@@ -24,8 +24,8 @@ from peers.programs import PROGRAMS, THREADS, ProgramFailedError, run_program
 from peers.scores import overlap_before, result_scores
 from peers.table import markdown
 
-from NeuroGenLib.errors import InputError, NeuroGenError, nearest
-from NeuroGenLib.files import read_json, write_json, write_text
+from NeuroGenLib.core.errors import InputError, NeuroGenError, nearest
+from NeuroGenLib.core.files import read_json, write_json, write_text
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

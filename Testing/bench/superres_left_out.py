@@ -19,14 +19,14 @@ import numpy as np
 import torch
 
 from NeuroGenLib.cli import run_safely
-from NeuroGenLib.config import parse_config
-from NeuroGenLib.labels import as_label_map
-from NeuroGenLib.options import make_parser, parse
-from NeuroGenLib.reports import write_table
+from NeuroGenLib.commands.options import make_parser, parse
+from NeuroGenLib.core.config import parse_config
+from NeuroGenLib.core.reports import write_table
 from NeuroGenLib.simulate.contrast import random_image
+from NeuroGenLib.spatial.labels import as_label_map
+from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.config import SuperresTrainConfig
-from NeuroGenLib.superres.subjects import TISSUES, scan_cohort
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.superres.data.subjects import TISSUES, scan_cohort
 
 
 def main() -> None:

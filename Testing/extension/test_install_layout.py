@@ -26,7 +26,7 @@ sys.path.insert(0, modules)
 sys.path += libraries
 import NeuroGenLib, NeuroGenPanels, NeuroGenPanels.metadata
 from NeuroGenLib.models import bundled_models, resolve
-from NeuroGenLib.resources import resource, resources_folder
+from NeuroGenLib.core.resources import resource, resources_folder
 print(json.dumps({
     "packages": [NeuroGenLib.__file__, NeuroGenPanels.__file__],
     "data": [str(resources_folder()), str(resource("requirements.txt"))],

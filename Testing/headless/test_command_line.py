@@ -16,7 +16,7 @@ import pytest
 
 from NeuroGenLib import cli
 from NeuroGenLib.cli import COMMANDS
-from NeuroGenLib.labels import LabelTable
+from NeuroGenLib.spatial.labels import LabelTable
 from NeuroGenLib.version import __version__
 from Testing.hostile.workspace import Workspace, trained, write_good_inputs
 
@@ -89,7 +89,7 @@ def test_help_of_every_command_names_its_options_and_gives_an_example(help_of: C
 
 def test_help_of_training_names_every_setting(help_of: Callable[[str], str]) -> None:
     from NeuroGenLib.atlas.config import AtlasTrainConfig
-    from NeuroGenLib.config import parameters
+    from NeuroGenLib.core.config import parameters
 
     text = help_of("atlas train")
     assert all(f"--{parameter.name}" in text for parameter in parameters(AtlasTrainConfig))

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from NeuroGenLib.atlas.config import AtlasTrainConfig
-from NeuroGenLib.atlas.published_config import _NO_COUNTERPART
+from NeuroGenLib.atlas.published.training_config import _NO_COUNTERPART
 from NeuroGenLib.cli import COMMANDS
-from NeuroGenLib.config import parameters
+from NeuroGenLib.core.config import parameters
 from NeuroGenLib.registration.config import RegistrationTrainConfig
 from NeuroGenLib.superres.config import SuperresTrainConfig
 from Testing.notebook_run import read_notebook, source_of

@@ -67,7 +67,7 @@ print("drawn without", len(blocked.split(",")), [name for name in blocked.split(
 LIGHT = """
 import sys
 import NeuroGenLib
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
 heavy = {"torch", "nibabel", "SimpleITK", "scipy", "pandas", "lightning", "matplotlib", "jsonargparse"}
 print(sorted(heavy & set(sys.modules)))
 """
@@ -146,7 +146,7 @@ def test_the_wheel_holds_the_library_and_its_resources_alone(wheel: Path) -> Non
 def test_the_wheel_runs_far_from_the_checkout(installed: Path, tmp_path: Path) -> None:
     where = python(
         "-c",
-        "from NeuroGenLib.resources import resource; import NeuroGenLib as n, sys; "
+        "from NeuroGenLib.core.resources import resource; import NeuroGenLib as n, sys; "
         "print(n.__file__); print(resource('labels/fetal-tissues.tsv')); print(sys.path)",
         folder=tmp_path,
         executable=installed,
@@ -172,7 +172,8 @@ def test_the_layout_of_a_slicer_extension_finds_its_resources(tmp_path: Path) ->
     shutil.copytree(ROOT / "Resources", modules / "NeuroGenLib" / "Resources")
     shutil.copytree(ROOT / "Resources" / "labels", modules / "Resources" / "Icons")  # another extension's
     code = (
-        "from NeuroGenLib.resources import resource, resources_folder; from NeuroGenLib.models import bundled_models;"
+        "from NeuroGenLib.core.resources import resource, resources_folder;"
+        "from NeuroGenLib.models import bundled_models;"
         "print(resources_folder()); print(resource('models/fetal-sba/README.md').is_file()); print(bundled_models())"
     )
     done = python("-c", code, folder=tmp_path, path=modules)

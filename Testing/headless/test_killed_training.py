@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from NeuroGenLib.atlas.train import train
-from NeuroGenLib.config import to_mapping
-from NeuroGenLib.training_checkpoint import list_checkpoints
-from NeuroGenLib.training_log import read_metrics
+from NeuroGenLib.core.config import to_mapping
+from NeuroGenLib.training.checkpoint import list_checkpoints
+from NeuroGenLib.training.metrics_log import read_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable

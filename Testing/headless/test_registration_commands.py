@@ -20,14 +20,14 @@ import SimpleITK
 
 from NeuroGenLib import cli
 from NeuroGenLib.mask.infer import FoundBrain
-from NeuroGenLib.registration.points import read_point_file
-from NeuroGenLib.registration.transform_files import read_transform
+from NeuroGenLib.spatial.landmark_files import read_point_file
+from NeuroGenLib.spatial.spatial_map_files import read_transform
 from Testing.geometry import oblique, reoriented
 from Testing.registration_pairs import a_bent_pair, a_tiny_model
 
 if TYPE_CHECKING:
-    from NeuroGenLib.progress import Progress
-    from NeuroGenLib.volume import Volume
+    from NeuroGenLib.core.progress import Progress
+    from NeuroGenLib.spatial.volume import Volume
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
@@ -187,7 +187,7 @@ def test_a_scene_lies_where_it_was_asked_for_or_nothing_is_written(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("NeuroGenLib.mrml.registration_scene.write_registration_scene", full)
+        patched.setattr("NeuroGenLib.scenes.registration.write_registration_scene", full)
         assert cli.main([*words, *places]) == 1
     assert "No space left" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from NeuroGenLib.commands.registration.shared import BUNDLED
 from NeuroGenLib.models.opening import bundled_models
-from NeuroGenLib.registration.commands.shared import BUNDLED
 from Testing.headless.test_documents import ROOT, blocks
 from Testing.headless.test_tutorial import MOST_BYTES, UPDATING, as_started, difference, prepared
 

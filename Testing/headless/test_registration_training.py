@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from NeuroGenLib.config import to_mapping
+from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.models.folder import ModelFolder
-from NeuroGenLib.training_checkpoint import list_checkpoints
+from NeuroGenLib.training.checkpoint import list_checkpoints
 from Testing.registration_fixtures import table_job, write_scans
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from NeuroGenLib import resources
-from NeuroGenLib.errors import NeuroGenError
-from NeuroGenLib.labels import LabelTable
+from NeuroGenLib.core import resources
+from NeuroGenLib.core.errors import NeuroGenError
 from NeuroGenLib.models import bundled_models, open_model
+from NeuroGenLib.spatial.labels import LabelTable
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = sorted((ROOT / "NeuroGenLib").rglob("*.py"))
@@ -149,4 +149,4 @@ def test_public_names_are_there_when_asked_for() -> None:
         assert getattr(package, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = package.nothing
-    assert sys.modules["NeuroGenLib.volume"].Volume is package.Volume
+    assert sys.modules["NeuroGenLib.spatial.volume"].Volume is package.Volume

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from NeuroGenLib.metrics import psnr
+from NeuroGenLib.spatial.metrics import psnr
+from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.head import find_head
-from NeuroGenLib.volume import Volume
 from Testing.headless.test_documents import ROOT, blocks
 from Testing.headless.test_tutorial import MOST_BYTES, UPDATING, as_started, difference, prepared
 

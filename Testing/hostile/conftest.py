@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from NeuroGenLib import cli
-from NeuroGenLib.atlas.commands import demo
+from NeuroGenLib.commands.atlas import demo
 from Testing.hostile.workspace import Workspace, trained, write_good_inputs
 
 if TYPE_CHECKING:

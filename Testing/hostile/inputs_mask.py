@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import nibabel
 import numpy as np
 
-from NeuroGenLib.resources import resource
+from NeuroGenLib.core.resources import resource
 from Testing.drawn_head import coarse_head_scan
 from Testing.hostile.inputs import edit_table, hostile, values
 from Testing.hostile.workspace import rewrite, voxels

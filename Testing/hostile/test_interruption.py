@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from NeuroGenLib.training_checkpoint import list_checkpoints
-from NeuroGenLib.training_log import read_metrics
+from NeuroGenLib.training.checkpoint import list_checkpoints
+from NeuroGenLib.training.metrics_log import read_metrics
 from Testing.hostile.commands import USAGES, Usage
 from Testing.hostile.test_every_command import assert_one_sentence
 
@@ -33,7 +33,8 @@ STEPS = 80
 PAUSED_WRITE = """
 import sys, time
 from pathlib import Path
-from NeuroGenLib import cli, files
+from NeuroGenLib import cli
+from NeuroGenLib.core import files
 flush = files._flush
 def pause_in_the_checkpoint_of_step_40(path):
     if path.name.endswith("step=000040.ckpt"):

@@ -114,7 +114,7 @@ def test_spaces_and_letters_of_the_world_in_paths(
 ) -> None:
     made = good_inputs.copied(tmp_path / ODD_NAME)
     monkeypatch.chdir(made.folder)
-    monkeypatch.setattr("NeuroGenLib.atlas.commands.demo.BUNDLED", str(made.model))
+    monkeypatch.setattr("NeuroGenLib.commands.atlas.demo.BUNDLED", str(made.model))
     answer = call(usage_of(words).arguments(made, out=made.folder / ODD_NAME / ODD_NAME))
     assert answer.code == 0, answer.err
     assert any((made.folder / ODD_NAME / ODD_NAME).iterdir())

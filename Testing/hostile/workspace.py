@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import nibabel
 import numpy as np
 
-from NeuroGenLib.resources import resource
+from NeuroGenLib.core.resources import resource
 from Testing.drawn_head import write_coarse_head
 from Testing.geometry import Phantom, a_brain_phantom
 from Testing.registration_pairs import a_tiny_model
@@ -267,7 +267,7 @@ def trained(made: Workspace) -> Workspace:
     """Train the tiny atlas with the workspace's settings and put it where the commands expect it."""
     from NeuroGenLib.atlas.config import AtlasTrainConfig
     from NeuroGenLib.atlas.train import train
-    from NeuroGenLib.config import load_config
+    from NeuroGenLib.core.config import load_config
 
     run = made.folder / "run"
     overrides = {"data.table": str(made.table), "data.labels": str(made.labels), "train.out": str(run)}

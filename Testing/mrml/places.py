@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import SimpleITK
 
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import oblique, reoriented
 
 if TYPE_CHECKING:

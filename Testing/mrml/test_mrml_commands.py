@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from NeuroGenLib.atlas.commands.fit import fit
-from NeuroGenLib.atlas.commands.generate import generate
-from NeuroGenLib.atlas.demo import SCENE, run_demo
-from NeuroGenLib.errors import InputError, NeuroGenError
+from NeuroGenLib.commands.atlas.demo_run import SCENE, run_demo
+from NeuroGenLib.commands.atlas.fit import fit
+from NeuroGenLib.commands.atlas.generate import generate
+from NeuroGenLib.core.errors import InputError, NeuroGenError
 from Testing.atlas_fixtures import PEOPLE
 from Testing.mrml.places import WITHOUT_SLICER
 
@@ -140,7 +140,7 @@ def test_a_scene_that_fails_at_the_end_leaves_no_files(
     atlas_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("slicer", reason=WITHOUT_SLICER)
-    from NeuroGenLib.mrml import generated_scene
+    from NeuroGenLib.scenes import atlas as generated_scene
 
     def refuse(*_: object) -> None:
         raise NeuroGenError("The disk is full.", "Free some space.")

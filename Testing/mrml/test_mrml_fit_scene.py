@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from NeuroGenLib import provenance
 from NeuroGenLib.atlas.config import FitConfig
+from NeuroGenLib.core import provenance
 from NeuroGenLib.models import open_model
 from Testing.atlas_fixtures import PEOPLE
 from Testing.geometry import same_in_world
@@ -17,7 +17,6 @@ from Testing.mrml.places import WITHOUT_SLICER
 pytest.importorskip("slicer", reason=WITHOUT_SLICER)
 
 from NeuroGenLib.mrml.colours import DIVERGING
-from NeuroGenLib.mrml.fit_scene import ShownFit, add_fit, write_fit_scene
 from NeuroGenLib.mrml.folders import folder_of
 from NeuroGenLib.mrml.provenance import provenance_of
 from NeuroGenLib.mrml.scene import HeadlessScene, load_scene
@@ -25,14 +24,15 @@ from NeuroGenLib.mrml.segmentations import label_map_of
 from NeuroGenLib.mrml.tables import rows_of
 from NeuroGenLib.mrml.transforms import matrix_of
 from NeuroGenLib.mrml.volumes import volume_of
+from NeuroGenLib.scenes.atlas_fit import ShownFit, add_fit, write_fit_scene
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from NeuroGenLib.atlas.fit import FittedBrain
+    from NeuroGenLib.atlas.fit.fit import FittedBrain
     from NeuroGenLib.atlas.infer import AtlasModel
     from NeuroGenLib.mrml.core import Scene
-    from NeuroGenLib.volume import Volume
+    from NeuroGenLib.spatial.volume import Volume
 
 LEFT_HANDED = PEOPLE[1]
 RECORD = provenance.record("atlas fit", parameters={"seed": 0})
@@ -51,7 +51,7 @@ def scan() -> dict[str, Volume]:
 
 @pytest.fixture(scope="module")
 def fitted(model: AtlasModel, scan: dict[str, Volume]) -> FittedBrain:
-    from NeuroGenLib.atlas.fit import fit_scan
+    from NeuroGenLib.atlas.fit.fit import fit_scan
 
     mask = LEFT_HANDED.head()[1]
     return fit_scan(model, scan, mask=mask, age=27.0, settings=FitConfig(steps=5, points=300))

@@ -12,12 +12,12 @@ import nibabel
 import numpy as np
 import pytest
 
-from NeuroGenLib.atlas.commands.open import open_
-from NeuroGenLib.atlas.demo import SCENE, run_demo
 from NeuroGenLib.atlas.output import Request, generate_to_folder
-from NeuroGenLib.errors import Cancelled, InputError
+from NeuroGenLib.commands.atlas.demo_run import SCENE, run_demo
+from NeuroGenLib.commands.atlas.open import open_
+from NeuroGenLib.core.errors import Cancelled, InputError
+from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.models import open_model
-from NeuroGenLib.progress import Progress
 from Testing.atlas_fixtures import MODALITIES, PEOPLE
 from Testing.mrml.places import WITHOUT_SLICER
 
@@ -25,13 +25,13 @@ pytest.importorskip("slicer", reason=WITHOUT_SLICER)
 
 from NeuroGenLib.mrml.colours import DIVERGING
 from NeuroGenLib.mrml.folders import folder_of
-from NeuroGenLib.mrml.generated_scene import Generated, add_generated, write_generated_scene
 from NeuroGenLib.mrml.provenance import provenance_of
 from NeuroGenLib.mrml.scene import HeadlessScene, load_scene
 from NeuroGenLib.mrml.segmentations import label_map_of
 from NeuroGenLib.mrml.sequences import select
 from NeuroGenLib.mrml.tables import rows_of
 from NeuroGenLib.mrml.volumes import volume_of
+from NeuroGenLib.scenes.atlas import Generated, add_generated, write_generated_scene
 
 if TYPE_CHECKING:
     from NeuroGenLib.atlas.infer import AtlasModel

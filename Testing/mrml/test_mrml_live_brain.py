@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from NeuroGenLib.labels import Label, LabelTable
-from NeuroGenLib.resources import resource
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.core.resources import resource
+from NeuroGenLib.spatial.labels import Label, LabelTable
+from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import same_in_world
 from Testing.mrml.places import STORED, WITHOUT_SLICER, stored
 
 pytest.importorskip("slicer", reason=WITHOUT_SLICER)
 
 from NeuroGenLib.mrml.folders import folder_of
-from NeuroGenLib.mrml.live_brain import FOLDER, LiveBrain
 from NeuroGenLib.mrml.provenance import provenance_of
 from NeuroGenLib.mrml.scene import HeadlessScene, load_scene, save_scene
 from NeuroGenLib.mrml.segmentations import add_segmentation, label_map_of, mask_of
 from NeuroGenLib.mrml.transforms import add_linear_transform
 from NeuroGenLib.mrml.views import VIEWS
 from NeuroGenLib.mrml.volumes import add_volume, volume_of
+from NeuroGenLib.scenes.atlas_live import FOLDER, LiveBrain
 
 if TYPE_CHECKING:
     from pathlib import Path

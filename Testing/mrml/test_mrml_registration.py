@@ -11,23 +11,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from NeuroGenLib import provenance
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.labels import Label, LabelTable
+from NeuroGenLib.core import provenance
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.registration.config import RegisterConfig
-from NeuroGenLib.registration.transform import SpatialMap, from_voxel_displacement
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.labels import Label, LabelTable
+from NeuroGenLib.spatial.spatial_map import SpatialMap, from_voxel_displacement
+from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import a_brain_phantom, oblique, reoriented, rotation, same_in_world
 from Testing.mrml.places import WITHOUT_SLICER, to_lps, write_node
 from Testing.registration_pairs import a_bent_pair, a_tiny_model
 
 pytest.importorskip("slicer", reason=WITHOUT_SLICER)
 
-from NeuroGenLib.mrml.comparison import change_colours, checkerboard
 from NeuroGenLib.mrml.folders import folder_of
 from NeuroGenLib.mrml.labelled import labels_on, mask_on, matched, numbered, table_of
 from NeuroGenLib.mrml.provenance import provenance_of
-from NeuroGenLib.mrml.registration_scene import (
+from NeuroGenLib.mrml.scene import HeadlessScene, load_scene, save_scene
+from NeuroGenLib.mrml.segmentations import add_segmentation, label_map_of
+from NeuroGenLib.mrml.spatial_maps import add_spatial_map, update_spatial_map
+from NeuroGenLib.mrml.transforms import add_linear_transform
+from NeuroGenLib.mrml.volumes import add_volume, update_volume, volume_of
+from NeuroGenLib.scenes.comparison import change_colours, checkerboard
+from NeuroGenLib.scenes.registration import (
     Pair,
     ShownRegistration,
     add_registration,
@@ -37,11 +42,6 @@ from NeuroGenLib.mrml.registration_scene import (
     unregistered,
     write_registration_scene,
 )
-from NeuroGenLib.mrml.scene import HeadlessScene, load_scene, save_scene
-from NeuroGenLib.mrml.segmentations import add_segmentation, label_map_of
-from NeuroGenLib.mrml.spatial_maps import add_spatial_map, update_spatial_map
-from NeuroGenLib.mrml.transforms import add_linear_transform
-from NeuroGenLib.mrml.volumes import add_volume, update_volume, volume_of
 
 if TYPE_CHECKING:
     from pathlib import Path

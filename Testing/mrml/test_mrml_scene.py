@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from NeuroGenLib import provenance
-from NeuroGenLib.errors import InputError, NeuroGenError
-from NeuroGenLib.labels import LabelTable
+from NeuroGenLib.core import provenance
+from NeuroGenLib.core.errors import InputError, NeuroGenError
+from NeuroGenLib.spatial.labels import LabelTable
 from Testing.geometry import same_in_world
 from Testing.mrml.places import WITHOUT_SLICER, moved, sheared, stored
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.labels import Label, LabelTable
-from NeuroGenLib.resources import resource
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.resources import resource
+from NeuroGenLib.spatial.labels import Label, LabelTable
+from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import dice, rotated_copy, rotation
 from Testing.mrml.places import STORED, WITHOUT_SLICER, stored, to_lps, write_node
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.labels import LabelTable
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.spatial.labels import LabelTable
 from Testing.geometry import a_brain_phantom, same_in_world
 from Testing.mrml.places import WITHOUT_SLICER, stored
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from NeuroGenLib.mrml.core import Node, Scene
-    from NeuroGenLib.volume import Volume
+    from NeuroGenLib.spatial.volume import Volume
 
 AGES = (24.0, 26.5, 30.0)
 WEEKS = Index("scan_age", "weeks", AGES)

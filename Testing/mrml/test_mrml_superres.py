@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib import provenance
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.core import provenance
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import a_brain_phantom
 from Testing.mrml.places import STORED, WITHOUT_SLICER, stored
 
@@ -21,7 +21,9 @@ from NeuroGenLib.mrml.folders import folder_of
 from NeuroGenLib.mrml.layouts import AFTER, BEFORE, PLOT
 from NeuroGenLib.mrml.provenance import provenance_of
 from NeuroGenLib.mrml.scene import HeadlessScene, load_scene, save_scene
-from NeuroGenLib.mrml.superres_scene import (
+from NeuroGenLib.mrml.tables import rows_of
+from NeuroGenLib.mrml.volumes import add_volume, volume_of
+from NeuroGenLib.scenes.superres import (
     ShownSuperres,
     add_superres,
     arrange_superres,
@@ -32,9 +34,7 @@ from NeuroGenLib.mrml.superres_scene import (
     result_of,
     show_superres,
 )
-from NeuroGenLib.mrml.tables import rows_of
-from NeuroGenLib.mrml.volumes import add_volume, volume_of
-from NeuroGenLib.superres.profile import profile_rows
+from NeuroGenLib.superres.evaluation.profile import profile_rows
 
 if TYPE_CHECKING:
     from pathlib import Path

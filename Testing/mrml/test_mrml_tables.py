@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
 from Testing.mrml.places import WITHOUT_SLICER, read_node, write_node
 
 pytest.importorskip("slicer", reason=WITHOUT_SLICER)

@@ -9,8 +9,8 @@ import pytest
 import SimpleITK
 from scipy.ndimage import map_coordinates
 
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import a_brain_phantom, rotation
 from Testing.mrml.places import (
     STORED,

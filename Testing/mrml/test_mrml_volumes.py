@@ -8,9 +8,9 @@ import nibabel
 import numpy as np
 import pytest
 
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.labels import LabelTable
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.spatial.labels import LabelTable
+from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import ALL_ORIENTATIONS, oblique, reoriented, rotation, same_in_world
 from Testing.mrml.places import (
     STORED,

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from NeuroGenLib.metrics import mean_dice
 from NeuroGenLib.models import open_model
 from NeuroGenLib.mrml.segmentations import add_segmentation, label_map_of
 from NeuroGenLib.mrml.volumes import add_volume, volume_of
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.metrics import mean_dice
+from NeuroGenLib.spatial.volume import Volume
 from Testing.atlas_fixtures import PEOPLE
 from Testing.slicer_desktop import missing_parts
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from NeuroGenLib.errors import NeuroGenError
+from NeuroGenLib.core.errors import NeuroGenError
 from NeuroGenLib.models.folder import write_model
 from Testing.hub_server import HubServer, Repository
 from Testing.slicer_desktop import missing_parts

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib.config import Config, Range
-from NeuroGenLib.errors import Cancelled, InputError, NeuroGenError
+from NeuroGenLib.core.config import Config, Range
+from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError
 from NeuroGenLib.worker import JobFailed
 from Testing.slicer_desktop import missing_parts
 

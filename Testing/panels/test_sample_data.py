@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from NeuroGenLib.errors import Cancelled, NeuroGenError
-from NeuroGenLib.files import write_json
-from NeuroGenLib.labels import LabelTable
+from NeuroGenLib.core.errors import Cancelled, NeuroGenError
+from NeuroGenLib.core.files import write_json
 from NeuroGenLib.samples import list_samples
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.labels import LabelTable
+from NeuroGenLib.spatial.volume import Volume
 from Testing.slicer_desktop import missing_parts
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ import pytest
 from NeuroGenLib.models import open_model
 from NeuroGenLib.mrml.folders import folder_of
 from NeuroGenLib.mrml.provenance import provenance_of
-from NeuroGenLib.mrml.superres_scene import quality_of, result_of
 from NeuroGenLib.mrml.tables import rows_of
 from NeuroGenLib.mrml.volumes import add_volume, volume_of
+from NeuroGenLib.scenes.superres import quality_of, result_of
+from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.run_config import SuperresConfig
-from NeuroGenLib.volume import Volume
 from Testing.geometry import oblique, reoriented, same_in_world
 from Testing.slicer_desktop import missing_parts
 from Testing.superres_models import MM, THICKNESS, a_head, in_thick_slices, write_residual_model

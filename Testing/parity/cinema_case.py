@@ -12,7 +12,7 @@ import yaml
 from NeuroGenLib.atlas import transform
 from NeuroGenLib.atlas.conditions import Condition
 from NeuroGenLib.atlas.network import AtlasDecoder, Shape
-from NeuroGenLib.atlas.published import decoder_tensors, shape_from_config
+from NeuroGenLib.atlas.published.checkpoint import decoder_tensors, shape_from_config
 
 if TYPE_CHECKING:
     from pathlib import Path

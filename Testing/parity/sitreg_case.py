@@ -10,13 +10,13 @@ import pytest
 import torch
 from cases import parity_root
 
-from NeuroGenLib.registration.network import SITReg
-from NeuroGenLib.registration.published import own_state, published_shape
+from NeuroGenLib.registration.network.sitreg import SITReg
+from NeuroGenLib.registration.published.checkpoint import own_state, published_shape
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from NeuroGenLib.registration.network import Shape
+    from NeuroGenLib.registration.network.sitreg import Shape
 
 CASES = sorted((parity_root() / "sitreg").glob("case_*"))
 PRIMITIVES = sorted((parity_root() / "sitreg").glob("primitives*"))

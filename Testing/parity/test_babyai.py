@@ -15,19 +15,12 @@ import pytest
 import torch
 from cases import parity_root
 
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.models.folder import ModelFolder, load_tensors
 from NeuroGenLib.simulate.decimation import decimated
-from NeuroGenLib.superres.published import import_checkpoint
-from NeuroGenLib.superres.published_network import (
-    FoldedUNet,
-    PublishedUNet,
-    Shape,
-    fold,
-    network_from_tensors,
-    sizes_of,
-)
-from NeuroGenLib.superres.reference import (
+from NeuroGenLib.spatial.volume import Volume
+from NeuroGenLib.superres.published.checkpoint import import_checkpoint
+from NeuroGenLib.superres.published.reference import (
     STRIDE,
     WINDOW,
     aggregated,
@@ -39,7 +32,14 @@ from NeuroGenLib.superres.reference import (
     published_split,
     reference_super_resolve,
 )
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.superres.published.unet import (
+    FoldedUNet,
+    PublishedUNet,
+    Shape,
+    fold,
+    network_from_tensors,
+    sizes_of,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path

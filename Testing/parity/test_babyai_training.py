@@ -11,7 +11,7 @@ import pytest
 import torch
 from cases import parity_root
 
-from NeuroGenLib.superres import published_network
+from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres import train as training
 from NeuroGenLib.superres.config import (
     NetworkConfig,
@@ -22,12 +22,12 @@ from NeuroGenLib.superres.config import (
     SuperresTrainConfig,
     ValidationConfig,
 )
-from NeuroGenLib.superres.published_data import PublishedPatches
-from NeuroGenLib.superres.training_info import COLUMNS
-from NeuroGenLib.training import TrainerConfig
-from NeuroGenLib.training_checkpoint import newest_checkpoint
-from NeuroGenLib.training_folder import checkpoints_folder
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.superres.published import unet as published_network
+from NeuroGenLib.superres.published.patches import PublishedPatches
+from NeuroGenLib.superres.published.training_info import COLUMNS
+from NeuroGenLib.training.checkpoint import newest_checkpoint
+from NeuroGenLib.training.run import TrainerConfig
+from NeuroGenLib.training.run_folder import checkpoints_folder
 
 if TYPE_CHECKING:
     from pathlib import Path

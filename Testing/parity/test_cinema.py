@@ -31,12 +31,17 @@ from cinema_case import (
 
 from NeuroGenLib.atlas import transform
 from NeuroGenLib.atlas.network import AtlasDecoder, interpolation_weights
-from NeuroGenLib.atlas.published import decoder_tensors, grid_as_published, import_checkpoint, mask_as_published
+from NeuroGenLib.atlas.published.checkpoint import (
+    decoder_tensors,
+    grid_as_published,
+    import_checkpoint,
+    mask_as_published,
+)
 from NeuroGenLib.atlas.regression import gaussian_weights
-from NeuroGenLib.metrics import bounding_box, mean_dice, ncc, psnr, ssim
 from NeuroGenLib.models import open_model
 from NeuroGenLib.models.folder import load_tensors
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.metrics import bounding_box, mean_dice, ncc, psnr, ssim
+from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from cases import cinema_cases
 
-from NeuroGenLib.cohort import Cohort, NumericConstraint, draw, read_splits
-from NeuroGenLib.config import from_mapping
+from NeuroGenLib.cohort.subjects import Cohort, NumericConstraint, draw, read_splits
+from NeuroGenLib.core.config import from_mapping
 
 CASES = cinema_cases(requires=("selection.json", "selection_input.tsv", "configs"))
 if not CASES:

@@ -24,12 +24,12 @@ from cinema_case import (
 
 from NeuroGenLib.atlas import transform
 from NeuroGenLib.atlas.config import OptimiserConfig
-from NeuroGenLib.atlas.data import intensity_scaling, prepare
-from NeuroGenLib.atlas.loss import LossWeights, atlas_loss, transform_penalty
-from NeuroGenLib.atlas.published import decoder_tensors
+from NeuroGenLib.atlas.data.points import intensity_scaling, prepare
+from NeuroGenLib.atlas.losses import LossWeights, atlas_loss, transform_penalty
+from NeuroGenLib.atlas.published.checkpoint import decoder_tensors
 from NeuroGenLib.atlas.train import class_weights, parameter_groups
-from NeuroGenLib.cohort import Cohort
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.cohort.subjects import Cohort
+from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,12 +10,12 @@ import pytest
 import torch
 from cases import parity_root
 
-from NeuroGenLib.config import from_mapping
+from NeuroGenLib.core.config import from_mapping
 from NeuroGenLib.models.catalogue import import_model
 from NeuroGenLib.models.folder import load_tensors
 from NeuroGenLib.registration.config import RegistrationTrainConfig
-from NeuroGenLib.registration.network import Mappings, Shape, SITReg
-from NeuroGenLib.registration.published_config import import_config
+from NeuroGenLib.registration.network.sitreg import Mappings, Shape, SITReg
+from NeuroGenLib.registration.published.training_config import import_config
 from NeuroGenLib.registration.train import network_shape
 
 if TYPE_CHECKING:

@@ -16,9 +16,7 @@ import pytest
 import torch
 from cases import parity_root
 
-from NeuroGenLib.registration import quality
-from NeuroGenLib.registration.fields import warp
-from NeuroGenLib.registration.jacobian import discrete_jacobians, jacobian_determinants, ndv_map, overlap_mask
+from NeuroGenLib.registration.evaluation import measures as quality
 from NeuroGenLib.registration.losses import (
     dice_loss,
     gradient_flow_loss,
@@ -30,6 +28,8 @@ from NeuroGenLib.registration.losses import (
     ncc_loss,
     ndv_loss,
 )
+from NeuroGenLib.spatial.displacement import warp
+from NeuroGenLib.spatial.jacobian import discrete_jacobians, jacobian_determinants, ndv_map, overlap_mask
 
 if TYPE_CHECKING:
     from pathlib import Path

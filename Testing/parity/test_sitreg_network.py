@@ -26,15 +26,15 @@ from sitreg_case import (
     values,
 )
 
-from NeuroGenLib.registration.affine import affine_matrix
-from NeuroGenLib.registration.grids import Grids
-from NeuroGenLib.registration.inversion import FixedPoint, invert
-from NeuroGenLib.registration.splines import evaluate, evaluation_matrix, invertible_bound
+from NeuroGenLib.registration.network.affine import affine_matrix
+from NeuroGenLib.registration.network.grids import Grids
+from NeuroGenLib.registration.network.inversion import FixedPoint, invert
+from NeuroGenLib.spatial.b_splines import evaluate, evaluation_matrix, invertible_bound
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from NeuroGenLib.registration.network import Mappings, SITReg
+    from NeuroGenLib.registration.network.sitreg import Mappings, SITReg
 
 if not CASES:
     pytest.skip("no recorded registration runs here (set NEUROGEN_PARITY)", allow_module_level=True)

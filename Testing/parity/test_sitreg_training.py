@@ -15,19 +15,19 @@ import pytest
 import torch
 from sitreg_case import CASES, each_case, network_of, settings, shape_of, spacing_of, tensors, values
 
-from NeuroGenLib.registration import network as network_module
 from NeuroGenLib.registration.config import LossConfig, RegularityConfig, SimilarityConfig
-from NeuroGenLib.registration.data import Batch, Item
-from NeuroGenLib.registration.fields import sample, voxel_grid
-from NeuroGenLib.registration.inversion import FixedPoint, _mix, solve
+from NeuroGenLib.registration.data.pairs import Batch, Item
+from NeuroGenLib.registration.network import sitreg as network_module
+from NeuroGenLib.registration.network.inversion import FixedPoint, _mix, solve
 from NeuroGenLib.registration.objective import Objective, pairs_of
-from NeuroGenLib.registration.published import own_name
+from NeuroGenLib.registration.published.checkpoint import own_name
 from NeuroGenLib.registration.train import freeze_unused
+from NeuroGenLib.spatial.displacement import sample, voxel_grid
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from NeuroGenLib.registration.network import Mappings, SITReg
+    from NeuroGenLib.registration.network.sitreg import Mappings, SITReg
 
 if not CASES:
     pytest.skip("no recorded registration runs here (set NEUROGEN_PARITY)", allow_module_level=True)

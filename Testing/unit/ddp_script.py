@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from NeuroGenLib.errors import Cancelled
-from NeuroGenLib.training import TrainerConfig, cosine_schedule, fit, seeded_weights
-from NeuroGenLib.training_loop import StepModule
+from NeuroGenLib.core.errors import Cancelled
+from NeuroGenLib.training.loop import StepModule
+from NeuroGenLib.training.run import TrainerConfig, cosine_schedule, fit, seeded_weights
 
 
 class TinyModule(StepModule):
@@ -114,7 +114,9 @@ def train_together(out: Path) -> None:
 
 
 def forbid_writing() -> None:
-    from NeuroGenLib import files, training_checkpoint, training_log
+    from NeuroGenLib.core import files
+    from NeuroGenLib.training import checkpoint as training_checkpoint
+    from NeuroGenLib.training import metrics_log as training_log
 
     def refuse(*_: Any, **__: Any) -> Any:
         raise AssertionError("a process other than rank 0 writes")

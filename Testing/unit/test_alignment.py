@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from NeuroGenLib.alignment import aligned, centre_of_mass, rigid_alignment
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.alignment.rigid import aligned, centre_of_mass, rigid_alignment
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import a_brain_phantom, dice, rotation
 
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib.atlas.age import LEAST_SUBJECTS, MOST_SUBJECTS, AgeEstimate, leave_one_out_errors
-from NeuroGenLib.atlas.match import lowest
-from NeuroGenLib.errors import Cancelled
-from NeuroGenLib.progress import Progress
+from NeuroGenLib.atlas.fit.age_interval import LEAST_SUBJECTS, MOST_SUBJECTS, AgeEstimate, leave_one_out_errors
+from NeuroGenLib.atlas.fit.age_search import lowest
+from NeuroGenLib.core.errors import Cancelled
+from NeuroGenLib.core.progress import Progress
 
 if TYPE_CHECKING:
     from NeuroGenLib.atlas.infer import AtlasModel
@@ -125,7 +125,7 @@ def test_a_cohort_of_a_few_gives_no_errors(atlas):
 def test_of_a_large_cohort_some_subjects_are_enough(atlas, monkeypatch):
     """Spread over age, the youngest and the oldest among them."""
     tried: list[int] = []
-    monkeypatch.setattr("NeuroGenLib.atlas.age._error", lambda _model, row, _known: tried.append(row))
+    monkeypatch.setattr("NeuroGenLib.atlas.fit.age_interval._error", lambda _model, row, _known: tried.append(row))
     large: AtlasModel = atlas.without(0)
     ages = np.random.default_rng(0).permutation(100) / 2 + 20
     large.ages = ages

@@ -14,16 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
-from NeuroGenLib.atlas.augment import Augmentation, deformed, spline
 from NeuroGenLib.atlas.config import AugmentationConfig, MotionConfig
-from NeuroGenLib.atlas.data import Batch, PointTable, SubjectPoints, prepare
-from NeuroGenLib.atlas.dataset import build_dataset
+from NeuroGenLib.atlas.data.augment import Augmentation, deformed, spline
+from NeuroGenLib.atlas.data.dataset import build_dataset
+from NeuroGenLib.atlas.data.points import Batch, PointTable, SubjectPoints, prepare
 from NeuroGenLib.atlas.train import train
-from NeuroGenLib.config import from_mapping
-from NeuroGenLib.errors import Cancelled, InputError
+from NeuroGenLib.core.config import from_mapping
+from NeuroGenLib.core.errors import Cancelled, InputError
+from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.models.folder import ModelFolder, load_tensors
-from NeuroGenLib.progress import Progress
-from NeuroGenLib.training_log import read_metrics
+from NeuroGenLib.training.metrics_log import read_metrics
 from Testing.geometry import a_brain_phantom
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib.atlas.brain import brain_mask, within
+from NeuroGenLib.atlas.rendering.brain import brain_mask, within
 
 
 @pytest.fixture

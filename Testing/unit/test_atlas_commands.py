@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from NeuroGenLib.atlas import train as training
-from NeuroGenLib.atlas.commands.evaluate import evaluate
-from NeuroGenLib.atlas.commands.fit import fit
-from NeuroGenLib.atlas.commands.generate import generate
-from NeuroGenLib.atlas.commands.latents import latents
-from NeuroGenLib.atlas.commands.open import open_
-from NeuroGenLib.atlas.commands.train import train
-from NeuroGenLib.config import parameters
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.commands.atlas.evaluate import evaluate
+from NeuroGenLib.commands.atlas.fit import fit
+from NeuroGenLib.commands.atlas.generate import generate
+from NeuroGenLib.commands.atlas.latents import latents
+from NeuroGenLib.commands.atlas.open import open_
+from NeuroGenLib.commands.atlas.train import train
+from NeuroGenLib.core.config import parameters
+from NeuroGenLib.core.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from NeuroGenLib.atlas.config import AtlasTrainConfig
-    from NeuroGenLib.progress import Progress
+    from NeuroGenLib.core.progress import Progress
 
 GONE = "--model=no-model"
 LINES = [

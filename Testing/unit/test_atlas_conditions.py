@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from NeuroGenLib.atlas.conditions import Condition, beyond_neighbours, complete, encode_all
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
 
 WEIGHT = Condition("birth_weight", "numeric", 1.0, 5.0, unit="kg", scale=0.5)
 SEX = Condition("sex", "categoric", values=("F", "M"), scale=0.5)

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from NeuroGenLib.atlas.config import ConditionConfig, DataConfig
-from NeuroGenLib.atlas.data import OUTSIDE_POINTS, PointTable, SubjectPoints, intensity_scaling, prepare
-from NeuroGenLib.atlas.dataset import BOX_MARGIN_MM, build_dataset, classes_of, load_subject, select_cohort
-from NeuroGenLib.config import from_mapping
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.labels import LabelTable, label_volumes_ml
-from NeuroGenLib.resources import resource
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.atlas.data.dataset import BOX_MARGIN_MM, build_dataset, classes_of, load_subject, select_cohort
+from NeuroGenLib.atlas.data.points import OUTSIDE_POINTS, PointTable, SubjectPoints, intensity_scaling, prepare
+from NeuroGenLib.core.config import from_mapping
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.resources import resource
+from NeuroGenLib.spatial.labels import LabelTable, label_volumes_ml
+from NeuroGenLib.spatial.volume import Volume
 from Testing.atlas_fixtures import MODALITIES, PEOPLE, AtlasCohort
 from Testing.geometry import ALL_ORIENTATIONS, a_brain_phantom, anisotropic, oblique, reoriented
 

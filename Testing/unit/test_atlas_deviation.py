@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib.atlas.deviation import (
+from NeuroGenLib.atlas.fit.deviation import (
     QUADRATIC_FROM,
     SPARE,
     TissueDeviation,
@@ -19,7 +19,7 @@ from NeuroGenLib.atlas.deviation import (
     tissue_deviations,
     volume_norm,
 )
-from NeuroGenLib.reports import save_figure
+from NeuroGenLib.core.reports import save_figure
 
 if TYPE_CHECKING:
     from pathlib import Path

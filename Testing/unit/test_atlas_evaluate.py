@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio
 
-from NeuroGenLib.atlas.commands.evaluate import evaluate
 from NeuroGenLib.atlas.config import FitConfig
-from NeuroGenLib.atlas.evaluate import (
+from NeuroGenLib.atlas.evaluation.figure import MOST_SHOWN, Comparison, evaluation_figure
+from NeuroGenLib.atlas.evaluation.table import (
     EvaluationSettings,
     Row,
     dice_columns,
@@ -24,13 +24,13 @@ from NeuroGenLib.atlas.evaluate import (
     mean_row,
     overlaps,
 )
-from NeuroGenLib.atlas.evaluate_figure import MOST_SHOWN, Comparison, evaluation_figure
 from NeuroGenLib.atlas.infer import AtlasModel
-from NeuroGenLib.cohort import Cohort
-from NeuroGenLib.errors import Cancelled, InputError
+from NeuroGenLib.cohort.subjects import Cohort
+from NeuroGenLib.commands.atlas.evaluate import evaluate
+from NeuroGenLib.core.errors import Cancelled, InputError
+from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.models import open_model
-from NeuroGenLib.progress import Progress
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.volume import Volume
 from Testing.atlas_fixtures import MODALITIES, AtlasCohort, Person, write_cohort
 
 if TYPE_CHECKING:

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from NeuroGenLib.atlas.commands import fit as command
 from NeuroGenLib.atlas.config import FitConfig
-from NeuroGenLib.atlas.fit import FittedBrain, fit_scan
-from NeuroGenLib.atlas.fit_output import summary, write_fit
-from NeuroGenLib.errors import Cancelled, InputError
+from NeuroGenLib.atlas.fit.fit import FittedBrain, fit_scan
+from NeuroGenLib.atlas.fit.output import summary, write_fit
+from NeuroGenLib.commands.atlas import fit as command
+from NeuroGenLib.core.errors import Cancelled, InputError
+from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.models import open_model
-from NeuroGenLib.progress import Progress
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.volume import Volume
 from Testing.atlas_fixtures import PEOPLE
 from Testing.geometry import oblique, reoriented, rotation, same_in_world
 from Testing.strangers import CENTRE, SIZE, Stranger, head, overlap, whole

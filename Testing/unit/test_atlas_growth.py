@@ -12,19 +12,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib.atlas.growth import tissue_rates
+from NeuroGenLib.atlas.growth.volumes import tissue_rates
 from NeuroGenLib.atlas.output import Request, generate_to_folder
 from NeuroGenLib.atlas.regression import PUBLISHED_REACH, REACH, subject_weights, weight_rates
-from NeuroGenLib.errors import Cancelled, InputError
-from NeuroGenLib.labels import LabelTable
-from NeuroGenLib.progress import Progress
+from NeuroGenLib.core.errors import Cancelled, InputError
+from NeuroGenLib.core.progress import Progress
+from NeuroGenLib.spatial.labels import LabelTable
 from Testing.atlas_fixtures import MODALITIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from NeuroGenLib.atlas.growth_maps import AtlasGrowth
+    from NeuroGenLib.atlas.growth.maps import AtlasGrowth
     from NeuroGenLib.atlas.infer import AtlasBrain, AtlasModel
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -13,11 +13,11 @@ from scipy.spatial.transform import Rotation
 
 from NeuroGenLib.atlas.conditions import encode_all
 from NeuroGenLib.atlas.network import decoder_from_tensors
-from NeuroGenLib.atlas.render import Renderer
-from NeuroGenLib.errors import Cancelled, InputError
+from NeuroGenLib.atlas.rendering.render import Renderer
+from NeuroGenLib.core.errors import Cancelled, InputError
+from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.models import open_model
 from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
-from NeuroGenLib.progress import Progress
 from Testing.atlas_fixtures import MODALITIES, PEOPLE
 from Testing.geometry import dice
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from NeuroGenLib.atlas.infer import AtlasBrain, AtlasModel
-    from NeuroGenLib.volume import Volume
+    from NeuroGenLib.spatial.volume import Volume
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

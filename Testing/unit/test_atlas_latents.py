@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from NeuroGenLib import cli
-from NeuroGenLib.atlas.latents import (
+from NeuroGenLib.atlas.evaluation.latents import (
     PENALTIES,
     Finding,
     Target,
@@ -24,10 +24,10 @@ from NeuroGenLib.atlas.latents import (
     subject_features,
     table_targets,
 )
-from NeuroGenLib.errors import Cancelled, InputError
+from NeuroGenLib.core.errors import Cancelled, InputError
+from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.models import open_model
 from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
-from NeuroGenLib.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,11 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from NeuroGenLib.atlas import match as search
-from NeuroGenLib.atlas.match import Candidate, _along, find_match, start_rotations, supported, typical_conditions
-from NeuroGenLib.atlas.subject import read_scan
+from NeuroGenLib.atlas.fit import age_search as search
+from NeuroGenLib.atlas.fit.age_search import (
+    Candidate,
+    _along,
+    find_match,
+    start_rotations,
+    supported,
+    typical_conditions,
+)
+from NeuroGenLib.atlas.fit.scan import read_scan
 from NeuroGenLib.models import open_model
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.volume import Volume
 from Testing.atlas_fixtures import PEOPLE
 from Testing.geometry import oblique, rotation
 from Testing.strangers import head, whole

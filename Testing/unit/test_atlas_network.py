@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from NeuroGenLib.atlas.network import AtlasDecoder, Shape, decoder_from_tensors, hat_weights, interpolation_weights
-from NeuroGenLib.atlas.render import Grid, Renderer, grid_in_box
-from NeuroGenLib.errors import Cancelled
-from NeuroGenLib.progress import Progress
+from NeuroGenLib.atlas.rendering.render import Grid, Renderer, grid_in_box
+from NeuroGenLib.core.errors import Cancelled
+from NeuroGenLib.core.progress import Progress
 
 SHAPES = {
     "no modulation": Shape(1, 3, latent_channels=4, hidden=8, layers=1, modulated=()),

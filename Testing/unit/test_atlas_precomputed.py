@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib.atlas.commands.open import open_
 from NeuroGenLib.atlas.precomputed import FrameFile, PrecomputedAtlas, centred, export
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.labels import LabelTable
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.commands.atlas.open import open_
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.spatial.labels import LabelTable
+from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from NeuroGenLib.atlas.network import AtlasDecoder, Shape
-from NeuroGenLib.atlas.published import (
+from NeuroGenLib.atlas.published.checkpoint import (
     grid_as_published,
     halo_as_published,
     import_checkpoint,
@@ -19,7 +19,7 @@ from NeuroGenLib.atlas.published import (
     shape_from_config,
     stretch_as_published,
 )
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.models import open_model
 from NeuroGenLib.models.folder import ModelFolder, load_tensors
 

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from NeuroGenLib.atlas.config import AtlasTrainConfig, AugmentationConfig, ConditionConfig, ValidationConfig
-from NeuroGenLib.atlas.published_config import _NO_COUNTERPART, USUAL_POINTS, Translation, import_config
-from NeuroGenLib.config import load_config, parameters, to_mapping
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.labels import LabelTable
+from NeuroGenLib.atlas.published.training_config import _NO_COUNTERPART, USUAL_POINTS, Translation, import_config
+from NeuroGenLib.core.config import load_config, parameters, to_mapping
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.spatial.labels import LabelTable
 from Testing.geometry import a_brain_phantom
 
 if TYPE_CHECKING:

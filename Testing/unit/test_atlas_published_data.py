@@ -11,14 +11,14 @@ import pytest
 from scipy.ndimage import binary_dilation
 
 from NeuroGenLib.atlas.config import AtlasTrainConfig
-from NeuroGenLib.atlas.dataset import build_dataset, select_cohort
+from NeuroGenLib.atlas.data.dataset import build_dataset, select_cohort
 from NeuroGenLib.atlas.train import train
-from NeuroGenLib.cohort import Cohort, Subject, read_splits
-from NeuroGenLib.config import load_config
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.labels import LabelTable
+from NeuroGenLib.cohort.subjects import Cohort, Subject, read_splits
+from NeuroGenLib.core.config import load_config
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.resources import resource
 from NeuroGenLib.models import open_model
-from NeuroGenLib.resources import resource
+from NeuroGenLib.spatial.labels import LabelTable
 from Testing.geometry import a_brain_phantom, reoriented
 
 pytestmark = pytest.mark.usefixtures("one_thread")

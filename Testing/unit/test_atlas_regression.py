@@ -16,7 +16,7 @@ from NeuroGenLib.atlas.regression import (
     gaussian_weights,
     subject_weights,
 )
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
 
 AGES = np.array([21, 22, 23.5, 25, 25.2, 26, 27, 28.4, 30, 31, 33, 34])
 WITHIN = st.floats(21, 34)

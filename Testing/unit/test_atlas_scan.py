@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from NeuroGenLib.atlas.config import FitConfig
-from NeuroGenLib.atlas.fit import fit_scan
-from NeuroGenLib.atlas.subject import ROOM_MM, read_scan
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.atlas.fit.fit import fit_scan
+from NeuroGenLib.atlas.fit.scan import ROOM_MM, read_scan
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import oblique
 from Testing.strangers import Stranger, head, whole
 

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from NeuroGenLib.atlas.config import ConditionConfig, DataConfig
-from NeuroGenLib.atlas.dataset import choose, read_candidates, select_cohort
-from NeuroGenLib.atlas.selection import (
+from NeuroGenLib.atlas.data.dataset import choose, read_candidates, select_cohort
+from NeuroGenLib.atlas.data.selection import (
     MOST_BARS,
     bin_edges,
     columns_of,
@@ -25,7 +25,7 @@ from NeuroGenLib.atlas.selection import (
     write_selection,
 )
 from NeuroGenLib.atlas.train import train
-from NeuroGenLib.cohort import (
+from NeuroGenLib.cohort.subjects import (
     BinaryConstraint,
     CategoricConstraint,
     Cohort,

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from NeuroGenLib.atlas.dataset import build_dataset
-from NeuroGenLib.atlas.loss import LossWeights, atlas_loss, transform_penalty
+from NeuroGenLib.atlas.data.dataset import build_dataset
+from NeuroGenLib.atlas.losses import LossWeights, atlas_loss, transform_penalty
 from NeuroGenLib.atlas.regression import default_bandwidth, subject_weights
 from NeuroGenLib.atlas.train import AtlasModule, class_weights, parameter_groups, train, weights_of_others
-from NeuroGenLib.errors import Cancelled, InputError
-from NeuroGenLib.labels import LabelTable
+from NeuroGenLib.core.errors import Cancelled, InputError
+from NeuroGenLib.core.progress import Progress
+from NeuroGenLib.core.resources import resource
 from NeuroGenLib.models import open_model
 from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
-from NeuroGenLib.progress import Progress
-from NeuroGenLib.resources import resource
-from NeuroGenLib.training_log import read_metrics
+from NeuroGenLib.spatial.labels import LabelTable
+from NeuroGenLib.training.metrics_log import read_metrics
 from Testing.atlas_fixtures import PEOPLE, STEPS, AtlasCohort, write_cohort
 
 if TYPE_CHECKING:

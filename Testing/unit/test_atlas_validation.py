@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+from NeuroGenLib.atlas.evaluation.validation import spread
 from NeuroGenLib.atlas.train import train
-from NeuroGenLib.atlas.validation import spread
-from NeuroGenLib.cohort import Cohort
-from NeuroGenLib.errors import Cancelled, InputError
+from NeuroGenLib.cohort.subjects import Cohort
+from NeuroGenLib.core.errors import Cancelled, InputError
+from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.models import open_model
 from NeuroGenLib.models.folder import ModelFolder, load_tensors
-from NeuroGenLib.progress import Progress
-from NeuroGenLib.training_log import read_metrics
+from NeuroGenLib.training.metrics_log import read_metrics
 from Testing.atlas_fixtures import MODALITIES, PEOPLE, AtlasCohort, Person, write_cohort
 
 if TYPE_CHECKING:

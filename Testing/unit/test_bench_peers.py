@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from NeuroGenLib import Volume
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.files import read_json
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.files import read_json
 
 if TYPE_CHECKING:
     from Testing.geometry import Phantom

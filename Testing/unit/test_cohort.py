@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib.cohort import Cohort, NumericConstraint, Subject, age_unit, read_splits, read_table
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.cohort.subjects import Cohort, NumericConstraint, Subject, age_unit, read_splits, read_table
+from NeuroGenLib.core.errors import InputError
 
 TABLE = (
     "participant_id\tsession_id\tscan_age\tgroup\tT2w\tSeg\n"

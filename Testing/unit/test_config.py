@@ -14,7 +14,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib.config import (
+from NeuroGenLib.core.config import (
     Config,
     Help,
     Range,
@@ -28,7 +28,7 @@ from NeuroGenLib.config import (
     read_yaml,
     to_mapping,
 )
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -497,7 +497,7 @@ def test_importing_and_listing_needs_neither_yaml_nor_jsonargparse():
     code = (
         "import sys; sys.modules.update(yaml=None, jsonargparse=None)\n"
         "from dataclasses import dataclass\n"
-        "from NeuroGenLib.config import Config, parameters, from_mapping\n"
+        "from NeuroGenLib.core.config import Config, parameters, from_mapping\n"
         "@dataclass(frozen=True)\n"
         "class Fit(Config):\n"
         "    steps: int = 3\n"

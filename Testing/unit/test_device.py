@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib.device import choose_device, out_of_memory, with_memory_fallback
-from NeuroGenLib.errors import InputError, NeuroGenError
+from NeuroGenLib.core.device import choose_device, out_of_memory, with_memory_fallback
+from NeuroGenLib.core.errors import InputError, NeuroGenError
 
 CPU = torch.device("cpu")
 CUDA = torch.device("cuda")

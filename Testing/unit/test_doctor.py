@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from NeuroGenLib import doctor, resources
+from NeuroGenLib.commands import doctor
+from NeuroGenLib.core import resources
 from NeuroGenLib.version import __version__
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from NeuroGenLib.cli import run_safely
-from NeuroGenLib.errors import Cancelled, InputError, NeuroGenError, nearest
+from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError, nearest
 
 WORDS = st.text("abcdefgh_", min_size=1, max_size=12)
 

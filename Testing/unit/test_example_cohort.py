@@ -12,11 +12,11 @@ import pytest
 import yaml
 
 from NeuroGenLib.cli import run_safely
-from NeuroGenLib.cohort import Cohort, read_splits
-from NeuroGenLib.errors import Cancelled
-from NeuroGenLib.labels import LabelTable
+from NeuroGenLib.cohort.subjects import Cohort, read_splits
+from NeuroGenLib.core.errors import Cancelled
+from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.models import open_model
-from NeuroGenLib.progress import Progress
+from NeuroGenLib.spatial.labels import LabelTable
 from training.example_cohort import (
     HEADS,
     MARGIN_MM,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from NeuroGenLib.atlas.infer import AtlasModel
-    from NeuroGenLib.volume import Volume
+    from NeuroGenLib.spatial.volume import Volume
 
 YOUNG = tuple(
     Head(f"sub-{number}", 22.5, 0.16, scanner, split)

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib.errors import InputError, NeuroGenError
-from NeuroGenLib.files import (
+from NeuroGenLib.core.errors import InputError, NeuroGenError
+from NeuroGenLib.core.files import (
     atomic_file,
     atomic_folder,
     existing_file,

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.labels import Label, LabelTable, as_label_map, label_volumes_ml
-from NeuroGenLib.resources import resource
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.resources import resource
+from NeuroGenLib.spatial.labels import Label, LabelTable, as_label_map, label_volumes_ml
+from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import Phantom, oblique, reoriented
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.mask.infer import BUNDLED, MaskModel, open_mask_model
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.volume import Volume
 from Testing.drawn_head import head_brain, head_labels, head_scan
 from Testing.geometry import anisotropic, dice, orientations, rotated_copy, same_in_world
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from NeuroGenLib import cli
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.mask.commands.run import planned
+from NeuroGenLib.commands.mask.run import planned
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.mask.infer import MaskModel
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import a_brain_phantom
 
 if TYPE_CHECKING:

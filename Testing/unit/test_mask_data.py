@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.mask.config import MapsConfig, MaskTrainConfig, NetworkConfig, ViewConfig
 from NeuroGenLib.mask.data import MAP_SPACING, GeneratedHeads, brain_of
 from NeuroGenLib.mask.intensity import rescaled
 from NeuroGenLib.simulate.contrast import ContrastConfig
 from NeuroGenLib.simulate.deformation import DeformationConfig
-from NeuroGenLib.training import TrainerConfig
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.volume import Volume
+from NeuroGenLib.training.run import TrainerConfig
 from Testing.geometry import reoriented
 
 if TYPE_CHECKING:

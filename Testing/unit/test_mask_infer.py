@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from NeuroGenLib.errors import Cancelled, InputError
+from NeuroGenLib.core.errors import Cancelled, InputError
+from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.mask import infer
 from NeuroGenLib.mask.config import MapsConfig, MaskTrainConfig, NetworkConfig
 from NeuroGenLib.mask.infer import MaskModel, brain_mask, open_mask_model
 from NeuroGenLib.mask.network import BrainNetwork, Shape
 from NeuroGenLib.mask.train import write_mask_model
 from NeuroGenLib.models import ModelFolder, open_model
-from NeuroGenLib.progress import Progress
-from NeuroGenLib.training import TrainerConfig
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.volume import Volume
+from NeuroGenLib.training.run import TrainerConfig
 from Testing.geometry import (
     ALL_ORIENTATIONS,
     a_brain_phantom,

@@ -11,12 +11,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib.errors import Cancelled, InputError
+from NeuroGenLib.core.errors import Cancelled, InputError
+from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.mask.network import BrainNetwork, ChannelNorm, Shape, network_from_tensors
 from NeuroGenLib.mask.regions import OneBrain, cautions, one_brain
 from NeuroGenLib.mask.train import mask_loss
 from NeuroGenLib.mask.windows import predicted, starts
-from NeuroGenLib.progress import Progress
 
 
 class Copying(torch.nn.Module):

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.mask.config import MapsConfig, MaskTrainConfig, NetworkConfig, OptimiserConfig, ViewConfig
 from NeuroGenLib.mask.train import shareable, train
 from NeuroGenLib.models import ModelFolder, load_tensors
 from NeuroGenLib.simulate.contrast import ContrastConfig
-from NeuroGenLib.training import TrainerConfig
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.volume import Volume
+from NeuroGenLib.training.run import TrainerConfig
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,8 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.metrics import bounding_box, dice_by_label, mean_dice, ncc, nrmse, psnr, ssim
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.spatial.metrics import bounding_box, dice_by_label, mean_dice, ncc, nrmse, psnr, ssim
 
 IMAGES = arrays.arrays(np.float64, (4, 3, 5), elements=st.floats(-50, 50, width=32))
 LABELS = arrays.arrays(np.uint8, (4, 3, 5), elements=st.integers(0, 4))

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from NeuroGenLib import models
-from NeuroGenLib.errors import InputError, NeuroGenError
+from NeuroGenLib.core.errors import InputError, NeuroGenError
 from NeuroGenLib.models import ModelFolder, load_tensors, opening, write_model
 from NeuroGenLib.models.folder import require_relative_name
 

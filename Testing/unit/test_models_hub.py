@@ -19,12 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from NeuroGenLib import models
-from NeuroGenLib.errors import Cancelled, InputError, NeuroGenError
+from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError
+from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.models import catalogue, opening, published
 from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
 from NeuroGenLib.models.published import Published
 from NeuroGenLib.models.reference import HubReference, models_folder
-from NeuroGenLib.progress import Progress
 from Testing.hub_server import HubServer, Repository
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib import options
 from NeuroGenLib.atlas.output import folder_name, parse_ages
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.progress import SILENT, JsonLinesProgress, TerminalProgress
+from NeuroGenLib.commands import options
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.progress import SILENT, JsonLinesProgress, TerminalProgress
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 NAMES = st.text("abcxyz_", min_size=1, max_size=8)

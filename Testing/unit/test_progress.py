@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib.errors import Cancelled
-from NeuroGenLib.progress import SILENT, JsonLinesProgress, Progress, TerminalProgress
+from NeuroGenLib.core.errors import Cancelled
+from NeuroGenLib.core.progress import SILENT, JsonLinesProgress, Progress, TerminalProgress
 
 FRACTIONS = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted)
 
@@ -129,7 +129,7 @@ def test_odd_steps_never_break_the_bar(step: float, total: float) -> None:
 @pytest.mark.parametrize(("elapsed", "said"), [(30, "0:30 left"), (60 * 59, "59:00 left"), (3600 * 2, "2:00:00 left")])
 def test_the_time_left_is_what_it_took_so_far(elapsed: int, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [1000.0]
-    monkeypatch.setattr("NeuroGenLib.progress.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("NeuroGenLib.core.progress.time.monotonic", lambda: clock[0])
     stream = io.StringIO()
     progress = TerminalProgress(stream)
     clock[0] += elapsed

@@ -8,7 +8,7 @@ import json
 import platform
 from typing import TYPE_CHECKING
 
-from NeuroGenLib import provenance
+from NeuroGenLib.core import provenance
 from NeuroGenLib.version import __version__
 
 if TYPE_CHECKING:

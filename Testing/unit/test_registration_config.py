@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from NeuroGenLib.config import from_mapping, load_config
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.config import from_mapping, load_config
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.models import resolve
 from NeuroGenLib.registration.config import LossConfig, NetworkConfig, RegistrationTrainConfig, TableConfig
-from NeuroGenLib.registration.network import Shape
+from NeuroGenLib.registration.network.sitreg import Shape
 from NeuroGenLib.registration.train import network_shape
 
 BUNDLED = Path(__file__).parents[2] / "training" / "configs" / "registration" / "bundled.yaml"

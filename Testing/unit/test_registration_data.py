@@ -10,10 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.registration.augment import augmented, moved, random_affines
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.registration.config import AffineAugmentationConfig, TableConfig
-from NeuroGenLib.registration.data import (
+from NeuroGenLib.registration.data.augment import augmented, moved, random_affines
+from NeuroGenLib.registration.data.pairs import (
     Batch,
     Item,
     Prepared,
@@ -23,11 +23,11 @@ from NeuroGenLib.registration.data import (
     pairs_from_table,
     pairs_within,
 )
-from NeuroGenLib.registration.fields import warp
-from NeuroGenLib.registration.grids import Grids
-from NeuroGenLib.registration.placement import filled_grid
-from NeuroGenLib.registration.table import TablePairs, read_points
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.registration.data.table import TablePairs, read_points
+from NeuroGenLib.registration.network.grids import Grids
+from NeuroGenLib.spatial.displacement import warp
+from NeuroGenLib.spatial.grids import filled_grid
+from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import oblique
 from Testing.registration_fixtures import label_map, write_scans
 

@@ -15,21 +15,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from NeuroGenLib.cli import main
-from NeuroGenLib.errors import Cancelled, InputError
-from NeuroGenLib.files import read_json
+from NeuroGenLib.core.errors import Cancelled, InputError
+from NeuroGenLib.core.files import read_json
+from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.models.folder import ModelFolder, load_tensors
-from NeuroGenLib.progress import SILENT, Progress
 from NeuroGenLib.registration.config import RegisterConfig
-from NeuroGenLib.registration.cost import Cost
-from NeuroGenLib.registration.evaluate import METRICS, Evaluation, evaluate_to_folder
-from NeuroGenLib.registration.evaluate_pairs import read_pairs
-from NeuroGenLib.registration.evaluate_run import (
+from NeuroGenLib.registration.evaluation.checkpoints import (
     Checkpoint,
     chosen_checkpoints,
     evaluate_run,
     run_checkpoints,
     selection,
 )
+from NeuroGenLib.registration.evaluation.cost import Cost
+from NeuroGenLib.registration.evaluation.pairs import read_pairs
+from NeuroGenLib.registration.evaluation.table import METRICS, Evaluation, evaluate_to_folder
 from NeuroGenLib.registration.infer import RegistrationModel
 from Testing.registration_fixtures import table_job, write_scans
 from Testing.registration_pairs import a_bent_pair, a_tiny_model
@@ -479,7 +479,7 @@ def test_adult_scans_are_moved_heads_without_skull(tmp_path):
     from peers.pairs import read_pairs as bench_pairs
     from registration_adult import main as adult
 
-    from NeuroGenLib.volume import Volume
+    from NeuroGenLib.spatial.volume import Volume
     from Testing.registration_fixtures import ball
 
     shape = (48, 50, 46)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.registration.config import GeneratedConfig, MapsConfig
-from NeuroGenLib.registration.fields import warp
-from NeuroGenLib.registration.generated import GeneratedPairs, read_maps
+from NeuroGenLib.registration.data.generated import GeneratedPairs, read_maps
 from NeuroGenLib.simulate.deformation import DeformationConfig
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.displacement import warp
+from NeuroGenLib.spatial.volume import Volume
 from Testing.registration_fixtures import ball, label_map, write_scans
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib.registration.grids import Grids
+from NeuroGenLib.alignment.halfway import HalfwayGrid
+from NeuroGenLib.registration.network.grids import Grids
 from NeuroGenLib.registration.prepare import transform_affine
-from NeuroGenLib.registration.start import HalfwayGrid
 
 LIKE = torch.zeros(1, dtype=torch.float64)
 shapes = st.tuples(*[st.integers(4, 21)] * 3)

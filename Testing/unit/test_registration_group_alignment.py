@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from NeuroGenLib.registration.group_alignment import affine_to_mean
+from NeuroGenLib.registration.data.group_alignment import affine_to_mean
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -17,13 +17,14 @@ from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from NeuroGenLib.errors import Cancelled, InputError
-from NeuroGenLib.progress import Progress
-from NeuroGenLib.registration import infer, rough_start
+from NeuroGenLib.alignment import rotation_search as rough_start
+from NeuroGenLib.alignment.halfway import Start, square_root
+from NeuroGenLib.core.errors import Cancelled, InputError
+from NeuroGenLib.core.progress import Progress
+from NeuroGenLib.registration import infer
 from NeuroGenLib.registration.config import RegisterConfig
-from NeuroGenLib.registration.start import Start, square_root
-from NeuroGenLib.registration.transform_files import read_transform, write_transform
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.spatial_map_files import read_transform, write_transform
+from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import (
     ORIENTATIONS,
     anisotropic,

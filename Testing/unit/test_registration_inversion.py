@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from NeuroGenLib.registration.fields import compose, sample, voxel_grid
-from NeuroGenLib.registration.inversion import FixedPoint, invert, newton_inverse, solve
-from NeuroGenLib.registration.jacobian import discrete_jacobians
+from NeuroGenLib.registration.network.inversion import FixedPoint, invert, newton_inverse, solve
+from NeuroGenLib.spatial.displacement import compose, sample, voxel_grid
+from NeuroGenLib.spatial.jacobian import discrete_jacobians
 
 SHAPE = (13, 11, 14)
 CLOSE = FixedPoint(threshold=1e-6, most=300)

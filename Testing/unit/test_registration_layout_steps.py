@@ -8,10 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.registration.layouts import steps as modifications
-from NeuroGenLib.registration.layouts_config import PreparationConfig
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.registration.published.datasets import steps as modifications
+from NeuroGenLib.registration.published.datasets.config import PreparationConfig
+from NeuroGenLib.spatial.volume import Volume
 from Testing.layout_folders import OBLIQUE, SHAPE, world_of
 
 

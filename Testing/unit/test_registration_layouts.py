@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from NeuroGenLib.config import from_mapping
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.config import from_mapping
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.models.folder import ModelFolder
 from NeuroGenLib.registration.config import RegistrationTrainConfig
-from NeuroGenLib.registration.layouts.lumir import body_mask
-from NeuroGenLib.registration.layouts.opening import find_cases, layout_pairs, structures
-from NeuroGenLib.registration.layouts_config import LayoutConfig
+from NeuroGenLib.registration.published.datasets.config import LayoutConfig
+from NeuroGenLib.registration.published.datasets.lumir import body_mask
+from NeuroGenLib.registration.published.datasets.opening import find_cases, layout_pairs, structures
 from NeuroGenLib.registration.train import train
 from Testing.layout_folders import OBLIQUE, SHAPE, random_image, world_of, write
 

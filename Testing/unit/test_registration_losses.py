@@ -12,8 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.registration.jacobian import overlap_mask, sample_mask
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.registration.losses import (
     dice_loss,
     gradient_flow_loss,
@@ -26,6 +25,7 @@ from NeuroGenLib.registration.losses import (
     ncc_loss,
     ndv_loss,
 )
+from NeuroGenLib.spatial.jacobian import overlap_mask, sample_mask
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -7,12 +7,12 @@ import json
 import numpy as np
 import pytest
 
-from NeuroGenLib.errors import Cancelled
-from NeuroGenLib.progress import Progress
-from NeuroGenLib.registration.measure import STAGES, measured
-from NeuroGenLib.registration.start import Start
-from NeuroGenLib.registration.transform import SpatialMap, from_voxel_displacement
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.alignment.halfway import Start
+from NeuroGenLib.core.errors import Cancelled
+from NeuroGenLib.core.progress import Progress
+from NeuroGenLib.registration.evaluation.quality import STAGES, measured
+from NeuroGenLib.spatial.spatial_map import SpatialMap, from_voxel_displacement
+from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import ORIENTATIONS, a_brain_phantom, dice, reoriented
 
 MM = 3.0

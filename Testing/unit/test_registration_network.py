@@ -11,14 +11,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from NeuroGenLib.errors import Cancelled
-from NeuroGenLib.progress import Progress
-from NeuroGenLib.registration.fields import compose, voxel_grid
-from NeuroGenLib.registration.inversion import FixedPoint, invert
-from NeuroGenLib.registration.jacobian import discrete_jacobians
-from NeuroGenLib.registration.network import Mappings, Shape, SITReg
-from NeuroGenLib.registration.splines import evaluate, evaluation_matrix
-from NeuroGenLib.training import seeded_weights
+from NeuroGenLib.core.errors import Cancelled
+from NeuroGenLib.core.progress import Progress
+from NeuroGenLib.registration.network.inversion import FixedPoint, invert
+from NeuroGenLib.registration.network.sitreg import Mappings, Shape, SITReg
+from NeuroGenLib.spatial.b_splines import evaluate, evaluation_matrix
+from NeuroGenLib.spatial.displacement import compose, voxel_grid
+from NeuroGenLib.spatial.jacobian import discrete_jacobians
+from NeuroGenLib.training.run import seeded_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

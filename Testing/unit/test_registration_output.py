@@ -12,14 +12,19 @@ import SimpleITK
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from NeuroGenLib.errors import NeuroGenError
+from NeuroGenLib.core.errors import NeuroGenError
 from NeuroGenLib.registration.config import RegisterConfig
-from NeuroGenLib.registration.figure import checkerboard, head_window, log_change, registration_figure
-from NeuroGenLib.registration.measure import Quality
+from NeuroGenLib.registration.evaluation.overview_figure import (
+    checkerboard,
+    head_window,
+    log_change,
+    registration_figure,
+)
+from NeuroGenLib.registration.evaluation.quality import Quality
 from NeuroGenLib.registration.output import FORMATS, Scans, quality_rows, summary, write_result
-from NeuroGenLib.registration.points import read_point_file
-from NeuroGenLib.registration.transform_files import read_transform
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.landmark_files import read_point_file
+from NeuroGenLib.spatial.spatial_map_files import read_transform
+from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import oblique, reoriented
 from Testing.registration_pairs import a_bent_pair, a_tiny_model
 

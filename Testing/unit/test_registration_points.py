@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.registration.points import point_suffix, read_point_file
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.spatial.landmark_files import point_suffix, read_point_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.alignment.halfway import HalfwayGrid, Start
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.registration.prepare import fine_grids, network_grid, prepared, sides
-from NeuroGenLib.registration.start import HalfwayGrid, Start
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import ORIENTATIONS, reoriented, rotation
 from Testing.registration_pairs import PREPARATION, a_bent_pair
 

@@ -14,19 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from NeuroGenLib.cli import main
-from NeuroGenLib.config import from_mapping, load_config
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.config import from_mapping, load_config
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.registration.config import RegistrationTrainConfig
-from NeuroGenLib.registration.network import SITReg
-from NeuroGenLib.registration.published_config import _NO_COUNTERPART, import_config
-from NeuroGenLib.registration.published_losses import consistency_schedule
+from NeuroGenLib.registration.network.sitreg import SITReg
+from NeuroGenLib.registration.published.loss_config import consistency_schedule
+from NeuroGenLib.registration.published.training_config import _NO_COUNTERPART, import_config
 from NeuroGenLib.registration.train import network_shape
 from Testing.sitreg_run import sitreg_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from NeuroGenLib.registration.published_config import Translation
+    from NeuroGenLib.registration.published.training_config import Translation
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from NeuroGenLib.cli import main
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.models.catalogue import import_model
 from NeuroGenLib.models.folder import ModelFolder, load_tensors
-from NeuroGenLib.registration.network import Shape, SITReg
-from NeuroGenLib.registration.published_model import import_checkpoint
+from NeuroGenLib.registration.network.sitreg import Shape, SITReg
+from NeuroGenLib.registration.published.model import import_checkpoint
 from Testing.sitreg_run import sitreg_settings, sitreg_state, write_sitreg_run
 
 if TYPE_CHECKING:

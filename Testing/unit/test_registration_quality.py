@@ -11,16 +11,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.registration.jacobian import (
-    discrete_jacobians,
-    displacement_at,
-    jacobian_determinants,
-    jacobian_determinants_at,
-    jacobian_matrices,
-    world_log_jacobian,
-)
-from NeuroGenLib.registration.quality import (
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.registration.evaluation.measures import (
     determinant_statistics,
     hausdorff95,
     inverse_consistency,
@@ -29,6 +21,14 @@ from NeuroGenLib.registration.quality import (
     ndv_percent,
     sampled_determinant_statistics,
     target_registration_error,
+)
+from NeuroGenLib.spatial.jacobian import (
+    discrete_jacobians,
+    displacement_at,
+    jacobian_determinants,
+    jacobian_determinants_at,
+    jacobian_matrices,
+    world_log_jacobian,
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -321,7 +321,7 @@ def test_a_ball_that_shifts_moves_its_surface(ball):
 
 
 def test_surface_areas_are_those_of_marching_cubes(ball):
-    from NeuroGenLib.registration.quality import _neighbour_codes, _surface_areas
+    from NeuroGenLib.registration.evaluation.measures import _neighbour_codes, _surface_areas
 
     measure = pytest.importorskip("skimage.measure")
     for spacing in ((1.0, 1.0, 1.0), (1.0, 0.7, 2.0)):
@@ -339,7 +339,7 @@ def test_surface_areas_are_those_of_marching_cubes(ball):
 
 
 def test_the_percentile_is_one_of_area():
-    from NeuroGenLib.registration.quality import _percentile
+    from NeuroGenLib.registration.evaluation.measures import _percentile
 
     assert _percentile(np.array([3.0, 1, 2]), np.array([4.0, 90, 6]), 0.95) == 2
     assert _percentile(np.array([3.0, 1, 2]), np.array([6.0, 90, 4]), 0.95) == 3

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from NeuroGenLib.errors import Cancelled
-from NeuroGenLib.progress import Progress
-from NeuroGenLib.registration.fields import compose, voxel_grid, warp
-from NeuroGenLib.registration.jacobian import discrete_jacobians, jacobian_determinants
-from NeuroGenLib.registration.network import Shape, SITReg
+from NeuroGenLib.core.errors import Cancelled
+from NeuroGenLib.core.progress import Progress
+from NeuroGenLib.registration.network.sitreg import Shape, SITReg
 from NeuroGenLib.registration.refine import Adam, HalfMaps, refine, regridded, relaxed, unfolded
-from NeuroGenLib.training import seeded_weights
+from NeuroGenLib.spatial.displacement import compose, voxel_grid, warp
+from NeuroGenLib.spatial.jacobian import discrete_jacobians, jacobian_determinants
+from NeuroGenLib.training.run import seeded_weights
 from Testing.geometry import rotation
 
 pytestmark = pytest.mark.usefixtures("one_thread")

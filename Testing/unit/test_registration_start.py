@@ -9,12 +9,9 @@ from hypothesis import strategies as st
 from scipy.linalg import expm
 from scipy.spatial.transform import Rotation
 
-from NeuroGenLib.errors import Cancelled, InputError, NeuroGenError
-from NeuroGenLib.progress import Progress
-from NeuroGenLib.registration import information, rough_start
-from NeuroGenLib.registration.information import _Histogram, _values_and_slopes
-from NeuroGenLib.registration.rough_start import foreground, reduced, reduced_mask, scan_levels
-from NeuroGenLib.registration.start import (
+from NeuroGenLib.alignment import mutual_information as information
+from NeuroGenLib.alignment import rotation_search as rough_start
+from NeuroGenLib.alignment.halfway import (
     Start,
     geometric_mean,
     halfway_grid,
@@ -22,7 +19,11 @@ from NeuroGenLib.registration.start import (
     resample_to,
     square_root,
 )
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.alignment.mutual_information import _Histogram, _values_and_slopes
+from NeuroGenLib.alignment.rotation_search import foreground, reduced, reduced_mask, scan_levels
+from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError
+from NeuroGenLib.core.progress import Progress
+from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import a_brain_phantom, reoriented, rotation
 
 MM = 1.5

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from NeuroGenLib.errors import Cancelled, InputError
+from NeuroGenLib.core.errors import Cancelled, InputError
+from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.models.folder import ModelFolder, load_tensors
-from NeuroGenLib.progress import Progress
 from NeuroGenLib.registration.config import (
     LossConfig,
     OptimiserConfig,
@@ -20,15 +20,15 @@ from NeuroGenLib.registration.config import (
     SegmentationConfig,
     SimilarityConfig,
 )
-from NeuroGenLib.registration.data import Batch, Item, Truth
-from NeuroGenLib.registration.fields import sample
-from NeuroGenLib.registration.grids import Grids
+from NeuroGenLib.registration.data.pairs import Batch, Item, Truth
+from NeuroGenLib.registration.data.sources import pair_source
 from NeuroGenLib.registration.losses import landmark_loss
-from NeuroGenLib.registration.network import Halves, Mappings, Shape, SITReg
+from NeuroGenLib.registration.network.grids import Grids
+from NeuroGenLib.registration.network.sitreg import Halves, Mappings, Shape, SITReg
 from NeuroGenLib.registration.objective import Objective, coarser_truth, pairs_of
-from NeuroGenLib.registration.sources import pair_source
 from NeuroGenLib.registration.train import RegistrationModule, freeze_unused, shareable, train
-from NeuroGenLib.training_log import read_metrics
+from NeuroGenLib.spatial.displacement import sample
+from NeuroGenLib.training.metrics_log import read_metrics
 from Testing.registration_fixtures import TINY_NETWORK, table_job, write_scans
 
 if TYPE_CHECKING:

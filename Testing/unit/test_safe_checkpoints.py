@@ -21,7 +21,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from NeuroGenLib.errors import InputError, NeuroGenError
+from NeuroGenLib.core.errors import InputError, NeuroGenError
 from NeuroGenLib.models.pickled_frame import frame_columns
 from NeuroGenLib.models.unpickle import Pickled, PickledFrame, load_foreign_checkpoint
 

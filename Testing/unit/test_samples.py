@@ -20,13 +20,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from NeuroGenLib import cli
-from NeuroGenLib.errors import Cancelled, InputError, NeuroGenError
-from NeuroGenLib.progress import Progress
-from NeuroGenLib.samples import commands, fetch_sample, list_samples, sample_offer, samples_folder
+from NeuroGenLib.commands import samples as commands
+from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError
+from NeuroGenLib.core.progress import Progress
+from NeuroGenLib.samples import fetch_sample, list_samples, sample_offer, samples_folder
 from NeuroGenLib.samples.archive import require_safe_names, unpack
-from NeuroGenLib.samples.drawn import reversed_brightness, stored_scan, tilted_grid
 from NeuroGenLib.samples.registry import Storage, find_sample
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.samples.rendered import reversed_brightness, stored_scan, tilted_grid
+from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from NeuroGenLib import cli
-from NeuroGenLib.errors import Cancelled, InputError, NeuroGenError
-from NeuroGenLib.progress import Progress
+from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError
+from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.samples import fetch, fetch_sample, list_samples, sample_offer
 from NeuroGenLib.samples.registry import find_sample
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.volume import Volume
 from Testing.hub_server import HubServer, Repository
 
 if TYPE_CHECKING:

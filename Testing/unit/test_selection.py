@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from NeuroGenLib.cohort import (
+from NeuroGenLib.cohort.subjects import (
     BinaryConstraint,
     CategoricConstraint,
     Cohort,
@@ -20,8 +20,8 @@ from NeuroGenLib.cohort import (
     draw,
     uniform_fillup,
 )
-from NeuroGenLib.config import from_mapping
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.config import from_mapping
+from NeuroGenLib.core.errors import InputError
 
 
 def cohort_of(**columns):

@@ -11,8 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from NeuroGenLib.config import load_config
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.config import load_config
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.simulate.contrast import ContrastConfig, random_image
 from NeuroGenLib.simulate.tissues import fetal_tissues, freesurfer_tissues
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.simulate.decimation import AXES, decimated, decimated_volume
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import ORIENTATIONS
 
 OBLIQUE = np.array([[0.9, 0.1, 0, -10], [-0.1, 0.9, 0.2, 5], [0, -0.2, 2.2, 3], [0, 0, 0, 1]])

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.simulate.motion import HeadMotion, draw_motion, places_of_lines, with_motion
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import a_brain_phantom, anisotropic, oblique, orientations, same_in_world
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate
 
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.simulate.thick_slices import (
     SliceProfile,
     slice_axis,
@@ -19,7 +19,7 @@ from NeuroGenLib.simulate.thick_slices import (
     thickest_axis,
     with_noise,
 )
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import ORIENTATIONS, oblique, orientations, reoriented, same_in_world
 
 kinds = st.sampled_from(["gaussian", "box"])

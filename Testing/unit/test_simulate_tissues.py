@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.simulate.tissues import (
     ADULT_T1W,
     ADULT_T2W,

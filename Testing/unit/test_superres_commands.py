@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from NeuroGenLib import cli
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.batch import Case, read_cases
-from NeuroGenLib.superres.evaluate import markdown
-from NeuroGenLib.superres.reference import ORIENTATION
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.superres.evaluation.table import markdown
+from NeuroGenLib.superres.published.reference import ORIENTATION
 from Testing.superres_models import a_head, in_thick_slices, write_published_model, write_residual_model
 
 if TYPE_CHECKING:

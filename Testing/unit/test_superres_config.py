@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from NeuroGenLib.config import load_config, to_mapping
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.config import load_config, to_mapping
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.models import resolve
 from NeuroGenLib.superres.config import (
     ImagesConfig,
@@ -21,7 +21,7 @@ from NeuroGenLib.superres.config import (
     SuperresTrainConfig,
 )
 from NeuroGenLib.superres.run_config import BUNDLED
-from NeuroGenLib.training import TrainerConfig
+from NeuroGenLib.training.run import TrainerConfig
 
 CONFIGS = sorted((Path(__file__).parents[2] / "training" / "configs" / "superres").glob("*.yaml"))
 RUN = TrainerConfig(out=Path("run"), steps=1)

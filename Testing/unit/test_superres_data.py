@@ -11,11 +11,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib.cohort import Cohort, Subject
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.cohort.subjects import Cohort, Subject
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.simulate.contrast import ContrastConfig
 from NeuroGenLib.simulate.deformation import DeformationConfig
 from NeuroGenLib.simulate.thick_slices import SliceProfile, slice_positions, thick_slices
+from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.config import (
     ImagesConfig,
     MapsConfig,
@@ -25,14 +26,20 @@ from NeuroGenLib.superres.config import (
     SplitConfig,
     SuperresTrainConfig,
 )
-from NeuroGenLib.superres.consistency import sharpened
-from NeuroGenLib.superres.data import Windows, validation_window, window
-from NeuroGenLib.superres.degradation import SHARPENED, Slices, draw_slices, seen_in_slices, slice_record, spline_matrix
+from NeuroGenLib.superres.data.degradation import (
+    SHARPENED,
+    Slices,
+    draw_slices,
+    seen_in_slices,
+    slice_record,
+    spline_matrix,
+)
+from NeuroGenLib.superres.data.subjects import read_examples, split
+from NeuroGenLib.superres.data.windows import Windows, validation_window, window
 from NeuroGenLib.superres.intensity import head_range
-from NeuroGenLib.superres.stacks import as_stack
-from NeuroGenLib.superres.subjects import read_examples, split
-from NeuroGenLib.training import TrainerConfig
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.superres.stacks.consistency import sharpened
+from NeuroGenLib.superres.stacks.stack import as_stack
+from NeuroGenLib.training.run import TrainerConfig
 from Testing.geometry import reoriented
 
 if TYPE_CHECKING:

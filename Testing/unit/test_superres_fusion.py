@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from NeuroGenLib.errors import Cancelled, InputError
-from NeuroGenLib.progress import Progress
+from NeuroGenLib.core.errors import Cancelled, InputError
+from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.simulate.thick_slices import DIRECTIONS, SliceProfile, slice_axis, thick_slices
-from NeuroGenLib.superres.fusion import Fusion, StackModel, fuse, fused_grid
-from NeuroGenLib.superres.stacks import Stack
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.volume import Volume
+from NeuroGenLib.superres.stacks.fusion import Fusion, StackModel, fuse, fused_grid
+from NeuroGenLib.superres.stacks.stack import Stack
 from Testing.geometry import a_brain_phantom, reoriented, rotation, same_in_world
 
 THICKNESS = 6.0

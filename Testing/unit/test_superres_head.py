@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.head import find_head
-from NeuroGenLib.volume import Volume
 from Testing.geometry import a_brain_phantom, dice, oblique, orientations, same_in_world
 
 

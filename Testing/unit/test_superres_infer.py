@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from NeuroGenLib.errors import Cancelled, InputError
+from NeuroGenLib.core.errors import Cancelled, InputError
+from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.models import open_model
-from NeuroGenLib.progress import Progress
-from NeuroGenLib.superres.consistency import unseen
+from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.infer import SuperresModel, open_superres_model, super_resolve
-from NeuroGenLib.superres.inputs import AlreadyIsotropic
-from NeuroGenLib.superres.reference import reference_super_resolve
+from NeuroGenLib.superres.published.reference import reference_super_resolve
 from NeuroGenLib.superres.run_config import SuperresConfig
-from NeuroGenLib.superres.stacks import as_stack
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.superres.stacks.consistency import unseen
+from NeuroGenLib.superres.stacks.inputs import AlreadyIsotropic
+from NeuroGenLib.superres.stacks.stack import as_stack
 from Testing.geometry import oblique, orientations, rotation, same_in_world
 from Testing.superres_models import (
     MM,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from NeuroGenLib.superres.likeness import local_likeness
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.volume import Volume
+from NeuroGenLib.superres.evaluation.guide_similarity import local_likeness
 from Testing.geometry import reoriented
 
 if TYPE_CHECKING:

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from NeuroGenLib.simulate.thick_slices import SliceProfile, slice_matrix
-from NeuroGenLib.superres.consistency import back_projected, residual_of, spread
-from NeuroGenLib.superres.measure import GuideQuality, Quality, StackQuality, normalised_information
-from NeuroGenLib.superres.stacks import as_stack
+from NeuroGenLib.superres.evaluation.quality import GuideQuality, Quality, StackQuality, normalised_information
+from NeuroGenLib.superres.stacks.consistency import back_projected, residual_of, spread
+from NeuroGenLib.superres.stacks.stack import as_stack
 from Testing.geometry import reoriented, same_in_world
 from Testing.superres_models import THICKNESS, a_head, in_thick_slices
 
 if TYPE_CHECKING:
-    from NeuroGenLib.volume import Volume
+    from NeuroGenLib.spatial.volume import Volume
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -49,7 +49,7 @@ def test_the_residual_is_the_difference_of_slices(head: Volume) -> None:
 def test_slabs_give_what_the_whole_gives(head: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
     stack = as_stack(in_thick_slices(head))
     whole = residual_of(head, stack).array
-    monkeypatch.setattr("NeuroGenLib.superres.consistency._AT_ONCE", 2**14)
+    monkeypatch.setattr("NeuroGenLib.superres.stacks.consistency._AT_ONCE", 2**14)
     np.testing.assert_allclose(residual_of(head, stack).array, whole, atol=0.1)
 
 

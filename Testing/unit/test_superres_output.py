@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 import pytest
 
-from NeuroGenLib.errors import NeuroGenError
+from NeuroGenLib.core.errors import NeuroGenError
+from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres import output
+from NeuroGenLib.superres.evaluation.quality import Quality, StackQuality
 from NeuroGenLib.superres.infer import SuperResolution
-from NeuroGenLib.superres.measure import Quality, StackQuality
 from NeuroGenLib.superres.output import summary, write_reference, write_result
-from NeuroGenLib.volume import Volume
 from Testing.superres_models import MM, a_head, in_thick_slices
 
 if TYPE_CHECKING:

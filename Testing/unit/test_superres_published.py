@@ -13,13 +13,24 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib.errors import Cancelled, InputError
+from NeuroGenLib.core.errors import Cancelled, InputError
+from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.models.dotted import load_object
 from NeuroGenLib.models.folder import ModelFolder, load_tensors
 from NeuroGenLib.models.published import published_models
-from NeuroGenLib.progress import Progress
-from NeuroGenLib.superres.published import ATLAS, import_checkpoint
-from NeuroGenLib.superres.published_network import (
+from NeuroGenLib.spatial.volume import Volume
+from NeuroGenLib.superres.published.checkpoint import ATLAS, import_checkpoint
+from NeuroGenLib.superres.published.reference import (
+    aggregated,
+    corners,
+    normalised,
+    padded,
+    patches,
+    published_metrics,
+    published_split,
+    reference_super_resolve,
+)
+from NeuroGenLib.superres.published.unet import (
     FoldedUNet,
     PublishedUNet,
     Shape,
@@ -30,17 +41,6 @@ from NeuroGenLib.superres.published_network import (
     reached_taps,
     sizes_of,
 )
-from NeuroGenLib.superres.reference import (
-    aggregated,
-    corners,
-    normalised,
-    padded,
-    patches,
-    published_metrics,
-    published_split,
-    reference_super_resolve,
-)
-from NeuroGenLib.volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Callable

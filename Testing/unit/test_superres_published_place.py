@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from NeuroGenLib.registration.start import Start
-from NeuroGenLib.superres.combine import Combined
+from NeuroGenLib.alignment.halfway import Start
+from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.head import find_head
 from NeuroGenLib.superres.infer import open_superres_model
 from NeuroGenLib.superres.intensity import head_range
-from NeuroGenLib.superres.published_place import Place, correction_at, known_place
-from NeuroGenLib.superres.stacks import as_stack
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.superres.published.atlas_pose import Place, correction_at, known_place
+from NeuroGenLib.superres.stacks.combine import Combined
+from NeuroGenLib.superres.stacks.stack import as_stack
 from Testing.geometry import rotation
 from Testing.superres_models import a_head, in_thick_slices, write_published_model
 
@@ -90,7 +90,7 @@ def test_the_way_to_the_atlas_leads_by_the_guide(
         seen_pairs.append((fixed.shape, moving.shape, kind))
         return Start(np.eye(4), turned, 0.1, 0.3, 0.0, ("It was odd.",))
 
-    monkeypatch.setattr("NeuroGenLib.registration.start.halfway_start", known)
+    monkeypatch.setattr("NeuroGenLib.alignment.halfway.halfway_start", known)
     warnings: list[str] = []
     place = known_place(model.folder, seen.stacks, seen.image, to_guide, warnings)
     assert seen_pairs == [(atlas.shape, seen.image.shape, "rigid")]

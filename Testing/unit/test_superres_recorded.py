@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from NeuroGenLib.superres.inputs import thick_stacks
-from NeuroGenLib.superres.overview import slices_of
-from NeuroGenLib.superres.recorded import UNKNOWN, recorded_thickness
+from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.run_config import SuperresConfig
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.superres.stacks.inputs import thick_stacks
+from NeuroGenLib.superres.stacks.overview import slices_of
+from NeuroGenLib.superres.stacks.recorded_thickness import UNKNOWN, recorded_thickness
 from Testing.dicom_files import write_dicom
 from Testing.geometry import oblique
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from NeuroGenLib import cli
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import a_brain_phantom, anisotropic, oblique, reoriented, same_in_world
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ import logging
 import numpy as np
 import pytest
 
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.simulate.thick_slices import DIRECTIONS, SliceProfile, slice_axis, thick_slices
-from NeuroGenLib.superres.stacks import Stack, align_stacks, as_stack, motion_between_slices
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.volume import Volume
+from NeuroGenLib.superres.stacks.stack import Stack, align_stacks, as_stack, motion_between_slices
 from Testing.geometry import a_brain_phantom, rotation
 
 THICKNESS = 6.0

@@ -13,11 +13,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib.errors import Cancelled, InputError
+from NeuroGenLib.core.errors import Cancelled, InputError
+from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.models import ModelFolder, load_tensors
-from NeuroGenLib.progress import Progress
 from NeuroGenLib.simulate.contrast import ContrastConfig
 from NeuroGenLib.simulate.deformation import DeformationConfig
+from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.card import model_card
 from NeuroGenLib.superres.config import (
     ImagesConfig,
@@ -31,14 +32,13 @@ from NeuroGenLib.superres.config import (
     SuperresTrainConfig,
     ValidationConfig,
 )
-from NeuroGenLib.superres.data import Batch
+from NeuroGenLib.superres.data.windows import Batch
 from NeuroGenLib.superres.losses import superres_loss
 from NeuroGenLib.superres.network import SuperresNetwork, network_from_tensors
-from NeuroGenLib.superres.published_network import network_from_tensors as published_from_tensors
+from NeuroGenLib.superres.published.training_info import History
+from NeuroGenLib.superres.published.unet import network_from_tensors as published_from_tensors
 from NeuroGenLib.superres.train import shareable, train
-from NeuroGenLib.superres.training_info import History
-from NeuroGenLib.training import TrainerConfig
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.training.run import TrainerConfig
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ import pytest
 
 from NeuroGenLib import cli
 from NeuroGenLib.models import ModelFolder
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.volume import Volume
 
 REPOSITORY = Path(__file__).parents[2]
 TINY = ("--window", "16", "--network.features", "[4,4]", "--train.steps", "1", "--train.device", "cpu")

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib.errors import Cancelled
-from NeuroGenLib.progress import Progress
+from NeuroGenLib.core.errors import Cancelled
+from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.superres.windows import corrected, window_boxes
 
 SIZES = st.tuples(*[st.integers(3, 30)] * 3)

@@ -22,11 +22,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from NeuroGenLib import training_stop
-from NeuroGenLib.config import Config, Range, load_config
-from NeuroGenLib.errors import InputError, NeuroGenError
-from NeuroGenLib.progress import Progress
-from NeuroGenLib.training import (
+from NeuroGenLib.core.config import Config, Range, load_config
+from NeuroGenLib.core.errors import InputError, NeuroGenError
+from NeuroGenLib.core.progress import Progress
+from NeuroGenLib.training import stop as training_stop
+from NeuroGenLib.training.checkpoint import (
+    checkpoint_path,
+    keep_newest,
+    list_checkpoints,
+    newest_checkpoint,
+    read_checkpoint,
+    tidy_checkpoints,
+    write_checkpoint,
+)
+from NeuroGenLib.training.loop import StepLoader
+from NeuroGenLib.training.metrics_log import MetricsTable, read_metrics
+from NeuroGenLib.training.run import (
     TrainerConfig,
     cosine_factor,
     cosine_schedule,
@@ -37,17 +48,6 @@ from NeuroGenLib.training import (
     step_rng,
     step_seed,
 )
-from NeuroGenLib.training_checkpoint import (
-    checkpoint_path,
-    keep_newest,
-    list_checkpoints,
-    newest_checkpoint,
-    read_checkpoint,
-    tidy_checkpoints,
-    write_checkpoint,
-)
-from NeuroGenLib.training_log import MetricsTable, read_metrics
-from NeuroGenLib.training_loop import StepLoader
 
 numbers = st.integers(0, 2**32 - 1)
 
@@ -578,6 +578,6 @@ def test_array_jobs_are_queued_again_by_their_own_name(monkeypatch, caplog):
 
 
 def test_settings_need_neither_torch_nor_lightning():
-    code = "import NeuroGenLib.training, sys; sys.exit(bool({'torch', 'lightning', 'yaml'} & set(sys.modules)))"
+    code = "import NeuroGenLib.training.run, sys; sys.exit(bool({'torch', 'lightning', 'yaml'} & set(sys.modules)))"
     root = Path(__file__).resolve().parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0

@@ -17,11 +17,11 @@ import torch
 from ddp_script import TinyModule, settings, weights
 from typing_extensions import override
 
-from NeuroGenLib.errors import Cancelled, NeuroGenError
-from NeuroGenLib.progress import Progress
-from NeuroGenLib.training import fit
-from NeuroGenLib.training_checkpoint import list_checkpoints, read_checkpoint
-from NeuroGenLib.training_log import read_metrics
+from NeuroGenLib.core.errors import Cancelled, NeuroGenError
+from NeuroGenLib.core.progress import Progress
+from NeuroGenLib.training.checkpoint import list_checkpoints, read_checkpoint
+from NeuroGenLib.training.metrics_log import read_metrics
+from NeuroGenLib.training.run import fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

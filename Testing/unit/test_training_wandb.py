@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from ddp_script import TinyModule, settings, weights
 
-from NeuroGenLib.errors import Cancelled, InputError, NeuroGenError
-from NeuroGenLib.progress import Progress
-from NeuroGenLib.training import fit
-from NeuroGenLib.training_log import read_metrics, wandb_run_id
+from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError
+from NeuroGenLib.core.progress import Progress
+from NeuroGenLib.training.metrics_log import read_metrics, wandb_run_id
+from NeuroGenLib.training.run import fit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -145,8 +145,8 @@ def test_changing_the_project_does_not_make_it_another_run(tmp_path, wandb):
 
 def test_only_the_first_process_logs(tmp_path, wandb, monkeypatch):
     monkeypatch.setattr("lightning.pytorch.utilities.rank_zero_only.rank", 1)
-    from NeuroGenLib.training_loop import RunKeeper
-    from NeuroGenLib.training_stop import StopSignals
+    from NeuroGenLib.training.loop import RunKeeper
+    from NeuroGenLib.training.stop import StopSignals
 
     keeper = RunKeeper(settings(tmp_path, 2, wandb="brains"), None, 0, Progress(), StopSignals())
     assert len(keeper.loggers) == 1

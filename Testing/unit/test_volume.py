@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.volume import Volume, require_3d, require_finite, require_same_space
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite, require_same_space
 from Testing.geometry import (
     ALL_ORIENTATIONS,
     ORIENTATIONS,

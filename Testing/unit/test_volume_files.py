@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from NeuroGenLib.errors import InputError, NeuroGenError
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.core.errors import InputError, NeuroGenError
+from NeuroGenLib.spatial.volume import Volume
 from Testing.dicom_files import write_dicom
 from Testing.geometry import ALL_ORIENTATIONS, oblique, reoriented, rotation, same_in_world
 

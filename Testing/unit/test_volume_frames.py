@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from NeuroGenLib.errors import InputError
-from NeuroGenLib.volume_io import write_frames
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.spatial.volume_files import write_frames
 
 AFFINE = np.array([[-2.0, 0, 0, 11], [0, 0, 3.0, -7], [0, 4.0, 0, 5], [0, 0, 0, 1]])
 

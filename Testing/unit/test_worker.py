@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from NeuroGenLib.errors import Cancelled, InputError, NeuroGenError
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError
+from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.worker import JobFailed, Worker
 
 if TYPE_CHECKING:

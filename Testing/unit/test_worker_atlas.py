@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from NeuroGenLib.atlas.config import FitConfig
-from NeuroGenLib.atlas.fit_output import summary
-from NeuroGenLib.errors import Cancelled, InputError
-from NeuroGenLib.files import read_json
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.atlas.fit.output import summary
+from NeuroGenLib.core.errors import Cancelled, InputError
+from NeuroGenLib.core.files import read_json
+from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.worker import Worker
 
 if TYPE_CHECKING:

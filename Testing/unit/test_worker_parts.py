@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from NeuroGenLib.errors import InputError, NeuroGenError
-from NeuroGenLib.progress import JsonLinesProgress
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.core.errors import InputError, NeuroGenError
+from NeuroGenLib.core.progress import JsonLinesProgress
+from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.worker.context import Models, Rates
 from NeuroGenLib.worker.jobs import JOBS
 from NeuroGenLib.worker.protocol import JobFailed, Request, error_from_message, error_to_message

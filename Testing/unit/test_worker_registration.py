@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from NeuroGenLib.errors import Cancelled, InputError
+from NeuroGenLib.core.errors import Cancelled, InputError
 from NeuroGenLib.models import open_model
 from NeuroGenLib.registration.config import RegisterConfig
 from NeuroGenLib.registration.output import quality_rows, summary
-from NeuroGenLib.registration.transform import SpatialMap
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.spatial_map import SpatialMap
+from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.worker import Worker
 from Testing.registration_pairs import Pair, a_bent_pair, a_tiny_model
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from NeuroGenLib.errors import Cancelled, InputError
+from NeuroGenLib.core.errors import Cancelled, InputError
 from NeuroGenLib.models import open_model
+from NeuroGenLib.spatial.volume import Volume
+from NeuroGenLib.superres.evaluation.quality_table import STAGES, quality_rows
 from NeuroGenLib.superres.output import summary
-from NeuroGenLib.superres.overview import guide_need, slices_of
-from NeuroGenLib.superres.quality_table import STAGES, quality_rows
 from NeuroGenLib.superres.run_config import SuperresConfig
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.superres.stacks.overview import guide_need, slices_of
 from NeuroGenLib.worker import Worker
 from Testing.geometry import oblique, reoriented
 from Testing.superres_models import MM, THICKNESS, a_head, in_thick_slices, write_residual_model

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from NeuroGenLib.volume import Volume
+from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
     from NeuroGenLib.worker.context import Context

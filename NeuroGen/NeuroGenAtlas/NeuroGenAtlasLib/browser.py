@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import qt
 
-from NeuroGenLib.errors import Cancelled, NeuroGenError
+from NeuroGenLib.core.errors import Cancelled, NeuroGenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ import slicer
 
 from NeuroGenAtlasLib.parameters import FIT_FIELDS
 from NeuroGenAtlasLib.sequence import show_plot
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
 from NeuroGenPanels.parameter_fields import settings_of
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ def fit(
     """Fit in the worker, put what was found into the scene and look at it on the scan; return whether it began."""
 
     def show(result: dict[str, Any]) -> None:
-        from NeuroGenLib.mrml.fit_scene import ShownFit, add_fit
         from NeuroGenLib.mrml.views import show_in_slices
+        from NeuroGenLib.scenes.atlas_fit import ShownFit, add_fit
 
         shown = ShownFit.of_job(result, session.facts, session.table)
         nodes = add_fit(slicer.mrmlScene, shown, {}, result["provenance"])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from NeuroGenLib.errors import Cancelled, InputError, NeuroGenError
-from NeuroGenLib.labels import Label, LabelTable
+from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError
+from NeuroGenLib.spatial.labels import Label, LabelTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

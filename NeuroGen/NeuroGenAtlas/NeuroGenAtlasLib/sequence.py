@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import slicer
 
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,8 +87,8 @@ def _into_scene(run_bar: RunBar, title: str, words: list[str], on_shown: Callabl
     folder = Path(tempfile.mkdtemp(prefix="neurogen-sequence-", dir=slicer.app.temporaryPath))
 
     def load(_result: dict[str, Any]) -> None:
-        from NeuroGenLib.mrml.generated_scene import Generated, add_generated
         from NeuroGenLib.mrml.views import show_in_slices
+        from NeuroGenLib.scenes.atlas import Generated, add_generated
 
         try:
             nodes = add_generated(slicer.mrmlScene, Generated.read(folder / "brains"))

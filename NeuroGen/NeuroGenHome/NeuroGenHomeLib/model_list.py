@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import ctk
 import slicer
 
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
 from NeuroGenPanels import model_store
 from NeuroGenPanels.messages import errors_shown
 from NeuroGenPanels.run_bar import memory

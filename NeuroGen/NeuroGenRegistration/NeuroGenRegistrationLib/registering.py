@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import slicer
 from slicer.i18n import tr as _
 
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
 from NeuroGenPanels.parameter_fields import settings_of
 from NeuroGenPanels.quality import remarks_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from NeuroGenLib.labels import LabelTable
-    from NeuroGenLib.mrml.registration_scene import Pair
+    from NeuroGenLib.scenes.registration import Pair
+    from NeuroGenLib.spatial.labels import LabelTable
     from NeuroGenPanels.run_bar import RunBar
     from NeuroGenRegistrationLib.parameters import RegistrationParameters
 
@@ -50,8 +50,8 @@ def task_of(parameters: RegistrationParameters) -> Task:
         When an image is not chosen or empty, both are the same one, or a node lies under a warp.
     """
     from NeuroGenLib.mrml.labelled import mask_on
-    from NeuroGenLib.mrml.registration_scene import Pair, unregistered
     from NeuroGenLib.mrml.volumes import volume_of
+    from NeuroGenLib.scenes.registration import Pair, unregistered
 
     chosen = parameters
     if chosen.fixed is None or chosen.moving is None:
@@ -97,7 +97,7 @@ def register(run_bar: RunBar, task: Task, on_registered: Callable[[Any], object]
 
     def show(result: dict[str, Any]) -> None:
         from NeuroGenLib.mrml.arrays import node_name
-        from NeuroGenLib.mrml.registration_scene import ShownRegistration, add_registration
+        from NeuroGenLib.scenes.registration import ShownRegistration, add_registration
 
         names = {"fixed": node_name(task.pair.fixed), "moving": node_name(task.pair.moving)}
         record = result["provenance"]

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import slicer
 from slicer.i18n import tr as _
 
-from NeuroGenLib.config import from_mapping
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.config import from_mapping
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.simulate.thick_slices import DIRECTIONS
-from NeuroGenLib.superres.quality_table import STAGES
+from NeuroGenLib.superres.evaluation.quality_table import STAGES
 from NeuroGenLib.superres.run_config import BUNDLED, SuperresConfig
 from NeuroGenPanels.parameter_fields import settings_of
 from NeuroGenPanels.quality import remarks_of
@@ -18,7 +18,7 @@ from NeuroGenPanels.quality import remarks_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from NeuroGenLib.superres.overview import Slices
+    from NeuroGenLib.superres.stacks.overview import Slices
     from NeuroGenPanels.run_bar import RunBar
     from NeuroGenSuperResolutionLib.parameters import SuperResolutionParameters
 
@@ -59,7 +59,7 @@ def settings(parameters: SuperResolutionParameters) -> dict[str, Any]:
 
 def recorded_of(node: Any) -> float:
     """Return the slice thickness recorded with a volume node, mm, 0 where unknown: of its DICOM or BIDS files."""
-    from NeuroGenLib.superres.recorded import UNKNOWN, recorded_thickness
+    from NeuroGenLib.superres.stacks.recorded_thickness import UNKNOWN, recorded_thickness
 
     database, instances = getattr(slicer, "dicomDatabase", None), node.GetAttribute("DICOM.instanceUIDs")
     storage = node.GetStorageNode()
@@ -88,7 +88,7 @@ def task_of(parameters: SuperResolutionParameters, manifest: dict[str, Any]) -> 
     """
     from NeuroGenLib.mrml.arrays import node_name
     from NeuroGenLib.mrml.volumes import volume_of
-    from NeuroGenLib.superres.overview import guide_need
+    from NeuroGenLib.superres.stacks.overview import guide_need
 
     scans, guide = chosen_scans(parameters), parameters.guide
     if parameters.scan is None:
@@ -134,7 +134,7 @@ def super_resolve(
     """
 
     def show(result: dict[str, Any]) -> None:
-        from NeuroGenLib.mrml.superres_scene import ShownSuperres, add_superres
+        from NeuroGenLib.scenes.superres import ShownSuperres, add_superres
 
         if result["nothing_to_do"]:
             on_nothing(result["nothing_to_do"])
@@ -152,7 +152,7 @@ def understood(parameters: SuperResolutionParameters) -> list[Slices | InputErro
     from NeuroGenLib.mrml.arrays import from_vtk_matrix
     from NeuroGenLib.mrml.core import vtk
     from NeuroGenLib.mrml.transforms import parent_matrix
-    from NeuroGenLib.superres.overview import slices_of
+    from NeuroGenLib.superres.stacks.overview import slices_of
 
     found: list[Slices | InputError] = []
     for node in chosen_scans(parameters):

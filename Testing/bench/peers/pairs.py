@@ -6,7 +6,7 @@ import csv
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from NeuroGenLib.errors import InputError
+from NeuroGenLib.core.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path

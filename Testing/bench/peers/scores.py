@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from NeuroGenLib.metrics import mean_dice
+from NeuroGenLib.spatial.metrics import mean_dice
 
 if TYPE_CHECKING:
     import SimpleITK

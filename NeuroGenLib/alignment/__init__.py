@@ -1,0 +1,1 @@
+"""Rigid and affine initialisation of a pair of images, without a network."""

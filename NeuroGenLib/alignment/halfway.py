@@ -1,0 +1,337 @@
+"""The symmetric start of a registration: both images meet halfway, swapped images swap the result exactly.
+
+The transform between the images is estimated in both directions by mutual information and the two are averaged. Its
+square root leads from a halfway space to either image: the network sees both on one grid there, neither of them as it
+was stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+from NeuroGenLib.alignment.mutual_information import Scan, information_alignment, moved, similarity
+from NeuroGenLib.alignment.rigid import aligned
+from NeuroGenLib.alignment.rotation_search import foreground, overlap, rough_start, scan_levels
+from NeuroGenLib.core.errors import InputError, NeuroGenError, nearest
+from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.spatial.volume import Grid, Volume, require_3d
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Kind: TypeAlias = Literal["affine", "rigid", "none"]
+KINDS: tuple[Kind, ...] = ("affine", "rigid", "none")
+
+MOST_VOXELS = 2**23
+"""Voxels of the halfway grid, unless told: 8.4 million, as 192 x 224 x 192."""
+
+_LEAST_OVERLAP = 0.25
+"""Part of the smaller foreground that must lie in the other one after the start."""
+_STRETCH = 3.0
+"""An affine start that stretches or squeezes more than this along an axis is not believed."""
+_WORSE = 0.95
+"""Part of the similarity of a rigid start that an affine one may lose: fields of view that cut the head cost some."""
+_DISAGREEMENT = 0.1
+"""Distance between the two directions, as a part of the head's size, from which on they are not averaged."""
+_HALF_TURN = 0.05
+"""Radians about half a turn in which a matrix is halved by its parts."""
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Where the images lie before the network: a halfway space, and how to get from it to either. All RAS mm.
+
+    Parameters
+    ----------
+    halfway_to_fixed, halfway_to_moving:
+        (4, 4); points of the halfway space to points of the image.
+    similarity_before, similarity_after:
+        Normalised mutual information (0 to 1, both directions averaged, over the foregrounds) as the headers place
+        the images, and after the start.
+    disagreement_mm:
+        Mean distance over the foreground between there and back by the two directions that were averaged.
+    notes:
+        Sentences for the person, where something was unusual.
+    """
+
+    halfway_to_fixed: np.ndarray
+    halfway_to_moving: np.ndarray
+    similarity_before: float
+    similarity_after: float
+    disagreement_mm: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def fixed_to_moving(self) -> np.ndarray:
+        """The whole start, (4, 4): points of the fixed image to points of the moving one."""
+        return self.halfway_to_moving @ np.linalg.inv(self.halfway_to_fixed)
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether the images are less similar after the start than before it."""
+        return self.similarity_after < self.similarity_before - 1e-6
+
+    def swapped(self) -> Start:
+        """Return the start of the same images with fixed and moving exchanged."""
+        return Start(
+            self.halfway_to_moving,
+            self.halfway_to_fixed,
+            self.similarity_before,
+            self.similarity_after,
+            self.disagreement_mm,
+            self.notes,
+        )
+
+
+class HalfwayGrid(NamedTuple):
+    """An isotropic grid in halfway space: voxels along i, j, k; (4, 4) to RAS mm; a sentence where it was limited."""
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+    note: str = ""
+
+
+def halfway_start(
+    fixed: Volume,
+    moving: Volume,
+    kind: Kind = "affine",
+    fixed_mask: Volume | None = None,
+    moving_mask: Volume | None = None,
+    progress: Progress = SILENT,
+) -> Start:
+    """Find the start: rigid, then affine, in both directions, averaged; however far apart the headers are.
+
+    Rotations all over the sphere are tried on coarse copies, the headers' own placement among them. One thread and
+    no draw: the same images give the same bits, and exchanged images give exactly the exchanged start.
+
+    Parameters
+    ----------
+    fixed, moving:
+        3-D images, of any contrast, orientation and voxel size.
+    kind:
+        ``affine``, ``rigid``, or ``none`` where the headers are to be trusted.
+    fixed_mask, moving_mask:
+        Nonzero where the brain is, in the space of the image; what lies outside is not looked at. Without one, the
+        foreground is found by :func:`NeuroGenLib.alignment.rotation_search.foreground`.
+    progress:
+        Told of every stage.
+
+    Raises
+    ------
+    InputError
+        When an image is constant or has channels or values that are not finite, a mask is empty or in another space,
+        the kind is unknown, or the images cannot be brought to overlap.
+    """
+    if kind not in KINDS:
+        raise InputError(f"'{kind}' is not a kind of start.", nearest(str(kind), KINDS))
+    progress.update(0, 10, "Preparing the images")
+    scans = scan_levels((fixed, moving), (fixed_mask, moving_mask))
+    if kind == "none":
+        return _none(*scans)
+    # One canonical order of the two images: exchanged inputs then take the very same steps.
+    first, second = sorted(scans, key=_digest)
+    start = _ordered_start(first, second, kind, progress)
+    return start if first is scans[0] else start.swapped()
+
+
+def halfway_grid(
+    fixed: Volume,
+    moving: Volume,
+    start: Start,
+    spacing: float | None = None,
+    margin_mm: float = 10.0,
+    fixed_mask: Volume | None = None,
+    moving_mask: Volume | None = None,
+    most_voxels: int = MOST_VOXELS,
+) -> HalfwayGrid:
+    """Return an isotropic grid along R, A, S of the halfway space that holds the foregrounds of both images.
+
+    Exchanged images (with the exchanged start) give the very same grid.
+
+    Parameters
+    ----------
+    fixed, moving, start:
+        The images and their start.
+    spacing:
+        Voxel size in mm; when not given, the geometric mean of all six spacings.
+    margin_mm:
+        Room around the foregrounds.
+    fixed_mask, moving_mask:
+        Nonzero where the brain is; the foreground is found when not given.
+    most_voxels:
+        Where the grid would have more, its voxels get larger and ``note`` says so.
+
+    Raises
+    ------
+    InputError
+        When the spacing, the margin or the limit makes no sense, or a mask is empty or in another space.
+    """
+    if spacing is not None and not (np.isfinite(spacing) and spacing > 0):
+        raise InputError(f"A spacing of {spacing} mm makes no sense.", "Give a positive number of mm.")
+    if not (np.isfinite(margin_mm) and margin_mm >= 0):
+        raise InputError(f"A margin of {margin_mm} mm makes no sense.", "Give zero or more mm.")
+    if most_voxels < 8:
+        raise InputError(f"A grid of {most_voxels} voxels is too small.", "Allow some hundred thousand.")
+    bounds = [
+        _bounds(foreground(fixed, fixed_mask, "The fixed"), np.linalg.inv(start.halfway_to_fixed)),
+        _bounds(foreground(moving, moving_mask, "The moving"), np.linalg.inv(start.halfway_to_moving)),
+    ]
+    low = np.minimum(bounds[0][0], bounds[1][0]) - margin_mm
+    high = np.maximum(bounds[0][1], bounds[1][1]) + margin_mm
+    wanted = spacing if spacing is not None else _middle_spacing(fixed, moving)
+    used, shape = wanted, _voxels(high - low, wanted)
+    while np.prod(shape, dtype=np.float64) > most_voxels:
+        used *= 1.01
+        shape = _voxels(high - low, used)
+    note = ""
+    if used > wanted:
+        note = (
+            f"The registration works at {used:.2f} mm instead of {wanted:.2f} mm: "
+            f"the finer grid would have more than {most_voxels} voxels."
+        )
+    affine = np.diag([used, used, used, 1.0])
+    affine[:3, 3] = (low + high) / 2 - used * (np.asarray(shape) - 1) / 2
+    return HalfwayGrid(shape, affine, note)
+
+
+def resample_to(volume: Volume, halfway_to_image: np.ndarray, grid: Grid | HalfwayGrid, order: int = 1) -> Volume:
+    """Return ``volume`` on a grid of the halfway space.
+
+    Parameters
+    ----------
+    volume, halfway_to_image:
+        An image, mask or label map, and the matrix of :class:`Start` that leads to it, (4, 4).
+    grid, order:
+        Where it goes; as for :meth:`NeuroGenLib.spatial.volume.Volume.resample`, which smooths where the grid is
+        coarser. Outside the image the value is that of its darkest voxel; 0 for order 0.
+    """
+    like = grid if isinstance(grid, Volume) else (grid[0], grid[1])
+    fill = 0.0 if order == 0 else float(volume.array.min())
+    return aligned(volume, halfway_to_image, like, order, fill)
+
+
+def geometric_mean(there: np.ndarray, back: np.ndarray) -> np.ndarray:
+    """Return the affine halfway between ``there`` and the inverse of ``back``, (4, 4).
+
+    ``there (back there)^-1/2``: the mean of the two logarithms where they commute, and defined as long as the two
+    agree roughly, also near half a turn, where logarithms jump. Exchanging the arguments gives the inverse.
+    """
+    return there @ np.linalg.inv(square_root(back @ there))
+
+
+def square_root(matrix: np.ndarray) -> np.ndarray:
+    """Return the principal square root of an affine matrix, (4, 4), real.
+
+    Next to half a turn there is none that is real or gentle: of such a matrix, half the rotation and the root of the
+    stretch are returned, which is a root up to the stretch.
+
+    Raises
+    ------
+    NeuroGenError
+        When the matrix mirrors.
+    """
+    from scipy.linalg import sqrtm
+    from scipy.spatial.transform import Rotation
+
+    linear = matrix[:3, :3]
+    if np.linalg.det(linear) <= 0:
+        raise NeuroGenError("The start of the registration mirrors the image.", "Check the headers of both images.")
+    if np.abs(np.angle(np.linalg.eigvals(linear))).max() < np.pi - _HALF_TURN:
+        root = np.real(sqrtm(linear))
+    else:
+        left, stretch, right = np.linalg.svd(linear)
+        turn = Rotation.from_rotvec(Rotation.from_matrix(left @ right).as_rotvec() / 2).as_matrix()
+        root = turn @ right.T @ np.diag(np.sqrt(stretch)) @ right
+    result = np.eye(4)
+    result[:3, :3] = root
+    result[:3, 3] = np.linalg.solve(root + np.eye(3), matrix[:3, 3])
+    return result
+
+
+def _none(fixed: Sequence[Scan], moving: Sequence[Scan]) -> Start:
+    same = np.eye(4)
+    if overlap(fixed[0], moving[0], same) == 0:
+        raise InputError(
+            "The two images do not overlap where their headers place them.",
+            "Start with 'rigid' or 'affine' instead of 'none', or repair the headers.",
+        )
+    value = similarity(fixed[1], moving[1], same)
+    return Start(same, same, value, value, 0.0)
+
+
+def _ordered_start(first: Sequence[Scan], second: Sequence[Scan], kind: Kind, progress: Progress) -> Start:
+    notes: list[str] = []
+    rough = rough_start(first, second, progress.part(0.05, 0.5))
+    progress.update(5, 10, "Aligning one way")
+    there = _refined(first, second, rough, kind, notes)
+    progress.update(7, 10, "Aligning the other way")
+    back = _refined(second, first, np.linalg.inv(rough), kind, notes)
+    points = first[0].points
+    disagreement = float(np.linalg.norm(moved(back @ there, points) - points, axis=1).mean())
+    if disagreement <= _DISAGREEMENT * first[0].size_mm:
+        middle = geometric_mean(there, back)
+    else:
+        middle = max((there, np.linalg.inv(back)), key=lambda one: similarity(first[1], second[1], one))
+        notes.append(
+            f"The two directions of the start differ by {disagreement:.0f} mm; the more similar one was taken."
+        )
+    if overlap(first[0], second[0], middle) < _LEAST_OVERLAP:
+        raise InputError(
+            "The two images could not be brought to overlap.",
+            "Check that both show the same part of the body, give brain masks, or align them roughly by hand.",
+        )
+    half = square_root(middle)
+    progress.update(10, 10, "Aligned")
+    return Start(
+        np.linalg.inv(middle) @ half,
+        half,
+        similarity(first[1], second[1], np.eye(4)),
+        similarity(first[1], second[1], middle),
+        disagreement,
+        tuple(dict.fromkeys(notes)),
+    )
+
+
+def _refined(
+    fixed: Sequence[Scan], moving: Sequence[Scan], rough: np.ndarray, kind: Kind, notes: list[str]
+) -> np.ndarray:
+    """Return ``rough`` improved over the finer levels: rigid, then affine."""
+    rigid = rough
+    for level in (1, 2):
+        rigid = information_alignment(fixed[level], moving[level], rigid, affine=False)
+    if kind == "rigid":
+        return rigid
+    affine = information_alignment(fixed[1], moving[1], rigid, affine=True)
+    affine = information_alignment(fixed[2], moving[2], affine, affine=True)
+    stretch = np.linalg.svd(affine[:3, :3], compute_uv=False)
+    if np.linalg.det(affine[:3, :3]) <= 0 or stretch[0] > _STRETCH or stretch[-1] < 1 / _STRETCH:
+        notes.append("The affine start would stretch the head beyond belief; a rigid one was taken.")
+        return rigid
+    worse = similarity(fixed[2], moving[2], affine) < _WORSE * similarity(fixed[2], moving[2], rigid)
+    return rigid if worse else affine
+
+
+def _digest(levels: Sequence[Scan]) -> bytes:
+    scan = levels[0]
+    return hashlib.sha256(scan.image.array.tobytes() + scan.image.affine.tobytes()).digest()
+
+
+def _bounds(mask: Volume, to_halfway: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    points = moved(to_halfway, mask.voxel_to_world(np.argwhere(mask.array)))
+    half_voxel = max(mask.spacing) / 2
+    return points.min(axis=0) - half_voxel, points.max(axis=0) + half_voxel
+
+
+def _middle_spacing(fixed: Volume, moving: Volume) -> float:
+    require_3d(fixed, "The fixed image")
+    require_3d(moving, "The moving image")
+    return float(np.sqrt(np.prod(fixed.spacing) * np.prod(moving.spacing)) ** (1 / 3))
+
+
+def _voxels(extent: np.ndarray, spacing: float) -> tuple[int, int, int]:
+    i, j, k = (int(n) for n in np.ceil(extent / spacing - 1e-9) + 1)
+    return i, j, k

@@ -1,0 +1,307 @@
+"""A rough rigid placement of two heads, whatever their headers say; and what it looks at: foregrounds, similarity."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from NeuroGenLib.alignment.mutual_information import (
+    Scan,
+    information,
+    information_alignment,
+    moved,
+    sampled,
+    similarity,
+)
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.registration.published.datasets.steps import pooled
+from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite, require_same_space
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+MOST_VOXELS = 2**25
+"""Voxels of an image that is looked at as it is, as 320 x 320 x 320; of a larger one, means over blocks are."""
+_FEWEST_VOXELS = 32
+"""Voxels along an axis that is never reduced further."""
+_ALIKE = 1.01
+"""Ratio of voxel widths up to which axes are reduced together, so that rounding of a header does not decide."""
+_COARSE_PARTS = 14
+"""Voxels of the coarsest copy along a head: 8 mm for an adult's. Two finer copies follow, each by a factor of two."""
+_ROTATIONS = 400
+"""Rotations that are tried besides the 24 between axes: the next one is never further than some 30 degrees."""
+_KEPT = 8
+"""Rotations that are improved."""
+_APART_DEGREES = 25.0
+_SAME_DEGREES = 10.0
+_TRUST = 1.03
+"""How much more similar another start must be than the first one, that of the headers where it leads anywhere."""
+_MOST_POINTS = 20_000
+_SMOOTHING = 0.7
+"""Voxels (sigma) by which the copies are smoothed: on sharp voxels mutual information prefers grids that coincide."""
+_FOREGROUND_PARTS = 64
+"""Voxels along the longest side of the copy on which the foreground is found."""
+
+
+def reduced(volume: Volume) -> Volume:
+    """Return an image that fits the memory: itself, or means over blocks of voxels where it is huge.
+
+    The finest axes are reduced first, by whole factors, until there are at most :data:`MOST_VOXELS` voxels. Means are
+    float32 and stored as RAS, so that it does not matter how the image is stored; what does not fill a block at the
+    right, anterior and superior end is left out.
+
+    Parameters
+    ----------
+    volume:
+        (I, J, K) or (C, I, J, K).
+    """
+    if np.prod(volume.shape, dtype=np.float64) <= MOST_VOXELS:
+        return volume
+    if volume.channels is not None:
+        layers = [reduced(Volume(layer, volume.affine)) for layer in volume.array]
+        return Volume(np.stack([layer.array for layer in layers]), layers[0].affine)
+    upright = volume.reorient("RAS")
+    return pooled(upright, _blocks(upright))
+
+
+def reduced_mask(mask: Volume) -> Volume:
+    """Return a mask that fits the memory, as :func:`reduced`: itself, or the blocks of which at least half is in it."""
+    if np.prod(mask.shape, dtype=np.float64) <= MOST_VOXELS:
+        return mask
+    share = reduced(mask.with_array(mask.array != 0))
+    return share.with_array((share.array > 0) & (share.array >= min(0.5, float(share.array.max()))))
+
+
+def foreground(volume: Volume, mask: Volume | None = None, name: str = "The") -> Volume:
+    """Return where the head is, boolean, on a coarse copy of the grid (64 voxels along the longest side, or fewer).
+
+    Of a mask: its nonzero voxels. Without one, the largest connected part above Otsu's threshold of the smoothed
+    copy, holes filled; the background may have any value below that of the head.
+
+    Parameters
+    ----------
+    volume, mask:
+        3-D image; nonzero where the brain is, in the same space.
+    name:
+        Which image messages speak of: "The fixed", "The moving".
+
+    Raises
+    ------
+    InputError
+        When the image is constant, has channels or values that are not finite, or the mask is empty or elsewhere.
+    """
+    return _foreground(*_looked_at(volume, mask, name), name)
+
+
+def _looked_at(volume: Volume, mask: Volume | None, name: str) -> tuple[Volume, Volume | None]:
+    """Return image and mask, checked, and reduced where they are huge."""
+    require_3d(volume, f"{name} image")
+    require_finite(volume, f"{name} image")
+    if mask is None:
+        return reduced(volume), None
+    require_3d(mask, f"{name} mask")
+    require_same_space({f"{name} image": volume, f"{name} mask": mask})
+    if not mask.array.any():
+        raise InputError(f"{name} mask is empty.", "Check that it is the right file.")
+    return reduced(volume), reduced_mask(mask)
+
+
+def _blocks(volume: Volume) -> tuple[int, int, int]:
+    """Return the voxels along each axis that become one."""
+    shape, factor = np.array(volume.shape), np.ones(3, dtype=int)
+    while np.prod(shape // factor, dtype=np.float64) > MOST_VOXELS:
+        widths = np.where(shape // factor > _FEWEST_VOXELS, factor * np.array(volume.spacing), np.inf)
+        factor += widths <= _ALIKE * widths.min()
+    i, j, k = (int(step) for step in factor)
+    return i, j, k
+
+
+def _foreground(volume: Volume, mask: Volume | None, name: str) -> Volume:
+    from scipy import ndimage
+
+    length = np.linalg.norm(volume.world_bounds[1] - volume.world_bounds[0])
+    spacing = max(min(volume.spacing), float(length) / np.sqrt(3) / _FOREGROUND_PARTS)
+    if mask is not None:
+        filled = (mask.array != 0).astype(np.float32)
+        coarse = mask.with_array(filled).reorient("RAS").resample(spacing)
+        return coarse.with_array(coarse.array > min(0.5, 0.5 * float(coarse.array.max())))
+    low, high = np.percentile(volume.array, (0.1, 99.5))
+    if volume.array.min() == volume.array.max():
+        raise InputError(f"{name} image has the same value everywhere.", "Check that it is the right file.")
+    high = high if high > low else volume.array.max()
+    clipped = volume.with_array(np.clip(volume.array.astype(np.float32), low, high))
+    coarse = clipped.reorient("RAS").resample(spacing)
+    smooth = ndimage.gaussian_filter(coarse.array, 1.0, mode="nearest")
+    parts, _ = ndimage.label(smooth > _otsu(smooth))
+    largest = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
+    return coarse.with_array(ndimage.binary_fill_holes(largest))
+
+
+def scan_levels(
+    volumes: tuple[Volume, Volume], masks: tuple[Volume | None, Volume | None]
+) -> tuple[list[Scan], list[Scan]]:
+    """Return the fixed and the moving image at three voxel sizes, the same for both, coarsest first.
+
+    Raises
+    ------
+    InputError
+        As :func:`foreground`.
+    """
+    names = ("The fixed", "The moving")
+    seen = [_looked_at(*both) for both in zip(volumes, masks, names, strict=True)]
+    areas = [_foreground(*both, name) for both, name in zip(seen, names, strict=True)]
+    sizes = [_size_mm(area) for area in areas]
+    coarse = float(np.sqrt(sizes[0] * sizes[1])) / _COARSE_PARTS
+    finest = min(*seen[0][0].spacing, *seen[1][0].spacing)
+    fixed, moving = (
+        _scans(_brightness(*both), area, size, [max(coarse / factor, finest) for factor in (1, 2, 4)], room=coarse)
+        for both, area, size in zip(seen, areas, sizes, strict=True)
+    )
+    return fixed, moving
+
+
+def rough_start(fixed: Sequence[Scan], moving: Sequence[Scan], progress: Progress = SILENT) -> np.ndarray:
+    """Return a rigid placement, (4, 4) RAS mm of ``fixed`` to RAS mm of ``moving``, good to some degrees.
+
+    Rotations about the centres of the foregrounds are compared by mutual information on the coarsest level; the best
+    ones, the unturned one and the headers' placement are improved, the best of these again on the next level.
+    Another start is taken only where it is clearly more similar than the headers'.
+
+    Raises
+    ------
+    InputError
+        When none of the starts keeps the images together.
+    """
+    coarse = (fixed[0], moving[0])
+    starts = [np.eye(4), _about_centres(*coarse, np.eye(3)), *_best_rotations(*coarse)]
+    distinct: list[np.ndarray] = []
+    for start in progress.part(0, 0.5).track(starts, "Trying rotations"):
+        refined = _tried(*coarse, start)
+        if refined is not None and all(_degrees(refined, other) > _SAME_DEGREES for other in distinct):
+            distinct.append(refined)
+    finished = []
+    for start in progress.part(0.5, 1).track(distinct, "Comparing rotations"):
+        refined = _tried(fixed[1], moving[1], start)
+        if refined is not None:
+            trust = _TRUST if start is distinct[0] else 1.0
+            finished.append((trust * similarity(fixed[1], moving[1], refined), refined))
+    if not finished:
+        raise InputError(
+            "The two images could not be brought to overlap.",
+            "Check that both show the same part of the body, give brain masks, or align them roughly by hand.",
+        )
+    return max(finished, key=lambda one: one[0])[1]
+
+
+def overlap(fixed: Scan, moving: Scan, transform: np.ndarray) -> float:
+    """Return the part (0 to 1) of either foreground that lies in the surroundings of the other; the larger one."""
+    there = sampled(moving.inside, moved(transform, fixed.points), order=0).mean()
+    back = sampled(fixed.inside, moved(np.linalg.inv(transform), moving.points), order=0).mean()
+    return float(max(there, back))
+
+
+def _brightness(volume: Volume, mask: Volume | None) -> Volume:
+    """Return the image from 0 to 1, float32, 0 outside the mask."""
+    values = volume.array.astype(np.float32)
+    looked_at = values if mask is None else values[mask.array != 0]
+    low, high = np.percentile(looked_at, (0.5, 99.8))
+    if high <= low:
+        low, high = looked_at.min(), looked_at.max()
+    if mask is not None:
+        low = min(low, 0)  # so that dark tissue is not taken for the background
+    values = np.clip((values - np.float32(low)) / np.float32(max(high - low, 1e-30)), 0, 1)
+    if mask is not None:
+        values *= mask.array != 0
+    return volume.with_array(values)
+
+
+def _scans(volume: Volume, area: Volume, size: float, spacings: Sequence[float], room: float) -> list[Scan]:
+    """Return an image from 0 to 1 at several voxel sizes."""
+    from scipy import ndimage
+
+    points = area.voxel_to_world(np.argwhere(area.array))
+    points = points[:: max(1, len(points) // _MOST_POINTS)]
+    field_of_view = volume.with_array(np.ones(volume.shape, dtype=bool))
+    scans = []
+    for spacing in spacings:
+        inside = area.resample(like=_grid_around(area, spacing, 4 * room), order=0)
+        nearby = ndimage.distance_transform_edt(~inside.array) * spacing <= 2 * room
+        # Beyond its field of view the image says nothing, not even that there is background.
+        seen = field_of_view.resample(like=inside, order=0)
+        image = volume.resample(like=inside)
+        image = image.with_array(ndimage.gaussian_filter(image.array, _SMOOTHING))
+        scans.append(Scan(image, inside.with_array(nearby & seen.array), points, size))
+    return scans
+
+
+def _grid_around(area: Volume, spacing: float, room: float) -> tuple[tuple[int, int, int], np.ndarray]:
+    """Return an isotropic, right-angled grid along the axes of ``area`` that holds its foreground and some room."""
+    left, _, right = np.linalg.svd(area.affine[:3, :3] / area.spacing)
+    directions = left @ right
+    along = area.voxel_to_world(np.argwhere(area.array)) @ directions
+    low, high = along.min(axis=0) - room, along.max(axis=0) + room
+    i, j, k = (int(n) for n in np.ceil((high - low) / spacing) + 1)
+    affine = np.eye(4)
+    affine[:3, :3] = directions * spacing
+    affine[:3, 3] = directions @ low
+    return (i, j, k), affine
+
+
+def _size_mm(area: Volume) -> float:
+    return float(np.cbrt(1000 * area.voxel_volume_ml * int(area.array.sum())))
+
+
+def _otsu(values: np.ndarray) -> float:
+    import SimpleITK
+
+    otsu = SimpleITK.OtsuThresholdImageFilter()
+    otsu.Execute(SimpleITK.GetImageFromArray(values.astype(np.float32)))
+    return min(float(otsu.GetThreshold()), float(np.nextafter(values.max(), -np.inf)))
+
+
+def _about_centres(fixed: Scan, moving: Scan, rotation: np.ndarray) -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[:3, :3] = rotation
+    matrix[:3, 3] = moving.points.mean(axis=0) - rotation @ fixed.points.mean(axis=0)
+    return matrix
+
+
+def _best_rotations(fixed: Scan, moving: Scan) -> list[np.ndarray]:
+    """Return the placements with the most mutual information among rotations all over, no two alike."""
+    candidates = [_about_centres(fixed, moving, rotation) for rotation in _rotations()]
+    ranked = sorted(candidates, key=lambda one: -information(fixed, moving, one))
+    kept: list[np.ndarray] = []
+    for one in ranked:
+        if all(_degrees(one, other) > _APART_DEGREES for other in kept):
+            kept.append(one)
+        if len(kept) == _KEPT:
+            break
+    return kept
+
+
+def _rotations() -> Iterator[np.ndarray]:
+    """Yield the 24 rotations between axes, and others spread evenly (a spiral on the sphere of quaternions)."""
+    from scipy.spatial.transform import Rotation
+
+    yield from Rotation.create_group("O").as_matrix()
+    step = (np.arange(_ROTATIONS) + 0.5) / _ROTATIONS
+    first = 2 * np.pi * step * _ROTATIONS / np.sqrt(2)
+    second = 2 * np.pi * step * _ROTATIONS / 1.533751168755204288118041  # root of x^4 = x + 4: the most even spiral
+    inner, outer = np.sqrt(step), np.sqrt(1 - step)
+    quaternions = np.stack(
+        [inner * np.sin(first), inner * np.cos(first), outer * np.sin(second), outer * np.cos(second)], axis=1
+    )
+    yield from Rotation.from_quat(quaternions).as_matrix()
+
+
+def _degrees(one: np.ndarray, other: np.ndarray) -> float:
+    cosine = (np.trace(one[:3, :3].T @ other[:3, :3]) - 1) / 2
+    return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+
+
+def _tried(fixed: Scan, moving: Scan, start: np.ndarray) -> np.ndarray | None:
+    if overlap(fixed, moving, start) == 0:
+        return None
+    return information_alignment(fixed, moving, start, affine=False)

@@ -1,0 +1,1 @@
+"""What atlas training reads: subjects, points, augmentation."""

@@ -1,0 +1,1 @@
+"""How good an atlas is: tables, figures, latent codes."""

@@ -1,0 +1,1 @@
+"""Fits an atlas to a scan: age, pose, latent code, deviation."""

@@ -1,0 +1,124 @@
+"""How far an age found by comparing a brain with the atlas can be off: measured on the atlas's own subjects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from NeuroGenLib.atlas.fit.age_search import Candidate, lowest, supported, typical_conditions
+from NeuroGenLib.core.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from NeuroGenLib.atlas.infer import AtlasModel
+
+MOST_SUBJECTS = 40
+"""More do not make the spread of the errors much better known."""
+
+POINTS = 6000
+STEPS = 13
+REACH = 3.0
+"""Ages are tried within this many bandwidths of a subject's own."""
+
+FEW = 20
+"""Numbers from fewer subjects are called rough."""
+
+LEAST_SUBJECTS = 4
+
+_found: WeakKeyDictionary[AtlasModel, dict[frozenset[str], np.ndarray]] = WeakKeyDictionary()
+"""What was found before: an evaluation fits one atlas to many subjects."""
+
+
+@dataclass(frozen=True)
+class AgeEstimate:
+    """An age with its interval.
+
+    Attributes
+    ----------
+    value:
+        In the model's unit.
+    low, high:
+        95 % prediction interval; None where the atlas has too few subjects to tell.
+    n:
+        Training subjects whose errors it comes from.
+    at_end:
+        The best age is an end of the trained range: the real one may lie beyond.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    at_end: bool
+
+    @classmethod
+    def of(cls, model: AtlasModel, value: float, errors: np.ndarray) -> AgeEstimate:
+        """Return the estimate with the interval that leave-one-out errors give: Student's t times their RMS."""
+        from scipy.stats import t
+
+        ends = model.age_range
+        at_end = min(abs(value - end) for end in ends) < 1e-3 * (ends[1] - ends[0])
+        if len(errors) < LEAST_SUBJECTS:
+            return cls(value, None, None, len(errors), at_end)
+        count = len(errors)
+        half = float(t.ppf(0.975, count - 1) * np.sqrt(np.mean(np.square(errors)) * (1 + 1 / count)))
+        return cls(value, value - half, value + half, count, at_end)
+
+
+def leave_one_out_errors(model: AtlasModel, known: Iterable[str] = (), progress: Progress = SILENT) -> np.ndarray:
+    """Return the error of the age (found minus true) of each training subject.
+
+    Each subject is drawn from its own latents and compared with the atlas of all others, at random points of the box.
+
+    Parameters
+    ----------
+    model:
+        The atlas.
+    known:
+        Conditions whose true value the comparison uses; the others take what is typical at the age tried.
+    progress:
+        Told about the subjects.
+
+    Returns
+    -------
+    np.ndarray
+        (n,), n at most :data:`MOST_SUBJECTS`; a subject that the others do not reach is left out.
+    """
+    names = frozenset(known)
+    if names not in _found.setdefault(model, {}):
+        _found[model][names] = _errors(model, names, progress)
+    return _found[model][names].copy()
+
+
+def _errors(model: AtlasModel, known: frozenset[str], progress: Progress) -> np.ndarray:
+    rows = np.argsort(model.ages, kind="stable")
+    if len(rows) > MOST_SUBJECTS:
+        rows = rows[np.linspace(0, len(rows) - 1, MOST_SUBJECTS).round().astype(int)]
+    if len(model.ages) < LEAST_SUBJECTS:
+        return np.zeros(0)
+    errors = [_error(model, int(row), known) for row in progress.track(rows.tolist(), "how sure the age is")]
+    return np.array([error for error in errors if error is not None])
+
+
+def _error(model: AtlasModel, row: int, known: frozenset[str]) -> float | None:
+    import torch
+
+    others = model.without(row)
+    own = model.subjects[row]
+    true = float(own["age"])
+    fixed = {name: own["conditions"][name] for name in known}
+    ages = np.linspace(true - REACH * model.bandwidth, true + REACH * model.bandwidth, STEPS)
+    low, high = others.age_range
+    candidates = [Candidate(float(age), typical_conditions(others, age) | fixed) for age in ages if low <= age <= high]
+    recipes = supported(others, candidates)
+    if len(recipes) < 3:
+        return None
+    points = torch.rand(POINTS, 3, generator=torch.Generator().manual_seed(row)) * 2 - 1
+    split = len(model.modalities)
+    shown = model.decode_points(replace(model.subject_recipe(row), motion=None), points)[:, :split]
+    losses = [float(np.abs(others.decode_points(one, points)[:, :split] - shown).mean()) for one in recipes]
+    return lowest(np.array([one.age for one in recipes]), np.array(losses)) - true

@@ -1,0 +1,196 @@
+"""Writes what a fit found into a folder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from NeuroGenLib.atlas.evaluation.figure import painted
+from NeuroGenLib.atlas.fit.age_interval import FEW
+from NeuroGenLib.atlas.fit.deviation import deviation_figure
+from NeuroGenLib.atlas.output import plain_name
+from NeuroGenLib.core import provenance
+from NeuroGenLib.core.files import staged_outputs, write_json
+from NeuroGenLib.core.reports import save_figure, write_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from NeuroGenLib.atlas.fit.fit import FittedBrain
+    from NeuroGenLib.atlas.infer import AtlasModel
+    from NeuroGenLib.spatial.volume import Volume
+
+
+def write_fit(
+    model: AtlasModel, fit: FittedBrain, images: Mapping[str, Volume], out: Path, parameters: dict[str, Any]
+) -> list[Path]:
+    """Write a fit, all or nothing, and return the files.
+
+    ``labels.nii.gz``, ``reconstruction.nii.gz``, ``atlas.nii.gz`` and ``deviation.nii.gz`` (with the image's name in
+    theirs when the model has several) on the grid of the scan; ``labels.tsv``; ``fit.json`` with age, conditions and
+    tissues; ``deviation.tsv`` and ``growth.png`` with the tissues against the training subjects; ``fit.png``;
+    ``provenance.json``.
+    """
+    with staged_outputs(out) as staging:
+        fit.labels.save(staging / "labels.nii.gz")
+        model.labels.to_tsv(staging / "labels.tsv")
+        several = len(model.modalities) > 1
+        for kind, volumes in (
+            ("reconstruction", fit.reconstruction),
+            ("atlas", fit.atlas),
+            ("deviation", fit.deviation),
+        ):
+            for name, volume in volumes.items():
+                ending = f"_{plain_name(name)}" if several else ""
+                volume.save(staging / f"{kind}{ending}.nii.gz")
+        write_json(staging / "fit.json", summary(model, fit))
+        write_table(staging / "deviation.tsv", _tissue_rows(fit))
+        age = fit.age.value if fit.known_age is None else fit.known_age
+        save_figure(staging / "growth.png", deviation_figure(model, fit.tissues, age, fit.conditions))
+        save_figure(staging / "fit.png", fit_figure(model, fit, images))
+        write_json(staging / "provenance.json", _record(model, fit, parameters))
+        files = sorted(path.relative_to(staging) for path in staging.rglob("*") if path.is_file())
+    return [out / name for name in files]
+
+
+def summary(model: AtlasModel, fit: FittedBrain) -> dict[str, Any]:
+    """Return what ``fit.json`` holds."""
+    estimate = fit.age
+    interval = None
+    if estimate.low is not None and estimate.high is not None:
+        interval = [round(estimate.low, 2), round(estimate.high, 2)]
+    counts = [tissue.n for tissue in fit.tissues if tissue.z is not None]
+    return {
+        "age": round(estimate.value, 3),
+        "age_name": model.age_name,
+        "age_unit": model.age_unit,
+        "age_interval": interval,
+        "age_interval_n": estimate.n,
+        "known_age": fit.known_age,
+        "conditions": {
+            name: {"value": value, "how": "given" if name in fit.given else "fitted"}
+            for name, value in fit.conditions.items()
+        },
+        "tissues": {
+            tissue.name: {
+                "volume_ml": round(tissue.volume_ml, 3),
+                "expected_ml": None if tissue.expected_ml is None else round(tissue.expected_ml, 3),
+                "z": None if tissue.z is None else round(tissue.z, 2),
+                "n": tissue.n,
+            }
+            for tissue in fit.tissues
+        },
+        "z_n": min(counts, default=0),
+        "z_rough": min(counts, default=0) < FEW,
+        "mean_absolute_difference": round(fit.loss, 5),
+        "mean_absolute_difference_of_the_atlas": round(fit.match.loss, 5),
+        "age_profile": {
+            "age": np.round(fit.match.ages, 3).tolist(),
+            "mean_absolute_difference": np.round(fit.match.losses, 5).tolist(),
+        },
+        "to_atlas": np.round(fit.to_atlas, 6).tolist(),
+        "intensity": {name: {"offset": offset, "factor": factor} for name, (offset, factor) in fit.intensity.items()},
+        "warnings": fit.warnings,
+        "shows": model.notice,
+        "research_use": provenance.RESEARCH_USE,
+    }
+
+
+def fit_figure(model: AtlasModel, fit: FittedBrain, images: Mapping[str, Volume]) -> Figure:
+    """Draw sections of scan, labels, fitted brain, atlas and deviation; below, how well each age of the atlas fits."""
+    import matplotlib.pyplot as plt
+
+    name = next(iter(images))
+    labels = fit.labels.reorient("RAS")
+    columns = {
+        "scan": images[name].reorient("RAS"),
+        "labels": labels,
+        "reconstruction": fit.reconstruction[name].reorient("RAS"),
+        f"atlas at {fit.match.age if fit.known_age is None else fit.known_age:.1f} {model.age_unit}": fit.atlas[
+            name
+        ].reorient("RAS"),
+        "scan - atlas": fit.deviation[name].reorient("RAS"),
+    }
+    found = np.argwhere(labels.array)
+    centre = found.mean(0).round().astype(int) if len(found) else np.array(labels.shape) // 2
+    low, high = (found.min(0), found.max(0) + 1) if len(found) else (np.zeros(3, int), np.array(labels.shape))
+    inside = columns["scan"].array[labels.array > 0] if len(found) else columns["scan"].array
+    top = float(np.percentile(inside, 99.5)) if inside.size else 1.0
+    figure = plt.figure(figsize=(2.3 * len(columns), 9.8), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=[3.2, 1])
+    axes = above.subplots(3, len(columns))
+    for column, (title, volume) in enumerate(columns.items()):
+        for row, axis in enumerate((2, 1, 0)):
+            spread = [step for other, step in enumerate(volume.spacing) if other != axis]
+            window = tuple(
+                int(centre[axis]) if other == axis else slice(max(int(low[other]) - 3, 0), int(high[other]) + 3)
+                for other in range(3)
+            )
+            _show(axes[row, column], volume.array[window], title, spread[1] / spread[0], top, model)
+        axes[0, column].set_title(title, fontsize=10)
+    _plot_profile(below.subplots(), model, fit)
+    above.suptitle(f"{model.folder.manifest.get('name', '')}: {model.notice}", fontsize=7, color="0.4", wrap=True)
+    return figure
+
+
+def _show(axis: Axes, section: np.ndarray, title: str, aspect: float, top: float, model: AtlasModel) -> None:
+    """Show one section, patient's right on the left, superior or anterior up."""
+    shown = section[::-1].T if title != "labels" else painted(section[::-1].T, model)
+    limits: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": top}
+    if title == "scan - atlas":
+        limits = {"cmap": "RdBu_r", "vmin": -0.5, "vmax": 0.5}
+    axis.imshow(shown, origin="lower", aspect=aspect, **({} if title == "labels" else limits))
+    axis.set(xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)
+
+
+def _plot_profile(axis: Axes, model: AtlasModel, fit: FittedBrain) -> None:
+    axis.plot(fit.match.ages, fit.match.losses, color="#31688e")
+    axis.axvline(fit.age.value, color="#d1495b", linewidth=1.2, label=f"best age {fit.age.value:.1f} {model.age_unit}")
+    if fit.age.low is not None and fit.age.high is not None:
+        axis.axvspan(fit.age.low, fit.age.high, color="#d1495b", alpha=0.12, label="95 % interval")
+    if fit.known_age is not None:
+        axis.axvline(fit.known_age, color="0.3", linewidth=1, linestyle="--", label=f"known age {fit.known_age:.1f}")
+    axis.set_xlabel(f"{model.age_name.replace('_', ' ')} ({model.age_unit})", fontsize=9)
+    axis.set_ylabel("difference from the atlas", fontsize=9)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(fontsize=8, frameon=False)
+
+
+def _tissue_rows(fit: FittedBrain) -> list[dict[str, object]]:
+    return [
+        {
+            "tissue": tissue.name,
+            "volume_ml": round(tissue.volume_ml, 3),
+            "expected_ml": "n/a" if tissue.expected_ml is None else round(tissue.expected_ml, 3),
+            "z": "n/a" if tissue.z is None else round(tissue.z, 3),
+            "n": tissue.n,
+            "rough": "yes" if tissue.n < FEW else "no",
+        }
+        for tissue in fit.tissues
+    ]
+
+
+def _record(model: AtlasModel, fit: FittedBrain, parameters: dict[str, Any]) -> dict[str, Any]:
+    folder = model.folder
+    return provenance.record(
+        "atlas fit",
+        model={
+            "reference": folder.reference,
+            "revision": folder.revision,
+            "name": folder.manifest.get("name"),
+            "license": folder.manifest.get("license"),
+            "weights": folder.manifest["files"],
+        },
+        parameters=parameters,
+        device=str(model.device),
+        warnings=fit.warnings,
+        training_subjects=len(model.subjects),
+        shows=model.notice,
+        citation=folder.manifest.get("citation", []),
+    )

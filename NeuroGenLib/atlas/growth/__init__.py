@@ -1,0 +1,1 @@
+"""How an atlas changes with age: tissue volumes and voxelwise maps."""

@@ -1,0 +1,1 @@
+"""CINeMA's checkpoints and training settings."""

@@ -1,0 +1,1 @@
+"""Renders brains from the atlas network: mask, voxels, labels."""

@@ -1,0 +1,1 @@
+"""Subjects and the tables that list them."""

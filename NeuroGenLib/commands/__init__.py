@@ -1,0 +1,1 @@
+"""The `neurogen` commands: options in, files out."""

@@ -1,0 +1,44 @@
+"""`neurogen demo`: the bundled atlas over age and ventricle size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from NeuroGenLib.commands.atlas.shared import BUNDLED, open_atlas, report_written
+from NeuroGenLib.commands.options import (
+    add_device_option,
+    add_report_options,
+    make_parser,
+    make_progress,
+    numbers,
+    parse,
+)
+
+DEMO_CONDITION = "lv_volume_normed"
+DEMO_VALUES = (0.11, 0.14, 0.17)
+
+
+def demo(arguments: list[str]) -> None:
+    """`neurogen demo`: the bundled atlas over age and ventricle size."""
+    parser = make_parser(
+        "demo",
+        "Draw the bundled atlas of fetal brains with spina bifida over age and ventricle size: volumes, label maps,\n"
+        "probabilities, a growth table and pictures; where the package slicer-core is installed, also a scene for\n"
+        "3D Slicer (atlas.mrb). Needs no network and no GPU.",
+        ("neurogen demo --out demo-output",),
+    )
+    parser.add_argument(
+        "--out", default="demo-output", metavar="DIR", help="folder to write into (default: demo-output)"
+    )
+    parser.add_argument("--spacing", default="1.5", metavar="MM", help="voxel size (default: 1.5)")
+    add_device_option(parser)
+    add_report_options(parser)
+    options = parse(parser, arguments)
+
+    from NeuroGenLib.commands.atlas.demo_run import run_demo
+
+    progress = make_progress(options.progress)
+    model = open_atlas(BUNDLED, options.device)
+    spacing = numbers(options.spacing, "a spacing in mm")
+    written = run_demo(model, spacing, DEMO_CONDITION, DEMO_VALUES, Path(options.out), progress)
+    report_written(model, written, progress, as_json=options.json)

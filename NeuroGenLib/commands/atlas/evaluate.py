@@ -1,0 +1,99 @@
+"""`neurogen atlas evaluate`: an atlas against subjects it has not seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from NeuroGenLib.commands.atlas.shared import BUNDLED, open_atlas
+from NeuroGenLib.commands.options import (
+    add_device_option,
+    add_report_options,
+    make_parser,
+    make_progress,
+    number,
+    parse,
+    print_json,
+    whole_number,
+)
+from NeuroGenLib.commands.shared import add_model_option, out_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def evaluate(arguments: list[str]) -> None:
+    """`neurogen atlas evaluate`: an atlas against subjects it has not seen."""
+    parser = make_parser(
+        "atlas evaluate",
+        "Compare an atlas with subjects that were left out of its training, in a table and a picture. The atlas at\n"
+        "each subject's age and condition is aligned rigidly with its image: PSNR, SSIM and Dice per tissue. Then the\n"
+        "atlas is fitted to the image alone, age and conditions unknown: the same, and the error of the age found.",
+        (
+            "neurogen atlas evaluate --model runs/mine/model --table people.tsv --subjects sub-07,sub-12 --out r",
+            "neurogen atlas evaluate --model runs/mine/model --table people.tsv --splits ids.yaml --out r",
+        ),
+    )
+    add_model_option(parser, BUNDLED)
+    parser.add_argument("--table", required=True, metavar="FILE", help="cohort table")
+    parser.add_argument("--subjects", metavar="ID,ID...", help="ids of the subjects to compare with")
+    parser.add_argument("--splits", metavar="FILE", help="YAML file with the ids of train, val and test, instead")
+    parser.add_argument("--split", default="val", metavar="NAME", help="which split of it (default: val)")
+    parser.add_argument(
+        "--segmentation", default="Seg", metavar="NAME", help="column with the label maps (default: Seg)"
+    )
+    parser.add_argument("--no-fit", action="store_true", help="compare the atlas alone, fit nothing")
+    parser.add_argument("--steps", default="300", metavar="N", help="gradient steps of each fit (default: 300)")
+    parser.add_argument(
+        "--regression", choices=("local-linear", "gaussian"), help="how the subjects' latents are averaged"
+    )
+    parser.add_argument("--bandwidth", metavar="B", help="kernel width of the age regression, in the unit of age")
+    parser.add_argument("--volumes", action="store_true", help="also write each subject's fit")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
+    add_device_option(parser)
+    add_report_options(parser)
+    options = parse(parser, arguments)
+
+    out = out_folder(options.out)
+    from NeuroGenLib.atlas.config import FitConfig
+    from NeuroGenLib.atlas.evaluation.table import EvaluationSettings, evaluate_to_folder
+    from NeuroGenLib.cohort.subjects import Cohort
+    from NeuroGenLib.core.errors import InputError
+    from NeuroGenLib.core.progress import TerminalProgress
+    from NeuroGenLib.core.provenance import RESEARCH_USE
+
+    if (options.subjects is None) == (options.splits is None):
+        raise InputError("The subjects to compare with are not clear.", "Give either --subjects or --splits.")
+    drawing = {"regression": options.regression}
+    if options.bandwidth is not None:
+        drawing["bandwidth"] = number(options.bandwidth, "a bandwidth", positive=True)
+    steps = whole_number(options.steps, "a number of steps", 1)
+    settings = EvaluationSettings(
+        options.segmentation, None if options.no_fit else FitConfig(steps=steps), drawing, options.volumes
+    )
+    progress = make_progress(options.progress)
+    model = open_atlas(options.model, options.device)
+    cohort = Cohort.from_table(Path(options.table), (*model.modalities, options.segmentation))
+    cohort = cohort.select(_ids(options.subjects, options.splits, options.split))
+    table = evaluate_to_folder(model, cohort, out, settings, progress)
+    if isinstance(progress, TerminalProgress):
+        progress.close()
+    if options.json:
+        print_json({"out": options.out, "rows": table, "notice": model.notice})
+        return
+    print((out / "evaluation.tsv").read_text(encoding="utf-8"), end="")
+    print(f"{model.notice} {RESEARCH_USE}".strip())
+
+
+def _ids(subjects: str | None, splits: str | None, split: str) -> Sequence[str]:
+    from NeuroGenLib.cohort.subjects import read_splits
+    from NeuroGenLib.core.errors import InputError, nearest
+
+    if subjects is not None:
+        return subjects.split(",")
+    known = read_splits(Path(str(splits)))
+    if split not in known:
+        raise InputError(f"{splits} has no split '{split}'.", nearest(split, known))
+    if not known[split]:
+        raise InputError(f"{splits} lists nobody under '{split}'.", "List the ids of the subjects to compare with.")
+    return known[split]

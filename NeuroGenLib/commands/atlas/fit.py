@@ -1,0 +1,193 @@
+"""`neurogen atlas fit`: an atlas fitted to a scan it has not seen."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from NeuroGenLib.commands.atlas.shared import BUNDLED, open_atlas
+from NeuroGenLib.commands.options import (
+    add_device_option,
+    add_report_options,
+    make_parser,
+    make_progress,
+    name_values,
+    number,
+    parse,
+    print_json,
+    whole_number,
+)
+from NeuroGenLib.commands.shared import add_model_option, add_scene_option, out_folder, print_files, scene_path
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from NeuroGenLib.atlas.fit.fit import FittedBrain
+    from NeuroGenLib.atlas.infer import AtlasModel
+    from NeuroGenLib.spatial.volume import Volume
+
+
+def fit(arguments: list[str]) -> None:
+    """`neurogen atlas fit`: labels, age and deviation of a scan."""
+    parser = make_parser(
+        "atlas fit",
+        "Fit the atlas to a scan of a brain: labels, a reconstruction, the age, and how the brain deviates from the\n"
+        "atlas at its age, all in the scan's own space. Brains only: give --mask, or an image that is exactly zero\n"
+        "outside the brain. Conditions that are not given with --set are found from the image.",
+        (
+            "neurogen atlas fit brain_T2w.nii.gz --mask brain_mask.nii.gz --out fit",
+            "neurogen atlas fit brain_T2w.nii.gz --age 27.4 --set lv_volume_normed=0.13 --out fit --scene fit/fit.mrb",
+            "neurogen atlas fit T2w=t2.nii.gz T1w=t1.nii.gz --model runs/mine/model --mask mask.nii.gz --out fit",
+        ),
+    )
+    parser.add_argument(
+        "volume",
+        nargs="+",
+        metavar="VOLUME",
+        help="the scan: a file (or a folder with a DICOM series) of the model's first image, or NAME=FILE for each",
+    )
+    add_model_option(parser, BUNDLED)
+    parser.add_argument("--mask", metavar="FILE", help="brain mask on the scan's grid")
+    parser.add_argument("--labels", metavar="FILE", help="label map after the model's table; the fit then uses it too")
+    parser.add_argument("--age", metavar="A", help="the subject's age where it is known: deviations are against it")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a known condition")
+    parser.add_argument("--steps", default="300", metavar="N", help="gradient steps on the latents (default: 300)")
+    parser.add_argument("--seed", default="0", metavar="N", help="draws the points (default: 0)")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
+    add_scene_option(parser)
+    add_device_option(parser)
+    add_report_options(parser)
+    options = parse(parser, arguments)
+
+    out, scene = out_folder(options.out), scene_path(options.scene)
+    from NeuroGenLib.atlas.config import FitConfig
+    from NeuroGenLib.atlas.fit.fit import fit_scan
+    from NeuroGenLib.atlas.fit.output import summary
+    from NeuroGenLib.core.config import to_mapping
+    from NeuroGenLib.core.errors import InputError
+    from NeuroGenLib.core.progress import TerminalProgress
+    from NeuroGenLib.spatial.volume import Volume
+
+    started = time.monotonic()
+    progress = make_progress(options.progress)
+    settings = FitConfig(
+        steps=whole_number(options.steps, "a number of steps", 1), seed=whole_number(options.seed, "a seed")
+    )
+    conditions = name_values(options.set)
+    for name, values in conditions.items():
+        if len(values) > 1:
+            raise InputError(f"'{name}' has {len(values)} values; a subject has one.", f"Write --set {name}=VALUE.")
+    age = None if options.age is None else number(options.age, "an age")
+    model = open_atlas(options.model, options.device, progress)
+    files = scan_files(options.volume, model)
+    images = {name: Volume.load(path) for name, path in files.items()}
+    fitted = fit_scan(
+        model,
+        images,
+        mask=None if options.mask is None else Volume.load(options.mask),
+        labels=None if options.labels is None else Volume.load(options.labels),
+        age=age,
+        conditions={name: values[0] for name, values in conditions.items()},
+        settings=settings,
+        progress=progress.part(0.02, 0.98),
+    )
+    parameters = {
+        "volume": files,
+        "mask": options.mask,
+        "labels": options.labels,
+        "age": age,
+        "conditions": {name: fitted.conditions[name] for name in conditions},
+        **to_mapping(settings),
+    }
+    written = _write(model, fitted, images, parameters, out, scene)
+    progress.update(1, 1)
+    if isinstance(progress, TerminalProgress):
+        progress.close()
+    seconds = time.monotonic() - started
+    if options.json:
+        facts = summary(model, fitted)
+        print_json({"out": options.out, "written": written, "seconds": round(seconds, 1), **facts})
+        return
+    _report(model, fitted)
+    print(f"Written in {seconds:.0f} s to {out}:")
+    print_files(written, out)
+
+
+def _write(
+    model: AtlasModel,
+    fitted: FittedBrain,
+    images: Mapping[str, Volume],
+    parameters: dict[str, Any],
+    out: Path,
+    scene: Path | None,
+) -> list[Path]:
+    """Write the fit, and the scene where one is asked for, all or nothing."""
+    from NeuroGenLib.atlas.fit.output import write_fit
+
+    if scene is None:
+        return write_fit(model, fitted, images, out, parameters)
+    from NeuroGenLib.core.files import read_json, staged_outputs
+    from NeuroGenLib.scenes.atlas_fit import write_fit_scene
+
+    with staged_outputs(scene.parent) as beside, staged_outputs(out) as folder:
+        files = write_fit(model, fitted, images, folder, parameters)
+        write_fit_scene(model, fitted, images, read_json(folder / "provenance.json"), beside / scene.name)
+    return [*(out / file.relative_to(folder) for file in files), scene]
+
+
+def scan_files(volumes: Sequence[str], model: AtlasModel) -> dict[str, str]:
+    """Return the files of a scan by the model's image names.
+
+    Raises
+    ------
+    InputError
+        When an image is given twice or without a file, several are given without their names, or a name is no image of
+        the model.
+    """
+    from NeuroGenLib.core.errors import InputError, nearest
+
+    files: dict[str, str] = {}
+    for text in volumes:
+        name, equals, path = text.partition("=")
+        if not equals or _exists(text):
+            name, path = model.modalities[0], text
+        if name not in model.modalities:
+            raise InputError(f"The model has no image '{name}'.", nearest(name, model.modalities))
+        if not path:
+            raise InputError(f"'{text}' names no file.", f"Write {name}=FILE.")
+        if name in files:
+            raise InputError(
+                f"The {name} is given twice.", f"Write NAME=FILE for each image: {', '.join(model.modalities)}."
+            )
+        files[name] = path
+    return files
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # too long, or with signs that no file's name has
+        return False
+
+
+def _report(model: AtlasModel, fitted: FittedBrain) -> None:
+    """Say age, conditions and tissues, with what limits them."""
+    from NeuroGenLib.core.provenance import RESEARCH_USE
+
+    estimate = fitted.age
+    interval = "" if estimate.low is None else f", 95 % interval {estimate.low:.1f} to {estimate.high:.1f}"
+    print(f"{model.age_name}: {estimate.value:.2f} {model.age_unit}{interval} (n = {estimate.n})")
+    for name, value in fitted.conditions.items():
+        shown = f"{value:.4g}" if isinstance(value, float) else value
+        print(f"{name}: {shown} ({'given' if name in fitted.given else 'fitted'})")
+    width = max(len(tissue.name) for tissue in fitted.tissues)
+    print(f"{'tissue'.ljust(width)}  volume (ml)  expected      z")
+    for tissue in fitted.tissues:
+        expected = "n/a" if tissue.expected_ml is None else f"{tissue.expected_ml:.1f}"
+        z = "n/a" if tissue.z is None else f"{tissue.z:+.2f}"
+        print(f"{tissue.name.ljust(width)}  {tissue.volume_ml:11.1f}  {expected:>8}  {z:>5}")
+    for text in fitted.warnings:
+        print(f"Note: {text}")
+    print(f"{model.notice} {RESEARCH_USE}".strip())

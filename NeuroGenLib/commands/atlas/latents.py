@@ -1,0 +1,45 @@
+"""`neurogen atlas latents`: what the subjects' latents hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from NeuroGenLib.commands.atlas.shared import BUNDLED, open_atlas, report_written
+from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, parse, print_json
+from NeuroGenLib.commands.shared import add_model_option, out_folder
+
+
+def latents(arguments: list[str]) -> None:
+    """`neurogen atlas latents`: what the subjects' latents hold."""
+    parser = make_parser(
+        "atlas latents",
+        "Say how much of age, conditions and columns of a table can be read from the training subjects' latents:\n"
+        "each subject's value is predicted from the others, and compared with guessing. It describes the training\n"
+        "subjects; it is no estimate of the error for a new scan.",
+        (
+            "neurogen atlas latents --out what-latents-hold",
+            "neurogen atlas latents --model runs/mine/model --table people.tsv --columns site,birth_age --out r",
+        ),
+    )
+    add_model_option(parser, BUNDLED)
+    parser.add_argument("--table", metavar="FILE", help="cohort table; its ids are those that the model stores")
+    parser.add_argument("--columns", metavar="NAME,NAME...", help="its columns to predict (default: all that can be)")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
+    add_report_options(parser)
+    options = parse(parser, arguments)
+
+    out = out_folder(options.out)
+    from NeuroGenLib.atlas.evaluation.latents import analyse_to_folder
+
+    progress = make_progress(options.progress)
+    model = open_atlas(options.model, "cpu")
+    table = None if options.table is None else Path(options.table)
+    columns = [] if options.columns is None else [name.strip() for name in options.columns.split(",")]
+    findings, written = analyse_to_folder(model, out, table, columns, progress)
+    if options.json:
+        rows = [finding.row() for finding in findings]
+        print_json({"out": options.out, "rows": rows, "warnings": written.warnings, "notice": model.notice})
+        return
+    report_written(model, written, progress, as_json=False)
+    for finding in findings:
+        print(finding.sentence())

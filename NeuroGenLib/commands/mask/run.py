@@ -1,0 +1,200 @@
+"""`neurogen mask`: the brain masks of scans of the whole head."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from NeuroGenLib.cohort.subjects import IMAGE_SUFFIXES
+from NeuroGenLib.commands.options import (
+    add_device_option,
+    add_report_options,
+    make_parser,
+    make_progress,
+    number,
+    parse,
+    print_json,
+)
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.spatial.volume_files import ITK_SUFFIXES, WRITTEN_SUFFIXES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from NeuroGenLib.core.progress import Progress
+    from NeuroGenLib.mask.infer import FoundBrain, MaskModel
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scan and where its mask goes."""
+
+    image: Path
+    mask: Path
+
+    @property
+    def record(self) -> Path:
+        """Where it is written how the mask was made."""
+        return self.mask.with_name(f"{_stem(self.mask)}_provenance.json")
+
+
+def run(arguments: list[str]) -> None:
+    """`neurogen mask`: the brain masks of scans of the whole head."""
+    parser = make_parser(
+        "mask",
+        "Find the brain in scans of the whole head of an adult, of any contrast. The mask is on the scan's own\n"
+        "voxels, 1 in the brain and the fluid in and around it. It does not find a fetus inside its mother: draw such\n"
+        "a mask by hand. Look at the masks before you use them. `neurogen mask train` trains a model of your own.",
+        (
+            "neurogen mask head_T1w.nii.gz --out brain_mask.nii.gz",
+            "neurogen mask sub-*_T1w.nii.gz --out masks",
+            "neurogen mask scans --out masks --device cpu",
+        ),
+    )
+    parser.add_argument(
+        "image", nargs="+", metavar="IMAGE", help="a file, a folder of files, or a folder with a DICOM series"
+    )
+    parser.add_argument("--out", required=True, metavar="PLACE", help="mask.nii.gz (or .nii, .nrrd), or a folder")
+    parser.add_argument(
+        "--model",
+        default="bundled:brain-mask",
+        metavar="M",
+        help="a folder, bundled:NAME or hf:org/repo@rev (default: bundled:brain-mask)",
+    )
+    parser.add_argument(
+        "--spacing",
+        metavar="MM",
+        help="voxel size at which the network sees the scan (default: the model's); smaller for small heads",
+    )
+    add_device_option(parser)
+    add_report_options(parser)
+    options = parse(parser, arguments)
+
+    jobs = planned(options.image, options.out)
+    from NeuroGenLib.core.files import require_folder_place
+    from NeuroGenLib.core.progress import TerminalProgress
+    from NeuroGenLib.mask.infer import open_mask_model
+
+    require_folder_place(jobs[0].mask.parent)
+    started = time.monotonic()
+    spacing = None if options.spacing is None else number(options.spacing, "a spacing in mm", positive=True)
+    progress = make_progress(options.progress)
+    model = open_mask_model(options.model, options.device, progress.part(0, 0.02))
+    found = []
+    for index, job in enumerate(jobs):
+        begin, end = (0.02 + 0.98 * place / len(jobs) for place in (index, index + 1))
+        found.append(_written(model, job, spacing, progress.part(begin, end, job.image.name)))
+    if isinstance(progress, TerminalProgress):
+        progress.close()
+    _report(model, jobs, found, time.monotonic() - started, as_json=options.json)
+
+
+def planned(images: Sequence[str], out: str) -> list[Job]:
+    """Return the scans and where their masks go.
+
+    Raises
+    ------
+    InputError
+        When an image does not exist, two masks would have one name or replace a scan, or ``out`` is a file for several.
+    """
+    scans = [scan for text in images for scan in _scans(Path(text))]
+    place = Path(out)
+    if place.name.lower().endswith(WRITTEN_SUFFIXES):
+        if len(scans) > 1:
+            raise InputError(f"{place} is one file, and there are {len(scans)} images.", "Give a folder as --out.")
+        jobs = [Job(scans[0], place)]
+    else:
+        if place.suffix.lower() in ITK_SUFFIXES:
+            raise InputError(f"{place} has a suffix that is not written.", f"Use {', '.join(WRITTEN_SUFFIXES)}.")
+        jobs = [Job(scan, place / f"{_stem(scan)}_mask.nii.gz") for scan in scans]
+    taken: dict[Path, Path] = {}
+    for job in jobs:
+        if job.mask in taken:
+            raise InputError(
+                f"The masks of {taken[job.mask]} and {job.image} would both be {job.mask}.",
+                "Mask them one by one, into different folders.",
+            )
+        taken[job.mask] = job.image
+        if job.mask.is_dir() or job.mask.resolve() in {scan.resolve() for scan in scans}:
+            what = "a folder" if job.mask.is_dir() else "one of the images"
+            raise InputError(f"The mask {job.mask} would replace {what}.", "Choose another name as --out.")
+    return jobs
+
+
+def _scans(path: Path) -> list[Path]:
+    """Return a file, the images of a folder, or a folder that holds none (it may hold a DICOM series)."""
+    try:
+        there, is_folder = path.exists(), path.is_dir()
+    except (OSError, ValueError):  # too long, or with signs that no file's name has
+        there = is_folder = False
+    if not there:
+        raise InputError(f"The image {path} does not exist.", "Check the name and the folder you started from.")
+    if not is_folder:
+        return [path]
+    files = [file for file in sorted(path.iterdir()) if file.name.lower().endswith(IMAGE_SUFFIXES)]
+    inside = [file for file in files if not file.name.startswith(".") and not _stem(file).endswith("_mask")]
+    return inside or [path]
+
+
+def _stem(path: Path) -> str:
+    suffix = next((suffix for suffix in IMAGE_SUFFIXES if path.name.lower().endswith(suffix)), "")
+    return path.name[: len(path.name) - len(suffix)] or path.resolve().name
+
+
+def _written(model: MaskModel, job: Job, spacing: float | None, progress: Progress) -> FoundBrain:
+    """Find the brain in one scan, write its mask and the record, and return it."""
+    from NeuroGenLib.core import provenance
+    from NeuroGenLib.core.files import staged_outputs, write_json
+    from NeuroGenLib.spatial.volume import Volume
+
+    scan = Volume.load(job.image)
+    try:
+        brain = model.find(scan, progress.part(0, 0.95), spacing=spacing)
+    except InputError as error:
+        raise InputError(f"{job.image} cannot be masked: {error.problem}", error.remedy) from error
+    made = provenance.record(
+        "mask",
+        model=model.record,
+        parameters={"image": str(job.image), "spacing": model.spacing if spacing is None else spacing},
+        device=str(model.device),
+        volume_ml=round(brain.volume_ml, 1),
+        certainty=round(brain.certainty, 3),
+        warnings=brain.warnings,
+        shows=model.notice,
+        citation=model.folder.manifest.get("citation", []),
+    )
+    with staged_outputs(job.mask.parent) as staging:
+        brain.mask.save(staging / job.mask.name)
+        write_json(staging / job.record.name, made)
+    progress.update(1, 1, "written")
+    return brain
+
+
+def _report(
+    model: MaskModel, jobs: Sequence[Job], found: Sequence[FoundBrain], seconds: float, *, as_json: bool
+) -> None:
+    from NeuroGenLib.core.provenance import RESEARCH_USE
+
+    pairs = list(zip(jobs, found, strict=True))
+    if as_json:
+        masks = [
+            {
+                "image": str(job.image),
+                "mask": str(job.mask),
+                "volume_ml": round(brain.volume_ml, 1),
+                "certainty": round(brain.certainty, 3),
+                "warnings": brain.warnings,
+            }
+            for job, brain in pairs
+        ]
+        written = [str(file) for job in jobs for file in (job.mask, job.record)]
+        print_json({"written": written, "masks": masks, "notice": model.notice, "seconds": round(seconds, 2)})
+        return
+    for job, brain in pairs:
+        print(f"{job.mask}: {brain.volume_ml:.0f} ml")
+        for text in brain.warnings:
+            print(f"Note: {text}")
+    print(f"Written in {seconds:.1f} s.")
+    print(f"{model.notice} {RESEARCH_USE}".strip())

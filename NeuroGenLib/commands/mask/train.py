@@ -1,0 +1,20 @@
+"""`neurogen mask train`: the same program as training/train_mask.py."""
+
+from __future__ import annotations
+
+from NeuroGenLib.commands.options import make_progress
+from NeuroGenLib.commands.shared import run_training
+
+
+def train(arguments: list[str]) -> None:
+    """`neurogen mask train`: the same program as training/train_mask.py."""
+    from NeuroGenLib.mask.config import MaskTrainConfig
+
+    description = (
+        "Train a brain mask on images generated from label maps of whole heads. Stop it whenever you like: the same\n"
+        "command goes on where it was. Example: neurogen mask train --config training/configs/mask/bundled.yaml\n"
+        "--maps.source data/adult_labels --train.out runs/mask"
+    )
+    run_training(
+        MaskTrainConfig, "NeuroGenLib.mask", arguments, "neurogen mask train", description, make_progress("bar")
+    )

@@ -1,0 +1,193 @@
+"""The commands about models: `neurogen models ...` and `neurogen cite`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, parse, print_json
+
+
+def list_(arguments: list[str]) -> None:
+    """`neurogen models list`."""
+    parser = make_parser(
+        "models list",
+        "List the models that are bundled, downloaded, imported, or known to be published.",
+        ("neurogen models list", "neurogen models list --json"),
+    )
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    options = parse(parser, arguments)
+    from NeuroGenLib.models.catalogue import list_models
+
+    rows = list_models()
+    if options.json:
+        print_json({"models": rows})
+        return
+    columns = ("reference", "where", "kind", "license", "name")
+    texts = [[str(row.get(column) or "-") for column in columns] for row in rows]
+    widths = [max(len(line[index]) for line in [list(columns), *texts]) for index in range(len(columns))]
+    for line in [list(columns), *texts]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def info(arguments: list[str]) -> None:
+    """`neurogen models info`."""
+    parser = make_parser(
+        "models info", "Show what a model is: licence, files, card.", ("neurogen models info bundled:fetal-sba",)
+    )
+    parser.add_argument("model", help="a folder, bundled:NAME or hf:org/repo@rev")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    options = parse(parser, arguments)
+    from NeuroGenLib.models.catalogue import model_info
+
+    facts = model_info(options.model)
+    if options.json:
+        print_json(facts)
+        return
+    for name in ("reference", "where", "kind", "name", "revision", "path", "size", "license", "verified", "importer"):
+        if facts.get(name) is not None:
+            print(f"{name:10}  {_shown(name, facts[name])}")
+    if facts.get("card"):
+        print(f"\n{facts['card']}")
+
+
+def download(arguments: list[str]) -> None:
+    """`neurogen models download`."""
+    parser = make_parser(
+        "models download",
+        "Bring a model from the hub into the cache. A download that was interrupted goes on where it was.\n"
+        "Without network: download elsewhere, copy the folder, and give its path (or set NEUROGEN_MODELS).",
+        ("neurogen models download hf:org/repo", "neurogen models download hf:org/repo@v1.0"),
+    )
+    parser.add_argument("model", help="hf:org/repo, hf:org/repo@revision")
+    add_report_options(parser)
+    options = parse(parser, arguments)
+    from NeuroGenLib.models.catalogue import download as fetch
+
+    folder = fetch(options.model, make_progress(options.progress))
+    if options.json:
+        print_json(
+            {"reference": folder.reference, "revision": folder.revision, "path": folder.path, "size": folder.size}
+        )
+        return
+    print(f"\n{folder.reference} ({_shown('size', folder.size)}) is in {folder.path}")
+
+
+def import_(arguments: list[str]) -> None:
+    """`neurogen models import`."""
+    parser = make_parser(
+        "models import",
+        "Turn another program's checkpoint into a NeuroGen model folder. Nothing in the checkpoint is executed.",
+        (
+            "neurogen models import cinema checkpoint_epoch_5.pth --config-atlas a.yaml --config-data d.yaml",
+            "neurogen models import sitreg model_epoch_024.pt --config training_config.json",
+            "neurogen models import baby-ai pretrained_weights.pth --half",
+        ),
+    )
+    parser.add_argument("system", help="the program that wrote it: cinema, sitreg or baby-ai")
+    parser.add_argument("checkpoint", help="its file")
+    parser.add_argument(
+        "--config-atlas",
+        metavar="FILE",
+        help="cinema: config_atlas.yaml of the run (default: what the checkpoint holds)",
+    )
+    parser.add_argument(
+        "--config-data", metavar="FILE", help="cinema: config_data.yaml of the run (default: what the checkpoint holds)"
+    )
+    parser.add_argument(
+        "--store-ids", action="store_true", help="cinema: keep the subject ids, which may identify people"
+    )
+    parser.add_argument(
+        "--config", metavar="FILE", help="sitreg: training_config.json of the run (default: the one beside it)"
+    )
+    parser.add_argument(
+        "--orientation",
+        metavar="CODE",
+        help="sitreg: where the axes of the training images grow to, such as LIA (default: by its data set)",
+    )
+    parser.add_argument(
+        "--all-stages",
+        action="store_true",
+        help="sitreg: also run the finest stages that the program leaves out and never trains",
+    )
+    parser.add_argument(
+        "--half",
+        action="store_true",
+        help="baby-ai: store the weights in half precision, half the size; results differ by some 1e-4",
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", help="model folder to make (default: beside the checkpoint, named after it)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    options = parse(parser, arguments)
+    from NeuroGenLib.models.catalogue import import_model
+
+    checkpoint = Path(options.checkpoint)
+    out = Path(options.out) if options.out else checkpoint.with_suffix("").with_name(f"{checkpoint.stem}-neurogen")
+    folder = import_model(options.system, checkpoint, out, **_importer_options(options))
+    if options.json:
+        print_json({"path": folder.path, "kind": folder.kind, "size": folder.size})
+        return
+    use = {
+        "atlas": "Draw from it: neurogen atlas info",
+        "registration": "Use it: neurogen registration run F M",
+        "superres": "Use it: neurogen superres run T2W --guide T1W --out DIR",
+    }
+    print(
+        f"The model is in {folder.path}\n{use.get(folder.kind, 'See it: neurogen models info')} --model {folder.path}"
+    )
+
+
+def _importer_options(options: Any) -> dict[str, Any]:
+    """Return the options of the importer, by its names.
+
+    Raises
+    ------
+    InputError
+        When an option of another program's importer was given.
+    """
+    from NeuroGenLib.core.errors import InputError
+
+    given: dict[str, dict[str, Any]] = {
+        "cinema": {
+            "config_atlas": _path(options.config_atlas),
+            "config_data": _path(options.config_data),
+            "store_ids": options.store_ids or None,
+        },
+        "sitreg": {
+            "config": _path(options.config),
+            "orientation": options.orientation,
+            "legacy_levels": False if options.all_stages else None,
+        },
+        "baby-ai": {"half": options.half or None},
+    }
+    flags = {"legacy_levels": "all-stages"}
+    for system, values in given.items():
+        for name, value in values.items():
+            if value is not None and system != options.system and options.system in given:
+                flag = flags.get(name, name.replace("_", "-"))
+                raise InputError(f"--{flag} is for checkpoints of '{system}'.", "Leave it out.")
+    return {name: value for name, value in given.get(options.system, {}).items() if value is not None}
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
+
+
+def cite(arguments: list[str]) -> None:
+    """`neurogen cite`."""
+    parser = make_parser(
+        "cite", "Print the papers and data sets behind a model, and the software.", ("neurogen cite bundled:fetal-sba",)
+    )
+    parser.add_argument("model", nargs="?", default="bundled:fetal-sba", help="a model (default: bundled:fetal-sba)")
+    options = parse(parser, arguments)
+    from NeuroGenLib.models.catalogue import model_info
+    from NeuroGenLib.version import __version__
+
+    print(f"NeuroGen {__version__}, NeuroGen contributors, Apache-2.0.")
+    for entry in model_info(options.model)["citation"] or ["The model names no paper."]:
+        print(f"- {entry}")
+
+
+def _shown(name: str, value: object) -> str:
+    return f"{value / 2**20:.2f} MiB" if name == "size" and isinstance(value, int) else str(value)

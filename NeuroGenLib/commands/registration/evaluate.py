@@ -1,0 +1,171 @@
+"""`neurogen registration evaluate`: a model, or the checkpoints of a training, on pairs of scans."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from NeuroGenLib.commands.options import (
+    add_device_option,
+    add_report_options,
+    make_parser,
+    make_progress,
+    parse,
+    print_json,
+    whole_number,
+)
+from NeuroGenLib.commands.registration.shared import BUNDLED, open_registration
+from NeuroGenLib.core.errors import InputError, NeuroGenError
+
+if TYPE_CHECKING:
+    from NeuroGenLib.core.progress import Progress
+    from NeuroGenLib.registration.config import RegisterConfig
+    from NeuroGenLib.registration.evaluation.pairs import PairFiles
+    from NeuroGenLib.registration.evaluation.table import Evaluation
+
+
+def evaluate(arguments: list[str]) -> None:
+    """`neurogen registration evaluate`: a model, or the checkpoints of a training, on pairs of scans."""
+    parser = make_parser(
+        "registration evaluate",
+        "Register every pair of a table and measure: Dice and 95 % Hausdorff distance of labels, distance of\n"
+        "landmarks, folds, agreement of both directions, seconds and memory. The table (tsv or csv) has the columns\n"
+        "fixed and moving, and may have fixed_labels, moving_labels, fixed_mask, moving_mask, fixed_landmarks,\n"
+        "moving_landmarks (tables with x, y, z in RAS mm) and kind; names start from its folder. Stop it whenever you\n"
+        "like: the same command goes on where it was. With --run, the checkpoints of a training are compared and the\n"
+        "best one is named and kept: of NeuroGen's own training, or of the published program SITReg.",
+        (
+            "neurogen registration evaluate --pairs pairs.tsv --out report",
+            "neurogen registration evaluate --pairs validation.tsv --run runs/oasis --steps 60000-120000 --out report",
+            "neurogen registration evaluate --pairs validation.tsv --run sitreg/oasis --epochs 10-24 --out report",
+            "neurogen registration evaluate --pairs test.tsv --run sitreg/oasis --epochs best --out report",
+        ),
+    )
+    parser.add_argument("--pairs", required=True, metavar="FILE", help="table of the pairs")
+    parser.add_argument("--model", metavar="M", help=f"a folder, bundled:NAME or hf:org/repo@rev (default: {BUNDLED})")
+    parser.add_argument("--run", metavar="DIR", help="folder of a training, instead: its checkpoints are compared")
+    parser.add_argument(
+        "--epochs", metavar="LIST", help="of a published run: 3,5,7 or 10-24, or best (of --out); default all"
+    )
+    parser.add_argument("--steps", metavar="LIST", help="of NeuroGen's own run: the same in steps")
+    parser.add_argument(
+        "--select",
+        choices=("dice", "tre", "similarity"),
+        help="by what a checkpoint is best (default: dice with labels, else tre with landmarks, else similarity)",
+    )
+    parser.add_argument("--orientation", metavar="CODES", help="how a published run's images were stored, such as LIA")
+    parser.add_argument(
+        "--start", choices=("affine", "rigid", "none"), default="affine", help="what is found first (default: affine)"
+    )
+    parser.add_argument(
+        "--refine",
+        metavar="N",
+        help="steps of optimisation on each pair (default: 120; with --run 0, the network alone)",
+    )
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
+    add_device_option(parser)
+    add_report_options(parser)
+    options = parse(parser, arguments)
+
+    _require_consistent(options)
+    from NeuroGenLib.core.files import require_folder_place
+    from NeuroGenLib.registration.config import RegisterConfig
+    from NeuroGenLib.registration.evaluation.pairs import read_pairs
+
+    out = Path(options.out)
+    require_folder_place(out)
+    steps = RegisterConfig().refine if options.run is None else 0
+    if options.refine is not None:
+        steps = whole_number(options.refine, "a number of steps")
+    settings = RegisterConfig(start=options.start, refine=steps)
+    pairs = read_pairs(Path(options.pairs))
+    progress = make_progress(options.progress)
+    if options.run is not None:
+        _evaluate_run(options, pairs, out, settings, progress)
+    else:
+        _evaluate_model(options, pairs, out, settings, progress)
+
+
+def _require_consistent(options: Any) -> None:
+    if options.run is not None and options.model is not None:
+        raise InputError("Both --model and --run say what to evaluate.", "Give one of them.")
+    if options.epochs is not None and options.steps is not None:
+        raise InputError("Both --epochs and --steps say which checkpoints.", "Give the one that the run counts in.")
+    for name in ("epochs", "steps", "select", "orientation"):
+        if options.run is None and getattr(options, name) is not None:
+            raise InputError(f"--{name} is about the checkpoints of a training.", "Give --run as well.")
+
+
+def _evaluate_model(
+    options: Any, pairs: list[PairFiles], out: Path, settings: RegisterConfig, progress: Progress
+) -> None:
+    from NeuroGenLib.registration.evaluation.table import evaluate_to_folder
+
+    model = open_registration(options.model or BUNDLED, options.device, progress.part(0, 0.02))
+    found = evaluate_to_folder(model, pairs, out, settings, progress.part(0.02, 1))
+    _close(progress)
+    if options.json:
+        print_json({"out": options.out, **found.summary, "rows": found.rows, "notice": model.notice})
+    else:
+        _print_summary(found, out, model.notice)
+    if found.failed:
+        raise NeuroGenError(
+            f"{len(found.failed)} of {len(pairs)} pairs could not be registered; the others are in {out}.",
+            f"The column remarks of {out / 'pairs.tsv'} says why; the same command tries them again.",
+        )
+
+
+def _print_summary(found: Evaluation, out: Path, notice: str) -> None:
+    from NeuroGenLib.core.provenance import RESEARCH_USE
+
+    width = max(len(name) for name in found.summary["metrics"])
+    print(f"{found.summary['pairs'] - found.summary['failed']} of {found.summary['pairs']} pairs, mean and SD:")
+    for name, numbers in found.summary["metrics"].items():
+        print(f"  {name.ljust(width)}  {numbers['mean']:.4g}  {numbers['sd']:.2g}")
+    print(f"Written to {out}: pairs.tsv, {'labels.tsv, ' if found.labels else ''}summary.json, evaluation.png")
+    print(f"{notice} {RESEARCH_USE}".strip())
+
+
+def _evaluate_run(
+    options: Any, pairs: list[PairFiles], out: Path, settings: RegisterConfig, progress: Progress
+) -> None:
+    from NeuroGenLib.core.provenance import RESEARCH_USE
+    from NeuroGenLib.registration.evaluation.checkpoints import SELECT, evaluate_run, run_checkpoints
+
+    run = Path(options.run)
+    unit = run_checkpoints(run)[0].unit
+    given = "epoch" if options.epochs is not None else "step"
+    wanted = options.epochs if options.epochs is not None else options.steps
+    if wanted is not None and given != unit:
+        raise InputError(f"The run in {run} counts {unit}s, not {given}s.", f"Give --{unit}s.")
+    found = evaluate_run(
+        run,
+        wanted,
+        pairs,
+        Path(options.pairs).stem,
+        out,
+        settings,
+        options.select,
+        device=options.device,
+        orientation=options.orientation,
+        progress=progress,
+    )
+    _close(progress)
+    if options.json:
+        best = {unit: found.best.number, "by": found.by}
+        print_json({"out": options.out, "best": best, "rows": found.rows, "notice": RESEARCH_USE})
+        return
+    column = "dice" if found.by is None else SELECT[found.by][0]
+    for row in found.rows:
+        value = "" if row[column] is None else f", {column} {row[column]:.4f}"
+        print(f"  {unit} {row[unit]}: {row['pairs'] - row['failed']} of {row['pairs']} pairs{value}")
+    if found.by is not None:
+        print(f"Best by {found.by}: {unit} {found.best.number}; it is in {out / 'best_model'}.")
+    print(f"Written to {out}. {RESEARCH_USE}")
+
+
+def _close(progress: Progress) -> None:
+    from NeuroGenLib.core.progress import TerminalProgress
+
+    if isinstance(progress, TerminalProgress):
+        progress.close()

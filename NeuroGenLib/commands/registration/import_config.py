@@ -1,0 +1,63 @@
+"""`neurogen registration import-config`: the published program's settings as NeuroGen's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from NeuroGenLib.commands.options import make_parser, parse, print_json, whole_number
+
+
+def import_config(arguments: list[str]) -> None:
+    """`neurogen registration import-config`: the published program's settings as NeuroGen's."""
+    parser = make_parser(
+        "registration import-config",
+        "Turn training_config.json of the published registration program (SITReg) into settings for\n"
+        "'neurogen registration train' that train the same. What has no counterpart is listed in the file.",
+        (
+            "neurogen registration import-config training_config.json --data-root data --out oasis.yaml",
+            "neurogen registration import-config lumir_stage_2.json --start-epoch 30 --out lumir_finetune.yaml",
+        ),
+    )
+    parser.add_argument("config", help="training_config.json of a run, or a settings file of the published program")
+    parser.add_argument(
+        "--data-root", metavar="DIR", help="folder that the published program has its data sets in (default: data)"
+    )
+    parser.add_argument(
+        "--run-folder", metavar="DIR", help="where the training will write (default: runs/ and the name of --out)"
+    )
+    parser.add_argument(
+        "--start-epoch", metavar="N", default="0", help="epochs that an earlier run has trained already (default: 0)"
+    )
+    parser.add_argument(
+        "--all-stages",
+        action="store_true",
+        help="also train the finest stages that the published program leaves out when coarse levels have none",
+    )
+    parser.add_argument("--out", required=True, metavar="FILE", help="settings file to write, .yaml")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    options = parse(parser, arguments)
+
+    from NeuroGenLib.core.provenance import RESEARCH_USE
+    from NeuroGenLib.registration.published import training_config as published_config
+
+    translation, files = published_config.import_config(
+        Path(options.config),
+        Path(options.out),
+        data_root=None if options.data_root is None else Path(options.data_root),
+        run_folder=None if options.run_folder is None else Path(options.run_folder),
+        start_epoch=whole_number(options.start_epoch, "a number of epochs"),
+        legacy_levels=not options.all_stages,
+    )
+    if options.json:
+        left_out = {key: reason for key, _, reason in translation.left_out}
+        print_json({"out": options.out, "written": files, "remarks": translation.remarks, "left_out": left_out})
+        return
+    for remark in translation.remarks:
+        print(f"Note: {remark}")
+    print("Without a counterpart:")
+    for reason in dict.fromkeys(reason for _, _, reason in translation.left_out):
+        print(f"  {', '.join(key for key, _, why in translation.left_out if why == reason)}: {reason}")
+    print("Written:")
+    for file in files:
+        print(f"  {file}")
+    print(f"Train with: neurogen registration train --config {options.out}\n{RESEARCH_USE}")

@@ -1,0 +1,25 @@
+"""`neurogen registration train`: the same program as training/train_registration.py."""
+
+from __future__ import annotations
+
+from NeuroGenLib.commands.options import make_progress
+from NeuroGenLib.commands.shared import run_training
+
+
+def train(arguments: list[str]) -> None:
+    """`neurogen registration train`: the same program as training/train_registration.py."""
+    from NeuroGenLib.registration.config import RegistrationTrainConfig
+
+    description = (
+        "Train a registration network: on a table of scans, on images generated from label maps, or on a published\n"
+        "data set. Stop it whenever you like: the same command goes on where it was. Example: neurogen registration\n"
+        "train --config training/configs/registration/bundled.yaml --train.out runs/registration"
+    )
+    run_training(
+        RegistrationTrainConfig,
+        "NeuroGenLib.registration",
+        arguments,
+        "neurogen registration train",
+        description,
+        make_progress("bar"),
+    )

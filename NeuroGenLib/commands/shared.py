@@ -1,0 +1,160 @@
+"""What commands of all capabilities share: training, places to write into, notes, what they say at the end."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from NeuroGenLib.core.progress import Progress, TerminalProgress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import jsonargparse
+
+    from NeuroGenLib.core.config import Config
+
+MOST_NOTES = 4
+
+
+def add_model_option(parser: jsonargparse.ArgumentParser, default: str) -> None:
+    """Add ``--model``."""
+    parser.add_argument(
+        "--model", default=default, metavar="M", help=f"a folder, bundled:NAME or hf:org/repo@rev (default: {default})"
+    )
+
+
+def add_scene_option(parser: jsonargparse.ArgumentParser) -> None:
+    """Add ``--scene``."""
+    parser.add_argument(
+        "--scene", metavar="FILE", help="also everything as a scene for 3D Slicer, NAME.mrb (needs slicer-core)"
+    )
+
+
+def run_training(
+    config: type[Config], package: str, arguments: Sequence[str], program: str, description: str, progress: Progress
+) -> None:
+    """Read the settings, train, say where the model is.
+
+    Parameters
+    ----------
+    config:
+        The settings.
+    package:
+        Such as ``NeuroGenLib.atlas``; its module ``train`` has a function of that name.
+    arguments, program, description:
+        As for :func:`NeuroGenLib.core.config.parse_config`.
+    progress:
+        Told of every step.
+    """
+    from importlib import import_module
+
+    from NeuroGenLib.core.config import parse_config
+
+    settings = parse_config(config, arguments, program, description)
+    train = import_module(f"{package}.train").train  # slow to import: --help does without
+    with notes_on_stderr(progress, package):
+        path = train(settings, progress)
+    close_bar(progress)
+    if path is not None:
+        print(f"The model is in {path}")
+
+
+def out_folder(text: str) -> Path:
+    """Return the folder to write into; ask this before the work.
+
+    Raises
+    ------
+    InputError
+        When it is a file, or inside one.
+    NeuroGenError
+        When it may not be written into.
+    """
+    from NeuroGenLib.core.files import require_folder_place
+
+    folder = Path(text)
+    require_folder_place(folder)
+    return folder
+
+
+def scene_path(text: str | None) -> Path | None:
+    """Return where the scene shall lie, None where none is asked for; ask this before the work.
+
+    Raises
+    ------
+    InputError
+        When this is no name for a scene, or lies inside a file.
+    NeuroGenError
+        When its folder may not be written into.
+    SlicerMissing
+        When Slicer's libraries are not installed.
+    """
+    from NeuroGenLib.core.errors import InputError
+
+    if text is None:
+        return None
+    path = Path(text)
+    if path.suffix.lower() != ".mrb":
+        raise InputError(f"'{text}' is not the name of a scene.", "Let it end in .mrb.")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, not a scene.", "Choose another name for the scene.")
+    out_folder(str(path.parent))
+    import NeuroGenLib.mrml.core  # noqa: F401 (says what is missing)
+
+    return path
+
+
+def close_bar(progress: Progress) -> None:
+    """End the line of a bar, so that what is printed next begins its own."""
+    if isinstance(progress, TerminalProgress):
+        progress.close()
+
+
+@contextmanager
+def notes_on_stderr(progress: Progress, package: str) -> Iterator[None]:
+    """Print what the code of a package notes, warnings and plain facts alike, as lines on stderr.
+
+    Parameters
+    ----------
+    progress:
+        Its bar ends before them.
+    package:
+        Such as ``NeuroGenLib.atlas``.
+    """
+    import logging
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            close_bar(progress)
+            print(record.getMessage(), file=sys.stderr, flush=True)
+
+    logger = logging.getLogger(package)
+    handler, level = Lines(logging.INFO), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+def print_files(files: Sequence[Path], folder: Path) -> None:
+    """Print files, those of ``folder`` by their place in it."""
+    for file in files:
+        print(f"  {file.relative_to(folder) if file.is_relative_to(folder) else file}")
+
+
+def print_result(folder: Path, files: Sequence[Path], seconds: float, warnings: Sequence[str], notice: str) -> None:
+    """Print what a person should know about a result, where it is, and what it is for."""
+    from NeuroGenLib.core.provenance import RESEARCH_USE
+
+    for text in warnings[:MOST_NOTES]:
+        print(f"Note: {text}")
+    if len(warnings) > MOST_NOTES:
+        print(f"... and {len(warnings) - MOST_NOTES} more such notes, all in provenance.json.")
+    print(f"Written in {seconds:.1f} s to {folder}:")
+    print_files(files, folder)
+    print(f"{notice} {RESEARCH_USE}".strip())

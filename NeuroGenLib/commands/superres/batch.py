@@ -1,0 +1,81 @@
+"""`neurogen superres batch`: isotropic scans of a whole cohort."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from NeuroGenLib.commands.options import (
+    add_device_option,
+    add_report_options,
+    make_parser,
+    make_progress,
+    parse,
+    print_json,
+)
+from NeuroGenLib.commands.shared import add_model_option, close_bar, out_folder
+from NeuroGenLib.commands.superres.shared import add_slice_options, settings_of
+from NeuroGenLib.core.errors import InputError, NeuroGenError
+from NeuroGenLib.superres.run_config import BUNDLED
+
+
+def batch(arguments: list[str]) -> None:
+    """`neurogen superres batch`: isotropic scans of a whole cohort."""
+    parser = make_parser(
+        "superres batch",
+        "Super-resolve every scan of a table or of a BIDS folder, as `neurogen superres run` does one: a folder each,\n"
+        "and summary.tsv. What is finished is not done again while its files, the model and the options are the same;\n"
+        "what fails stops nobody, and is tried again by the next call.",
+        (
+            "neurogen superres batch participants.tsv --out results",
+            "neurogen superres batch bids --scans acq-ax_T2w,acq-cor_T2w,acq-sag_T2w --guide T1w --out results",
+        ),
+    )
+    parser.add_argument("source", metavar="SOURCE", help="table (tsv or csv) with a row a scan, or a BIDS folder")
+    parser.add_argument(
+        "--scans",
+        default="T2w",
+        metavar="NAMES",
+        help="columns, or endings of files, of scans in thick slices; those after the first may be missing (default:"
+        " T2w)",
+    )
+    parser.add_argument(
+        "--guide", metavar="NAME", help="column, or ending, of the guide (default: T1w if there is one)"
+    )
+    add_model_option(parser, BUNDLED)
+    add_slice_options(parser)
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
+    add_device_option(parser)
+    add_report_options(parser)
+    options = parse(parser, arguments)
+
+    out, settings = out_folder(options.out), settings_of(options)
+    names = [name.strip() for name in options.scans.split(",")]
+    if not all(names):
+        raise InputError(f"'{options.scans}' does not name columns.", "Write T2w, or T2w_ax,T2w_cor.")
+    from NeuroGenLib.core.provenance import RESEARCH_USE
+    from NeuroGenLib.superres.batch import SUMMARY, read_cases, run_batch
+    from NeuroGenLib.superres.infer import open_superres_model
+
+    started = time.monotonic()
+    progress = make_progress(options.progress)
+    cases = read_cases(Path(options.source), names, options.guide)
+    model = open_superres_model(options.model, options.device, progress.part(0, 0.02))
+    found = run_batch(model, cases, out, settings, progress.part(0.02, 1))
+    close_bar(progress)
+    seconds = time.monotonic() - started
+    if options.json:
+        written = [str(path) for path in found.written]
+        facts = {"out": str(out), "written": written, "rows": found.rows, "seconds": round(seconds, 1)}
+        print_json({**facts, "notice": model.notice})
+    else:
+        for row in found.rows:
+            note = f": {row['remarks']}" if row["status"] in ("failed", "isotropic") else ""
+            print(f"  {row['case']}  {row['status']}{note}")
+        print(f"Written in {seconds:.1f} s to {out}: {SUMMARY}, and a folder for each scan that is done.")
+        print(f"{model.notice} {RESEARCH_USE}".strip())
+    if found.failed:
+        raise NeuroGenError(
+            f"{len(found.failed)} of {len(cases)} scans could not be super-resolved; the others are in {out}.",
+            f"The column remarks of {out / SUMMARY} says why; the same command tries them again.",
+        )

@@ -1,0 +1,113 @@
+"""`neurogen superres run`: an isotropic scan from thick slices."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from NeuroGenLib.commands.options import (
+    add_device_option,
+    add_report_options,
+    make_parser,
+    make_progress,
+    parse,
+    print_json,
+)
+from NeuroGenLib.commands.shared import add_model_option, close_bar, out_folder, print_result
+from NeuroGenLib.commands.superres.shared import add_slice_options, read_scan, settings_of
+from NeuroGenLib.superres.run_config import BUNDLED
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from NeuroGenLib.superres.infer import SuperResolution
+
+
+def run(arguments: list[str]) -> None:
+    """`neurogen superres run`: an isotropic scan from thick slices."""
+    parser = make_parser(
+        "superres run",
+        "Turn a T2w scan in thick slices into an isotropic one, in its own place and units: a network corrects the\n"
+        "interpolation, and what the result does not reproduce of the slices is measured. Further scans of the head\n"
+        "along other directions are registered and fused with it; a T1w of the same head, anywhere, is a guide.\n"
+        "What lies between slices was not measured: it is likely, not known. Heads are taken to be at rest.",
+        (
+            "neurogen superres run sub-01_T2w.nii.gz --out result",
+            "neurogen superres run sub-01_T2w.nii.gz --guide sub-01_T1w.nii.gz --thickness 4 --out result",
+            "neurogen superres run axial_T2w.nii.gz coronal_T2w.nii.gz sagittal_T2w.nii.gz --out result",
+        ),
+    )
+    parser.add_argument(
+        "scan", nargs="+", metavar="T2W", help="scans of one head: files, or folders with a DICOM series"
+    )
+    parser.add_argument("--guide", metavar="T1W", help="an isotropic scan of the same head, of another contrast")
+    add_model_option(parser, BUNDLED)
+    add_slice_options(parser)
+    parser.add_argument(
+        "--reference",
+        action="store_true",
+        help="the published pipeline number for number, for scans on the grid of the infant atlas",
+    )
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
+    add_device_option(parser)
+    add_report_options(parser)
+    options = parse(parser, arguments)
+
+    out, settings = out_folder(options.out), settings_of(options, reference=options.reference)
+    from NeuroGenLib.core.errors import InputError
+    from NeuroGenLib.superres.infer import open_superres_model
+    from NeuroGenLib.superres.output import summary, write_reference, write_result
+    from NeuroGenLib.superres.stacks.inputs import AlreadyIsotropic
+    from NeuroGenLib.superres.stacks.recorded_thickness import recorded_thickness
+
+    started = time.monotonic()
+    progress = make_progress(options.progress)
+    scans = [read_scan(Path(path)) for path in options.scan]
+    settings = replace(settings, recorded=tuple(recorded_thickness(path) for path in options.scan))
+    guide = None if options.guide is None else read_scan(Path(options.guide))
+    model = open_superres_model(options.model, options.device, progress.part(0, 0.02))
+    parameters = {"scan": options.scan, "guide": options.guide, **asdict(settings)}
+    found: SuperResolution | None = None
+    if settings.reference:
+        if len(scans) > 1:
+            raise InputError("The published pipeline takes one T2w scan.", "Leave the others or --reference out.")
+        image = model.reference(scans[0], guide, progress.part(0.02, 0.98))
+        files = write_reference(model, image, out, parameters)
+    else:
+        try:
+            found = model.super_resolve(scans, guide=guide, settings=settings, progress=progress.part(0.02, 0.96))
+        except AlreadyIsotropic as nothing:
+            close_bar(progress)
+            _say_nothing_to_do(nothing, as_json=options.json)
+            return
+        files = write_result(model, found, scans[0], out, parameters)
+    progress.update(1, 1, "written")
+    close_bar(progress)
+    seconds = time.monotonic() - started
+    if options.json:
+        facts = {"out": str(out), "written": [str(file) for file in files], "seconds": round(seconds, 1)}
+        print_json({**facts, "notice": model.notice, **({} if found is None else summary(found))})
+        return
+    if found is not None:
+        _report(found)
+    print_result(out, files, seconds, [] if found is None else found.warnings, model.notice)
+
+
+def _say_nothing_to_do(nothing: Any, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"written": [], "warnings": [str(nothing)]})
+    else:
+        print(nothing)
+
+
+def _report(found: SuperResolution) -> None:
+    """Say how the scans were understood, and how well their slices are reproduced."""
+    for stack in found.quality.stacks:
+        gap = f", {stack.gap_mm:+.3g} mm between them" if abs(stack.gap_mm) > 0.005 else ""
+        print(
+            f"{stack.direction.capitalize()} slices of {stack.thickness_mm:.3g} mm{gap}: reproduced to"
+            f" {stack.percent:.2f} % of the brightness ({stack.rms:.4g}; by interpolation {stack.rms_interpolated:.4g})"
+        )
+    print(f"Result: {'x'.join(map(str, found.image.shape))} voxels of {found.quality.spacing_mm:.3g} mm")

@@ -1,0 +1,1 @@
+"""Errors, files, device, progress, provenance, resources and configuration: knows nothing of images."""

@@ -1,0 +1,225 @@
+"""Files that appear whole or not at all: write beside, flush, rename."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from NeuroGenLib.core.errors import InputError, NeuroGenError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; move it to ``path`` when the block ends well.
+
+    The temporary name keeps every suffix of ``path`` (``.nii.gz``), so that writers that choose a format
+    by name work. When the block raises, the temporary file is removed and ``path`` is as it was.
+
+    Raises
+    ------
+    InputError
+        When a file stands where a folder is needed.
+    NeuroGenError
+        When the file cannot be written (disk full, no permission).
+    """
+    path = Path(path)
+    require_folder_place(path.parent)
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".writing-", suffix="-" + path.name, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        _flush(temporary)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary folder beside ``path``; it takes the place of ``path`` when the block ends well.
+
+    An existing folder at ``path`` is replaced, and is as it was when the block raises.
+
+    Raises
+    ------
+    InputError
+        When a file stands where a folder is needed.
+    NeuroGenError
+        When the folder cannot be written.
+    """
+    path = Path(path)
+    require_folder_place(path)
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".writing-", suffix="-" + path.name, dir=path.parent))
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        retired = temporary.with_name(temporary.name + ".old")
+        if path.exists():
+            path.replace(retired)
+        temporary.replace(path)
+        shutil.rmtree(retired, ignore_errors=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def staged_outputs(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary folder inside ``folder``; all its files move up when the block ends well.
+
+    For jobs with several outputs: when one fails or the job is cancelled, none appears, and a ``folder`` that was
+    not there before is removed again. Files of the same names are replaced, others in ``folder`` stay.
+
+    Raises
+    ------
+    InputError
+        When a file stands where a folder is needed, or a folder where a file is.
+    NeuroGenError
+        When the folder cannot be written.
+    """
+    folder = Path(folder)
+    require_folder_place(folder)
+    absent = [place for place in (folder, *folder.parents) if not place.exists()]
+    staging: Path | None = None
+    finished = False
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+        yield staging
+        _move_up(staging, folder)
+        finished = True
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    finally:
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
+        if not finished:
+            with suppress(OSError):  # another program may have put something there
+                for place in absent:
+                    place.rmdir()
+
+
+def require_folder_place(path: str | os.PathLike[str]) -> None:
+    """Demand that a folder can be written into, there already or to be made; ask this before long work.
+
+    Nothing is written, so a full disk is met only later.
+
+    Raises
+    ------
+    InputError
+        When the path is, or leads through, a file.
+    NeuroGenError
+        When the folder, or the nearest one above it that exists, may not be written into.
+    """
+    path = Path(path)
+    try:
+        for place in (path, *path.parents):
+            if place.is_dir():
+                if not os.access(place, os.W_OK | os.X_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+                return
+            if place.exists():
+                raise InputError(f"{place} is a file, not a folder.", "Choose another folder to write into.")
+    except OSError as error:  # also a name that no system takes
+        raise _unwritable(path, error) from error
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write ``text`` as UTF-8, whole or not at all."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike[str], content: Any) -> None:
+    """Write ``content`` as indented JSON, whole or not at all; not-a-number is refused."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    InputError
+        When it is missing or not JSON.
+    """
+    path = existing_file(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path} is not readable as JSON ({error}).", "Restore the file or make it again.") from error
+
+
+def existing_file(path: str | os.PathLike[str]) -> Path:
+    """Return ``path`` when it is a file.
+
+    Raises
+    ------
+    InputError
+        When there is no such file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        what = "is a folder, not a file" if path.is_dir() else "does not exist"
+        raise InputError(f"The file {path} {what}.", "Check the name and the folder you started from.")
+    return path
+
+
+def _move_up(staging: Path, folder: Path) -> None:
+    """Move everything in ``staging`` into ``folder``, after making sure that all of it can."""
+    moves = [(item, folder / item.relative_to(staging)) for item in sorted(staging.rglob("*"))]
+    for item, target in moves:
+        if target.exists() and target.is_dir() != item.is_dir():
+            what = "a folder where a file is" if target.is_dir() else "a file where a folder is"
+            raise InputError(f"{target} is {what} to be written.", "Choose another folder to write into.")
+    for item, target in moves:
+        if item.is_dir():
+            target.mkdir(exist_ok=True)
+        else:
+            item.replace(target)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _meant(path: Path) -> Path:
+    """Return the path that a person asked for: temporary folders have the names they will get."""
+    names = [re.sub(r"^\.writing-[a-z0-9_]{8}-?", "", name) for name in path.parts]
+    return Path(*filter(None, names))
+
+
+def _unwritable(path: Path, error: OSError) -> NeuroGenError:
+    reason = error.strerror or str(error)
+    return NeuroGenError(
+        f"{_meant(path)} could not be written: {reason}.",
+        "Free some space or choose another folder; what was there before is untouched.",
+    )

@@ -1,0 +1,34 @@
+"""Tables and figures on disk, whole or not at all."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from NeuroGenLib.core.files import atomic_file, write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from matplotlib.figure import Figure
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write rows as a tab-separated table."""
+    lines = ["\t".join(rows[0])]
+    lines += [
+        "\t".join(f"{value:g}" if isinstance(value, float) else str(value) for value in row.values()) for row in rows
+    ]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def save_figure(path: Path, figure: Figure) -> None:
+    """Write a figure as PNG, whole or not at all, and close it."""
+    import matplotlib.pyplot as plt
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    plt.close(figure)
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(buffer.getvalue())

@@ -1,0 +1,1 @@
+"""Image pairs for registration training."""

@@ -1,0 +1,542 @@
+"""How good a registration is: whether it folds, both directions agree, and labels and landmarks meet.
+
+Displacements are (3, I, J, K) or (1, 3, I, J, K) arrays or tensors in voxels, pull-back (see
+:mod:`NeuroGenLib.spatial.displacement`): ``forward`` takes fixed points to moving points, ``inverse`` the other way.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.spatial.metrics import bounding_box, dice_by_label
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+    from torch import Tensor
+
+    from NeuroGenLib.spatial.jacobian import Scheme
+
+Corner = tuple[int, int, int]
+Point = tuple[float, float, float]
+
+_LEARN2REG_OFFSET = 3.0
+_LOG_RANGE = (1e-9, 1e9)
+_CHUNK = 100_000
+_PERCENTILE = 0.95
+
+
+@dataclass(frozen=True)
+class DeterminantStatistics:
+    """Jacobian determinants of a map, 1 where it keeps volumes.
+
+    Attributes
+    ----------
+    count:
+        Number of determinants.
+    negative:
+        How many are below zero: folds.
+    proportion_negative, proportion_nonpositive:
+        Share of ``count`` below zero, and at or below it.
+    mean, std:
+        Of the determinants (the sample's standard deviation, n - 1).
+    std_log:
+        Standard deviation of their natural logarithm, values below 1e-9 counting as 1e-9.
+    std_log_learn2reg:
+        The same after adding 3, as the Learn2Reg challenge defines it.
+    """
+
+    count: int
+    negative: int
+    proportion_negative: float
+    proportion_nonpositive: float
+    mean: float
+    std: float
+    std_log: float
+    std_log_learn2reg: float
+
+
+@dataclass(frozen=True)
+class Residual:
+    """How far points miss the place where they started: mean square, mean and largest size."""
+
+    mse: float
+    mae: float
+    max: float
+
+
+@dataclass(frozen=True)
+class InverseConsistency:
+    """What remains of a displacement and its inverse, one after the other; all zero for an exact inverse.
+
+    Attributes
+    ----------
+    voxels, voxels_inside:
+        Of the components in voxels: at all voxels, and where the first step stays in the grid.
+    mm, mm_inside:
+        Of the lengths in mm, likewise.
+    inside:
+        Share of voxels where the first step stays in the grid.
+    """
+
+    voxels: Residual
+    voxels_inside: Residual
+    mm: Residual
+    mm_inside: Residual
+    inside: float
+
+
+@dataclass(frozen=True)
+class LabelScores:
+    """A score for every label that at least one of two label maps has."""
+
+    by_label: Mapping[int, float]
+
+    @property
+    def mean(self) -> float:
+        """Unweighted mean of the finite scores, NaN when there are none."""
+        finite = [score for score in self.by_label.values() if math.isfinite(score)]
+        return float(np.mean(finite)) if finite else math.nan
+
+    @property
+    def without(self) -> tuple[int, ...]:
+        """Labels whose score is not finite, and which :attr:`mean` leaves out."""
+        return tuple(label for label, score in self.by_label.items() if not math.isfinite(score))
+
+
+@dataclass(frozen=True)
+class LandmarkErrors:
+    """Distances between landmarks, one for each that lies inside the grid in both images.
+
+    Attributes
+    ----------
+    mm, voxels:
+        (N,) after registration.
+    before_mm, before_voxels:
+        (N,) without it.
+    outside:
+        Number of landmarks left out.
+    """
+
+    mm: NDArray[np.float64]
+    voxels: NDArray[np.float64]
+    before_mm: NDArray[np.float64]
+    before_voxels: NDArray[np.float64]
+    outside: int
+
+
+def determinant_statistics(displacement: ArrayLike | Tensor, scheme: Scheme = "central") -> DeterminantStatistics:
+    """Return the statistics of a map's Jacobian determinants from differences of voxels.
+
+    Parameters
+    ----------
+    displacement:
+        (3, I, J, K) voxels.
+    scheme:
+        Which differences: see :data:`NeuroGenLib.spatial.jacobian.Scheme`.
+
+    Raises
+    ------
+    InputError
+        When it is no displacement field, holds NaN, or has too few voxels.
+    """
+    from NeuroGenLib.spatial.jacobian import jacobian_determinants
+
+    return _statistics(jacobian_determinants(_field(displacement), scheme))
+
+
+def sampled_determinant_statistics(
+    displacement: ArrayLike | Tensor, count: int = 1_000_000, seed: int = 0
+) -> DeterminantStatistics:
+    """Return the statistics of the Jacobian determinants at random points of the linearly interpolated map.
+
+    Unlike differences of voxels, that finds folds anywhere between them.
+
+    Parameters
+    ----------
+    displacement:
+        (3, I, J, K) voxels.
+    count:
+        Number of points, spread evenly between the first and last voxels.
+    seed:
+        Of the draw; the points are the same on every device.
+
+    Raises
+    ------
+    InputError
+        When it is no displacement field, holds NaN, an axis has a single voxel, or there are fewer than two points.
+    """
+    import torch
+
+    from NeuroGenLib.spatial.jacobian import jacobian_determinants_at
+
+    if count < 2:
+        raise InputError(f"{count} random points make no statistics.", "Give a thousand or more.")
+    field = _field(displacement)
+    last = torch.tensor(field.shape[2:], dtype=field.dtype) - 1
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for start in range(0, count, _CHUNK):
+        size = min(_CHUNK, count - start)
+        points = torch.rand(size, 3, generator=generator, dtype=field.dtype) * last
+        found.append(jacobian_determinants_at(field, points.to(field.device)))
+    return _statistics(torch.cat(found, dim=1))
+
+
+def ndv_percent(displacement: ArrayLike | Tensor) -> float:
+    """Return the non-diffeomorphic volume as percent of the inner voxels (Liu et al.; 0: folds nowhere).
+
+    See :func:`NeuroGenLib.spatial.jacobian.ndv_map`.
+
+    Raises
+    ------
+    InputError
+        When it is no displacement field, holds NaN, or an axis has fewer than three voxels.
+    """
+    from NeuroGenLib.spatial import jacobian
+
+    return float(jacobian.ndv_percent(_field(displacement))[0])
+
+
+def inverse_consistency(outer: ArrayLike | Tensor, inner: ArrayLike | Tensor, affine: ArrayLike) -> InverseConsistency:
+    """Return what remains of a map after its inverse: ``outer(inner(x)) - x``.
+
+    Call it with (forward, inverse) and with (inverse, forward): the two orders differ.
+
+    Parameters
+    ----------
+    outer, inner:
+        (3, I, J, K) voxels on one grid; ``inner`` moves first.
+    affine:
+        4x4 of that grid, voxels to RAS mm.
+
+    Raises
+    ------
+    InputError
+        When one is no displacement field or holds NaN, their shapes differ, or the affine is no 4x4.
+    """
+    import torch
+
+    from NeuroGenLib.spatial.displacement import compose
+    from NeuroGenLib.spatial.jacobian import overlap_mask
+
+    first, second = _field(outer), _field(inner)
+    if first.shape != second.shape:
+        raise InputError(
+            f"The two displacement fields have {tuple(first.shape[2:])} and {tuple(second.shape[2:])} voxels.",
+            "Give both on one grid.",
+        )
+    linear = torch.as_tensor(_linear(affine)).to(second)
+    left = compose(first, second)
+    seen = overlap_mask(second)[0, 0].bool()
+    components = left[0].abs()
+    lengths = torch.einsum("xc,cijk->xijk", linear, left[0]).norm(dim=0)
+    return InverseConsistency(
+        voxels=_residual(components),
+        voxels_inside=_residual(components[:, seen]),
+        mm=_residual(lengths),
+        mm_inside=_residual(lengths[seen]),
+        inside=float(seen.double().mean()),
+    )
+
+
+def label_dice(
+    warped: ArrayLike, fixed: ArrayLike, inside: ArrayLike | None = None, background: Sequence[int] = (0,)
+) -> LabelScores:
+    """Return the Dice overlap of every label, 1 being perfect; a label that both maps lack does not count.
+
+    Parameters
+    ----------
+    warped, fixed:
+        (I, J, K) label maps; ``warped`` by nearest neighbours.
+    inside:
+        Where the warped map looked into the moving image; elsewhere its label is 0.
+    background:
+        Labels that do not count.
+
+    Raises
+    ------
+    InputError
+        When the shapes differ, a value is no whole number, or there are no labels.
+    """
+    labels = np.asarray(warped) if inside is None else np.where(np.asarray(inside) > 0, warped, 0)
+    return LabelScores(dice_by_label(labels, fixed, background))
+
+
+def label_hd95(
+    warped: ArrayLike,
+    fixed: ArrayLike,
+    spacing: Sequence[float] = (1.0, 1.0, 1.0),
+    inside: ArrayLike | None = None,
+    background: Sequence[int] = (0,),
+) -> LabelScores:
+    """Return the 95 % Hausdorff distance of every label, infinite where only one map has it.
+
+    Parameters
+    ----------
+    warped, fixed, inside, background:
+        See :func:`label_dice`.
+    spacing:
+        mm between voxels along each axis; ones give distances in voxels.
+
+    Raises
+    ------
+    InputError
+        As :func:`label_dice` and :func:`hausdorff95`.
+    """
+    one = np.asarray(warped) if inside is None else np.where(np.asarray(inside) > 0, warped, 0)
+    other = np.asarray(fixed)
+    labels = dice_by_label(one, other, background)
+    return LabelScores({label: hausdorff95(one == label, other == label, spacing) for label in labels})
+
+
+def hausdorff95(first: ArrayLike, second: ArrayLike, spacing: Sequence[float] = (1.0, 1.0, 1.0)) -> float:
+    """Return the distance that 95 % of either surface keep from the other one; the larger of the two.
+
+    The surface runs between voxels, is as large as marching cubes makes it, and lies at the voxels' corners for
+    measuring distances: the definition of DeepMind's surface-distance, on which published numbers rest.
+
+    Parameters
+    ----------
+    first, second:
+        (I, J, K) masks.
+    spacing:
+        mm between voxels along each axis; ones give the distance in voxels.
+
+    Returns
+    -------
+    float
+        Infinite when one mask is empty, NaN when both are.
+
+    Raises
+    ------
+    InputError
+        When the masks are not three-dimensional or of one shape, or a distance is not above zero.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    one, other = np.asarray(first) > 0, np.asarray(second) > 0
+    if one.shape != other.shape or one.ndim != 3:
+        raise InputError(
+            f"Masks of shape {one.shape} and {other.shape} have no surface distance.",
+            "Give two three-dimensional masks on one grid.",
+        )
+    steps = tuple(float(step) for step in spacing)
+    if len(steps) != 3 or not all(math.isfinite(step) and step > 0 for step in steps):
+        raise InputError(f"A spacing of {steps} makes no sense.", "Give three distances above zero.")
+    if not (one.any() and other.any()):
+        return math.inf if one.any() or other.any() else math.nan
+    low, high = bounding_box(one | other)
+    box = tuple(slice(start, stop + 1) for start, stop in zip(low, high, strict=True))
+    codes = [_neighbour_codes(mask[box]) for mask in (one, other)]
+    surfaces = [(code > 0) & (code < 255) for code in codes]
+    away = [distance_transform_edt(~surface, sampling=steps) for surface in surfaces]
+    areas = _surface_areas(steps)
+    return max(
+        _percentile(away[1 - side][surfaces[side]], areas[codes[side][surfaces[side]]], _PERCENTILE) for side in (0, 1)
+    )
+
+
+def target_registration_error(
+    forward: ArrayLike | Tensor, fixed_points: ArrayLike, moving_points: ArrayLike, affine: ArrayLike
+) -> LandmarkErrors:
+    """Return how far fixed landmarks land from the same landmarks of the moving image.
+
+    Parameters
+    ----------
+    forward:
+        (3, I, J, K) voxels.
+    fixed_points, moving_points:
+        (N, 3) voxel coordinates of the same landmarks. One that leaves the grid in either image does not count.
+    affine:
+        4x4 of the grid, voxels to RAS mm.
+
+    Raises
+    ------
+    InputError
+        When the landmarks do not correspond or all lie outside, or the field is none or holds NaN.
+    """
+    import torch
+
+    from NeuroGenLib.spatial.jacobian import displacement_at
+
+    field, linear = _field(forward), _linear(affine)
+    fixed, moving = np.asarray(fixed_points, np.float64), np.asarray(moving_points, np.float64)
+    if fixed.shape != moving.shape or fixed.ndim != 2 or fixed.shape[1] != 3:
+        raise InputError(
+            f"Landmarks of shape {fixed.shape} and {moving.shape} do not correspond.",
+            "Give (N, 3) voxel coordinates of the same landmarks for both images.",
+        )
+    last = np.array(field.shape[2:]) - 1
+    kept = np.all([(points >= 0) & (points <= last) for points in (fixed, moving)], axis=(0, 2))
+    if not kept.any():
+        raise InputError("No landmark lies inside the grid of the registration.", "Check the landmarks' coordinates.")
+    fixed, moving = fixed[kept], moving[kept]
+    moved = displacement_at(field, torch.as_tensor(fixed).to(field)[None])[0].cpu().numpy()
+    before, after = fixed - moving, fixed + moved - moving
+    return LandmarkErrors(
+        mm=np.linalg.norm(after @ linear.T, axis=1),
+        voxels=np.linalg.norm(after, axis=1),
+        before_mm=np.linalg.norm(before @ linear.T, axis=1),
+        before_voxels=np.linalg.norm(before, axis=1),
+        outside=int((~kept).sum()),
+    )
+
+
+def _field(displacement: ArrayLike | Tensor) -> Tensor:
+    """Return a finite displacement as (1, 3, I, J, K), float32 unless it comes as float64, without gradient."""
+    import torch
+
+    if isinstance(displacement, torch.Tensor):
+        given = displacement.detach()
+    else:
+        # A copy: torch takes neither flipped axes nor another byte order.
+        array = np.asarray(displacement)
+        kind = np.float64 if array.dtype == np.float64 else np.float32
+        given = torch.from_numpy(np.array(array, kind, order="C"))
+    field = given if given.dtype == torch.float64 else given.float()
+    field = field[None] if field.ndim == 4 else field
+    if field.ndim != 5 or field.shape[:2] != (1, 3):
+        raise InputError(
+            f"A displacement field has the axes (3, I, J, K), this array has {tuple(given.shape)}.",
+            "Give one field, its components first.",
+        )
+    if not bool(torch.isfinite(field).all()):
+        raise InputError(
+            "The displacement field holds NaN or infinite values.", "Repeat the registration that made it."
+        )
+    return field
+
+
+def _linear(affine: ArrayLike) -> NDArray[np.float64]:
+    matrix = np.asarray(affine, np.float64)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+        raise InputError(f"An affine of shape {matrix.shape} is no finite 4x4 matrix.", "Give the grid's affine.")
+    return matrix[:3, :3]
+
+
+def _statistics(determinants: Tensor) -> DeterminantStatistics:
+    values = determinants.double().flatten()
+
+    def log_spread(offset: float) -> float:
+        return float((values + offset).clamp(*_LOG_RANGE).log().std(correction=0))
+
+    return DeterminantStatistics(
+        count=values.numel(),
+        negative=int((values < 0).sum()),
+        proportion_negative=float((values < 0).double().mean()),
+        proportion_nonpositive=float((values <= 0).double().mean()),
+        mean=float(values.mean()),
+        std=float(values.std()) if values.numel() > 1 else 0.0,
+        std_log=log_spread(0.0),
+        std_log_learn2reg=log_spread(_LEARN2REG_OFFSET),
+    )
+
+
+def _residual(sizes: Tensor) -> Residual:
+    """Return the summary of sizes, NaN when there are none."""
+    if sizes.numel() == 0:
+        return Residual(math.nan, math.nan, math.nan)
+    values = sizes.double()
+    return Residual(float(values.square().mean()), float(values.mean()), float(values.max()))
+
+
+def _percentile(distances: NDArray, areas: NDArray, share: float) -> float:
+    """Return the distance within which a share of the area lies."""
+    order = np.argsort(distances)
+    covered = np.cumsum(areas[order])
+    index = int(np.searchsorted(covered / covered[-1], share))
+    return float(distances[order][min(index, len(order) - 1)])
+
+
+_CORNERS: tuple[Corner, ...] = tuple(itertools.product((0, 1), repeat=3))  # type: ignore[arg-type]
+
+
+def _neighbour_codes(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return which of the 8 voxels around each voxel corner belong to a mask: bit n for ``_CORNERS[n]``."""
+    padded = np.pad(mask, 1)
+    codes = np.zeros([size + 1 for size in mask.shape], np.uint8)
+    for bit, corner in enumerate(_CORNERS):
+        window = tuple(slice(start, start + size) for start, size in zip(corner, codes.shape, strict=True))
+        codes |= padded[window].astype(np.uint8) << bit
+    return codes
+
+
+def _surface_areas(spacing: Sequence[float]) -> NDArray[np.float64]:
+    """Return the area of the surface between the 8 voxels of every code, (256,) mm^2."""
+    codes, triangles = _surface_triangles()
+    first, second, third = np.moveaxis(triangles * np.array(spacing), 1, 0)
+    sizes = np.linalg.norm(np.cross(second - first, third - first), axis=1) / 2
+    return np.asarray(np.bincount(codes, sizes, minlength=256), np.float64)
+
+
+@functools.cache
+def _surface_triangles() -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the triangles that part the 8 voxels of every code: (T,) codes and (T, 3, 3) corners in voxels."""
+    codes, triangles = [], []
+    for code in range(256):
+        inside = {corner: bool(code >> bit & 1) for bit, corner in enumerate(_CORNERS)}
+        for outline in _outlines(inside):
+            pieces = _triangulated(outline)
+            codes += [code] * len(pieces)
+            triangles += pieces
+    return np.array(codes), np.array(triangles)
+
+
+def _outlines(inside: Mapping[Corner, bool]) -> Iterable[list[Point]]:
+    """Yield the closed polygons, through middles of edges, that part the corners inside from those outside."""
+    links: dict[Point, list[Point]] = {}
+    minority = sum(inside.values()) <= 4
+    for ring in _faces():
+        middles = [_middle(ring[index - 1], ring[index]) for index in range(4)]
+        crossed = [middles[index] for index in range(4) if inside[ring[index - 1]] != inside[ring[index]]]
+        if len(crossed) == 2:
+            pairs = [(crossed[0], crossed[1])]
+        else:
+            # Where a face could be cut in two ways, the rarer kind of corner is cut off.
+            cut = [index for index in range(4) if crossed and inside[ring[index]] == minority]
+            pairs = [(middles[index], middles[(index + 1) % 4]) for index in cut]
+        for one, other in pairs:
+            links.setdefault(one, []).append(other)
+            links.setdefault(other, []).append(one)
+    while links:
+        outline = [next(iter(links))]
+        while ahead := [point for point in links.pop(outline[-1]) if point in links]:
+            outline.append(ahead[0])
+        yield outline
+
+
+def _faces() -> Iterable[list[Corner]]:
+    """Yield the corners of each face of the unit cube, in a ring."""
+    for axis, side in itertools.product(range(3), (0, 1)):
+        ring = ((0, 0), (0, 1), (1, 1), (1, 0))
+        yield [(*pair[:axis], side, *pair[axis:]) for pair in ring]  # type: ignore[misc]
+
+
+def _middle(one: Corner, other: Corner) -> Point:
+    return ((one[0] + other[0]) / 2, (one[1] + other[1]) / 2, (one[2] + other[2]) / 2)
+
+
+def _triangulated(outline: Sequence[Point]) -> list[tuple[Point, Point, Point]]:
+    """Return a polygon, which may be bent, cut into the triangles that have the largest area together."""
+
+    def largest(start: int, stop: int) -> tuple[float, list[tuple[Point, Point, Point]]]:
+        best: tuple[float, list[tuple[Point, Point, Point]]] = (0.0, [])
+        for middle in range(start + 1, stop):
+            corners = (outline[start], outline[middle], outline[stop])
+            one, two, three = np.array(corners)
+            parts = (largest(start, middle), largest(middle, stop))
+            size = float(np.linalg.norm(np.cross(two - one, three - one))) / 2 + parts[0][0] + parts[1][0]
+            if size > best[0] + 1e-9:
+                best = (size, [corners, *parts[0][1], *parts[1][1]])
+        return best
+
+    return largest(0, len(outline) - 1)[1]

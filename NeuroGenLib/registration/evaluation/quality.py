@@ -1,0 +1,211 @@
+"""How good one registration is: similarity, overlap, folds, and whether there and back agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.registration.evaluation.measures import label_dice, label_hd95, ndv_percent
+from NeuroGenLib.spatial.spatial_map import SpatialMap
+
+if TYPE_CHECKING:
+    from NeuroGenLib.alignment.halfway import Start
+    from NeuroGenLib.spatial.volume import Volume
+
+STAGES = ("headers", "start", "registered")
+"""As the headers place the images, after the affine start, and at the end."""
+
+_MOST_POINTS = 200_000
+_BINS = 32
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Numbers of one registration; those of labels are None without label maps of both images.
+
+    Attributes
+    ----------
+    correlation, mutual_information:
+        Over the fixed image's foreground, by stage of :data:`STAGES`: Pearson's correlation, and mutual information
+        in nats. Correlation says nothing where the contrasts differ.
+    dice:
+        Overlap of each label by stage.
+    hd95_mm:
+        95th percentile of the surface distance of each label, mm, at the end; infinite where it is in one map only.
+    folded_voxels:
+        Voxels of the fixed image where the Jacobian determinant is not above zero.
+    folded_percent:
+        Their share.
+    ndv_percent:
+        Non-diffeomorphic volume (Liu et al., IJCV 2024) as a share of the grid of the transform.
+    sd_log_jacobian:
+        Standard deviation of the Jacobian's natural logarithm over the foreground.
+    inverse_consistency_mm, inverse_consistency_max_mm:
+        Mean and largest distance between a point of the foreground and where forward and inverse bring it.
+    displacement_mm:
+        Mean length of the displacement that comes on top of the affine start.
+    """
+
+    correlation: dict[str, float]
+    mutual_information: dict[str, float]
+    folded_voxels: int
+    folded_percent: float
+    ndv_percent: float
+    sd_log_jacobian: float
+    inverse_consistency_mm: float
+    inverse_consistency_max_mm: float
+    displacement_mm: float
+    dice: dict[str, dict[int, float]] | None = None
+    hd95_mm: dict[int, float] | None = None
+
+    def mean_dice(self, stage: str = "registered") -> float | None:
+        """Return the mean overlap over the labels, None without labels."""
+        return None if self.dice is None else float(np.mean(list(self.dice[stage].values())))
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return what ``quality.json`` holds; numbers that are not finite become None."""
+        content: dict[str, Any] = {
+            name: getattr(self, name)
+            for name in (
+                "correlation",
+                "mutual_information",
+                "folded_voxels",
+                "folded_percent",
+                "ndv_percent",
+                "sd_log_jacobian",
+                "inverse_consistency_mm",
+                "inverse_consistency_max_mm",
+                "displacement_mm",
+            )
+        }
+        if self.dice is not None and self.hd95_mm is not None:
+            content["dice"] = {
+                stage: {
+                    "mean": self.mean_dice(stage),
+                    "labels": {str(label): value for label, value in by_label.items()},
+                }
+                for stage, by_label in self.dice.items()
+            }
+            content["hd95_mm"] = {str(label): value for label, value in self.hd95_mm.items()}
+        return _finite(content)
+
+    def remarks(self) -> list[str]:
+        """Return sentences on what a person should look at."""
+        remarks = []
+        if self.folded_voxels:
+            remarks.append(f"The transform folds at {self.folded_voxels} voxels of the fixed image.")
+        if self.mutual_information["registered"] < self.mutual_information["headers"]:
+            remarks.append("The images are less similar after the registration than before: look at the result.")
+        return remarks
+
+
+def measured(
+    forward: SpatialMap,
+    inverse: SpatialMap,
+    start: Start,
+    fixed: Volume,
+    moving: Volume,
+    inside: Volume,
+    jacobian: Volume,
+    fixed_labels: Volume | None = None,
+    moving_labels: Volume | None = None,
+    warped_labels: Volume | None = None,
+    progress: Progress = SILENT,
+) -> Quality:
+    """Measure a registration.
+
+    Parameters
+    ----------
+    forward, inverse, start:
+        The maps.
+    fixed, moving:
+        3-D images.
+    inside:
+        Nonzero in the foreground of ``fixed``, in its space but on any grid.
+    jacobian:
+        Determinant of ``forward`` on the grid of ``fixed``.
+    fixed_labels, moving_labels, warped_labels:
+        Label maps of the images and the moving one pulled by ``forward``, where there are any.
+    progress:
+        Told of every stage.
+    """
+    points = _some(inside.voxel_to_world(np.argwhere(inside.array)))
+    affine = SpatialMap(start.fixed_to_moving, None, np.eye(4))
+    maps = {"headers": SpatialMap(np.eye(4), None, np.eye(4)), "start": affine, "registered": forward}
+    values = _values(fixed, points)
+    pairs = {stage: (values, _values(moving, one.points(points))) for stage, one in maps.items()}
+    progress.update(1, 4, "measuring")
+    there = forward.points(points)
+    away = np.linalg.norm(inverse.points(there) - points, axis=1)
+    determinants = _values(jacobian, points)
+    folded = int(np.count_nonzero(jacobian.array <= 0))
+    dice: dict[str, dict[int, float]] | None = None
+    distances: dict[int, float] | None = None
+    if fixed_labels is not None and moving_labels is not None and warped_labels is not None:
+        progress.update(2, 4, "measuring")
+        if fixed_labels.array.any() or moving_labels.array.any():
+            dice = {}
+            for stage in STAGES:  # one label map at a time: they may be large
+                carried = warped_labels
+                if stage != STAGES[-1]:
+                    carried = maps[stage].pull(moving_labels, fixed_labels, order=0)
+                dice[stage] = dict(label_dice(carried.array, fixed_labels.array).by_label)
+            progress.update(3, 4, "measuring")
+            distances = dict(label_hd95(warped_labels.array, fixed_labels.array, fixed_labels.spacing).by_label)
+    progress.update(4, 4, "measuring")
+    return Quality(
+        correlation={stage: _correlation(*pair) for stage, pair in pairs.items()},
+        mutual_information={stage: _mutual_information(*pair) for stage, pair in pairs.items()},
+        folded_voxels=folded,
+        folded_percent=100 * folded / jacobian.array.size,
+        ndv_percent=_ndv_percent(forward),
+        sd_log_jacobian=float(np.log(np.clip(determinants, 1e-9, None)).std()),
+        inverse_consistency_mm=float(away.mean()),
+        inverse_consistency_max_mm=float(away.max()),
+        displacement_mm=float(np.linalg.norm(there - affine.points(points), axis=1).mean()),
+        dice=dice,
+        hd95_mm=distances,
+    )
+
+
+def _some(points: np.ndarray) -> np.ndarray:
+    """Return at most so many points, spread evenly."""
+    return points[:: max(1, -(-len(points) // _MOST_POINTS))]
+
+
+def _values(volume: Volume, points: np.ndarray) -> np.ndarray:
+    """Return linearly interpolated values; outside the volume its darkest."""
+    from scipy.ndimage import map_coordinates
+
+    index, darkest = volume.world_to_voxel(points).T, float(volume.array.min())
+    return map_coordinates(volume.array, index, output=np.float32, order=1, mode="constant", cval=darkest)
+
+
+def _correlation(first: np.ndarray, second: np.ndarray) -> float:
+    first, second = first - first.mean(dtype=np.float64), second - second.mean(dtype=np.float64)
+    norm = float(np.linalg.norm(first) * np.linalg.norm(second))
+    return float(np.vdot(first, second)) / norm if norm else 0.0
+
+
+def _mutual_information(first: np.ndarray, second: np.ndarray) -> float:
+    joint = np.histogram2d(first, second, bins=_BINS)[0]
+    joint /= joint.sum()
+    apart = np.outer(joint.sum(axis=1), joint.sum(axis=0))
+    seen = joint > 0
+    return float((joint[seen] * np.log(joint[seen] / apart[seen])).sum())
+
+
+def _ndv_percent(forward: SpatialMap) -> float:
+    if forward.field is None:
+        return 0.0
+    to_voxels = np.linalg.inv(forward.field.affine[:3, :3])
+    return ndv_percent(np.tensordot(to_voxels, forward.field.array, axes=1).astype(np.float32))
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {name: _finite(value) for name, value in content.items()}
+    return None if isinstance(content, float) and not np.isfinite(content) else content

@@ -1,0 +1,320 @@
+"""How well a model registers pairs of scans: overlap, distances, folds, agreement of both directions, and cost."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from NeuroGenLib.core import provenance
+from NeuroGenLib.core.config import to_mapping
+from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError
+from NeuroGenLib.core.files import read_json, require_folder_place, staged_outputs, write_json
+from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.core.reports import save_figure, write_table
+from NeuroGenLib.registration.data.table import read_points
+from NeuroGenLib.registration.evaluation.cost import Cost
+from NeuroGenLib.registration.evaluation.figure import evaluation_figure
+from NeuroGenLib.registration.evaluation.quality import STAGES
+from NeuroGenLib.spatial.volume import Volume
+from NeuroGenLib.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from NeuroGenLib.registration.config import RegisterConfig
+    from NeuroGenLib.registration.evaluation.pairs import PairFiles
+    from NeuroGenLib.registration.infer import Registration, RegistrationModel
+
+Row = dict[str, Any]
+"""Numbers and words by column; None for what was not measured."""
+
+DONE = "done"
+"""Folder of the pairs that are finished, inside that of the results."""
+MISSING = "n/a"
+_SCHEMA = 1
+
+# The end is the column without a stage's name.
+_SUFFIXES = dict(zip(STAGES, ("_headers", "_start", ""), strict=True))
+STAGE_METRICS = ("dice", "tre_mm", "mutual_information", "correlation")
+END_METRICS = (
+    "hd95_mm",
+    "labels_in_one_map",
+    "folded_voxels",
+    "folded_percent",
+    "ndv_percent",
+    "sd_log_jacobian",
+    "inverse_consistency_mm",
+    "inverse_consistency_max_mm",
+    "displacement_mm",
+    "wall_s",
+    "cpu_s",
+    "peak_memory_mib",
+    "peak_gpu_mib",
+)
+
+
+def stage_columns(metric: str) -> list[str]:
+    """Return the columns of a metric as the headers place the images, after the affine start, and at the end."""
+    return [f"{metric}{suffix}" for suffix in _SUFFIXES.values()]
+
+
+METRICS = (*(column for metric in STAGE_METRICS for column in stage_columns(metric)), *END_METRICS)
+"""All columns with numbers."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Attributes
+    ----------
+    rows:
+        One a pair: ``fixed``, ``moving``, ``kind``, ``status`` (done or failed), the numbers of :data:`METRICS`,
+        ``remarks``.
+    labels:
+        One a pair and label: Dice by stage, and the 95 % Hausdorff distance in mm at the end.
+    summary:
+        Number of pairs, of those that failed, and for each metric mean, standard deviation (of the population) and
+        number of pairs that have it; over all pairs, and for each kind.
+    """
+
+    rows: list[Row]
+    labels: list[Row]
+    summary: dict[str, Any]
+
+    @property
+    def failed(self) -> list[Row]:
+        """The rows of the pairs that could not be registered."""
+        return [row for row in self.rows if row["status"] == "failed"]
+
+    def mean(self, metric: str, kind: str | None = None) -> float | None:
+        """Return the mean of a metric, None when no pair (of that kind) has it."""
+        part = self.summary if kind is None else self.summary["kinds"].get(kind, {"metrics": {}})
+        return part["metrics"][metric]["mean"] if metric in part["metrics"] else None
+
+
+def evaluate_to_folder(
+    model: RegistrationModel,
+    pairs: Sequence[PairFiles],
+    out: Path,
+    settings: RegisterConfig,
+    progress: Progress = SILENT,
+    *,
+    command: str = "registration evaluate",
+) -> Evaluation:
+    """Register every pair; write ``pairs.tsv``, ``labels.tsv``, ``summary.json``, ``evaluation.png``.
+
+    A pair that fails becomes a row with its reason. Each pair is kept in the folder ``done`` as soon as it is
+    finished, and is not registered again unless its files, the model or the settings change: an evaluation that was
+    stopped goes on.
+
+    Parameters
+    ----------
+    model, settings:
+        The network, and how each pair is registered.
+    pairs:
+        See :func:`~NeuroGenLib.registration.evaluation.pairs.read_pairs`.
+    out:
+        Folder of the results.
+    progress:
+        Told of every stage of every pair; a cancelled one ends the work, finished pairs stay.
+    command:
+        What the record of the results calls this.
+
+    Raises
+    ------
+    InputError, NeuroGenError
+        When no pair could be registered: the first one's reason. When the folder cannot be written.
+    Cancelled
+        When ``progress`` was cancelled.
+    """
+    require_folder_place(out)
+    what = {
+        "schema": _SCHEMA,
+        "version": __version__,
+        "model": model.folder.manifest["files"],
+        "settings": to_mapping(settings),
+    }
+    rows: list[Row] = []
+    labels: list[Row] = []
+    first: tuple[PairFiles, Exception] | None = None
+    for number, pair in enumerate(pairs):
+        part = progress.part(number / len(pairs), (number + 1) / len(pairs), pair.name)
+        place = out / DONE / f"{pair.fingerprint(what)}.json"
+        found = _finished(place)
+        if found is None:
+            try:
+                found = evaluate_pair(model, pair, settings, part)
+            except Cancelled:
+                raise
+            except (NeuroGenError, RuntimeError, MemoryError, OSError, ValueError) as error:
+                first = first or (pair, error)
+                rows.append(_failed(pair, error))
+                continue
+            write_json(place, {"row": found[0], "labels": found[1]})
+        part.update(1, 1)
+        rows.append(found[0])
+        labels += found[1]
+    if first is not None and not any(row["status"] == "done" for row in rows):
+        raise _nothing_done(*first) from first[1]
+    evaluation = Evaluation(rows, labels, _summary(rows))
+    write_evaluation(evaluation, model, out, {**what, "pairs": [list(pair.named) for pair in pairs]}, command)
+    return evaluation
+
+
+def evaluate_pair(
+    model: RegistrationModel, pair: PairFiles, settings: RegisterConfig, progress: Progress = SILENT
+) -> tuple[Row, list[Row]]:
+    """Register one pair; return its row, and a row for each label.
+
+    Time and memory are those of :meth:`RegistrationModel.register`, measuring included, files not.
+
+    Raises
+    ------
+    InputError
+        When a file cannot be used, or the landmarks do not correspond.
+    Cancelled
+        When ``progress`` was cancelled.
+    """
+    fixed, moving = Volume.load(pair.fixed), Volume.load(pair.moving)
+    paths = {name: getattr(pair, name) for name in ("fixed_labels", "moving_labels", "fixed_mask", "moving_mask")}
+    volumes = {name: None if path is None else Volume.load(path) for name, path in paths.items()}
+    landmarks = _landmarks(pair)
+    with Cost(model.device) as cost:
+        found = model.register(fixed, moving, settings=settings, progress=progress, **volumes)
+    row: Row = {"fixed": pair.named[0], "moving": pair.named[1], "kind": pair.kind or None, "status": "done"}
+    row |= dict.fromkeys(METRICS) | _quality(found)
+    if landmarks is not None:
+        row |= _landmark_errors(found, *landmarks)
+    row |= {name: _finite(getattr(cost, name)) for name in ("wall_s", "cpu_s", "peak_memory_mib", "peak_gpu_mib")}
+    row["remarks"] = _one_line(" ".join(found.warnings)) or None
+    return row, _label_rows(pair, found)
+
+
+def write_evaluation(
+    evaluation: Evaluation, model: RegistrationModel, out: Path, parameters: Mapping[str, Any], command: str
+) -> None:
+    """Write tables, summary, picture and record; all appear, or none."""
+    with staged_outputs(out) as staging:
+        write_table(staging / "pairs.tsv", [_for_people(row) for row in evaluation.rows])
+        if evaluation.labels:
+            write_table(staging / "labels.tsv", [_for_people(row) for row in evaluation.labels])
+        write_json(staging / "summary.json", evaluation.summary)
+        save_figure(staging / "evaluation.png", evaluation_figure(evaluation))
+        record = provenance.record(
+            command,
+            model={"reference": model.folder.reference, "weights": model.folder.manifest["files"]},
+            parameters={name: value for name, value in parameters.items() if name in ("settings", "pairs")},
+            results=evaluation.summary,
+            shows=model.notice,
+            citation=model.folder.manifest.get("citation", []),
+        )
+        write_json(staging / "provenance.json", record)
+
+
+def _quality(found: Registration) -> Row:
+    quality = found.quality
+    row: Row = {}
+    for stage, suffix in _SUFFIXES.items():
+        row[f"mutual_information{suffix}"] = _finite(quality.mutual_information[stage])
+        row[f"correlation{suffix}"] = _finite(quality.correlation[stage])
+        row[f"dice{suffix}"] = _finite(quality.mean_dice(stage))
+    for name in END_METRICS[2:9]:
+        row[name] = _finite(getattr(quality, name))
+    if quality.hd95_mm is not None:
+        finite = [value for value in quality.hd95_mm.values() if math.isfinite(value)]
+        row["hd95_mm"] = float(np.mean(finite)) if finite else None
+        row["labels_in_one_map"] = len(quality.hd95_mm) - len(finite)
+    return row
+
+
+def _label_rows(pair: PairFiles, found: Registration) -> list[Row]:
+    dice, distances = found.quality.dice, found.quality.hd95_mm
+    if dice is None or distances is None:
+        return []
+    rows = []
+    for label in sorted({label for by_label in dice.values() for label in by_label}):
+        row: Row = {"fixed": pair.named[0], "moving": pair.named[1], "label": label}
+        row |= {f"dice{suffix}": _finite(dice[stage].get(label)) for stage, suffix in _SUFFIXES.items()}
+        distance = distances.get(label)
+        row["hd95_mm"] = "inf" if distance is not None and math.isinf(distance) else _finite(distance)
+        rows.append(row)
+    return rows
+
+
+def _landmarks(pair: PairFiles) -> tuple[np.ndarray, np.ndarray] | None:
+    if pair.fixed_landmarks is None or pair.moving_landmarks is None:
+        return None
+    fixed, moving = read_points(pair.fixed_landmarks), read_points(pair.moving_landmarks)
+    if len(fixed) != len(moving):
+        raise InputError(
+            f"{pair.fixed_landmarks} has {len(fixed)} landmarks, and {pair.moving_landmarks} {len(moving)}.",
+            "Give the same landmarks for both, in the same order.",
+        )
+    return fixed, moving
+
+
+def _landmark_errors(found: Registration, fixed: np.ndarray, moving: np.ndarray) -> Row:
+    """Return the mean distance, mm, of where fixed landmarks come to from the same landmarks of the moving image."""
+    affine = found.start.fixed_to_moving
+    places = (fixed, fixed @ affine[:3, :3].T + affine[:3, 3], found.forward.points(fixed))
+    return {
+        column: float(np.linalg.norm(there - moving, axis=1).mean())
+        for column, there in zip(stage_columns("tre_mm"), places, strict=True)
+    }
+
+
+def _summary(rows: Sequence[Row]) -> dict[str, Any]:
+    summary = _summarised(rows)
+    kinds = dict.fromkeys(row["kind"] for row in rows if row["kind"] is not None)
+    summary["kinds"] = {kind: _summarised([row for row in rows if row["kind"] == kind]) for kind in kinds}
+    return summary
+
+
+def _summarised(rows: Sequence[Row]) -> dict[str, Any]:
+    metrics = {}
+    for name in METRICS:
+        values = [row[name] for row in rows if row[name] is not None]
+        if values:
+            metrics[name] = {"mean": float(np.mean(values)), "sd": float(np.std(values)), "pairs": len(values)}
+    return {"pairs": len(rows), "failed": sum(row["status"] == "failed" for row in rows), "metrics": metrics}
+
+
+def _finished(place: Path) -> tuple[Row, list[Row]] | None:
+    """Return what an earlier evaluation found, None when there is nothing or it is damaged."""
+    if not place.is_file():
+        return None
+    try:
+        content = read_json(place)
+        return content["row"], content["labels"]
+    except (InputError, KeyError, TypeError):
+        return None
+
+
+def _failed(pair: PairFiles, error: Exception) -> Row:
+    row: Row = {"fixed": pair.named[0], "moving": pair.named[1], "kind": pair.kind or None, "status": "failed"}
+    return row | dict.fromkeys(METRICS) | {"remarks": _one_line(str(error)) or type(error).__name__}
+
+
+def _nothing_done(pair: PairFiles, error: Exception) -> NeuroGenError:
+    kind = InputError if isinstance(error, InputError) else NeuroGenError
+    if isinstance(error, NeuroGenError):
+        return kind(f"{pair.name} cannot be registered: {error.problem}", error.remedy)
+    reason = _one_line(str(error)) or type(error).__name__
+    return kind(f"{pair.name} could not be registered ({reason}).", "Close other programs, or try a smaller pair.")
+
+
+def _for_people(row: Row) -> Row:
+    return {name: MISSING if value is None else value for name, value in row.items()}
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else value
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,1 @@
+"""Architecture of the registration network."""

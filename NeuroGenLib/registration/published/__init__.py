@@ -1,0 +1,1 @@
+"""SITReg's checkpoints and settings."""

@@ -1,0 +1,1 @@
+"""Results of the capabilities as Slicer scenes."""

@@ -1,0 +1,409 @@
+"""A registration, as a Slicer scene: transforms, the moving image under one of them, what was resampled, quality.
+
+Of one pair of images a scene holds one registration: another one goes into the same nodes. They find each other by
+node references of the forward transform, which stay in a saved scene.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.mrml.arrays import node_name
+from NeuroGenLib.mrml.folders import folder_named, put_into_folder
+from NeuroGenLib.mrml.labelled import numbered
+from NeuroGenLib.mrml.provenance import provenance_of, set_provenance
+from NeuroGenLib.mrml.scene import HeadlessScene, save_scene
+from NeuroGenLib.mrml.segmentations import add_segmentation, update_segmentation
+from NeuroGenLib.mrml.spatial_maps import add_spatial_map, update_spatial_map
+from NeuroGenLib.mrml.tables import add_table, rows_of
+from NeuroGenLib.mrml.transforms import parent_matrix
+from NeuroGenLib.mrml.views import lay_over_slices, show_in_slices
+from NeuroGenLib.mrml.volumes import add_volume, update_volume, volume_of
+from NeuroGenLib.scenes.atlas import window_of
+from NeuroGenLib.scenes.comparison import CHANGE_WINDOW, change_colours, checkerboard
+from NeuroGenLib.spatial.spatial_map import SpatialMap
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from NeuroGenLib.mrml.core import Node, Scene
+    from NeuroGenLib.registration.infer import Registration
+    from NeuroGenLib.spatial.labels import LabelTable
+    from NeuroGenLib.spatial.volume import Volume
+
+PREFIX: Final = "NeuroGenRegistration."
+"""Of node references (roles of the results; ``fixed``, ``moving``; ``placed``) and of the attribute ``transform``."""
+
+VIEWS: Final = ("fade", "checkerboard", "change")
+"""Ways to look at a registration."""
+
+LEAST_CHANGE: Final = 0.1
+"""Changes of volume below this are see-through at first."""
+
+_TRANSFORM = f"{PREFIX}transform"
+_PLACED = f"{PREFIX}placed"
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two volume nodes, and where they lay when they were registered.
+
+    Attributes
+    ----------
+    fixed, moving:
+        ``vtkMRMLScalarVolumeNode``.
+    fixed_placement, moving_placement:
+        (4, 4) own coordinates of the node to the world, RAS mm, without earlier registrations of it.
+    """
+
+    fixed: Node
+    moving: Node
+    fixed_placement: np.ndarray
+    moving_placement: np.ndarray
+
+    @classmethod
+    def of(cls, fixed: Node, moving: Node) -> Pair:
+        """Return a pair as it lies in the scene now.
+
+        Raises
+        ------
+        InputError
+            When they are one node, or one lies under a warp that is no registration of NeuroGen.
+        """
+        if fixed is moving:
+            raise InputError(
+                f"'{node_name(fixed)}' is chosen as fixed and as moving image.", "Choose two different volumes."
+            )
+        with unregistered(fixed, moving):
+            return cls(fixed, moving, parent_matrix(fixed), parent_matrix(moving))
+
+
+@dataclass(frozen=True)
+class RegistrationNodes:
+    """What :func:`add_registration` made; ``forward`` holds the moving image, ``inverse`` is for the fixed one."""
+
+    forward: Node
+    inverse: Node
+    warped: Node
+    labels: Node | None
+    jacobian: Node
+    quality: Node
+
+
+@dataclass(frozen=True, eq=False)
+class ShownRegistration:
+    """What a scene shows of a registration, wherever it was made.
+
+    Attributes
+    ----------
+    forward, inverse:
+        Fixed points to moving points and back, RAS mm of the world.
+    warped, jacobian:
+        (i, j, k) on the grid of the fixed image: the moving image, and the determinant of ``forward``.
+    warped_labels, table:
+        The moving labels there, and what they mean; None without labels.
+    quality:
+        Rows of :func:`NeuroGenLib.registration.output.quality_rows`.
+    """
+
+    forward: SpatialMap
+    inverse: SpatialMap
+    warped: Volume
+    jacobian: Volume
+    warped_labels: Volume | None
+    table: LabelTable | None
+    quality: Sequence[Mapping[str, object]]
+
+    @classmethod
+    def of(cls, registration: Registration, table: LabelTable | None = None) -> ShownRegistration:
+        """Return what a scene shows of a registration that was made here; labels without a table get numbers."""
+        from NeuroGenLib.registration.infer import first_channel
+        from NeuroGenLib.registration.output import quality_rows
+
+        labels = registration.warped_labels
+        if labels is not None and not labels.array.any():
+            labels = None
+        return cls(
+            forward=registration.forward,
+            inverse=registration.inverse,
+            warped=first_channel(registration.warped),
+            jacobian=registration.jacobian,
+            warped_labels=labels,
+            table=None if labels is None else table or numbered(labels),
+            quality=quality_rows(registration.quality),
+        )
+
+    @classmethod
+    def of_job(cls, result: Mapping[str, Any], table: LabelTable | None) -> ShownRegistration:
+        """Return what a scene shows of the worker's job ``registration.run``; ``table`` names its labels."""
+        forward, inverse = (
+            SpatialMap(np.array(one["before"], float), one["field"], np.array(one["after"], float))
+            for one in (result["forward"], result["inverse"])
+        )
+        return cls(
+            forward=forward,
+            inverse=inverse,
+            warped=result["warped"],
+            jacobian=result["jacobian"],
+            warped_labels=result["warped_labels"],
+            table=table,
+            quality=result["quality_rows"],
+        )
+
+    def rows(self) -> list[dict[str, object]]:
+        """Return the rows of the quality, labels by their names."""
+        names = {} if self.table is None else {str(label.value): label.name for label in self.table}
+        return [{**row, "label": names.get(str(row["label"]), row["label"])} for row in self.quality]
+
+
+@contextmanager
+def unregistered(*nodes: Node | None) -> Iterator[None]:
+    """Let nodes lie where they lay before NeuroGen registered them, inside the block."""
+    lifted = []
+    try:
+        for node in nodes:
+            above = None if node is None else node.GetParentTransformNode()
+            if node is not None and above is not None and above.GetAttribute(_TRANSFORM):
+                lifted.append((node, above))
+                node.SetAndObserveTransformNodeID(above.GetNodeReferenceID(_PLACED))
+        yield
+    finally:
+        for node, above in lifted:
+            node.SetAndObserveTransformNodeID(above.GetID())
+
+
+def add_registration(
+    scene: Scene, shown: ShownRegistration, pair: Pair, record: Mapping[str, Any]
+) -> RegistrationNodes:
+    """Put a registration into a scene and the moving image under its forward transform.
+
+    Nodes of an earlier registration of the same pair are filled anew, so that whatever is placed under them follows;
+    its labels go where this one has none. Results lie in the world, on the fixed image; the transforms act on the
+    coordinates of the volumes' own files, also where a linear transform lies above a volume. A volume that has left the
+    scene is passed over.
+
+    Parameters
+    ----------
+    scene:
+        ``vtkMRMLScene``.
+    shown, pair:
+        What was found, and of what.
+    record:
+        Provenance, written to every node.
+
+    Raises
+    ------
+    InputError
+        When the grid of the transform is sheared.
+    """
+    moving, fixed = node_name(pair.moving), node_name(pair.fixed)
+    forward_map = _placed(shown.forward, pair.moving_placement)
+    inverse_map = _placed(shown.inverse, pair.fixed_placement)
+    found = forward_of(scene, pair.fixed, pair.moving)
+    forward = _transform(scene, found, forward_map, f"{moving} to {fixed}")
+    inverse = _transform(scene, _result(forward, "inverse"), inverse_map, f"{fixed} to {moving}")
+    window = window_of([shown.warped])
+    warped = _volume(scene, _result(forward, "warped"), shown.warped, f"{moving} registered", window)
+    colours = change_colours(scene, LEAST_CHANGE).GetID()
+    jacobian = _volume(
+        scene, _result(forward, "jacobian"), shown.jacobian, f"{moving} volume change", CHANGE_WINDOW, colours
+    )
+    labels = _labels(scene, _result(forward, "labels"), shown, f"{moving} labels registered")
+    for stale in ("quality", "checkerboard"):
+        _remove(scene, _result(forward, stale))
+    quality = add_table(scene, shown.rows(), f"{moving} registration quality")
+    nodes = RegistrationNodes(forward, inverse, warped, labels, jacobian, quality)
+    results = {"inverse": inverse, "warped": warped, "labels": labels, "jacobian": jacobian, "quality": quality}
+    for role, node in results.items():
+        forward.SetNodeReferenceID(PREFIX + role, None if node is None else node.GetID())
+    made = [forward, *(node for node in results.values() if node is not None)]
+    for node in made:
+        set_provenance(node, record)
+    put_into_folder(scene, folder_named(scene, f"{moving} to {fixed}"), made)
+    _place(scene, nodes, pair)
+    return nodes
+
+
+def forward_of(scene: Scene, fixed: Node, moving: Node) -> Node | None:
+    """Return the forward transform of a pair's registration, None where there is none."""
+    wanted = fixed.GetID(), moving.GetID()
+    count = scene.GetNumberOfNodesByClass("vtkMRMLTransformNode") if None not in wanted else 0
+    for index in range(count):
+        node = scene.GetNthNodeByClass(index, "vtkMRMLTransformNode")
+        if (node.GetNodeReferenceID(f"{PREFIX}fixed"), node.GetNodeReferenceID(f"{PREFIX}moving")) == wanted:
+            return node
+    return None
+
+
+def quality_of(forward: Node) -> list[dict[str, float | int | str]]:
+    """Return the rows of the quality table of a registration; none where the table is gone."""
+    table = _result(forward, "quality")
+    return [] if table is None else rows_of(table)
+
+
+def show_registration(
+    scene: Scene,
+    forward: Node,
+    view: str,
+    *,
+    opacity: float = 0.5,
+    tile_mm: float = 20.0,
+    least_change: float = LEAST_CHANGE,
+) -> None:
+    """Look at a registration in the slice views; where the fixed image is gone, at the warped one alone.
+
+    Parameters
+    ----------
+    scene:
+        ``vtkMRMLScene``.
+    forward:
+        Its forward transform.
+    view:
+        ``fade``: the warped image over the fixed one; ``checkerboard``: cubes of both in turn; ``change``: how volume
+        changes, over the fixed image.
+    opacity:
+        Of what lies above, 0 to 1.
+    tile_mm:
+        Side of the cubes.
+    least_change:
+        Changes of volume below this, 0.1 for 10 %, are see-through.
+
+    Raises
+    ------
+    InputError
+        When a volume was changed so that it cannot be shown.
+    """
+    fixed, warped, jacobian = _result(forward, "fixed"), _result(forward, "warped"), _result(forward, "jacobian")
+    below = fixed or warped
+    if below is None:
+        return
+    over = {"fade": warped, "change": jacobian}.get(view)
+    if view == "checkerboard" and fixed is not None and warped is not None:
+        below = _checkerboard(scene, forward, fixed, warped, tile_mm)
+    change_colours(scene, least_change)
+    show_in_slices(scene, below)
+    ours = [node for node in (warped, jacobian) if node is not None]
+    lay_over_slices(scene, over if over is not below else None, opacity, ours)
+
+
+def write_registration_scene(
+    registration: Registration,
+    fixed: Volume,
+    moving: Volume,
+    record: Mapping[str, Any],
+    path: str | os.PathLike[str],
+    table: LabelTable | None = None,
+) -> None:
+    """Write a registration as a scene file, with both images; see :func:`add_registration`.
+
+    Parameters
+    ----------
+    registration, fixed, moving:
+        What was found, and in which images; of several channels the first is shown.
+    record:
+        Provenance.
+    path:
+        As for :func:`NeuroGenLib.mrml.scene.save_scene`.
+    table:
+        Of the moving labels; numbers where none is given.
+
+    Raises
+    ------
+    InputError
+        As :func:`add_registration` and :func:`NeuroGenLib.mrml.scene.save_scene`.
+    """
+    from NeuroGenLib.registration.infer import first_channel
+
+    with HeadlessScene() as headless:
+        scene = headless.scene
+        images = [first_channel(one) for one in (fixed, moving)]
+        below, above = (
+            add_volume(scene, image, name, window=window_of([image]))
+            for image, name in zip(images, ("fixed", "moving"), strict=True)
+        )
+        nodes = add_registration(scene, ShownRegistration.of(registration, table), Pair.of(below, above), record)
+        show_registration(scene, nodes.forward, "fade")
+        save_scene(scene, path)
+
+
+def _placed(one: SpatialMap, placement: np.ndarray) -> SpatialMap:
+    """Return a map into the own coordinates of a node that a linear transform places in the world."""
+    return SpatialMap(one.before, one.field, np.linalg.inv(placement) @ one.after)
+
+
+def _place(scene: Scene, nodes: RegistrationNodes, pair: Pair) -> None:
+    """Put the moving image under the forward transform, and remember what lay above either image."""
+    for role, node, transform in (("moving", pair.moving, nodes.forward), ("fixed", pair.fixed, nodes.inverse)):
+        if not scene.IsNodePresent(node):
+            continue
+        nodes.forward.SetNodeReferenceID(PREFIX + role, node.GetID())
+        with unregistered(node):
+            transform.SetNodeReferenceID(_PLACED, node.GetTransformNodeID())
+    if scene.IsNodePresent(pair.moving):
+        pair.moving.SetAndObserveTransformNodeID(nodes.forward.GetID())
+
+
+def _result(forward: Node, role: str) -> Node | None:
+    return forward.GetNodeReference(PREFIX + role)
+
+
+def _remove(scene: Scene, node: Node | None) -> None:
+    if node is not None:
+        scene.RemoveNode(node)
+
+
+def _transform(scene: Scene, node: Node | None, one: SpatialMap, name: str) -> Node:
+    if node is None:
+        node = add_spatial_map(scene, one, name)
+        node.SetAttribute(_TRANSFORM, "1")
+    else:
+        update_spatial_map(node, one)
+    return node
+
+
+def _volume(
+    scene: Scene,
+    node: Node | None,
+    volume: Volume,
+    name: str,
+    window: tuple[float, float],
+    colours: str | None = None,
+) -> Node:
+    if node is None:
+        return add_volume(scene, volume, name, window=window, **({} if colours is None else {"colours": colours}))
+    update_volume(node, volume)
+    return node
+
+
+def _labels(scene: Scene, node: Node | None, shown: ShownRegistration, name: str) -> Node | None:
+    if shown.warped_labels is None or shown.table is None:
+        _remove(scene, node)
+        return None
+    if node is None:
+        return add_segmentation(scene, shown.warped_labels, shown.table, name)
+    node.GetSegmentation().RemoveAllSegments()  # they may be others now
+    update_segmentation(node, shown.warped_labels, shown.table)
+    return node
+
+
+def _checkerboard(scene: Scene, forward: Node, fixed: Node, warped: Node, tile_mm: float) -> Node:
+    """Return the checkerboard of the fixed and the warped image, as they lie in the scene now."""
+    one, other = volume_of(fixed), volume_of(warped)
+    if not (one.shape == other.shape and one.same_space(other)):
+        one = one.resample(like=other)
+    board = checkerboard(one, other, tile_mm)
+    node = _result(forward, "checkerboard")
+    if node is not None:
+        update_volume(node, board)
+        return node
+    node = add_volume(scene, board, f"{node_name(warped)} checkerboard", window=(0, 1))
+    forward.SetNodeReferenceID(f"{PREFIX}checkerboard", node.GetID())
+    set_provenance(node, provenance_of(forward))
+    put_into_folder(scene, folder_named(scene, node_name(forward)), [node])
+    return node

@@ -1,0 +1,1 @@
+"""Volumes, label maps, displacement fields, spatial maps and their files: everything that lies in space."""

@@ -1,0 +1,342 @@
+"""What the values of a label map mean: names, colours, terms; and how large each structure is."""
+
+from __future__ import annotations
+
+import colorsys
+import csv
+import hashlib
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from NeuroGenLib.core.errors import InputError, nearest
+from NeuroGenLib.core.files import existing_file, write_text
+from NeuroGenLib.spatial.volume import Volume, require_3d
+
+if TYPE_CHECKING:
+    import os
+
+Colour = tuple[int, int, int]
+
+_BACKGROUND = 0
+_MISSING = ("", "n/a")
+_DISTINCT = 90.0
+"""Distance in RGB above which two colours are told apart at a glance."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """One structure of a label map.
+
+    Parameters
+    ----------
+    value:
+        Voxel value, zero or more.
+    name:
+        Name of the structure, such as ``cortical_gray_matter``.
+    colour:
+        Red, green, blue, each 0 to 255.
+    abbreviation:
+        Short name; may be empty.
+    terminology:
+        Standard term as ``scheme^code^meaning``, such as ``SCT^113305005^Cerebellum``; may be empty.
+
+    Raises
+    ------
+    InputError
+        When the value is negative, the name empty, a colour outside 0 to 255, or the term not in three parts.
+    """
+
+    value: int
+    name: str
+    colour: Colour
+    abbreviation: str = ""
+    terminology: str = ""
+
+    def __post_init__(self) -> None:
+        if self.value < 0:
+            raise InputError(f"The label value {self.value} is negative.", "Use whole numbers from 0.")
+        if self.name in _MISSING or self.name != self.name.strip():
+            raise InputError(f"The label {self.value} has no usable name ({self.name!r}).", "Give it a plain name.")
+        if any(sign in text for sign in "\t\r\n" for text in (self.name, self.abbreviation, self.terminology)):
+            raise InputError(f"A text of label {self.value} holds a tab or a line break.", "Write it in one line.")
+        if len(self.colour) != 3 or any(not 0 <= part <= 255 for part in self.colour):
+            raise InputError(
+                f"{self.colour} is not a colour of '{self.name}'.", "Give red, green and blue, each 0 to 255."
+            )
+        if self.terminology and self.terminology.count("^") != 2:
+            raise InputError(
+                f"'{self.terminology}' is not a term for '{self.name}'.", "Write scheme^code^meaning, or leave it out."
+            )
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """The structures of a label map, in order.
+
+    Raises
+    ------
+    InputError
+        When there are none, or two share a value or a name.
+    """
+
+    entries: tuple[Label, ...]
+
+    def __post_init__(self) -> None:
+        if not self.entries:
+            raise InputError("The label table is empty.", "Give at least one value with its name.")
+        for what, keys in (("value", self.values), ("name", self.names)):
+            twice = next((key for index, key in enumerate(keys) if key in keys[:index]), None)
+            if twice is not None:
+                raise InputError(f"The label table has the {what} '{twice}' twice.", "Keep one of them.")
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __iter__(self) -> Iterator[Label]:
+        return iter(self.entries)
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """Voxel values in the table's order."""
+        return tuple(entry.value for entry in self.entries)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names in the table's order."""
+        return tuple(entry.name for entry in self.entries)
+
+    def lookup(self, key: int | str) -> Label:
+        """Return the entry with this value or name.
+
+        Raises
+        ------
+        InputError
+            When there is none; it names the nearest.
+        """
+        for entry in self.entries:
+            if key in (entry.value, entry.name):
+                return entry
+        known = self.names if isinstance(key, str) else self.values
+        what = "name" if isinstance(key, str) else "value"
+        raise InputError(f"The label table has no {what} '{key}'.", nearest(str(key), [str(k) for k in known]))
+
+    @classmethod
+    def from_names(cls, names: Sequence[str]) -> LabelTable:
+        """Make a table where each name's value is its position, from 0."""
+        return cls(_entries([{"value": value, "name": name} for value, name in enumerate(names)]))
+
+    @classmethod
+    def from_tsv(cls, path: str | os.PathLike[str]) -> LabelTable:
+        """Read a BIDS ``dseg.tsv``.
+
+        It has the columns ``index`` and ``name``, and may have ``color`` (``#rrggbb`` or ``r g b``), ``abbreviation``
+        and ``terminology``; others are passed over.
+
+        Raises
+        ------
+        InputError
+            When the file is missing or no such table; it names the line.
+        """
+        path = existing_file(path)
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except (UnicodeDecodeError, OSError) as error:
+            raise InputError(f"{path} is not readable as text ({error}).", "Save it as UTF-8.") from error
+        rows = list(csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE))
+        header = [name.strip().lower() for name in rows[0]] if rows else []
+        if not {"index", "name"} <= set(header):
+            raise InputError(
+                f"{path} is not a label table: its first line has no columns 'index' and 'name'.",
+                "Separate the columns by tabs, as BIDS asks for dseg.tsv.",
+            )
+        parsed = []
+        for number, row in enumerate(rows[1:], start=2):
+            cells = dict(zip(header, (cell.strip() for cell in row), strict=False))
+            if not any(cells.values()):
+                continue
+            try:
+                parsed.append(_from_cells(cells))
+            except InputError as error:
+                raise InputError(f"{path}, line {number}: {error.problem}", error.remedy) from error
+        try:
+            return cls(_entries(parsed))
+        except InputError as error:
+            raise InputError(f"{path}: {error.problem}", error.remedy) from error
+
+    def to_tsv(self, path: str | os.PathLike[str]) -> None:
+        """Write a BIDS ``dseg.tsv`` that :meth:`from_tsv` reads back the same, whole or not at all."""
+        columns = ["index", "name", "color"]
+        columns += [name for name in ("abbreviation", "terminology") if any(getattr(e, name) for e in self.entries)]
+        lines = ["\t".join(columns)]
+        for entry in self.entries:
+            cells = {
+                "index": str(entry.value),
+                "name": entry.name,
+                "color": _to_hex(entry.colour),
+                "abbreviation": entry.abbreviation or "n/a",
+                "terminology": entry.terminology or "n/a",
+            }
+            lines.append("\t".join(cells[column] for column in columns))
+        write_text(path, "\n".join(lines) + "\n")
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[Any, Any]) -> LabelTable:
+        """Make a table from JSON: value to name, or value to ``{"name", "color", "abbreviation", "terminology"}``.
+
+        Raises
+        ------
+        InputError
+            When a value is no whole number, a name is missing or a key is unknown.
+        """
+        known = ("name", "color", "abbreviation", "terminology")
+        parsed = []
+        for value, content in mapping.items():
+            cells = {"name": content} if isinstance(content, str) else content
+            if not isinstance(cells, Mapping) or not all(isinstance(cell, str) for cell in cells.values()):
+                raise InputError(
+                    f"The label '{value}' is not a name.", "Give a name, or a mapping with name and color."
+                )
+            for key in cells:
+                if key not in known:
+                    raise InputError(f"The label '{value}' has an unknown key '{key}'.", nearest(str(key), known))
+            parsed.append(_from_cells({"index": str(value), **cells}))
+        return cls(_entries(parsed))
+
+    def to_mapping(self) -> dict[str, dict[str, str]]:
+        """Return what :meth:`from_mapping` takes, ready for JSON."""
+        mapping = {}
+        for entry in self.entries:
+            cells = {"name": entry.name, "color": _to_hex(entry.colour)}
+            optional = {"abbreviation": entry.abbreviation, "terminology": entry.terminology}
+            mapping[str(entry.value)] = cells | {key: text for key, text in optional.items() if text}
+        return mapping
+
+
+def as_label_map(volume: Volume, name: str) -> Volume:
+    """Return a label map with an integer type; files often hold whole values as floats.
+
+    Parameters
+    ----------
+    volume:
+        3-D; boolean, integer, or float with whole values.
+    name:
+        What to call it in an error.
+
+    Raises
+    ------
+    InputError
+        When it has channels, or values that are negative, fractional, NaN or infinite.
+    """
+    require_3d(volume, name)
+    array = volume.array
+    if array.dtype.kind == "b":
+        return volume.with_array(array.astype(np.uint8))
+    largest = np.iinfo(np.int32).max if array.dtype.kind == "f" else np.inf
+    in_range = bool(array.min() >= 0 and array.max() <= largest)  # NaN is not
+    if not in_range or (array.dtype.kind == "f" and bool((array != np.trunc(array)).any())):
+        raise InputError(
+            f"{name} is not a label map: it has values that are not whole numbers from 0.",
+            "Give a segmentation, not an image; resample segmentations with the nearest neighbour.",
+        )
+    return volume.with_array(array.astype(np.int32)) if array.dtype.kind == "f" else volume
+
+
+def label_volumes_ml(volume: Volume, table: LabelTable) -> dict[str, float]:
+    """Measure every structure of ``table`` in a label map.
+
+    Parameters
+    ----------
+    volume:
+        3-D label map.
+    table:
+        What its values mean.
+
+    Returns
+    -------
+    dict:
+        Name to volume in ml in the table's order, 0.0 where the structure is absent. The background (value 0) is
+        left out: it measures the field of view.
+
+    Raises
+    ------
+    InputError
+        When the volume is no label map, or has values that the table lacks.
+    """
+    values, counts = np.unique(as_label_map(volume, "The label map").array, return_counts=True)
+    found = {int(value): int(count) for value, count in zip(values, counts, strict=True)}
+    unknown = sorted(found.keys() - {_BACKGROUND, *table.values})
+    if unknown:
+        shown = ", ".join(str(value) for value in unknown[:8]) + (", ..." if len(unknown) > 8 else "")
+        raise InputError(
+            f"The label map has {len(unknown)} value(s) that the label table lacks: {shown}.",
+            "Give the table that belongs to this label map.",
+        )
+    voxel = volume.voxel_volume_ml
+    return {entry.name: found.get(entry.value, 0) * voxel for entry in table if entry.value != _BACKGROUND}
+
+
+# --- parts of a table -----------------------------------------------------------------------------------------------
+
+
+def _from_cells(cells: Mapping[str, str]) -> dict[str, Any]:
+    """Turn the texts of a table's row or a mapping's entry into what :func:`_entries` takes."""
+    texts = {key: "" if text in _MISSING else text for key, text in cells.items()}
+    value = texts.get("index", "")
+    if not re.fullmatch(r"-?\d+", value):
+        raise InputError(f"'{value}' is not a label value.", "Use whole numbers from 0.")
+    parsed: dict[str, Any] = {"value": int(value), "name": texts.get("name", "")}
+    parsed |= {key: texts.get(key, "") for key in ("abbreviation", "terminology")}
+    colour = texts.get("color", "")
+    return parsed | {"colour": _colour(colour)} if colour else parsed
+
+
+def _entries(parsed: Sequence[dict[str, Any]]) -> tuple[Label, ...]:
+    """Make the entries; those without a colour get one by their name, unlike those before them."""
+    taken = [entry["colour"] for entry in parsed if "colour" in entry]
+    entries = []
+    for fields in parsed:
+        if "colour" in fields:
+            entries.append(Label(**fields))
+            continue
+        colour = (0, 0, 0) if fields["value"] == _BACKGROUND else _colour_of(fields["name"], taken)
+        taken.append(colour)
+        entries.append(Label(colour=colour, **fields))
+    return tuple(entries)
+
+
+def _colour(text: str) -> Colour:
+    digits = re.fullmatch(r"#?([0-9a-fA-F]{6})(?:[0-9a-fA-F]{2})?", text)  # a fourth pair is opacity
+    numbers = re.fullmatch(r"(\d{1,3})[ ,]+(\d{1,3})[ ,]+(\d{1,3})", text)
+    if digits:
+        red, green, blue = bytes.fromhex(digits[1])
+    elif numbers:
+        red, green, blue = (int(number) for number in numbers.groups())
+    else:
+        raise InputError(f"'{text}' is not a colour.", "Write #rrggbb, or three numbers from 0 to 255.")
+    return red, green, blue
+
+
+def _to_hex(colour: Colour) -> str:
+    return f"#{bytes(colour).hex()}"
+
+
+def _colour_of(name: str, taken: Sequence[Colour]) -> Colour:
+    """Choose a colour by the hash of ``name``: bright enough for a black background, apart from those ``taken``."""
+    best: Colour = (0, 0, 0)
+    widest = -1.0
+    others = np.array(taken, float).reshape(-1, 3)
+    for attempt in range(64):
+        hue, light, strength, *_ = hashlib.sha256(f"{name}#{attempt}".encode()).digest()
+        parts = colorsys.hls_to_rgb(hue / 255, 0.42 + 0.3 * light / 255, 0.5 + 0.45 * strength / 255)
+        red, green, blue = (round(255 * part) for part in parts)
+        apart = float(np.linalg.norm(others - (red, green, blue), axis=1).min(initial=1e9))
+        if apart > widest:
+            best, widest = (red, green, blue), apart
+        if apart > _DISTINCT:
+            break
+    return best

@@ -1,0 +1,215 @@
+"""How alike two volumes on one grid are: overlap of labels, and agreement of intensities.
+
+All functions take plain arrays of one shape; whoever compares volumes makes sure that they share a space first
+(:func:`NeuroGenLib.spatial.volume.require_same_space`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from NeuroGenLib.core.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+_SSIM_WINDOW = 7
+
+
+def dice_by_label(prediction: ArrayLike, reference: ArrayLike, background: Sequence[int] = (0,)) -> dict[int, float]:
+    """Return the Dice overlap of every label that one of two label maps has.
+
+    Parameters
+    ----------
+    prediction, reference:
+        Label maps of the same shape.
+    background:
+        Labels that do not count.
+
+    Returns
+    -------
+    dict
+        Label to ``2 |A and B| / (|A| + |B|)``, between 0 (also where one map lacks the label) and 1, by rising label.
+
+    Raises
+    ------
+    InputError
+        When the shapes differ, a value is no whole number, or neither map has a label besides the background.
+    """
+    first, second = _pair(prediction, reference)
+    values = np.union1d(first, second)
+    if not np.array_equal(values, np.trunc(values)):
+        raise InputError("A label map has values that are no whole numbers.", "Give segmentations, not images.")
+    labels = [int(value) for value in values if int(value) not in background]
+    if not labels:
+        raise InputError("Neither label map has a label besides the background.", "Check that they are segmentations.")
+    overlaps = {}
+    for label in labels:
+        one, other = first == label, second == label
+        overlaps[label] = float(2 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other)))
+    return overlaps
+
+
+def mean_dice(prediction: ArrayLike, reference: ArrayLike, background: Sequence[int] = (0,)) -> float:
+    """Return the unweighted mean of :func:`dice_by_label`."""
+    return float(np.mean(list(dice_by_label(prediction, reference, background).values())))
+
+
+def psnr(image: ArrayLike, reference: ArrayLike, data_range: float = 1.0, *, mask: ArrayLike | None = None) -> float:
+    """Return the peak signal-to-noise ratio in dB, ``10 log10(data_range^2 / mean squared difference)``.
+
+    Parameters
+    ----------
+    image, reference:
+        Intensities of the same shape.
+    data_range:
+        Largest possible difference: 1 for intensities in [0, 1].
+    mask:
+        Of the same shape: nonzero voxels alone count.
+
+    Returns
+    -------
+    float
+        Infinite where the two are equal.
+
+    Raises
+    ------
+    InputError
+        When the shapes differ, a value is not finite, the range is not above zero, or the mask is empty.
+    """
+    first, second = _masked(*_images(image, reference), mask)
+    _require_range(data_range)
+    error = float(np.mean(np.square(first - second)))
+    return float("inf") if error == 0 else float(10 * np.log10(data_range**2 / error))
+
+
+def nrmse(image: ArrayLike, reference: ArrayLike, *, mask: ArrayLike | None = None) -> float:
+    """Return the root mean squared difference over the root mean square of the reference.
+
+    Parameters
+    ----------
+    image, reference:
+        Intensities of the same shape; they are not interchangeable.
+    mask:
+        Of the same shape: nonzero voxels alone count.
+
+    Raises
+    ------
+    InputError
+        When the shapes differ, a value is not finite, the mask is empty, or the reference is zero everywhere.
+    """
+    first, second = _masked(*_images(image, reference), mask)
+    size = float(np.linalg.norm(second))
+    if size == 0:
+        raise InputError(
+            "An error relative to a reference of zeros is not defined.", "Check that the reference is not empty."
+        )
+    return float(np.linalg.norm(first - second)) / size
+
+
+def ssim(image: ArrayLike, reference: ArrayLike, data_range: float = 1.0, *, mask: ArrayLike | None = None) -> float:
+    """Return the mean structural similarity, over windows of 7 voxels a side with equal weights (scikit-image's).
+
+    Parameters
+    ----------
+    image, reference:
+        Intensities of the same shape.
+    data_range:
+        Largest possible difference: 1 for intensities in [0, 1].
+    mask:
+        Of the same shape: windows whose middle is a nonzero voxel alone count; they see what is around it.
+
+    Raises
+    ------
+    InputError
+        When the shapes differ, a value is not finite, the range is not above zero, an axis has fewer than 7 voxels, or
+        no window's middle lies in the mask.
+    """
+    first, second = _images(image, reference)
+    _require_range(data_range)
+    if min(first.shape, default=0) < _SSIM_WINDOW:
+        raise InputError(
+            f"Structural similarity needs {_SSIM_WINDOW} voxels along every axis, these images have {first.shape}.",
+            "Compare larger images.",
+        )
+    from skimage.metrics import structural_similarity
+
+    settings = {"win_size": _SSIM_WINDOW, "data_range": data_range}
+    if mask is None:
+        return float(structural_similarity(first, second, **settings))
+    _, similarity = structural_similarity(first, second, full=True, **settings)
+    # Windows that would reach beyond the image do not count, as without a mask.
+    whole = (slice(_SSIM_WINDOW // 2, -(_SSIM_WINDOW // 2)),) * first.ndim
+    _pair(first, mask)
+    return float(np.mean(_masked(similarity[whole], similarity[whole], np.asarray(mask)[whole])[0]))
+
+
+def ncc(image: ArrayLike, reference: ArrayLike) -> float:
+    """Return the normalised cross-correlation (Pearson's) of all voxels, between -1 and 1.
+
+    Raises
+    ------
+    InputError
+        When the shapes differ, a value is not finite, or an image is constant.
+    """
+    first, second = _images(image, reference)
+    first, second = first - first.mean(), second - second.mean()
+    norm = float(np.linalg.norm(first) * np.linalg.norm(second))
+    if norm == 0:
+        raise InputError(
+            "The correlation with a constant image is not defined.", "Check that the images are not empty."
+        )
+    return float(np.vdot(first, second) / norm)
+
+
+def bounding_box(image: ArrayLike) -> NDArray[np.int64]:
+    """Return the first and last index along each axis where an image is not zero, (2, axes), both inclusive.
+
+    Raises
+    ------
+    InputError
+        When it is zero everywhere.
+    """
+    where = np.argwhere(np.asarray(image))
+    if len(where) == 0:
+        raise InputError("The image is zero everywhere and has no bounding box.", "Check that it is the right file.")
+    return np.stack([where.min(axis=0), where.max(axis=0)])
+
+
+def _pair(image: ArrayLike, reference: ArrayLike) -> tuple[NDArray, NDArray]:
+    first, second = np.asarray(image), np.asarray(reference)
+    if first.shape != second.shape:
+        raise InputError(
+            f"The two arrays have the shapes {first.shape} and {second.shape}.", "Resample one like the other."
+        )
+    if first.size == 0:
+        raise InputError("The two arrays hold no voxels.", "Check the crop that made them.")
+    return first, second
+
+
+def _images(image: ArrayLike, reference: ArrayLike) -> tuple[NDArray, NDArray]:
+    """Return both in double precision; sums over millions of voxels need it."""
+    first, second = (one.astype(np.float64) for one in _pair(image, reference))
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        raise InputError("An image holds NaN or infinite values.", "Replace them, for instance by 0.")
+    return first, second
+
+
+def _masked(first: NDArray, second: NDArray, mask: ArrayLike | None) -> tuple[NDArray, NDArray]:
+    """Return the voxels that count."""
+    if mask is None:
+        return first, second
+    _, inside = _pair(first, mask)
+    inside = inside != 0
+    if not inside.any():
+        raise InputError("The mask holds no voxel to compare.", "Check that it is the right mask.")
+    return first[inside], second[inside]
+
+
+def _require_range(data_range: float) -> None:
+    if not (np.isfinite(data_range) and data_range > 0):
+        raise InputError(f"A data range of {data_range} makes no sense.", "Give the largest possible difference.")

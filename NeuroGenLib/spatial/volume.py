@@ -1,0 +1,597 @@
+"""A volume is an array with its affine: what every capability of NeuroGen takes and returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, permutations, product
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.spatial import volume_files as volume_io
+
+if TYPE_CHECKING:
+    import os
+
+Grid: TypeAlias = "Volume | tuple[Sequence[int], np.ndarray]"
+"""A volume, or (shape, affine) where there is no array."""
+
+Box: TypeAlias = Sequence[tuple[int, int]]
+"""(start, stop) in voxels along i, j and k, as in a slice."""
+
+_DIRECTIONS = {"L": (0, -1), "R": (0, 1), "P": (1, -1), "A": (1, 1), "I": (2, -1), "S": (2, 1)}
+"""Letter to (world axis, sign)."""
+_OBLIQUE_DEGREES = 0.1
+_MOST_VOXELS = 2**32
+_TIE = 1e-6
+"""Fraction of a voxel by which ties of nearest-neighbour sampling lean towards right, anterior, superior, so that
+rounding does not decide them and every stored orientation gives the same labels."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Volume:
+    """A 3-D image, label map or multi-channel image in world space.
+
+    Every method returns a new volume that shares no memory with this one, except :meth:`with_array`, which takes
+    the array it is given.
+
+    Parameters
+    ----------
+    array:
+        (i, j, k) or channels first (c, i, j, k), of a boolean, integer or float type. float16 becomes float32,
+        and foreign byte orders the native one.
+    affine:
+        4x4 matrix from voxel indices i, j, k (voxel centres at whole numbers) to RAS mm; rotated, left-handed,
+        anisotropic and sheared affines are all valid.
+
+    Raises
+    ------
+    InputError
+        When the array has another number of axes, no voxels or no numbers, or the affine is not a finite,
+        invertible 4x4 matrix with last row 0 0 0 1.
+    """
+
+    array: np.ndarray
+    affine: np.ndarray
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "array", _valid_array(np.asarray(self.array)))
+        object.__setattr__(self, "affine", _valid_affine(self.affine))
+
+    def __repr__(self) -> str:
+        size = "x".join(str(n) for n in self.shape)
+        channels = "" if self.channels is None else f"{self.channels} channels of "
+        spacing = "x".join(f"{mm:.4g}" for mm in self.spacing)
+        oblique = " oblique" if self.is_oblique else ""
+        return f"Volume({channels}{size} {self.array.dtype}, {spacing} mm, {''.join(self.axcodes)}{oblique})"
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], series: str | None = None) -> Volume:
+        """Read NIfTI, NRRD, MetaImage, a DICOM file or a folder with a DICOM series.
+
+        Values come scaled as the file says; integer files keep their type. A 4-D NIfTI (i, j, k, c) and a
+        multi-component NRRD become (c, i, j, k); a single channel becomes 3-D. The affine is the NIfTI's sform,
+        else its qform.
+
+        Parameters
+        ----------
+        path, series:
+            File, or folder with DICOM slices; SeriesInstanceUID where a folder holds several series.
+
+        Raises
+        ------
+        InputError
+            When the file is missing, truncated, corrupt or of an unknown kind, the folder has no DICOM or several
+            series (they are listed), or slices are missing.
+        """
+        array, affine = volume_io.read(path, series)
+        try:
+            return cls(array, affine)
+        except InputError as error:
+            raise InputError(f"{path} cannot be used: {error.problem}", error.remedy) from error
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        dtype: np.typing.DTypeLike | None = None,
+        *,
+        frame_spacing: float = 1.0,
+        frame_unit: str = "unknown",
+    ) -> None:
+        """Write ``.nii``, ``.nii.gz`` or ``.nrrd``, whole or not at all; the same volume gives the same bytes.
+
+        Parameters
+        ----------
+        path, dtype:
+            Where to write; type of the stored values (by default floats stay as they are and whole numbers take
+            the smallest integer type that holds them).
+        frame_spacing, frame_unit:
+            Step between channels and its unit (``sec``, ``msec``, ``usec``, ``hz``, ``ppm``, ``rads``,
+            ``unknown``), for the fourth axis of a multi-channel NIfTI.
+
+        Raises
+        ------
+        InputError
+            When the suffix is unknown, ``dtype`` cannot hold the values, or a sheared volume is to be NRRD.
+        NeuroGenError
+            When the disk refuses.
+        """
+        volume_io.write(
+            path,
+            self.array,
+            self.affine,
+            dtype=None if dtype is None else np.dtype(dtype),
+            frame_spacing=frame_spacing,
+            frame_unit=frame_unit,
+        )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of voxels along i, j, k."""
+        i, j, k = self.array.shape[-3:]
+        return i, j, k
+
+    @property
+    def channels(self) -> int | None:
+        """Number of channels, or None for a 3-D array."""
+        return self.array.shape[0] if self.array.ndim == 4 else None
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Distance in mm between neighbouring voxel centres along i, j, k."""
+        i, j, k = (float(mm) for mm in np.linalg.norm(self.affine[:3, :3], axis=0))
+        return i, j, k
+
+    @property
+    def axcodes(self) -> tuple[str, str, str]:
+        """The anatomical direction in which i, j and k grow, such as ``('R', 'A', 'S')``; the nearest when oblique."""
+        return _axcodes(self.affine)
+
+    @property
+    def is_oblique(self) -> bool:
+        """Whether an array axis is more than 0.1 degrees away from the nearest anatomical axis."""
+        axes, _ = _orientation(self.affine)
+        cosines = np.abs(self.affine[axes, range(3)]) / np.asarray(self.spacing)
+        return bool(cosines.min() < np.cos(np.deg2rad(_OBLIQUE_DEGREES)))
+
+    @property
+    def voxel_volume_ml(self) -> float:
+        """Volume of one voxel in ml."""
+        return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000.0
+
+    @property
+    def centre(self) -> np.ndarray:
+        """Centre of the field of view, (3,), RAS mm."""
+        return self.voxel_to_world((np.asarray(self.shape) - 1) / 2)
+
+    @property
+    def world_bounds(self) -> np.ndarray:
+        """Least and largest R, A, S in mm of the field of view (outer voxel faces), (2, 3)."""
+        corners = self.voxel_to_world(_corners(self.shape))
+        return np.stack([corners.min(axis=0), corners.max(axis=0)])
+
+    def voxel_to_world(self, ijk: np.typing.ArrayLike) -> np.ndarray:
+        """Turn voxel indices (..., 3) into RAS mm (..., 3)."""
+        return _apply(self.affine, ijk)
+
+    def world_to_voxel(self, xyz: np.typing.ArrayLike) -> np.ndarray:
+        """Turn RAS mm (..., 3) into voxel indices (..., 3), not rounded."""
+        return _apply(np.linalg.inv(self.affine), xyz)
+
+    def same_space(self, other: Grid, tolerance: float = 1e-3) -> bool:
+        """Whether ``other`` has the same shape and every corner of its field of view within ``tolerance`` mm."""
+        shape, affine = _grid(other)
+        return shape == self.shape and _corner_gap(shape, affine, self.affine) <= tolerance
+
+    def with_array(self, array: np.ndarray) -> Volume:
+        """Return ``array``, (i, j, k) or (c, i, j, k), in this volume's space.
+
+        Raises
+        ------
+        InputError
+            When its spatial shape is another.
+        """
+        result = Volume(array, self.affine)
+        if result.shape != self.shape:
+            raise InputError(f"An array of {result.shape} voxels does not fit {self.shape}.", "Keep the volume's grid.")
+        return result
+
+    def reorient(self, axcodes: str | Sequence[str]) -> Volume:
+        """Return the same voxels stored in another order: axes permuted and flipped, the affine to match.
+
+        Parameters
+        ----------
+        axcodes:
+            Where i, j, k shall grow to, such as ``"RAS"``; of an oblique volume the nearest axes.
+
+        Raises
+        ------
+        InputError
+            When these are not three different anatomical directions.
+        """
+        order, flipped = _moves(self.affine, _codes(axcodes))
+        array = _moved(self.array, order, flipped)
+        return Volume(np.array(array, order="C"), _moved_affine(self.shape, self.affine, order, flipped))
+
+    def resample(
+        self,
+        spacing: float | Sequence[float] | None = None,
+        *,
+        like: Grid | None = None,
+        order: int = 1,
+        fill: float = 0,
+    ) -> Volume:
+        """Sample this volume on another grid.
+
+        Parameters
+        ----------
+        spacing, like:
+            Either the new spacing in mm, one number or one along each of i, j, k (directions and the centre of the
+            field of view stay, and its outer faces as well as whole voxels allow), or the grid to sample on, a
+            volume or (shape, affine).
+        order:
+            0 takes the nearest voxel and keeps the type (for labels), 1 is linear, 3 a cubic spline. With 1 and 3
+            the result is float, and axes that get coarser are smoothed first (Gaussian, so that the full width at
+            half maximum grows from the old voxel size to the new one).
+        fill:
+            Value outside this volume's field of view.
+
+        Raises
+        ------
+        InputError
+            When the spacing is not positive, the grid is senseless or huge, or ``fill`` does not fit the type.
+        """
+        if (spacing is None) == (like is None):
+            raise InputError("Resampling needs either a spacing or a grid.", "Give one of spacing= and like=.")
+        if order not in (0, 1, 3):
+            raise InputError(f"{order} is not an order of interpolation.", "Choose 0 (nearest), 1 (linear), 3 (cubic).")
+        shape, affine = _grid(like) if like is not None else self._grid_with(spacing)
+        if int(np.prod(shape, dtype=np.float64)) > _MOST_VOXELS:
+            raise InputError(f"A grid of {shape} voxels is too large.", "Ask for a coarser spacing or a smaller box.")
+        if order == 0:
+            _require_fitting(fill, self.array.dtype)
+        # Both grids in RAS order: the result depends on where voxels are, not on how they are stored.
+        source = self.reorient("RAS")
+        axes, flipped = _moves(affine, "RAS")
+        grid_shape = [shape[axis] for axis in axes]
+        to_source = np.linalg.inv(source.affine) @ _moved_affine(shape, affine, axes, flipped)
+        layers = source.array if source.array.ndim == 4 else source.array[None]
+        sampled = np.stack([_sampled(layer, to_source, grid_shape, order, fill) for layer in layers])
+        array = np.ascontiguousarray(_moved_back(sampled, axes, flipped))
+        return Volume(array if self.channels is not None else array[0], affine)
+
+    def crop(self, box: Box) -> Volume:
+        """Return the voxels of ``box``, (start, stop) along i, j, k, at their place in the world.
+
+        Raises
+        ------
+        InputError
+            When the box is empty or reaches outside.
+        """
+        limits = [(int(start), int(stop)) for start, stop in box]
+        if len(limits) != 3 or any(not 0 <= a < b <= n for (a, b), n in zip(limits, self.shape, strict=True)):
+            raise InputError(
+                f"The box {limits} does not lie in a volume of {self.shape} voxels.",
+                "Give (start, stop) for i, j and k, with 0 <= start < stop <= size.",
+            )
+        (i, i_end), (j, j_end), (k, k_end) = limits
+        array = self.array[..., i:i_end, j:j_end, k:k_end]
+        return Volume(np.array(array, order="C"), _shifted(self.affine, (i, j, k)))
+
+    def crop_to(self, mask: Volume, margin_mm: float = 0.0) -> Volume:
+        """Return the smallest box that holds every nonzero voxel of ``mask`` and ``margin_mm`` around it.
+
+        The margin is rounded up to whole voxels and ends at the border of the volume.
+
+        Raises
+        ------
+        InputError
+            When the mask is in another space, has channels or is empty, or the margin is negative.
+        """
+        require_3d(mask, "The mask")
+        require_same_space({"the volume": self, "the mask": mask})
+        if not (np.isfinite(margin_mm) and margin_mm >= 0):
+            raise InputError(f"A margin of {margin_mm} mm makes no sense.", "Give zero or more mm.")
+        filled = mask.array != 0
+        if not filled.any():
+            raise InputError("The mask is empty.", "Check that it is the right file and threshold.")
+        box = []
+        for axis, (size, mm) in enumerate(zip(self.shape, self.spacing, strict=True)):
+            inside = np.flatnonzero(filled.any(axis=tuple({0, 1, 2} - {axis})))
+            margin = int(np.ceil(margin_mm / mm - _TIE))
+            box.append((max(0, int(inside[0]) - margin), min(size, int(inside[-1]) + 1 + margin)))
+        return self.crop(box)
+
+    def pad(self, margin: int | Sequence[int] | Sequence[tuple[int, int]], fill: float = 0) -> Volume:
+        """Return this volume with voxels of value ``fill`` added around it.
+
+        Parameters
+        ----------
+        margin, fill:
+            Voxels to add (one number, one along each of i, j, k, or (before, after) along each) and their value.
+
+        Raises
+        ------
+        InputError
+            When a margin is negative, or ``fill`` does not fit the type.
+        """
+        try:
+            pairs = np.broadcast_to(np.asarray(margin).reshape(-1, 1) if np.ndim(margin) < 2 else margin, (3, 2))
+        except ValueError as error:
+            raise InputError(f"{margin} is not a margin.", "Give one number, three, or three pairs.") from error
+        if (pairs < 0).any() or (pairs != np.trunc(pairs)).any():
+            raise InputError(f"The margin {margin} is not zero or more whole voxels.", "To take voxels away, use crop.")
+        _require_fitting(fill, self.array.dtype)
+        widths = [(int(before), int(after)) for before, after in pairs]
+        array = np.pad(self.array, [(0, 0)] * (self.array.ndim - 3) + widths, constant_values=fill)
+        return Volume(array, _shifted(self.affine, [-before for before, _ in widths]))
+
+    def paste_into(self, whole: Grid, fill: float = 0) -> Volume:
+        """Return this volume put back into the grid it was cropped from; the inverse of crop, pad and reorient.
+
+        Parameters
+        ----------
+        whole, fill:
+            The original volume or its (shape, affine); the value of its other voxels. What lies outside is dropped.
+
+        Raises
+        ------
+        InputError
+            When the two grids do not coincide voxel by voxel or do not overlap, or ``fill`` does not fit the type.
+        """
+        shape, affine = _grid(whole)
+        part = self.reorient(_axcodes(affine))
+        start = np.round(_apply(np.linalg.inv(affine), part.affine[:3, 3])).astype(int)
+        if _corner_gap(part.shape, _shifted(affine, start), part.affine) > 1e-3:
+            raise InputError("The two grids do not coincide voxel by voxel.", "Resample with like= instead.")
+        first, stop = np.maximum(start, 0), np.minimum(start + part.shape, shape)
+        if (first >= stop).any():
+            raise InputError("The two grids do not overlap.", "Check that they belong to the same scan.")
+        inside = part.crop(np.stack([first - start, stop - start], axis=1).tolist())
+        return Volume(inside.pad(np.stack([first, shape - stop], axis=1).tolist(), fill).array, affine)
+
+    def _grid_with(self, spacing: float | Sequence[float] | None) -> tuple[tuple[int, int, int], np.ndarray]:
+        """Return the grid with another spacing about the same centre."""
+        wanted = np.asarray(spacing, dtype=np.float64)
+        if wanted.shape not in ((), (3,)) or not (np.isfinite(wanted) & (wanted > 1e-6)).all():
+            raise InputError(f"A spacing of {spacing} mm makes no sense.", "Give one positive number of mm, or three.")
+        factor = wanted / np.asarray(self.spacing)
+        shape = np.maximum(1, np.floor(np.asarray(self.shape) / factor + 0.5 + _TIE))
+        affine = self.affine.copy()
+        affine[:3, :3] *= factor
+        affine[:3, 3] = self.centre - affine[:3, :3] @ ((shape - 1) / 2)
+        i, j, k = (int(n) for n in shape)
+        return (i, j, k), affine
+
+
+def require_same_space(volumes: Mapping[str, Volume], tolerance: float = 1e-3) -> None:
+    """Demand that all ``volumes`` (name to volume) share one grid, to ``tolerance`` mm.
+
+    Raises
+    ------
+    InputError
+        Naming the first two that differ, and how.
+    """
+    for (name, one), (other_name, other) in combinations(volumes.items(), 2):
+        if one.shape != other.shape:
+            how = f"{one.shape} and {other.shape} voxels"
+        elif not one.same_space(other, tolerance):
+            gap = _corner_gap(one.shape, one.affine, other.affine)
+            how = f"up to {gap:.3g} mm apart; {''.join(one.axcodes)} and {''.join(other.axcodes)}"
+        else:
+            continue
+        raise InputError(f"{name} and {other_name} are not in the same space ({how}).", "Resample one like the other.")
+
+
+def require_finite(volume: Volume, name: str) -> None:
+    """Demand that every voxel of ``volume`` is a finite number.
+
+    Raises
+    ------
+    InputError
+        Naming ``name`` and the number of voxels that are NaN or infinite.
+    """
+    bad = int(volume.array.size - np.isfinite(volume.array).sum())
+    if bad:
+        raise InputError(
+            f"{name} has {bad} voxel{'s' if bad > 1 else ''} that {'are' if bad > 1 else 'is'} NaN or infinite.",
+            "Replace them, for instance by 0, or make the image again.",
+        )
+
+
+def require_3d(volume: Volume, name: str) -> None:
+    """Demand that ``volume`` has no channels.
+
+    Raises
+    ------
+    InputError
+        Naming ``name`` and the number of channels.
+    """
+    if volume.channels is not None:
+        raise InputError(
+            f"{name} has {volume.channels} channels or time points; one 3-D volume is needed.",
+            "Extract one of them, or average them, and save it as a 3-D file.",
+        )
+
+
+# --- checks ---------------------------------------------------------------------------------------------------------
+
+
+def _valid_array(array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind not in "biuf":
+        what = "colours" if array.dtype.fields else f"values of type {array.dtype}"
+        raise InputError(f"The volume holds {what}, not plain numbers.", "Export it as a grey-value image.")
+    if array.ndim not in (3, 4):
+        raise InputError(
+            f"The array has {array.ndim} axes; a volume has three, and channels before them.",
+            "Give (i, j, k) or (c, i, j, k).",
+        )
+    if array.size == 0:
+        raise InputError(
+            f"The array of shape {array.shape} holds no voxels.", "Check the file or the crop that made it."
+        )
+    if array.dtype == np.float16:
+        return array.astype(np.float32)
+    if array.dtype.itemsize > 8:
+        return array.astype(np.float64)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _valid_affine(affine: np.ndarray) -> np.ndarray:
+    matrix = np.array(affine, dtype=np.float64)
+    remedy = "Repair the header, or export the image again from its source."
+    if matrix.shape != (4, 4):
+        raise InputError(f"The affine has shape {matrix.shape}, not (4, 4).", remedy)
+    if not np.isfinite(matrix).all():
+        raise InputError("The affine holds NaN or infinite numbers.", remedy)
+    if not np.array_equal(matrix[3], (0, 0, 0, 1)):
+        raise InputError(f"The last row of the affine is {matrix[3].tolist()}, not 0 0 0 1.", remedy)
+    lengths = np.linalg.norm(matrix[:3, :3], axis=0)
+    if not lengths.all() or abs(np.linalg.det(matrix[:3, :3] / lengths)) < 1e-6:
+        raise InputError("The affine is flat: it maps the volume onto a plane, a line or a point.", remedy)
+    matrix.flags.writeable = False
+    return matrix
+
+
+def _grid(grid: Grid) -> tuple[tuple[int, int, int], np.ndarray]:
+    if isinstance(grid, Volume):
+        return grid.shape, grid.affine
+    shape, affine = grid
+    if len(shape) != 3 or any(n != int(n) or n < 1 for n in shape):
+        raise InputError(f"{tuple(shape)} is not the shape of a grid.", "Give three positive numbers of voxels.")
+    i, j, k = (int(n) for n in shape)
+    return (i, j, k), _valid_affine(affine)
+
+
+def _require_fitting(fill: float, dtype: np.dtype) -> None:
+    if dtype.kind == "f":
+        return
+    try:
+        fits = bool(dtype.type(fill) == fill)
+    except (OverflowError, ValueError):
+        fits = False
+    if not fits:
+        raise InputError(f"The fill value {fill} is not a {dtype}.", "Choose one that the volume's type can hold.")
+
+
+def _codes(axcodes: str | Sequence[str]) -> tuple[str, ...]:
+    codes = tuple(str(code).upper() for code in axcodes)
+    if sorted(_DIRECTIONS.get(code, (-1,))[0] for code in codes) != [0, 1, 2]:
+        raise InputError(
+            f"'{''.join(str(code) for code in axcodes)}' is not an orientation.",
+            "Take one letter each of R or L, A or P, S or I, such as RAS.",
+        )
+    return codes
+
+
+# --- affines --------------------------------------------------------------------------------------------------------
+
+
+def _apply(affine: np.ndarray, points: np.typing.ArrayLike) -> np.ndarray:
+    return np.asarray(points, dtype=np.float64) @ affine[:3, :3].T + affine[:3, 3]
+
+
+def _corners(shape: Sequence[int]) -> np.ndarray:
+    """Return the 8 corners of the field of view (outer voxel faces) in voxel indices, (8, 3)."""
+    return np.array(list(product(*((-0.5, n - 0.5) for n in shape))))
+
+
+def _corner_gap(shape: Sequence[int], one: np.ndarray, other: np.ndarray) -> float:
+    """Return the largest distance in mm between the corners of one grid under two affines."""
+    corners = _corners(shape)
+    return float(np.linalg.norm(_apply(one, corners) - _apply(other, corners), axis=1).max())
+
+
+def _shifted(affine: np.ndarray, start: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Return the affine of a grid whose first voxel is voxel ``start`` of this one."""
+    shifted = np.array(affine)
+    shifted[:3, 3] = _apply(affine, start)
+    return shifted
+
+
+def _orientation(affine: np.ndarray) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return for each array axis the world axis nearest to it (each once) and the sign of its direction."""
+    cosines = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    axes = max(permutations(range(3)), key=lambda order: round(float(np.abs(cosines[order, range(3)]).sum()), 6))
+    return axes, tuple(1 if cosines[axis, column] >= 0 else -1 for column, axis in enumerate(axes))
+
+
+def _axcodes(affine: np.ndarray) -> tuple[str, str, str]:
+    axes, signs = _orientation(affine)
+    letters = {direction: letter for letter, direction in _DIRECTIONS.items()}
+    i, j, k = (letters[direction] for direction in zip(axes, signs, strict=True))
+    return i, j, k
+
+
+def _moves(affine: np.ndarray, codes: Sequence[str]) -> tuple[list[int], list[bool]]:
+    """Return for each new array axis the old one it comes from, and whether it is flipped."""
+    axes, signs = _orientation(affine)
+    wanted = [_DIRECTIONS[code] for code in codes]
+    order = [axes.index(axis) for axis, _ in wanted]
+    return order, [signs[old] != sign for old, (_, sign) in zip(order, wanted, strict=True)]
+
+
+def _moved(array: np.ndarray, order: Sequence[int], flipped: Sequence[bool]) -> np.ndarray:
+    array = np.moveaxis(array, [axis - 3 for axis in order], (-3, -2, -1))
+    return np.flip(array, tuple(axis - 3 for axis in range(3) if flipped[axis]))
+
+
+def _moved_back(array: np.ndarray, order: Sequence[int], flipped: Sequence[bool]) -> np.ndarray:
+    array = np.flip(array, tuple(axis - 3 for axis in range(3) if flipped[axis]))
+    return np.moveaxis(array, (-3, -2, -1), [axis - 3 for axis in order])
+
+
+def _moved_affine(
+    shape: Sequence[int], affine: np.ndarray, order: Sequence[int], flipped: Sequence[bool]
+) -> np.ndarray:
+    new_to_old = np.zeros((4, 4))
+    new_to_old[3, 3] = 1
+    for new, (old, flip) in enumerate(zip(order, flipped, strict=True)):
+        new_to_old[old, new] = -1 if flip else 1
+        new_to_old[old, 3] = shape[old] - 1 if flip else 0
+    return affine @ new_to_old
+
+
+def _sampled(array: np.ndarray, affine: np.ndarray, shape: Sequence[int], order: int, fill: float) -> np.ndarray:
+    """Sample a 3-D array where ``affine`` (grid indices to array indices) puts the voxels of a grid of ``shape``."""
+    from scipy import ndimage
+
+    matrix, offset = affine[:3, :3], affine[:3, 3]
+    if order == 0:
+        values = array.view(np.uint8) if array.dtype == bool else array
+        offset = offset + _TIE
+    else:
+        values = array.astype(np.float64 if array.dtype == np.float64 else np.float32)
+        values = _smoothed(values, matrix)
+    diagonal = np.diag(matrix)
+    if (np.abs(matrix - np.diag(diagonal)) @ np.asarray(shape)).max() < _TIE:
+        matrix = diagonal  # sampled axis by axis: much quicker
+    # 'nearest' holds values up to the outer voxel faces, where 'constant' would fill from the last centre on.
+    result = ndimage.affine_transform(
+        values, matrix, offset=offset, output_shape=tuple(shape), output=values.dtype, order=order, mode="nearest"
+    )
+    result[~_inside(matrix, affine[:3, 3], shape, array.shape)] = fill
+    return result.view(bool) if array.dtype == bool else result
+
+
+def _smoothed(values: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Smooth along the axes that ``matrix`` (grid to array indices) samples more coarsely than they are stored."""
+    from scipy import ndimage
+
+    step = (matrix**2).sum(axis=1)  # squared length of a grid step along each array axis, in voxels
+    width_to_sigma = 1 / np.sqrt(8 * np.log(2))
+    sigma = width_to_sigma * np.sqrt(np.maximum(step - 1, 0))
+    return ndimage.gaussian_filter(values, sigma, mode="nearest") if (sigma > 0.05).any() else values
+
+
+def _inside(matrix: np.ndarray, offset: np.ndarray, shape: Sequence[int], source_shape: Sequence[int]) -> np.ndarray:
+    """Return where the voxel centres of a grid lie within the outer voxel faces of the source."""
+    grids = np.ogrid[: shape[0], : shape[1], : shape[2]]
+    inside = np.ones(tuple(shape), dtype=bool)
+    for axis, size in enumerate(source_shape):
+        row = matrix[axis] if matrix.ndim == 2 else matrix[axis] * np.eye(3)[axis]
+        place = offset[axis] + sum(step * grid for step, grid in zip(row, grids, strict=True) if step)
+        inside &= (place > -0.5 - 1e-4) & (place < size - 0.5 + 1e-4)
+    return inside

@@ -1,0 +1,1 @@
+"""What super-resolution training reads."""

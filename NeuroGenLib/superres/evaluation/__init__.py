@@ -1,0 +1,1 @@
+"""How good a super-resolved scan is: measures, tables, figures."""

@@ -1,0 +1,203 @@
+"""How far a super-resolved scan can be believed: agreement with its slices, with its guide, and what is unusual."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from NeuroGenLib.superres.evaluation.guide_similarity import local_likeness
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from NeuroGenLib.alignment.halfway import Start
+    from NeuroGenLib.spatial.volume import Volume
+    from NeuroGenLib.superres.stacks.stack import Stack
+
+_BINS = 48
+_MOST = 500_000
+_STRANGERS = 1.6
+"""Likeness below which guide and scan may be of different people. In slices of 5 mm it was 2.0 to 3.2 for one head
+(generated images of four adults, three fetal population averages) and 1.0 to 1.6 for two; averages of neighbouring
+ages, which are alike, reach 1.9."""
+_FAR_PERCENT = 5.0
+"""Residual, in percent of the brightness, from which on it is said that slices are not reproduced."""
+
+
+@dataclass(frozen=True)
+class StackQuality:
+    """How one scan was understood, and how well the result reproduces its slices.
+
+    Attributes
+    ----------
+    direction:
+        Axial, coronal or sagittal, the nearest.
+    thickness_mm, gap_mm, header_distance_mm:
+        As they were used; and the distance of slices by the header.
+    rms, rms_interpolated:
+        Root of the mean squared difference, in the head, between what was measured and what the result, or the
+        interpolation alone, gives when sliced again; in the units of the (first) scan.
+    percent:
+        ``rms`` in percent of the range from the 1st to the 99th percentile of the head.
+    moved_percent:
+        Slices that moved, in percent; None for a single scan.
+    """
+
+    direction: str
+    thickness_mm: float
+    gap_mm: float
+    header_distance_mm: float
+    rms: float
+    rms_interpolated: float
+    percent: float
+    moved_percent: float | None = None
+
+
+@dataclass(frozen=True)
+class GuideQuality:
+    """How alike a scan and its guide are: normalised mutual information, 0 to 1.
+
+    Attributes
+    ----------
+    by_headers, aligned:
+        Of the heads as the headers place them, and after the alignment.
+    interpolated, result:
+        Of the guide with the interpolated scan, and with the result, voxel by voxel in the head.
+    likeness:
+        How many times better small structures agree than when the guide is moved by 6 mm
+        (:func:`~NeuroGenLib.superres.evaluation.guide_similarity.local_likeness`); None where too little of a head is
+        seen.
+    turn_degrees, shift_mm:
+        What the alignment did to the middle of the head.
+    """
+
+    by_headers: float
+    aligned: float
+    interpolated: float
+    result: float
+    likeness: float | None
+    turn_degrees: float
+    shift_mm: float
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Numbers of one result.
+
+    Attributes
+    ----------
+    stacks, guide:
+        Of each scan, in their order; of the guide, if any.
+    spacing_mm:
+        Voxel size of the result.
+    head_ml:
+        Volume of the head that was found.
+    dark, bright:
+        Intensities, in the units of the scan, that were 0 and 1 to the network: percentiles of the head.
+    """
+
+    stacks: tuple[StackQuality, ...]
+    guide: GuideQuality | None
+    spacing_mm: float
+    head_ml: float
+    dark: float
+    bright: float
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return what a JSON file holds, rounded to what counts."""
+        import dataclasses
+
+        return _rounded(dataclasses.asdict(self))
+
+    def remarks(self) -> list[str]:
+        """Return sentences on what looks wrong."""
+        texts = []
+        if self.guide is not None and self.guide.likeness is not None and self.guide.likeness < _STRANGERS:
+            texts.append(
+                "Scan and guide are hardly more alike than if they were misplaced"
+                f" (likeness {self.guide.likeness:.2f}): they may be of different people, or badly aligned."
+                " Look at both, or leave the guide out."
+            )
+        for number, stack in enumerate(self.stacks, start=1):
+            if stack.percent > _FAR_PERCENT:
+                which = "the scan" if len(self.stacks) == 1 else f"scan {number}"
+                texts.append(
+                    f"The result does not reproduce the slices of {which}: they differ by {stack.percent:.1f} % of the"
+                    " brightness. Look at the residual, and check thickness and gap."
+                )
+        return texts
+
+
+def guide_quality(start: Start, guide: Volume, interpolated: Volume, result: Volume, head: np.ndarray) -> GuideQuality:
+    """Measure a guide on the grid of the result; ``head`` is (i, j, k) bool."""
+    middle = interpolated.voxel_to_world(np.argwhere(head).mean(axis=0))
+    matrix = start.fixed_to_moving
+    cosine = (np.trace(matrix[:3, :3]) - 1) / 2
+    return GuideQuality(
+        start.similarity_before,
+        start.similarity_after,
+        normalised_information(guide.array[head], interpolated.array[head]),
+        normalised_information(guide.array[head], result.array[head]),
+        local_likeness(interpolated, guide, interpolated.with_array(head)),
+        float(np.degrees(np.arccos(np.clip(cosine, -1, 1)))),
+        float(np.linalg.norm(matrix[:3, :3] @ middle + matrix[:3, 3] - middle)),
+    )
+
+
+def stack_quality(
+    stack: Stack, header_distance: float, residuals: Sequence[Volume], head: Volume, extent: float, moved: float | None
+) -> StackQuality:
+    """Measure one stack.
+
+    Parameters
+    ----------
+    stack, header_distance:
+        As it was used, and the distance of its slices by the header, in mm.
+    residuals:
+        Of the result and of the interpolation, on the stack's grid.
+    head:
+        Boolean, in the world of the result.
+    extent:
+        From dark to bright, in the units of the residuals.
+    moved:
+        Part of the slices that moved, None where that was not measured.
+    """
+    inside = head.resample(like=residuals[0], order=0).array
+    rms = [
+        float(np.sqrt(np.mean(np.square(one.array[inside], dtype=np.float64)))) if inside.any() else 0.0
+        for one in residuals
+    ]
+    return StackQuality(
+        stack.direction,
+        stack.thickness,
+        stack.gap,
+        header_distance,
+        rms[0],
+        rms[1],
+        100 * rms[0] / extent,
+        None if moved is None else 100 * moved,
+    )
+
+
+def normalised_information(first: np.ndarray, second: np.ndarray) -> float:
+    """Return (H(a) + H(b)) / H(a, b) - 1 of paired values, (N,): from 0 (nothing shared) to 1."""
+    step = max(1, -(-len(first) // _MOST))
+    joint = np.histogram2d(first[::step], second[::step], bins=_BINS)[0]
+    joint /= joint.sum()
+
+    def entropy(part: np.ndarray) -> float:
+        seen = part[part > 0]
+        return -float((seen * np.log(seen)).sum())
+
+    together = entropy(joint.ravel())
+    return (entropy(joint.sum(axis=0)) + entropy(joint.sum(axis=1))) / together - 1 if together > 0 else 0.0
+
+
+def _rounded(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {name: _rounded(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_rounded(value) for value in content]
+    return float(f"{content:.5g}") if isinstance(content, float) else content

@@ -1,0 +1,1 @@
+"""BABY-AI's network, checkpoints and preparation."""

@@ -1,0 +1,146 @@
+"""Where the published network wants to see a head, and what it adds to a scan from there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from NeuroGenLib.alignment.rigid import aligned
+from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.spatial.volume import Volume
+from NeuroGenLib.superres.correction import published_correction
+from NeuroGenLib.superres.stacks.fusion import fused_grid
+from NeuroGenLib.superres.stacks.inputs import interpolated
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
+    from NeuroGenLib.models.folder import ModelFolder
+    from NeuroGenLib.superres.published.unet import FoldedUNet
+    from NeuroGenLib.superres.stacks.combine import Combined
+    from NeuroGenLib.superres.stacks.stack import Stack
+
+_OUTSIDE = 0.02
+"""Part of a head that may lie outside the known field of view without a word."""
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """A grid that the network knows.
+
+    Attributes
+    ----------
+    grid:
+        Voxel size and orientation of the training images; its values do not count.
+    pose:
+        (4, 4) RAS mm of the grid to RAS mm of the scan.
+    is_atlas:
+        Whether it is that of the model's atlas, or only the scan's own axes.
+    """
+
+    grid: Volume
+    pose: np.ndarray
+    is_atlas: bool
+
+
+def known_place(
+    folder: ModelFolder,
+    stacks: Sequence[Stack],
+    guide: Volume,
+    to_guide: np.ndarray,
+    warnings: list[str],
+    progress: Progress = SILENT,
+) -> Place:
+    """Find the way from a scan to the atlas of a published model; without an atlas, the scan's own axes.
+
+    Parameters
+    ----------
+    folder:
+        The model.
+    stacks, guide:
+        The scans; the isotropic guide, which is registered to the atlas.
+    to_guide:
+        (4, 4) RAS mm of the scan to RAS mm of the guide.
+    warnings:
+        Takes a sentence when there is no atlas, or the alignment is unusual.
+    progress:
+        Told of every stage.
+
+    Raises
+    ------
+    InputError
+        When guide and atlas cannot be brought to overlap.
+    """
+    from NeuroGenLib.alignment.halfway import halfway_start
+
+    preparation = folder.manifest["preparation"]
+    spacing, orientation = float(preparation["spacing"][0]), str(preparation["orientation"])
+    name = preparation.get("atlas")
+    if not name:
+        warnings.append(
+            f"The model {folder.reference} holds no atlas: the scan is taken to lie as those it was trained on."
+        )
+        return Place(fused_grid(stacks, spacing).reorient(orientation), np.eye(4), is_atlas=False)
+    atlas = Volume.load(folder.file(name))
+    start = halfway_start(atlas, guide, "rigid", progress=progress)
+    warnings += [f"On the way to the atlas: {note}" for note in start.notes]
+    grid = atlas.resample(spacing).reorient(orientation)
+    return Place(grid, np.linalg.inv(to_guide) @ start.fixed_to_moving, is_atlas=True)
+
+
+def correction_at(
+    place: Place,
+    network: FoldedUNet,
+    seen: Combined,
+    guide: Volume,
+    to_guide: np.ndarray,
+    head: Volume,
+    device: torch.device,
+    warnings: list[str],
+    progress: Progress = SILENT,
+) -> Volume:
+    """Return what the network adds, found at the place that it knows and brought back by one resampling.
+
+    Parameters
+    ----------
+    place, network:
+        Where it looks, in eval mode.
+    seen:
+        The scan; a single one is resampled from its own slices, not from its interpolation.
+    guide, to_guide:
+        As for :func:`known_place`.
+    head:
+        Boolean, on the grid of the scan's interpolation.
+    device, warnings, progress:
+        Where it computes, what is to be said, who is told of every batch.
+
+    Raises
+    ------
+    InputError
+        When no head is seen there, or it has no contrast.
+    """
+    image, known = seen.image, (place.grid.shape, place.grid.affine)
+    scan = seen.stacks[0].placed if len(seen.stacks) == 1 else image
+    inside = aligned(head.with_array(head.array.astype(np.float32)), place.pose, known)
+    mask = inside.with_array(inside.array > 0.5)
+    if _millilitres(mask) < (1 - _OUTSIDE) * _millilitres(head):
+        warnings.append("Part of the head lies outside the field of view of the atlas: it is only interpolated.")
+    found = published_correction(
+        network,
+        interpolated(scan, known, place.pose),
+        interpolated(guide, known, to_guide @ place.pose),
+        mask,
+        device,
+        warnings.append,
+        progress,
+    )
+    back = aligned(found, np.linalg.inv(place.pose), image, 3)
+    return back.with_array(back.array.astype(np.float32))
+
+
+def _millilitres(mask: Volume) -> float:
+    return mask.voxel_volume_ml * int(mask.array.sum())

@@ -1,0 +1,289 @@
+"""The published network, BABY-AI's U-Net, whole or folded to the taps that its small windows can reach.
+
+The names of its weights are those of the published checkpoints (MONAI's ``UNet``); first weights are drawn in the same
+order.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from NeuroGenLib.core.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+KIND = "published"
+"""What the network record of a manifest says."""
+
+_KERNEL, _STRIDE = 3, 2
+_MOST_LEVELS = 8
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a network.
+
+    Attributes
+    ----------
+    channels:
+        Of each level; each is half as fine as the one before, the first half as fine as the image.
+    units:
+        Convolutions of a level on the way down; on the way up there is one.
+    inputs, outputs:
+        Channels of the images: T1w and thick-slice T2w in, T2w out.
+    """
+
+    channels: tuple[int, ...] = (32, 64, 128, 256, 512, 1024)
+    units: int = 10
+    inputs: int = 2
+    outputs: int = 1
+
+    def __post_init__(self) -> None:
+        if not 2 <= len(self.channels) <= _MOST_LEVELS + 1:
+            raise ValueError(f"{len(self.channels)} levels, not from 2 to {_MOST_LEVELS + 1}")
+        if min(*self.channels, self.units, self.inputs, self.outputs) < 1:
+            raise ValueError("a size below 1")
+
+    @property
+    def multiple(self) -> int:
+        """Sides of a window must be a multiple of this."""
+        return int(_STRIDE ** (len(self.channels) - 1))
+
+
+class PublishedUNet(nn.Module):
+    """T1w and thick-slice T2w, both normalised, to the T2w; every tap of every kernel is there.
+
+    Parameters
+    ----------
+    shape:
+        Its sizes.
+    window:
+        Side in voxels of the windows it is for, when kernels shall have only those taps that such a window reaches;
+        a multiple of ``shape.multiple``.
+    """
+
+    def __init__(self, shape: Shape, window: int | None = None) -> None:
+        super().__init__()
+        if window is not None and (window < 1 or window % shape.multiple):
+            raise ValueError(f"a window of {window} voxels is no multiple of {shape.multiple}")
+        self.shape = shape
+        self.model = _level(shape, 0, window)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return T2w (N, 1, I, J, K), in normalised units but not clipped to 0..1.
+
+        Parameters
+        ----------
+        images:
+            (N, 2, I, J, K), T1w first; I, J, K are multiples of :attr:`Shape.multiple`.
+
+        Raises
+        ------
+        InputError
+            When the channels or sides are others.
+        """
+        sides = tuple(images.shape[2:])
+        if (
+            images.ndim != 5
+            or images.shape[1] != self.shape.inputs
+            or any(side % self.shape.multiple for side in sides)
+        ):
+            raise InputError(
+                f"Windows of the shape {tuple(images.shape)} do not fit the published network.",
+                f"Give (N, {self.shape.inputs}, I, J, K) with sides that are multiples of {self.shape.multiple}.",
+            )
+        result: Tensor = self.model(images)
+        return result
+
+
+class FoldedUNet(PublishedUNet):
+    """The same function of windows of one size, and of no other, with an eighth of the weights.
+
+    At 32 voxels a side the deepest levels are one voxel: of a kernel of 27 taps only the middle one meets it, and the
+    others, which no training ever changed, are left out.
+    """
+
+    def __init__(self, shape: Shape, window: int) -> None:
+        super().__init__(shape, window)
+        self.window = window
+        # Takes a quarter less time on a CPU.
+        self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # its stubs know 4-D alone
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return T2w (N, 1, W, W, W) of windows (N, 2, W, W, W), T1w first.
+
+        Raises
+        ------
+        InputError
+            When the windows have another size: their result would be another function's.
+        """
+        if tuple(images.shape[2:]) != (self.window,) * 3:
+            found = "x".join(str(side) for side in images.shape[2:])
+            raise InputError(
+                f"The published weights are folded for windows of {self.window} voxels a side, not {found}.",
+                f"Cut the images into windows of {self.window}x{self.window}x{self.window} voxels.",
+            )
+        return super().forward(images.contiguous(memory_format=torch.channels_last_3d))
+
+
+def published_network(shape: Shape | None = None) -> PublishedUNet:
+    """Return the whole network with first weights, as the published training starts: 379,053,826 by default."""
+    return PublishedUNet(shape or Shape())
+
+
+def sizes_of(shape: Shape, window: int | None = None) -> dict[str, tuple[int, ...]]:
+    """Return the size of every weight by its name, whole or folded for a window; takes no memory."""
+    with torch.device("meta"):
+        network = PublishedUNet(shape, window)
+    return {name: tuple(value.shape) for name, value in network.state_dict().items()}
+
+
+def fold(tensors: Iterable[tuple[str, Tensor]], shape: Shape, window: int) -> dict[str, Tensor]:
+    """Return the weights of :class:`FoldedUNet` from those of the whole network.
+
+    Parameters
+    ----------
+    tensors:
+        Name and weight, one by one: what was read is not held, so a large state can be emptied on the way.
+    shape:
+        Sizes of the network; the names and sizes of ``tensors`` are its own, see :func:`sizes_of`.
+    window:
+        Side of the windows in voxels, a multiple of ``shape.multiple``.
+    """
+    taps = reached_taps(shape, window)
+    return {name: tensor[taps[name]].clone() if name in taps else tensor for name, tensor in tensors}
+
+
+def reached_taps(shape: Shape, window: int) -> dict[str, tuple[slice, ...]]:
+    """Return, for every kernel that a window does not use up, the part that it reaches, as an index into the weight."""
+    with torch.device("meta"):
+        folded = PublishedUNet(shape, window)
+    whole = sizes_of(shape)
+    taps: dict[str, tuple[slice, ...]] = {}
+    for name, layer in folded.named_modules():
+        if isinstance(layer, nn.Conv3d | nn.ConvTranspose3d) and layer.weight.shape != whole[f"{name}.weight"]:
+            # Padding is what was left of the border: a kernel that lost its first tap needs one voxel less of it.
+            first = _KERNEL // 2 - int(layer.padding[0])
+            reached = slice(first, first + layer.kernel_size[0])
+            taps[f"{name}.weight"] = (slice(None), slice(None), reached, reached, reached)
+    return taps
+
+
+def network_record(shape: Shape, window: int | None) -> dict[str, Any]:
+    """Return what a manifest says of a network; ``window`` is that it was folded for, None when it was not."""
+    return {"kind": KIND, **dataclasses.asdict(shape), "folded": window is not None, "window": window}
+
+
+def network_from_tensors(entry: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> PublishedUNet:
+    """Return the network that a model's manifest describes, with its weights in single precision, ready to use.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError, RuntimeError
+        When the entry is incomplete or the weights do not fit it.
+    """
+    sizes = {name: int(entry[name]) for name in ("units", "inputs", "outputs")}
+    shape = Shape(tuple(int(width) for width in entry["channels"]), **sizes)
+    network = FoldedUNet(shape, int(entry["window"])) if entry["folded"] else PublishedUNet(shape)
+    network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    return network.eval()
+
+
+# --- its parts ------------------------------------------------------------------------------------------------------
+
+
+def _level(shape: Shape, depth: int, size: int | None) -> nn.Sequential:
+    """Return one level with all below it, for an input of ``size`` voxels a side (None: of any size)."""
+    width = shape.channels[depth]
+    wider = shape.channels[depth + 1]
+    above = shape.inputs if depth == 0 else shape.channels[depth - 1]
+    half = None if size is None else size // _STRIDE
+    deepest = depth == len(shape.channels) - 2
+    # Drawn from below: a seed gives the published program's first weights.
+    below = _Residual(width, wider, shape.units, half) if deepest else _level(shape, depth + 1, half)
+    down = _Residual(above, width, shape.units, size, stride=_STRIDE)
+    top = depth == 0
+    result = shape.outputs if top else above
+    up = nn.Sequential(
+        _unit(_transposed(width + (wider if deepest else width), result, half)),
+        _Residual(result, result, 1, size, activated=not top),
+    )
+    return nn.Sequential(down, _Skip(below), up)
+
+
+class _Residual(nn.Module):
+    """Convolutions in a row, added to what went in."""
+
+    def __init__(
+        self, inputs: int, outputs: int, units: int, size: int | None, *, stride: int = 1, activated: bool = True
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Sequential()
+        inner = size if size is None or stride == 1 else size // stride
+        for index in range(units):
+            layer = _convolution(
+                outputs if index else inputs, outputs, inner if index else size, 1 if index else stride
+            )
+            self.conv.add_module(f"unit{index}", _unit(layer, activated=activated or index < units - 1))
+        self.residual: nn.Module = nn.Identity()
+        if stride > 1:
+            self.residual = _convolution(inputs, outputs, size, stride)
+        elif inputs != outputs:
+            self.residual = nn.Conv3d(inputs, outputs, 1)
+
+    def forward(self, value: Tensor) -> Tensor:
+        residual: Tensor = self.residual(value)
+        return self.conv(value) + residual
+
+
+class _Skip(nn.Module):
+    """What went in, and beside it, as further channels, what became of it."""
+
+    def __init__(self, submodule: nn.Module) -> None:
+        super().__init__()
+        self.submodule = submodule
+
+    def forward(self, value: Tensor) -> Tensor:
+        return torch.cat([value, self.submodule(value)], dim=1)
+
+
+def _unit(layer: nn.Module, *, activated: bool = True) -> nn.Sequential:
+    unit = nn.Sequential()
+    unit.add_module("conv", layer)
+    if activated:
+        activation = nn.Sequential()
+        activation.add_module("A", nn.PReLU())
+        unit.add_module("adn", activation)
+    return unit
+
+
+def _convolution(inputs: int, outputs: int, size: int | None, stride: int) -> nn.Conv3d:
+    first, taps = (0, _KERNEL) if size is None else _met_going_down(size, stride)
+    return nn.Conv3d(inputs, outputs, taps, stride, padding=_KERNEL // 2 - first)
+
+
+def _transposed(inputs: int, outputs: int, size: int | None) -> nn.ConvTranspose3d:
+    """Return the layer that doubles ``size``."""
+    first, taps = (0, _KERNEL) if size is None else _met_going_up(size)
+    padding = _KERNEL // 2 - first
+    missing = _STRIDE + 2 * padding - taps  # of the output, at its end
+    return nn.ConvTranspose3d(inputs, outputs, taps, _STRIDE, padding=padding, output_padding=missing)
+
+
+def _met_going_down(size: int, stride: int) -> tuple[int, int]:
+    """Return the first tap that meets a voxel of the input, and how many do; the others meet the border alone."""
+    outputs = range(-(-size // stride))
+    met = [tap for tap in range(_KERNEL) for place in outputs if 0 <= place * stride + tap - _KERNEL // 2 < size]
+    return min(met), max(met) - min(met) + 1
+
+
+def _met_going_up(size: int) -> tuple[int, int]:
+    """Return the first tap that writes a voxel of the output, and how many do."""
+    met = [tap for tap in range(_KERNEL) for place in range(size) if 0 <= place * _STRIDE + tap - 1 < size * _STRIDE]
+    return min(met), max(met) - min(met) + 1

@@ -1,0 +1,1 @@
+"""Thick-slice scans as stacks: acquisition, alignment, fusion, data consistency."""

@@ -1,0 +1,411 @@
+"""Several stacks of thick slices as one isotropic volume: the image that explains all of them best.
+
+Every stack is taken for the image seen through its slice profile at its place (a rigid pose). The image minimises the
+squared differences to all stacks and its own roughness; values and slices that the rest contradicts lose their weight.
+Conjugate gradients solve it. The only matrices are those along single axes: memory is some ten times the image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.simulate.thick_slices import SliceProfile, profile_matrix
+from NeuroGenLib.spatial.volume import Volume
+from NeuroGenLib.superres.stacks.stack import Stack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+
+_ROUNDS = (8, 5, 4)
+"""Steps of conjugate gradients; weights are estimated between the rounds."""
+_LEAST_ROUGHNESS, _PER_NOISE = 0.01, 60.0
+"""Weight of the roughness: without noise, and what the square of the noise adds (as a part of the brightest)."""
+_REACH = 1.25
+"""Thicknesses from the centre of a slice within which its profile counts: 1 % of the peak is left there."""
+_RESOLVED = 1.05
+"""Voxels of the image up to which a voxel of a stack is a point in it."""
+_MOST_VOXELS = 2**26
+_TIE = 1e-3
+"""Part of a voxel that rounding may decide about."""
+_OUTLIER, _OUTLIER_PART = 3.0, 0.1
+"""From this many deviations, and this part of the brightest, on a value loses weight. Edges must not."""
+_BAD_SLICE = 2.0
+"""From this many times the usual error on a slice loses weight."""
+_FOREGROUND = 0.1
+"""Part of the brightest (99th percentile) from which on a value belongs to the head."""
+_FEWEST = 30
+_COARSE_MM = 3.0
+
+
+@dataclass(frozen=True, eq=False)
+class Fusion:
+    """What several stacks show together.
+
+    Attributes
+    ----------
+    image:
+        (i, j, k) float32 in the world and the units of the first stack; 0 where no stack was measured.
+    coverage:
+        uint8 on the same grid: how many stacks were measured there.
+    scales:
+        The factor that brought each stack to the units of the first.
+    slice_weights:
+        For each stack, (slices,) in stored order: how much each slice counted in the end, 0 to 1.
+    residual:
+        Robust standard deviation of what the image leaves unexplained in the head, as a part of the 99th percentile.
+    """
+
+    image: Volume
+    coverage: Volume
+    scales: tuple[float, ...]
+    slice_weights: tuple[np.ndarray, ...]
+    residual: float
+
+
+def fuse(
+    stacks: Sequence[Stack],
+    spacing: float | None = None,
+    roughness: float | None = None,
+    progress: Progress = SILENT,
+) -> Fusion:
+    """Combine stacks of thick slices into one isotropic volume; one stack alone is interpolated and sharpened.
+
+    Parameters
+    ----------
+    stacks:
+        At their poses, see :func:`NeuroGenLib.superres.stacks.stack.align_stacks`.
+    spacing:
+        Voxel size in mm; when not given, the smallest of the first stack.
+    roughness:
+        Weight of the squared differences of neighbours, where one isotropic stack has the weight 1. When not given, it
+        follows from the noise.
+    progress:
+        Told of every step.
+
+    Returns
+    -------
+    Fusion
+        On the grid of :func:`fused_grid`.
+
+    Raises
+    ------
+    InputError
+        When there is no stack, a stack has no contrast or does not overlap with the first one, the spacing or the
+        roughness makes no sense, or the grid is huge.
+    """
+    if roughness is not None and not (np.isfinite(roughness) and roughness >= 0):
+        raise InputError(f"A roughness of {roughness} makes no sense.", "Give zero or more, such as 0.02.")
+    grid = fused_grid(stacks, spacing)
+    # In one order of axes: the result depends on where voxels are, not on how they are stored.
+    ordered, work = [_ordered(stack) for stack in stacks], grid.reorient("RAS")
+    scales = intensity_scales(ordered)
+    margin = int(np.ceil(_REACH * max(stack.thickness for stack in stacks) / grid.spacing[0]))
+    problem = _Problem(ordered, scales, work.pad(margin), roughness)
+    covered = coverage(ordered, work)
+    image = problem.first_guess(margin)
+    for index, steps in enumerate(_ROUNDS):
+        if index:
+            problem.reweight(image)
+        rest = progress.part(sum(_ROUNDS[:index]) / sum(_ROUNDS), sum(_ROUNDS[: index + 1]) / sum(_ROUNDS))
+        image = problem.improved(image, steps, rest)
+    problem.reweight(image)
+    inner = tuple(slice(margin, margin + n) for n in work.shape)
+    array = np.where(covered.array > 0, image[inner].numpy(), 0).astype(np.float32)
+    return Fusion(
+        work.with_array(array).reorient(grid.axcodes),
+        covered.reorient(grid.axcodes),
+        scales,
+        tuple(
+            weights[::-1].copy() if stack.volume.axcodes[stack.axis] in "LPI" else weights
+            for stack, weights in zip(stacks, problem.slice_weights, strict=True)
+        ),
+        problem.residual,
+    )
+
+
+def fused_grid(stacks: Sequence[Stack], spacing: float | None = None) -> Volume:
+    """Return the grid of a fusion, uint8 zeros: isotropic, along the first stack's axes, around all fields of view.
+
+    Voxels within the first stack's slices keep their places where ``spacing`` is theirs.
+
+    Parameters
+    ----------
+    stacks, spacing:
+        As for :func:`fuse`.
+
+    Raises
+    ------
+    InputError
+        When there is no stack, the spacing makes no sense or the grid is huge.
+    """
+    if not stacks:
+        raise InputError("There is no stack to fuse.", "Give at least one scan.")
+    first = stacks[0].placed.reorient("RAS")
+    width = min(first.spacing) if spacing is None else spacing
+    if not (np.isfinite(width) and width > 0):
+        raise InputError(f"A spacing of {width} mm makes no sense.", "Give a positive number of mm.")
+    # Right angles, also where the first stack is sheared.
+    left, _, right = np.linalg.svd(first.affine[:3, :3] / first.spacing)
+    affine = np.eye(4)
+    affine[:3, :3] = left @ right * width
+    size = np.maximum(1, np.floor(np.asarray(first.shape) * first.spacing / width + 0.5 + _TIE))
+    affine[:3, 3] = first.centre - affine[:3, :3] @ ((size - 1) / 2)
+    corners = np.concatenate([_corners(stack.placed) for stack in stacks])
+    places = (corners - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T
+    before = np.maximum(0, np.ceil(-0.5 - places.min(axis=0) - _TIE))
+    after = np.maximum(0, np.ceil(places.max(axis=0) - (size - 0.5) - _TIE))
+    i, j, k = (int(n) for n in before + size + after)
+    if float(i) * j * k > _MOST_VOXELS:
+        raise InputError(
+            f"The stacks span {i} x {j} x {k} voxels of {width:g} mm, which is too many.",
+            "Ask for a coarser spacing, or check that all stacks show the same head in the same place.",
+        )
+    affine[:3, 3] -= affine[:3, :3] @ before
+    return Volume(np.zeros((i, j, k), dtype=np.uint8), affine).reorient(stacks[0].volume.axcodes)
+
+
+def intensity_scales(stacks: Sequence[Stack]) -> tuple[float, ...]:
+    """Return the factor of each stack to the units of the first: medians of ratios in the head, on coarse copies.
+
+    Raises
+    ------
+    InputError
+        When a stack has no values above zero, or hardly any of its head lies in that of the first.
+    """
+    coarse = fused_grid(stacks[:1], max(_COARSE_MM, *(stack.thickness for stack in stacks)))
+    heads = []
+    for index, stack in enumerate(stacks):
+        top = float(np.percentile(stack.volume.array, 99))
+        if top <= 0:
+            raise InputError(f"Stack {index + 1} has no values above zero.", "Check that it is the right file.")
+        image = stack.placed.resample(like=coarse).array
+        heads.append(np.where(image > _FOREGROUND * top, image, np.nan))
+    scales = []
+    for index, head in enumerate(heads):
+        ratios = heads[0] / head
+        ratios = ratios[np.isfinite(ratios)]
+        if len(ratios) < _FEWEST:
+            raise InputError(
+                f"Stack {index + 1} does not overlap with the first one.",
+                "Check that both show the same head, and align them first.",
+            )
+        scales.append(float(np.median(ratios)))
+    return tuple(scales)
+
+
+def coverage(stacks: Sequence[Stack], grid: Volume) -> Volume:
+    """Return on ``grid`` how many stacks have a voxel there, uint8."""
+    count = np.zeros(grid.shape, dtype=np.uint8)
+    for stack in stacks:
+        seen = Volume(np.ones(stack.volume.shape, dtype=np.uint8), stack.placed.affine)
+        count += seen.resample(like=grid, order=0).array
+    return grid.with_array(count)
+
+
+class StackModel:
+    """What a stack measures of an image: a linear map from (I, J, K) of the grid to (i, j, k) of the stack.
+
+    The image is interpolated linearly at places that follow the stack's axes, finely enough to lose nothing, and
+    weighted along each axis: by the slice profile across slices, by a Gaussian within them where their voxels are
+    larger than the image's. Tensors keep their type; beyond its grid the image is 0. It can be differentiated, which
+    gives its adjoint.
+
+    Parameters
+    ----------
+    stack:
+        At its pose.
+    grid:
+        Isotropic.
+    """
+
+    def __init__(self, stack: Stack, grid: Volume) -> None:
+        import torch
+
+        width = grid.spacing[0]
+        self.shape = stack.volume.shape
+        self._matrices: dict[int, Tensor] = {}
+        fine = list(self.shape)
+        to_stack = np.eye(4)  # from the fine places to the stack's voxels
+        for axis, (size, spacing) in enumerate(zip(self.shape, stack.volume.spacing, strict=True)):
+            across = axis == stack.axis
+            profile = SliceProfile(stack.profile if across else "gaussian", stack.thickness if across else spacing)
+            if profile.thickness <= _RESOLVED * width:
+                continue
+            parts = int(np.ceil(spacing / width - _TIE))
+            reach = int(np.ceil(_REACH * profile.thickness / spacing * parts))
+            fine[axis] = (size - 1) * parts + 1 + 2 * reach
+            to_stack[axis, [axis, 3]] = 1 / parts, -reach / parts
+            centres = reach + parts * np.arange(size)
+            self._matrices[axis] = torch.from_numpy(
+                profile_matrix(fine[axis], spacing / parts, centres, profile, own=width)
+            )
+        to_grid = np.linalg.inv(grid.affine) @ stack.placed.affine @ to_stack
+        self._fine = fine
+        # As torch names places: -1 to 1 between the outer voxel faces, the last axis first.
+        named = _named(grid.shape) @ to_grid @ np.linalg.inv(_named(fine))
+        self._places = torch.from_numpy(named[None, :3])
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Return what the stack measures of ``image``, (I, J, K), at its own voxels."""
+        import torch
+        from torch.nn import functional
+
+        places = functional.affine_grid(self._places.to(image.dtype), [1, 1, *self._fine], align_corners=False)
+        seen = functional.grid_sample(image[None, None], places, align_corners=False)[0, 0]
+        for axis, matrix in self._matrices.items():
+            seen = torch.movedim(torch.movedim(seen, axis, -1) @ matrix.to(image.dtype).T, -1, axis)
+        return seen
+
+    def pulled_back(self, image: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return the adjoint applied to what ``change`` makes of the measured ``image``, (I, J, K)."""
+        import torch
+
+        image = image.detach().requires_grad_()
+        seen = self(image)
+        return torch.autograd.grad(seen, image, change(seen.detach()))[0]
+
+
+class _Problem:
+    """Weighted least squares of all stacks and the roughness, on the grid with room around it."""
+
+    def __init__(self, stacks: Sequence[Stack], scales: Sequence[float], grid: Volume, roughness: float | None) -> None:
+        import torch
+
+        self._stacks, self._grid = stacks, grid
+        self._models = [StackModel(stack, grid) for stack in stacks]
+        arrays = [stack.volume.array.astype(np.float32) * scale for stack, scale in zip(stacks, scales, strict=True)]
+        self._values = [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]
+        self._top = float(np.percentile(arrays[0], 99))
+        # Voxels count by their volume, so that all stacks together weigh as much as one isotropic scan.
+        self._shares = [1000 * stack.volume.voxel_volume_ml / grid.spacing[0] ** 3 / len(stacks) for stack in stacks]
+        self._weights = [
+            torch.full_like(values, share) for values, share in zip(self._values, self._shares, strict=True)
+        ]
+        if roughness is None:
+            noise = max(_noise(array, stack.axis) for array, stack in zip(arrays, stacks, strict=True)) / self._top
+            roughness = _LEAST_ROUGHNESS + _PER_NOISE * noise**2
+        self._roughness = roughness
+        self.slice_weights = [np.ones(stack.volume.shape[stack.axis]) for stack in stacks]
+        self.residual = 0.0
+
+    def first_guess(self, margin: int) -> Tensor:
+        """Return the mean of the interpolated stacks, its border carried on into the room around."""
+        import torch
+
+        total = np.zeros(self._grid.shape, dtype=np.float32)
+        for stack, values in zip(self._stacks, self._values, strict=True):
+            total += Volume(values.numpy(), stack.placed.affine).resample(like=self._grid, order=3).array
+        mean = total / np.maximum(coverage(self._stacks, self._grid).array, 1)
+        inner = tuple(slice(margin, n - margin) for n in mean.shape)
+        return torch.from_numpy(np.pad(mean[inner], margin, mode="edge"))
+
+    def reweight(self, image: Tensor) -> None:
+        """Take weight from single values, and from whole slices, that the image does not explain."""
+        import torch
+
+        seen = [model(image) for model in self._models]
+        errors = [(one - values).abs() for one, values in zip(seen, self._values, strict=True)]
+        # Also what is dark where it should not be: slices lose their signal.
+        heads = [
+            torch.maximum(one, values) > _FOREGROUND * self._top for one, values in zip(seen, self._values, strict=True)
+        ]
+        inside = torch.cat([error[head] for error, head in zip(errors, heads, strict=True)])
+        deviation = 1.4826 * float(inside.median())
+        self.residual = deviation / self._top
+        limit = max(_OUTLIER * deviation, _OUTLIER_PART * self._top)
+        self.slice_weights = _slice_weights(errors, heads, [stack.axis for stack in self._stacks])
+        for index, (error, stack) in enumerate(zip(errors, self._stacks, strict=True)):
+            shape = [-1 if axis == stack.axis else 1 for axis in range(3)]
+            slices = torch.from_numpy(self.slice_weights[index]).to(error.dtype).reshape(shape)
+            self._weights[index] = self._shares[index] * slices * (limit / error.clamp(min=limit))
+
+    def improved(self, image: Tensor, steps: int, progress: Progress) -> Tensor:
+        """Return the image after some steps of conjugate gradients."""
+        rest = self._pulled(image, lambda seen, values: values - seen) - self._roughness * _roughness(image)
+        direction, power = rest.clone(), float((rest * rest).sum())
+        for step in range(steps):
+            progress.update(step, steps, "Fusing the stacks")
+            if power == 0:
+                break
+            pushed = self._pulled(direction, lambda seen, _: seen) + self._roughness * _roughness(direction)
+            length = power / float((direction * pushed).sum())
+            image = image + length * direction
+            rest = rest - length * pushed
+            power, before = float((rest * rest).sum()), power
+            direction = rest + power / before * direction
+        progress.update(steps, steps, "Fusing the stacks")
+        return image
+
+    def _pulled(self, image: Tensor, change: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        import torch
+
+        total = torch.zeros_like(image)
+        for model, weights, values in zip(self._models, self._weights, self._values, strict=True):
+            total += model.pulled_back(image, lambda seen, w=weights, v=values: w * change(seen, v))  # type: ignore[misc]
+        return total
+
+
+def _slice_weights(errors: Sequence[Tensor], heads: Sequence[Tensor], axes: Sequence[int]) -> list[np.ndarray]:
+    """Return the weights of slices, one array a stack: 1, and less where the error is far from usual."""
+    means, counts = [], []
+    for error, head, axis in zip(errors, heads, axes, strict=True):
+        others = tuple({0, 1, 2} - {axis})
+        count = head.sum(dim=others).numpy()
+        means.append((error * head).sum(dim=others).numpy().astype(np.float64) / np.maximum(count, 1))
+        # Slices with hardly any head say nothing of themselves.
+        counts.append(count >= max(_FEWEST, 0.05 * count.max()))
+    told = np.concatenate([mean[count] for mean, count in zip(means, counts, strict=True)])
+    usual = float(np.median(told)) if len(told) else 0.0
+    if usual == 0:
+        return [np.ones(len(mean)) for mean in means]
+    return [
+        np.where(count, (_BAD_SLICE / np.maximum(mean / usual, _BAD_SLICE)) ** 2, 1.0)
+        for mean, count in zip(means, counts, strict=True)
+    ]
+
+
+def _roughness(image: Tensor) -> Tensor:
+    """Return the derivative (halved) of the sum of squared differences of neighbours."""
+    import torch
+
+    result = torch.zeros_like(image)
+    for axis, size in enumerate(image.shape):
+        step = torch.diff(image, dim=axis)
+        result.narrow(axis, 0, size - 1).sub_(step)
+        result.narrow(axis, 1, size - 1).add_(step)
+    return result
+
+
+def _noise(array: np.ndarray, axis: int) -> float:
+    """Return the standard deviation of the noise in the head, from diagonal differences within slices."""
+    slices = np.moveaxis(array, axis, 0)
+    square = (slices[:, 1:, 1:] - slices[:, 1:, :-1] - slices[:, :-1, 1:] + slices[:, :-1, :-1]) / 2
+    inside = np.abs(square[slices[:, 1:, 1:] > _FOREGROUND * np.percentile(array, 99)])
+    return 1.4826 * float(np.median(inside)) if inside.size else 0.0
+
+
+def _ordered(stack: Stack) -> Stack:
+    """Return the stack with its voxels stored in the order RAS."""
+    world = next(
+        index for index, letters in enumerate(("LR", "PA", "IS")) if stack.volume.axcodes[stack.axis] in letters
+    )
+    return Stack(stack.volume.reorient("RAS"), world, stack.thickness, stack.profile, stack.pose)
+
+
+def _named(shape: Sequence[int]) -> np.ndarray:
+    """Return the matrix from voxel indices to places as torch names them."""
+    matrix = np.eye(4)[[2, 1, 0, 3]] @ np.diag([*(2 / np.asarray(shape)), 1.0])
+    matrix[:3, 3] = (1 / np.asarray(shape) - 1)[::-1]
+    return matrix
+
+
+def _corners(volume: Volume) -> np.ndarray:
+    return volume.voxel_to_world(list(product(*((-0.5, n - 0.5) for n in volume.shape))))

@@ -1,0 +1,183 @@
+"""What super-resolution is given: scans in thick slices and a guide, checked and placed on the grid of the result."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.simulate.thick_slices import slice_axis, thickest_axis
+from NeuroGenLib.spatial.volume import require_3d, require_finite
+from NeuroGenLib.superres.stacks.recorded_thickness import believed_thickness
+from NeuroGenLib.superres.stacks.stack import Stack, as_stack
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from NeuroGenLib.alignment.halfway import Start
+    from NeuroGenLib.spatial.volume import Grid, Volume
+    from NeuroGenLib.superres.run_config import SuperresConfig
+
+ISOTROPIC = 1.2
+"""Ratio of the largest voxel side to the smallest below which a scan counts as isotropic."""
+_CUBES = 1.001
+_FINER = 0.95
+"""Part of a scan's spacing below which an asked one counts as finer."""
+_LEAST_MM, _SMALL_MM = 10.0, 50.0
+_FEWEST_SLICES = 2
+_STRANGE = 1.25
+"""Factor by which a voxel size may leave the range that a network was trained at."""
+
+
+class AlreadyIsotropic(InputError):
+    """The scan has no thick slices: there is nothing to do."""
+
+
+def thick_stacks(scans: Sequence[Volume], settings: SuperresConfig, warnings: list[str]) -> list[Stack]:
+    """Return the scans as stacks: thickness, gap and direction of records and headers unless given.
+
+    Parameters
+    ----------
+    scans:
+        One or more of a head, 3-D.
+    settings:
+        What goes before the headers; the direction is of a single scan alone.
+    warnings:
+        Takes a sentence where a field of view is small, or a recorded thickness is not believed.
+
+    Raises
+    ------
+    AlreadyIsotropic
+        When a single scan has no thick slices, and neither a thickness, a gap nor finer voxels are asked for.
+    InputError
+        When a scan has channels, NaN or infinite voxels, no contrast or too small a field of view, thickness and gap
+        make no sense, or the direction of slices does not show.
+    """
+    if not scans:
+        raise InputError("There is no scan.", "Give at least one.")
+    names = ["The scan"] if len(scans) == 1 else [f"Scan {number}" for number in range(1, len(scans) + 1)]
+    given = settings.thickness is not None or settings.gap is not None
+    if len(scans) > 1 and settings.direction is not None:
+        raise InputError("A direction of slices is of one scan, and several are given.", "Leave the direction out.")
+    if len(scans) == 1 and not given:
+        _require_thick(scans[0], settings)
+    stacks = []
+    for number, (scan, name) in enumerate(zip(scans, names, strict=True)):
+        require_3d(scan, name)
+        axis = None if settings.direction is None else slice_axis(scan, settings.direction)
+        if axis is None and max(scan.spacing) < _CUBES * min(scan.spacing):
+            raise InputError(
+                f"{name} has voxels of {_sides(scan)} mm: which way its slices lie does not show.",
+                "Add the direction of the slices, such as axial."
+                if len(scans) == 1
+                else "Give the scans as they were measured, in thick slices.",
+            )
+        distance = scan.spacing[thickest_axis(scan) if axis is None else axis]
+        thickness = believed_thickness(settings, number, distance, name, warnings)
+        stack = as_stack(scan, thickness, settings.gap, axis, settings.profile, name)
+        _require_size(stack, name, warnings)
+        stacks.append(stack)
+    return stacks
+
+
+def chosen_spacing(
+    stacks: Sequence[Stack], asked: float | None, trained: tuple[float, float], warnings: list[str]
+) -> float:
+    """Return the voxel size of the result in mm: that asked for, or the finest within slices as far as was trained.
+
+    Parameters
+    ----------
+    stacks, asked:
+        The scans; the wish, if any.
+    trained:
+        Least and largest voxel size, in mm, that the network has seen.
+    warnings:
+        Takes a sentence when the network has not seen what is asked for.
+    """
+    low, high = trained
+    if asked is None:
+        within = [mm for stack in stacks for axis, mm in enumerate(stack.volume.spacing) if axis != stack.axis]
+        return float(np.clip(min(within), low, high))
+    if not low / _STRANGE <= asked <= high * _STRANGE:
+        warnings.append(
+            f"The model was trained at {low:g} to {high:g} mm, and voxels of {asked:g} mm are asked for: compare the"
+            " result with the slices."
+        )
+    return asked
+
+
+def interpolated(volume: Volume, grid: Grid, to_volume: np.ndarray | None = None) -> Volume:
+    """Return a scan or a guide on another grid by cubic splines, float32, no value beyond its own.
+
+    Parameters
+    ----------
+    volume, grid:
+        As it was measured, since a second resampling would blur; where it goes.
+    to_volume:
+        (4, 4) RAS mm of the grid to RAS mm of the volume, when they are not the same.
+    """
+    from NeuroGenLib.alignment.rigid import aligned
+
+    darkest, brightest = float(volume.array.min()), float(volume.array.max())
+    image = aligned(volume, np.eye(4) if to_volume is None else to_volume, grid, 3, darkest)
+    return image.with_array(np.clip(image.array, darkest, brightest).astype(np.float32))
+
+
+def place_guide(image: Volume, guide: Volume, *, align: bool, progress: Progress = SILENT) -> Start:
+    """Find where the guide lies to the scan, by mutual information, however far apart the headers place them.
+
+    Parameters
+    ----------
+    image, guide:
+        The interpolated scan, and another contrast of the same head.
+    align:
+        Whether to look at all; without it the headers are trusted.
+    progress:
+        Told of every stage.
+
+    Raises
+    ------
+    InputError
+        When the guide has channels, NaN or infinite voxels or no contrast, or the two do not overlap.
+    """
+    from NeuroGenLib.alignment.halfway import halfway_start
+
+    require_3d(guide, "The guide")
+    require_finite(guide, "The guide")
+    if guide.array.min() == guide.array.max():
+        raise InputError("The guide has the same value everywhere.", "Check that it is the right file.")
+    try:
+        return halfway_start(image, guide, "rigid" if align else "none", progress=progress)
+    except InputError as error:
+        raise InputError(
+            "The scan and its guide could not be brought to overlap.",
+            "Check that both show the same head; leave the guide out, or align it by hand and trust the headers.",
+        ) from error
+
+
+def _require_thick(scan: Volume, settings: SuperresConfig) -> None:
+    finer = settings.spacing is not None and settings.spacing < _FINER * min(scan.spacing)
+    if max(scan.spacing) < ISOTROPIC * min(scan.spacing) and not finer:
+        raise AlreadyIsotropic(
+            f"The scan is isotropic already, with voxels of {_sides(scan)} mm: there is nothing to do.",
+            "If its slices are thicker than its header says, give their thickness; for finer voxels give a spacing.",
+        )
+
+
+def _require_size(stack: Stack, name: str, warnings: list[str]) -> None:
+    volume = stack.volume
+    shown = [size * mm for size, mm in zip(volume.shape, volume.spacing, strict=True)]
+    sides = " x ".join(f"{mm:.3g}" for mm in shown)
+    if volume.shape[stack.axis] < _FEWEST_SLICES or min(shown) < _LEAST_MM:
+        raise InputError(
+            f"{name} measures {sides} mm in {volume.shape[stack.axis]} {stack.direction} slices: too little of a head.",
+            "Check the voxel size in the header, or give a scan of more slices.",
+        )
+    if min(shown) < _SMALL_MM:
+        warnings.append(f"{name} measures {sides} mm, a small part of a head: its brightness is scaled by that part.")
+
+
+def _sides(scan: Volume) -> str:
+    return " x ".join(f"{mm:.3g}" for mm in scan.spacing)

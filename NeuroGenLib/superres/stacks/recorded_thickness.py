@@ -1,0 +1,99 @@
+"""The thickness of slices as their scanner recorded it; the header of an image knows their distance alone."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from NeuroGenLib.spatial.volume_files import NIFTI_SUFFIXES
+
+if TYPE_CHECKING:
+    import os
+
+    from NeuroGenLib.superres.run_config import SuperresConfig
+
+UNKNOWN = 0.0
+THICKEST_MM = 1000.0
+"""What is beyond is no thickness."""
+_TAG = "0018|0050"
+"""Slice Thickness of DICOM."""
+_FIELD = "SliceThickness"
+"""The same in the JSON file beside a NIfTI file, by BIDS."""
+_UNLIKELY = 4.0
+"""Factor between thickness and distance of slices from which on a record is not believed."""
+
+
+def recorded_thickness(path: str | os.PathLike[str]) -> float:
+    """Return the thickness of slices in mm that is recorded with a scan, :data:`UNKNOWN` (0) where none is.
+
+    Parameters
+    ----------
+    path:
+        A NIfTI file, beside which may lie a JSON file of that name; a DICOM file; or a folder with a DICOM series.
+        What cannot be read records nothing.
+    """
+    path = Path(path)
+    try:
+        text = _of_dicom(path) if path.is_dir() else _of_file(path)
+        value = float(text) if isinstance(text, int | float | str) and not isinstance(text, bool) else UNKNOWN
+    except (OSError, RuntimeError, ValueError):
+        return UNKNOWN
+    return value if math.isfinite(value) and 0 < value <= THICKEST_MM else UNKNOWN
+
+
+def believed_thickness(
+    settings: SuperresConfig, number: int, distance: float, name: str, warnings: list[str]
+) -> float | None:
+    """Return the thickness of a scan's slices, in mm, None where nothing tells it from their distance.
+
+    Parameters
+    ----------
+    settings:
+        A thickness or a gap that is given goes before what is recorded.
+    number, distance, name:
+        Which scan, from 0; from slice to slice in mm; how messages call the scan.
+    warnings:
+        Takes a sentence when a record is not believed.
+    """
+    if settings.thickness is not None or settings.gap is not None or number >= len(settings.recorded):
+        return settings.thickness
+    recorded = settings.recorded[number]
+    if recorded == UNKNOWN:
+        return None
+    if not distance / _UNLIKELY <= recorded <= distance * _UNLIKELY:
+        warnings.append(
+            f"{name} is recorded with slices of {recorded:g} mm, and they are {distance:.3g} mm apart: the record is"
+            " not believed. Give the thickness if it is right."
+        )
+        return None
+    return recorded
+
+
+def _of_file(path: Path) -> object:
+    suffix = next((suffix for suffix in NIFTI_SUFFIXES if path.name.endswith(suffix)), None)
+    if suffix is None:
+        return _of_dicom_file(path)
+    sidecar = path.with_name(path.name.removesuffix(suffix) + ".json")
+    if not sidecar.is_file():
+        return UNKNOWN
+    content = json.loads(sidecar.read_text(encoding="utf-8"))
+    return content.get(_FIELD) if isinstance(content, dict) else UNKNOWN
+
+
+def _of_dicom(folder: Path) -> object:
+    import SimpleITK
+
+    names = SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder))
+    return _of_dicom_file(Path(names[0])) if names else UNKNOWN
+
+
+def _of_dicom_file(path: Path) -> object:
+    import SimpleITK
+
+    reader = SimpleITK.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    return reader.GetMetaData(_TAG) if reader.HasMetaDataKey(_TAG) else UNKNOWN

@@ -1,0 +1,1 @@
+"""Resumable training on Lightning, the same for every capability."""

@@ -1,0 +1,167 @@
+"""The job of a registration model: one image registered to another; and what that will take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import numpy as np
+
+from NeuroGenLib.core import provenance
+from NeuroGenLib.core.config import Help, Range, from_mapping, to_mapping
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.registration.config import RegisterConfig
+from NeuroGenLib.worker.jobs.atlas_arguments import ModelArguments
+from NeuroGenLib.worker.jobs.volumes import given_paths, given_volume
+
+if TYPE_CHECKING:
+    from NeuroGenLib.registration.infer import RegistrationModel
+    from NeuroGenLib.spatial.spatial_map import SpatialMap
+    from NeuroGenLib.worker.context import Context
+
+RUN: Final = "registration.run"
+
+IMAGES: Final = ("fixed", "moving")
+OPTIONAL: Final = ("fixed_labels", "moving_labels", "fixed_mask", "moving_mask")
+"""Volumes of a registration beside its images."""
+
+SECONDS_AT_FIRST: Final = 1.0
+"""What a step of the optimisation takes on its largest grid where none was measured yet: on one core."""
+
+OTHER_STEPS: Final = 40
+"""Start, network and measuring take about as long as so many steps of the optimisation."""
+
+LEAST_SHARE: Final = 0.1
+"""Small images take this share of the largest grid's time at least."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunArguments(ModelArguments):
+    """Of ``registration.run``, but for its volumes."""
+
+    settings: RegisterConfig = field(default_factory=RegisterConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EstimateArguments(RunArguments):
+    """Of the estimate of ``registration.run``."""
+
+    voxels: Annotated[int | None, Range(1), Help("Of the fixed image; a large one when not given")] = None
+
+
+def registration_facts(model: RegistrationModel) -> dict[str, Any]:
+    """Return what a panel shows of a registration model: how many channels its images have, whether it needs masks."""
+    return {"channels": model.channels, "needs_masks": bool(model.preparation.get("masked"))}
+
+
+def run_registration_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
+    """``registration.run``: the moving image registered to the fixed one.
+
+    Parameters
+    ----------
+    arguments:
+        ``model``, ``device``; ``fixed`` and ``moving``, and where there are any ``fixed_labels``, ``moving_labels``,
+        ``fixed_mask`` and ``moving_mask``, each a volume or the path of a file; ``settings`` as
+        :class:`~NeuroGenLib.registration.config.RegisterConfig`.
+    context:
+        Of the worker.
+
+    Returns
+    -------
+    dict
+        ``forward`` (fixed to moving points) and ``inverse``, each with ``before`` and ``after``, (4, 4) RAS mm, and
+        ``field``, (3, i, j, k) in RAS mm, as :class:`~NeuroGenLib.spatial.spatial_map.SpatialMap`; ``warped``,
+        ``warped_labels`` (None without labels) and ``jacobian`` on the grid of the fixed image; ``quality`` as
+        ``quality.json`` has it, ``quality_rows`` as ``quality.tsv``; ``warnings``, ``notice``; ``provenance``.
+    """
+    from NeuroGenLib.registration.infer import first_channel
+    from NeuroGenLib.registration.output import model_record, quality_rows, summary
+
+    sent = {name: arguments.get(name) for name in (*IMAGES, *OPTIONAL)}
+    given = {name: value for name, value in arguments.items() if name not in sent}
+    wanted = from_mapping(RunArguments, given)
+    for role in IMAGES:
+        if sent[role] is None:
+            raise InputError(f"A registration needs a {role} image.", f"Give '{role}'.")
+    fixed, moving = (given_volume(sent[role], role) for role in IMAGES)
+    others = {name: None if sent[name] is None else given_volume(sent[name], name) for name in OPTIONAL}
+    model = _asked_registration(wanted, context)
+    with context.rates.measured(_key(wanted), _work(wanted, int(np.prod(fixed.shape)))):
+        found = model.register(
+            fixed,
+            moving,
+            settings=wanted.settings,
+            progress=context.progress,
+            **others,
+        )
+    parameters = {**given_paths(sent), **to_mapping(wanted)}
+    return {
+        "forward": _sent_map(found.forward),
+        "inverse": _sent_map(found.inverse),
+        "warped": first_channel(found.warped),
+        "warped_labels": found.warped_labels,
+        "jacobian": found.jacobian,
+        "quality": summary(found),
+        "quality_rows": quality_rows(found.quality),
+        "warnings": found.warnings,
+        "notice": model.notice,
+        "provenance": provenance.record(
+            "registration run",
+            model=model_record(model),
+            parameters={name: value for name, value in parameters.items() if name not in ("model", "device")},
+            device=str(model.device),
+            warnings=found.warnings,
+            shows=model.notice,
+            citation=model.folder.manifest.get("citation", []),
+        ),
+    }
+
+
+def registration_estimate(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
+    """``estimate`` of ``registration.run``: seconds, from registrations that have run here.
+
+    Parameters
+    ----------
+    arguments:
+        Of the job, without its volumes; and ``voxels`` of the fixed image.
+    context:
+        Of the worker.
+
+    Returns
+    -------
+    dict
+        As :func:`NeuroGenLib.worker.jobs.atlas_estimate.estimate_job`.
+    """
+    wanted = from_mapping(EstimateArguments, arguments)
+    rate = context.rates.seconds_per_unit(_key(wanted))
+    return {
+        "seconds": _work(wanted, wanted.voxels) * (SECONDS_AT_FIRST if rate is None else rate),
+        "memory_bytes": None,
+        "scratch_bytes": None,
+        "measured": rate is not None,
+    }
+
+
+def _key(wanted: RunArguments) -> tuple[str, ...]:
+    return RUN, wanted.model, wanted.device
+
+
+def _work(wanted: RunArguments, voxels: int | None) -> float:
+    """Return steps of the optimisation on its largest grid, whose voxels are two image voxels wide."""
+    from NeuroGenLib.registration.infer import MOST_FINE_VOXELS
+
+    share = 1.0 if voxels is None else np.clip(voxels / 8 / MOST_FINE_VOXELS, LEAST_SHARE, 1)
+    return float(share) * (OTHER_STEPS + wanted.settings.refine)
+
+
+def _asked_registration(wanted: RunArguments, context: Context) -> RegistrationModel:
+    from NeuroGenLib.registration.infer import RegistrationModel
+
+    model = context.models.get(wanted.model, wanted.device, context.progress.part(0, 0.02))
+    if not isinstance(model, RegistrationModel):
+        raise InputError(f"The model {wanted.model} does not register images.", "See 'neurogen models list'.")
+    return model
+
+
+def _sent_map(one: SpatialMap) -> dict[str, Any]:
+    return {"before": one.before.tolist(), "field": one.field, "after": one.after.tolist()}

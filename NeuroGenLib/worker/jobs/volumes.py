@@ -1,0 +1,31 @@
+"""Volumes that a job is given: sent through the scratch folder, or named by the path of a file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.spatial.volume import Volume
+
+
+def given_volume(value: object, name: str) -> Volume:
+    """Return a volume that was sent, or the one in the file that was named.
+
+    Raises
+    ------
+    InputError
+        When it is neither, or the file cannot be read.
+    """
+    if isinstance(value, str):
+        return Volume.load(value)
+    if not isinstance(value, Volume):
+        raise InputError(f"'{name}' is neither a volume nor a path.", "Send an array with its affine, or a path.")
+    return value
+
+
+def given_paths(given: dict[str, Any]) -> dict[str, Any]:
+    """Return where volumes came from, for the record: their paths, or that they were sent."""
+    return {
+        name: given_paths(value) if isinstance(value, dict) else "sent" if isinstance(value, Volume) else value
+        for name, value in given.items()
+    }
