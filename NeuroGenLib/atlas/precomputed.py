@@ -113,7 +113,7 @@ class FrameFile:
         try:
             return Volume(array.astype(np.float32) if array.dtype == np.float64 else array, self.affine)
         except InputError as error:
-            raise InputError(f"{self.path} cannot be used: {error.problem}", error.remedy) from error
+            raise error.within(f"{self.path} cannot be used") from error
 
 
 class PrecomputedAtlas:

@@ -315,7 +315,9 @@ def _build(cls: type[Job], mapping: Any, where: str, base: Config | None) -> Job
         return cls(**values)
     except InputError as error:
         # Single values passed above, so this is the class's own check, which does not know where it stands.
-        raise InputError(f"{where}: {error.problem}" if where else error.problem, error.remedy) from error
+        if not where:
+            raise
+        raise error.within(where) from error
 
 
 def _config_class(annotation: Any) -> type[Config] | None:

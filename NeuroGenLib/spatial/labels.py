@@ -162,11 +162,11 @@ class LabelTable:
             try:
                 parsed.append(_from_cells(cells))
             except InputError as error:
-                raise InputError(f"{path}, line {number}: {error.problem}", error.remedy) from error
+                raise error.within(f"{path}, line {number}") from error
         try:
             return cls(_entries(parsed))
         except InputError as error:
-            raise InputError(f"{path}: {error.problem}", error.remedy) from error
+            raise error.within(f"{path}") from error
 
     def to_tsv(self, path: str | os.PathLike[str]) -> None:
         """Write a BIDS ``dseg.tsv`` that :meth:`from_tsv` reads back the same, whole or not at all."""

@@ -90,7 +90,7 @@ class Volume:
         try:
             return cls(array, affine)
         except InputError as error:
-            raise InputError(f"{path} cannot be used: {error.problem}", error.remedy) from error
+            raise error.within(f"{path} cannot be used") from error
 
     def save(
         self,

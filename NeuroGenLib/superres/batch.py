@@ -254,11 +254,12 @@ def _facts(path: Path) -> list[object]:
 
 
 def _nothing_done(case: Case, error: Exception) -> NeuroGenError:
-    kind = InputError if isinstance(error, InputError) else NeuroGenError
     if isinstance(error, NeuroGenError):
-        return kind(f"{case.name} cannot be super-resolved: {error.problem}", error.remedy)
+        return error.within(f"{case.name} cannot be super-resolved")
     reason = _one_line(str(error)) or type(error).__name__
-    return kind(f"{case.name} could not be super-resolved ({reason}).", "Close other programs, or try a smaller scan.")
+    return NeuroGenError(
+        f"{case.name} could not be super-resolved ({reason}).", "Close other programs, or try a smaller scan."
+    )
 
 
 def _one_line(text: str) -> str:

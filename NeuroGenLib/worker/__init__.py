@@ -23,7 +23,7 @@ Answers::
     {"id": 3, "progress": 0.4, "message": "..."}        the first one, 0, says that the job has started
     {"id": 3, "result": ...}
     {"id": 3, "cancelled": true}
-    {"id": 3, "error": {"kind": "...", "problem": "...", "remedy": "...", "traceback": "..."}}
+    {"id": 3, "error": {"kind": "...", "code": "...", "problem": "...", "remedy": "...", "traceback": "..."}}
 
 Arrays lie in the scratch folder: ``{"npy": NAME}``, with ``"affine"`` (4x4, RAS mm) where they are volumes. The parent
 deletes them. When stdin ends without ``quit`` the parent is gone, and the child deletes them itself.

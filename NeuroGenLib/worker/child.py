@@ -80,6 +80,7 @@ class Launcher:
                 f"The worker process ended {MOST_DEATHS} times within a minute.{self.last_words()}",
                 "Wait a minute and try again; if it goes on, restart and look into the log.",
                 "died",
+                code="process-died",
             )
         child = ChildProcess(self._command, self._environment, self.inbox, self.log)
         self._started.append(child)
@@ -146,6 +147,7 @@ class ChildProcess:
                 f"The worker process could not be started with {command[0]}: {error.strerror or error}.",
                 "Check that this Python exists and may be run.",
                 "died",
+                code="process-died",
             ) from error
         pipes = self._popen.stdin, self._popen.stderr, self._popen.stdout
         work = self._write, self._listen, self._read  # the last waits for the one before, which must have been started

@@ -313,5 +313,5 @@ class Worker:
         remedy = "Start the job again, with a coarser spacing if memory ran out; a new process is started for it."
         words = self._launcher.last_words()
         for handle in [one for one in self._jobs.values() if one._process is process]:
-            error = JobFailed(f"{problem} during '{handle.job}'.{words}", remedy, "died")
+            error = JobFailed(f"{problem} during '{handle.job}'.{words}", remedy, "died", code="process-died")
             self._inbox.put((process, {"id": handle.id, "failed": error}))

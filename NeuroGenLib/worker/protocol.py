@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import traceback
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from NeuroGenLib.core.errors import InputError, NeuroGenError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+
+    from NeuroGenLib.core.errors import Code
 
 PROTOCOL: Final = 1
 
@@ -63,8 +65,8 @@ class JobFailed(NeuroGenError):
         where there is one, is in the error's notes.
     """
 
-    def __init__(self, problem: str, remedy: str = "", kind: str = "failure") -> None:
-        super().__init__(problem, remedy)
+    def __init__(self, problem: str, remedy: str = "", kind: str = "failure", *, code: Code = "unexpected") -> None:
+        super().__init__(problem, remedy, code=code)
         self.kind = kind
 
 
@@ -72,32 +74,34 @@ def error_to_message(error: BaseException) -> dict[str, str]:
     """Return an error as the protocol sends it.
 
     ``kind`` is ``input`` (what was asked for cannot be done), ``failure``, ``memory``, ``missing`` (a Python package)
-    or ``unexpected``.
+    or ``unexpected``; ``code`` is one of :data:`~NeuroGenLib.core.errors.Code`.
     """
     text = str(error).lower()
+    code: Code = "unexpected"
     if isinstance(error, InputError):
-        kind, problem, remedy = "input", error.problem, error.remedy
+        kind, problem, remedy, code = "input", error.problem, error.remedy, error.code
     elif isinstance(error, NeuroGenError):
-        kind, problem, remedy = "failure", error.problem, error.remedy
+        kind, problem, remedy, code = "failure", error.problem, error.remedy, error.code
     elif isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY):
-        kind, problem = "memory", "There is not enough memory for this job."
+        kind, code, problem = "memory", "memory-exhausted", "There is not enough memory for this job."
         remedy = "Close other programs, or ask for a coarser spacing or a smaller box."
     elif isinstance(error, ModuleNotFoundError):
-        kind, problem = "missing", f"This needs the Python package '{error.name}', which is not installed."
+        kind, code = "missing", "package-missing"
+        problem = f"This needs the Python package '{error.name}', which is not installed."
         remedy = f"Install it: pip install {error.name}"
     else:
         kind, problem = "unexpected", f"Something unexpected went wrong ({type(error).__name__}: {error})."
         remedy = "Report it with what the log says."
     trace = "".join(traceback.format_exception(error))
-    return {"kind": kind, "problem": problem, "remedy": remedy, "traceback": trace}
+    return {"kind": kind, "code": code, "problem": problem, "remedy": remedy, "traceback": trace}
 
 
 def error_from_message(told: Mapping[str, str]) -> NeuroGenError:
     """Return the error that :func:`error_to_message` described."""
     error: NeuroGenError
     if told["kind"] == "input":
-        error = InputError(told["problem"], told["remedy"])
+        error = InputError(told["problem"], told["remedy"], code=cast("Code", told["code"]))
     else:
-        error = JobFailed(told["problem"], told["remedy"], told["kind"])
+        error = JobFailed(told["problem"], told["remedy"], told["kind"], code=cast("Code", told["code"]))
     error.add_note(f"In the worker:\n{told['traceback']}")
     return error

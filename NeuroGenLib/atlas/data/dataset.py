@@ -246,7 +246,7 @@ def _prepare(
             reference_compat=reference_compat,
         )
     except InputError as error:
-        raise InputError(f"{subject.key} cannot be used: {error.problem}", error.remedy) from error
+        raise error.within(f"{subject.key} cannot be used") from error
 
 
 def _corrupted(

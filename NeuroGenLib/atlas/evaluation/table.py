@@ -209,7 +209,7 @@ def _fitted(
     try:
         fitted = fit_scan(model, reference, mask=mask, settings=settings, progress=progress)
     except InputError as error:
-        raise InputError(f"The atlas cannot be fitted to {comparison.name}: {error.problem}", error.remedy) from error
+        raise error.within(f"The atlas cannot be fitted to {comparison.name}") from error
     if folder is not None:
         write_fit(model, fitted, reference, folder, {"subject": comparison.name, **to_mapping(settings)})
     row = dice_columns(model, overlaps(model, fitted.labels, labels), "fitted_")

@@ -103,8 +103,7 @@ def require_usable(cohort: Cohort, config: AtlasTrainConfig, dataset: AtlasDatas
             _, labels = load_subject(subject, config.data.modalities, config.data.segmentation)
             require_known_labels(labels, dataset.labels, f"The {config.data.segmentation}")
         except InputError as error:
-            problem = f"{subject.key} cannot be validated with: {error.problem}"
-            raise InputError(problem, error.remedy) from error
+            raise error.within(f"{subject.key} cannot be validated with") from error
 
 
 class Validation(Callback):

@@ -153,7 +153,7 @@ def _written(model: MaskModel, job: Job, spacing: float | None, progress: Progre
     try:
         brain = model.find(scan, progress.part(0, 0.95), spacing=spacing)
     except InputError as error:
-        raise InputError(f"{job.image} cannot be masked: {error.problem}", error.remedy) from error
+        raise error.within(f"{job.image} cannot be masked") from error
     made = provenance.record(
         "mask",
         model=model.record,

@@ -174,7 +174,7 @@ def _find_masks(
         try:
             found = model.find(first_channel(images[role]), part)
         except InputError as error:
-            raise InputError(f"The {role} image cannot be masked: {error.problem}", error.remedy) from error
+            raise error.within(f"The {role} image cannot be masked") from error
         masks[role] = found.mask
         remarks += [f"Mask of the {role} image: {text}" for text in found.warnings]
     return remarks

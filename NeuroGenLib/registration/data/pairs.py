@@ -279,7 +279,7 @@ class ScanPairs:
         try:
             found = _compact(self._preparation(scan))
         except InputError as error:
-            raise InputError(f"The scan {scan.id} cannot be used: {error.problem}", error.remedy) from error
+            raise error.within(f"The scan {scan.id} cannot be used") from error
         size = _bytes(found)
         if size <= self._room:
             self._room -= size

@@ -301,11 +301,12 @@ def _failed(pair: PairFiles, error: Exception) -> Row:
 
 
 def _nothing_done(pair: PairFiles, error: Exception) -> NeuroGenError:
-    kind = InputError if isinstance(error, InputError) else NeuroGenError
     if isinstance(error, NeuroGenError):
-        return kind(f"{pair.name} cannot be registered: {error.problem}", error.remedy)
+        return error.within(f"{pair.name} cannot be registered")
     reason = _one_line(str(error)) or type(error).__name__
-    return kind(f"{pair.name} could not be registered ({reason}).", "Close other programs, or try a smaller pair.")
+    return NeuroGenError(
+        f"{pair.name} could not be registered ({reason}).", "Close other programs, or try a smaller pair."
+    )
 
 
 def _for_people(row: Row) -> Row:

@@ -187,9 +187,7 @@ def translated(
     try:
         from_mapping(RegistrationTrainConfig, settings)
     except InputError as error:
-        raise InputError(
-            f"{keys.file} makes no settings: {error.problem}", f"Correct {keys.file}: {error.remedy}"
-        ) from error
+        raise error.within(f"{keys.file} makes no settings", f"Correct {keys.file}: {error.remedy}") from error
     left_out = tuple((key, value, _reason(key)) for key, value in keys.rest())
     return Translation(settings, tuple(remarks), left_out)
 

@@ -94,7 +94,7 @@ def evaluate_cases(
         try:
             rows += _case_rows(model, case, slices, back_projection, part)
         except InputError as error:
-            raise InputError(f"{case.name} cannot be evaluated: {error.problem}", error.remedy) from error
+            raise error.within(f"{case.name} cannot be evaluated") from error
     return Evaluation(rows, means_of(rows))
 
 
