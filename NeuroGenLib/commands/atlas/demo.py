@@ -11,7 +11,6 @@ from NeuroGenLib.commands.options import (
     make_parser,
     make_progress,
     numbers,
-    parse,
 )
 
 DEMO_CONDITION = "lv_volume_normed"
@@ -33,7 +32,7 @@ def demo(arguments: list[str]) -> None:
     parser.add_argument("--spacing", default="1.5", metavar="MM", help="voxel size (default: 1.5)")
     add_device_option(parser)
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     from NeuroGenLib.commands.atlas.demo_run import run_demo
 

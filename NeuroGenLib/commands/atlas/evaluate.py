@@ -12,7 +12,6 @@ from NeuroGenLib.commands.options import (
     make_parser,
     make_progress,
     number,
-    parse,
     print_json,
     whole_number,
 )
@@ -52,7 +51,7 @@ def evaluate(arguments: list[str]) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_device_option(parser)
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     out = out_folder(options.out)
     from NeuroGenLib.atlas.config import FitConfig

@@ -14,7 +14,6 @@ from NeuroGenLib.commands.options import (
     make_progress,
     name_values,
     number,
-    parse,
     print_json,
     whole_number,
 )
@@ -59,7 +58,7 @@ def fit(arguments: list[str]) -> None:
     add_scene_option(parser)
     add_device_option(parser)
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     out, scene = out_folder(options.out), scene_path(options.scene)
     from NeuroGenLib.atlas.config import FitConfig

@@ -15,7 +15,6 @@ from NeuroGenLib.commands.options import (
     name_values,
     number,
     numbers,
-    parse,
 )
 from NeuroGenLib.commands.shared import add_model_option, add_scene_option, out_folder, scene_path
 
@@ -69,7 +68,7 @@ def generate(arguments: list[str]) -> None:
     add_scene_option(parser)
     add_device_option(parser)
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     out, scene = out_folder(options.out), scene_path(options.scene)
     from NeuroGenLib.atlas.output import Request, parse_ages

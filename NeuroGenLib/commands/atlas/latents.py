@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from NeuroGenLib.commands.atlas.shared import BUNDLED, open_atlas, report_written
-from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, parse, print_json
+from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
 from NeuroGenLib.commands.shared import add_model_option, out_folder
 
 
@@ -26,7 +26,7 @@ def latents(arguments: list[str]) -> None:
     parser.add_argument("--columns", metavar="NAME,NAME...", help="its columns to predict (default: all that can be)")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     out = out_folder(options.out)
     from NeuroGenLib.atlas.evaluation.latents import analyse_to_folder

@@ -14,7 +14,6 @@ from NeuroGenLib.commands.options import (
     make_parser,
     make_progress,
     number,
-    parse,
     print_json,
 )
 from NeuroGenLib.core.errors import InputError
@@ -70,7 +69,7 @@ def run(arguments: list[str]) -> None:
     )
     add_device_option(parser)
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     jobs = planned(options.image, options.out)
     from NeuroGenLib.core.files import require_folder_place

@@ -10,7 +10,6 @@ from NeuroGenLib.commands.options import (
     add_report_options,
     make_parser,
     make_progress,
-    parse,
     print_json,
     whole_number,
 )
@@ -65,7 +64,7 @@ def evaluate(arguments: list[str]) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_device_option(parser)
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     _require_consistent(options)
     from NeuroGenLib.core.files import require_folder_place

@@ -11,7 +11,6 @@ from NeuroGenLib.commands.options import (
     add_report_options,
     make_parser,
     make_progress,
-    parse,
     print_json,
     whole_number,
 )
@@ -90,7 +89,7 @@ def run(arguments: list[str]) -> None:
     add_scene_option(parser)
     add_device_option(parser)
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     out, scene = out_folder(options.out), scene_path(options.scene)
     from NeuroGenLib.registration.config import RegisterConfig

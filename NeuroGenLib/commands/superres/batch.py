@@ -10,7 +10,6 @@ from NeuroGenLib.commands.options import (
     add_report_options,
     make_parser,
     make_progress,
-    parse,
     print_json,
 )
 from NeuroGenLib.commands.shared import add_model_option, close_bar, out_folder
@@ -47,7 +46,7 @@ def batch(arguments: list[str]) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_device_option(parser)
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     out, settings = out_folder(options.out), settings_of(options)
     names = [name.strip() for name in options.scans.split(",")]

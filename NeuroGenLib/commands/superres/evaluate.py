@@ -12,7 +12,6 @@ from NeuroGenLib.commands.options import (
     make_parser,
     make_progress,
     number,
-    parse,
     print_json,
     whole_number,
 )
@@ -55,7 +54,7 @@ def evaluate(arguments: list[str]) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_device_option(parser)
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     out = out_folder(options.out)
     from NeuroGenLib.superres.batch import read_cases

@@ -12,7 +12,6 @@ from NeuroGenLib.commands.options import (
     add_report_options,
     make_parser,
     make_progress,
-    parse,
     print_json,
 )
 from NeuroGenLib.commands.shared import add_model_option, close_bar, out_folder, print_result
@@ -53,7 +52,7 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_device_option(parser)
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     out, settings = out_folder(options.out), settings_of(options, reference=options.reference)
     from NeuroGenLib.core.errors import InputError
