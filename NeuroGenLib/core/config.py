@@ -9,7 +9,7 @@ A job's parameters are one class::
 
 Types that fields may have: ``bool``, ``int``, ``float``, ``str``, ``Path``, ``Literal``, another :class:`Config`,
 ``tuple``, ``list`` and ``dict[str, ...]`` of these, ``X | None`` and other unions. Several configs in one union are
-told apart by a field ``type: Literal["..."]`` of each.
+told apart by a field ``type: Literal["..."]`` of each. ``Any`` is not checked.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Parameter:
         return f"{self.help} [{', '.join(note for note in notes if note)}]".strip()
 
 
-def from_mapping(cls: type[Job], mapping: Mapping[str, Any], where: str = "") -> Job:
+def from_mapping(cls: type[Job], mapping: Mapping[str, Any], where: str = "", *, ignore_unknown: bool = False) -> Job:
     """Make a config from nested mappings, strictly.
 
     Parameters
@@ -136,6 +136,8 @@ def from_mapping(cls: type[Job], mapping: Mapping[str, Any], where: str = "") ->
         Field names and values; nested configs are mappings. What is absent keeps its default.
     where:
         Dotted name of this config inside a larger one, for messages.
+    ignore_unknown:
+        Pass over keys of the outermost mapping that the config does not have.
 
     Raises
     ------
@@ -143,6 +145,9 @@ def from_mapping(cls: type[Job], mapping: Mapping[str, Any], where: str = "") ->
         When a key is unknown or abbreviated (the nearest right one is named), a required one is missing, or a value
         does not fit.
     """
+    if ignore_unknown:
+        known = _annotations(cls)
+        mapping = {key: value for key, value in mapping.items() if key in known}
     return _build(cls, mapping, where, None)
 
 
@@ -237,14 +242,14 @@ def checked_value(value: Any, annotation: Any, key: str, outer: tuple[Any, ...] 
         return _checked_union(value, bare, key, markers)
     if origin is Literal:
         return _checked_choice(value, typing.get_args(bare), key)
-    if origin in (tuple, list):
-        return _checked_sequence(value, bare, key, markers)
-    if origin is dict:
-        return _checked_dict(value, bare, key, markers)
+    if origin in (tuple, list, dict):
+        return (_checked_dict if origin is dict else _checked_sequence)(value, bare, key, markers)
     if origin in _SCALARS:
         return _checked_scalar(value, origin, key, markers)
-    if isinstance(origin, type) and issubclass(origin, Config):
-        return value if isinstance(value, origin) else from_mapping(origin, value, key)
+    if isinstance(origin, type) and issubclass(origin, Config) and not isinstance(value, origin):
+        return from_mapping(origin, value, key)
+    if bare is Any or (isinstance(origin, type) and issubclass(origin, Config)):
+        return value
     raise TypeError(f"The field {key} has a type that a config cannot hold: {annotation}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,6 @@ from NeuroGenLib.atlas.output import folder_name, parse_ages
 from NeuroGenLib.commands import options
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, JsonLinesProgress, TerminalProgress
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from NeuroGenLib.core.arguments import ArgumentParser
