@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from NeuroGenLib.alignment.rotation_search import foreground
+from NeuroGenLib.cohort.scans import read_cohort
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.registration.data.table import read_cohort
 from NeuroGenLib.simulate.tissues import TissueTable, fetal_tissues, freesurfer_tissues, unknown_tissues
+from NeuroGenLib.spatial.foreground import foreground
 from NeuroGenLib.spatial.labels import as_label_map
 from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite, require_same_space
 from NeuroGenLib.superres.intensity import head_range
