@@ -29,8 +29,11 @@ from NeuroGenLib.core.files import require_folder_place
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.core.provenance import checkout_commit, software_versions
 from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
+from NeuroGenLib.training.initial_weights import load_initial
 from NeuroGenLib.training.loop import StepModule
-from NeuroGenLib.training.run import cosine_schedule, fit, load_initial, step_generator
+from NeuroGenLib.training.random_streams import step_generator
+from NeuroGenLib.training.run import fit
+from NeuroGenLib.training.schedules import cosine_schedule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

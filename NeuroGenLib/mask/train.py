@@ -19,8 +19,11 @@ from NeuroGenLib.mask.card import model_card
 from NeuroGenLib.mask.data import GeneratedHeads
 from NeuroGenLib.mask.network import BrainNetwork, Shape
 from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
+from NeuroGenLib.training.initial_weights import load_initial
 from NeuroGenLib.training.loop import StepModule
-from NeuroGenLib.training.run import cosine_schedule, fit, load_initial, seeded_weights
+from NeuroGenLib.training.random_streams import seeded_weights
+from NeuroGenLib.training.run import fit
+from NeuroGenLib.training.schedules import cosine_schedule
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer

@@ -23,9 +23,12 @@ from NeuroGenLib.registration.network.grids import Grids
 from NeuroGenLib.registration.network.sitreg import Mappings, Shape, SITReg
 from NeuroGenLib.registration.objective import Objective, pairs_of
 from NeuroGenLib.training.checkpoint import newest_checkpoint
+from NeuroGenLib.training.initial_weights import load_initial
 from NeuroGenLib.training.loop import StepModule
-from NeuroGenLib.training.run import cosine_schedule, fit, load_initial, seeded_weights
+from NeuroGenLib.training.random_streams import seeded_weights
+from NeuroGenLib.training.run import fit
 from NeuroGenLib.training.run_folder import checkpoints_folder
+from NeuroGenLib.training.schedules import cosine_schedule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

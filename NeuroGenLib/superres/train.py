@@ -27,8 +27,11 @@ from NeuroGenLib.superres.network import Shape, SuperresNetwork
 from NeuroGenLib.superres.published import reference
 from NeuroGenLib.superres.published import unet as published_network
 from NeuroGenLib.superres.published.patches import PublishedPatches, raster
+from NeuroGenLib.training.initial_weights import load_initial
 from NeuroGenLib.training.loop import StepModule
-from NeuroGenLib.training.run import cosine_schedule, fit, load_initial, seeded_weights
+from NeuroGenLib.training.random_streams import seeded_weights
+from NeuroGenLib.training.run import fit
+from NeuroGenLib.training.schedules import cosine_schedule
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer

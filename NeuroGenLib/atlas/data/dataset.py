@@ -18,7 +18,7 @@ from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.simulate.motion import draw_motion, with_motion
 from NeuroGenLib.spatial.labels import LabelTable, as_label_map, label_volumes_ml
 from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite, require_same_space
-from NeuroGenLib.training.run import step_rng
+from NeuroGenLib.training.random_streams import step_rng
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
