@@ -31,11 +31,13 @@ from NeuroGenLib.models import ModelFolder
 from NeuroGenLib.registration.card import model_card
 from NeuroGenLib.registration.config import RegisterConfig
 from NeuroGenLib.registration.evaluation.pairs import read_pairs
-from NeuroGenLib.registration.evaluation.table import Evaluation, evaluate_to_folder
+from NeuroGenLib.registration.evaluation.table import evaluate_to_folder
 from NeuroGenLib.registration.infer import RegistrationModel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from NeuroGenLib.registration.evaluation.results import Evaluation
 
 
 PEERS_TEXT = (

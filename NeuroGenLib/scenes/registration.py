@@ -23,8 +23,7 @@ from NeuroGenLib.mrml.spatial_maps import add_spatial_map, update_spatial_map
 from NeuroGenLib.mrml.tables import add_table, rows_of
 from NeuroGenLib.mrml.transforms import parent_matrix
 from NeuroGenLib.mrml.views import lay_over_slices, show_in_slices
-from NeuroGenLib.mrml.volumes import add_volume, update_volume, volume_of
-from NeuroGenLib.scenes.atlas import window_of
+from NeuroGenLib.mrml.volumes import add_volume, update_volume, volume_of, window_of
 from NeuroGenLib.scenes.comparison import CHANGE_WINDOW, change_colours, checkerboard
 from NeuroGenLib.spatial.spatial_map import SpatialMap
 

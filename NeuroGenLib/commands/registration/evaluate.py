@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.core.progress import Progress
     from NeuroGenLib.registration.config import RegisterConfig
     from NeuroGenLib.registration.evaluation.pairs import PairFiles
-    from NeuroGenLib.registration.evaluation.table import Evaluation
+    from NeuroGenLib.registration.evaluation.results import Evaluation
 
 
 def evaluate(arguments: list[str]) -> None:

@@ -15,7 +15,7 @@ from NeuroGenLib.core.files import read_json, require_folder_place, staged_outpu
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.core.reports import save_figure, write_table
 from NeuroGenLib.registration.evaluation.figure import checkpoints_figure
-from NeuroGenLib.registration.evaluation.table import MISSING, Evaluation, evaluate_to_folder
+from NeuroGenLib.registration.evaluation.table import MISSING, evaluate_to_folder
 from NeuroGenLib.training.checkpoint import list_checkpoints, read_checkpoint
 from NeuroGenLib.training.run_folder import checkpoints_folder
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from NeuroGenLib.registration.config import RegisterConfig
     from NeuroGenLib.registration.evaluation.pairs import PairFiles
+    from NeuroGenLib.registration.evaluation.results import Evaluation
 
 Select = Literal["dice", "tre", "similarity"]
 
@@ -308,7 +309,7 @@ def _read(folder: Path) -> Any:
 
 
 def _row(checkpoint: Checkpoint, found: Evaluation) -> dict[str, Any]:
-    from NeuroGenLib.registration.evaluation.table import METRICS
+    from NeuroGenLib.registration.evaluation.results import METRICS
 
     row = {checkpoint.unit: checkpoint.number, "pairs": len(found.rows), "failed": len(found.failed)}
     return row | {name: found.mean(name) for name in METRICS}
