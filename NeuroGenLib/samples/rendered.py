@@ -15,7 +15,8 @@ from NeuroGenLib.core.progress import SILENT, Progress
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from NeuroGenLib.atlas.infer import AtlasBrain, AtlasModel
+    from NeuroGenLib.atlas.brain import AtlasBrain
+    from NeuroGenLib.atlas.infer import AtlasModel
     from NeuroGenLib.samples.registry import Sample, Storage
     from NeuroGenLib.spatial.volume import Volume
 

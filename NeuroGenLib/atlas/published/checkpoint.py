@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
     import torch
 
-    from NeuroGenLib.atlas.infer import AtlasBrain, AtlasModel, Recipe
+    from NeuroGenLib.atlas.brain import AtlasBrain
     from NeuroGenLib.atlas.network import Shape
     from NeuroGenLib.atlas.rendering.render import Grid
+    from NeuroGenLib.atlas.trained import Recipe, TrainedAtlas
 
 CITATION = "Dannecker M, et al. CINeMA. IEEE Transactions on Medical Imaging 2025. doi:10.1109/TMI.2025.3605194"
 AGE = "scan_age"
@@ -253,7 +254,7 @@ def grid_as_published(box: np.ndarray, spacing: tuple[float, float, float]) -> G
 
 
 def decode_as_published(
-    model: AtlasModel, recipe: Recipe, spacing: tuple[float, float, float], masked: bool, progress: Progress = SILENT
+    model: TrainedAtlas, recipe: Recipe, spacing: tuple[float, float, float], masked: bool, progress: Progress = SILENT
 ) -> AtlasBrain:
     """Draw a brain the published way.
 
@@ -263,7 +264,7 @@ def decode_as_published(
     """
     from scipy.special import softmax
 
-    from NeuroGenLib.atlas.infer import AtlasBrain
+    from NeuroGenLib.atlas.brain import AtlasBrain
 
     grid = grid_as_published(model.box, spacing)
     outputs = model.decode(recipe, grid, progress)

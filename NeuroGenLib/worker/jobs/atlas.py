@@ -23,8 +23,9 @@ from NeuroGenLib.worker.jobs.volumes import given_paths, given_volume
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from NeuroGenLib.atlas.brain import AtlasBrain
     from NeuroGenLib.atlas.growth.maps import AtlasGrowth
-    from NeuroGenLib.atlas.infer import AtlasBrain, AtlasModel
+    from NeuroGenLib.atlas.infer import AtlasModel
     from NeuroGenLib.core.progress import Progress
     from NeuroGenLib.spatial.volume import Volume
     from NeuroGenLib.worker.context import Context
