@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from NeuroGenLib.atlas.brain import AtlasBrain
+from NeuroGenLib.atlas.config import FitConfig
+from NeuroGenLib.atlas.growth.maps import draw_growth
+from NeuroGenLib.atlas.published.checkpoint import decode_as_published
 from NeuroGenLib.atlas.rendering.brain import brain_mask
 from NeuroGenLib.atlas.trained import Recipe, TrainedAtlas
 from NeuroGenLib.core.device import with_memory_fallback
@@ -19,7 +22,6 @@ if TYPE_CHECKING:
 
     import torch
 
-    from NeuroGenLib.atlas.config import FitConfig
     from NeuroGenLib.atlas.fit.fit import FittedBrain
     from NeuroGenLib.atlas.growth.maps import AtlasGrowth
     from NeuroGenLib.atlas.regression import Method
@@ -76,8 +78,6 @@ class AtlasModel(TrainedAtlas):
         usual: Method = "gaussian" if reference_compat else "local-linear"
         recipe = self.recipe(age, conditions, bandwidth, regression or usual)
         if reference_compat:
-            from NeuroGenLib.atlas.published.checkpoint import decode_as_published
-
             if box is not None:
                 raise InputError("The published grid fills the model's box.", "Leave out --box or --reference-compat.")
             return decode_as_published(self, recipe, _three(spacing), masked, progress)
@@ -104,8 +104,6 @@ class AtlasModel(TrainedAtlas):
             the difference of the brains at both ends, voxel by voxel only in steps so small that no border of a tissue
             passes a voxel within one: for a fetal brain a twentieth of a week.
         """
-        from NeuroGenLib.atlas.growth.maps import draw_growth
-
         method = regression or "local-linear"
         recipe = self.recipe(age, conditions, bandwidth, method)
         width = self.bandwidth if bandwidth is None else bandwidth
@@ -139,7 +137,6 @@ class AtlasModel(TrainedAtlas):
         InputError
             As :func:`NeuroGenLib.atlas.fit.fit.fit_scan`.
         """
-        from NeuroGenLib.atlas.config import FitConfig
         from NeuroGenLib.atlas.fit.fit import fit_scan
 
         return fit_scan(
@@ -182,8 +179,6 @@ class AtlasModel(TrainedAtlas):
             )
         recipe = self.subject_recipe(subject)
         if reference_compat:
-            from NeuroGenLib.atlas.published.checkpoint import decode_as_published
-
             return decode_as_published(self, recipe, _three(spacing), masked, progress)
         brain = self._draw(recipe, self.grid(_three(spacing)), masked, progress)
         return brain.moved_to(np.array(self.subjects[subject].get("centre", (0, 0, 0)), float))

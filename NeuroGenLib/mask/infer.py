@@ -12,6 +12,9 @@ from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.mask.grid import coarse_image, on_scan
 from NeuroGenLib.mask.intensity import rescaled
 from NeuroGenLib.mask.regions import cautions, one_brain
+from NeuroGenLib.mask.windows import predicted
+from NeuroGenLib.models import open_model
+from NeuroGenLib.models.folder import load_tensors
 
 if TYPE_CHECKING:
     import os
@@ -85,7 +88,6 @@ class MaskModel:
             When its weights do not fit what its manifest says.
         """
         from NeuroGenLib.mask.network import network_from_tensors
-        from NeuroGenLib.models.folder import load_tensors
 
         tensors = load_tensors(folder)
         try:
@@ -165,8 +167,6 @@ class MaskModel:
         return FoundBrain(mask, volume_ml, brain.certainty, warnings + cautions(brain, volume_ml))
 
     def _probability(self, image: torch.Tensor, progress: Progress, warnings: list[str]) -> np.ndarray:
-        from NeuroGenLib.mask.windows import predicted
-
         def work(device: torch.device, side: int) -> np.ndarray:
             multiple = self._network.shape.multiple
             window = max(1, side // multiple) * multiple
@@ -218,8 +218,6 @@ def open_mask_model(reference: str | os.PathLike[str], device: str = "auto", pro
     InputError
         When there is no such model, or it is of another kind.
     """
-    from NeuroGenLib.models import open_model
-
     model = open_model(reference, device=device, progress=progress)
     if not isinstance(model, MaskModel):
         raise InputError(f"The model {reference} is no brain mask.", "See 'neurogen models list'.")

@@ -11,6 +11,7 @@ from NeuroGenLib.alignment.halfway import halfway_start
 from NeuroGenLib.core.device import with_memory_fallback
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.models.folder import load_tensors
 from NeuroGenLib.registration.config import RegisterConfig
 from NeuroGenLib.registration.evaluation.quality import Quality, measured
 from NeuroGenLib.registration.prepare import fine_grids, network_grid, sides, transform_affine
@@ -110,7 +111,6 @@ class RegistrationModel:
         InputError
             When the weights do not fit the manifest.
         """
-        from NeuroGenLib.models.folder import load_tensors
         from NeuroGenLib.registration.network.sitreg import SITReg
 
         shape = network_shape(folder.manifest["network"])

@@ -15,6 +15,7 @@ from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import require_folder_place
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.core.provenance import checkout_commit, software_versions
+from NeuroGenLib.models import resolve
 from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
 from NeuroGenLib.registration.card import model_card
 from NeuroGenLib.registration.data.augment import augmented
@@ -306,8 +307,6 @@ def _open_initial(reference: str) -> ModelFolder:
     InputError
         When the model is of another kind.
     """
-    from NeuroGenLib.models import resolve
-
     folder = resolve(reference)
     if folder.kind != "registration":
         raise InputError(

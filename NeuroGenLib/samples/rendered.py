@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from NeuroGenLib.atlas.infer import AtlasModel
+from NeuroGenLib.atlas.output import plain_name
 from NeuroGenLib.core import provenance
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import write_json
 from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.models import open_model
+from NeuroGenLib.simulate.thick_slices import SliceProfile, thick_slices
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from NeuroGenLib.atlas.brain import AtlasBrain
-    from NeuroGenLib.atlas.infer import AtlasModel
     from NeuroGenLib.samples.registry import Sample, Storage
     from NeuroGenLib.spatial.volume import Volume
 
@@ -54,10 +57,6 @@ def write_drawn(sample: Sample, folder: Path, progress: Progress = SILENT) -> Dr
     Cancelled
         When it was cancelled.
     """
-    from NeuroGenLib.atlas.infer import AtlasModel
-    from NeuroGenLib.atlas.output import plain_name
-    from NeuroGenLib.models import open_model
-
     model = open_model(sample.model, device="cpu", progress=progress.part(0, 0.05))
     if not isinstance(model, AtlasModel):
         raise InputError(f"The model {sample.model} of the sample '{sample.name}' is no atlas.", "Name an atlas.")
@@ -108,8 +107,6 @@ def _in_thick_slices(
     images: dict[str, Volume], labels: Volume, storage: Storage, thickness: float
 ) -> tuple[dict[str, Volume], Volume]:
     """Scan with a slice profile: on thin slices first, whose voxels are as long as they are wide."""
-    from NeuroGenLib.simulate.thick_slices import SliceProfile, thick_slices
-
     wide, high, distance = storage.spacing
     thin = replace(storage, spacing=(wide, high, min(wide, high)), axcodes="RAS", thickness=None)
     tilted, tilted_labels = stored_scan(images, labels, thin)

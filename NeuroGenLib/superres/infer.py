@@ -9,12 +9,15 @@ import numpy as np
 
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.models import open_model
+from NeuroGenLib.models.folder import load_tensors
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.correction import residual_correction, slices_along
 from NeuroGenLib.superres.evaluation.quality import Quality, guide_quality, stack_quality
 from NeuroGenLib.superres.head import Head, find_head
 from NeuroGenLib.superres.intensity import head_range
 from NeuroGenLib.superres.published.atlas_pose import correction_at, known_place
+from NeuroGenLib.superres.published.reference import WINDOW, reference_super_resolve
 from NeuroGenLib.superres.run_config import BUNDLED, SuperresConfig
 from NeuroGenLib.superres.stacks.combine import Combined, combined
 from NeuroGenLib.superres.stacks.consistency import back_projected, residual_of, sharpened, spread, unseen
@@ -97,7 +100,6 @@ class SuperresModel:
         InputError
             When its weights do not fit what its manifest says.
         """
-        from NeuroGenLib.models.folder import load_tensors
         from NeuroGenLib.superres import network
         from NeuroGenLib.superres.published import unet as published_network
 
@@ -257,8 +259,6 @@ class SuperresModel:
         Cancelled
             When ``progress`` was cancelled.
         """
-        from NeuroGenLib.superres.published.reference import WINDOW, reference_super_resolve
-
         if not self.published or self._network.window != WINDOW:
             raise InputError(
                 f"The model {self.folder.reference} is not the published one, whose pipeline is asked for.",
@@ -330,8 +330,6 @@ def open_superres_model(
     InputError
         When there is no such model, or it is of another kind.
     """
-    from NeuroGenLib.models import open_model
-
     model = open_model(reference, device=device, progress=progress)
     if not isinstance(model, SuperresModel):
         raise InputError(f"The model {reference} is no super-resolution.", "See 'neurogen models list'.")

@@ -15,6 +15,7 @@ from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import require_folder_place
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.core.provenance import checkout_commit, software_versions
+from NeuroGenLib.models import resolve
 from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
 from NeuroGenLib.superres.card import model_card
 from NeuroGenLib.superres.data.degradation import SHARPENED
@@ -278,8 +279,6 @@ def _open_initial(model: str, network: str) -> ModelFolder:
     InputError
         When the model is of another kind.
     """
-    from NeuroGenLib.models import resolve
-
     folder = resolve(model)
     if folder.kind != KIND:
         raise InputError(f"{model} is no super-resolution but of kind '{folder.kind}'.", "Give one to start from.")

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from NeuroGenLib.core.device import choose_device, out_of_memory
 from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError
 from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.training import run_folder as training_folder
 from NeuroGenLib.training.initial_weights import abridged, state_mismatches
+from NeuroGenLib.training.stop import StopSignals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,9 +70,7 @@ def fit(
         When the loss is not finite, memory runs out, a checkpoint cannot be written, or none can be read.
     """
     _require_packages(config)
-    from NeuroGenLib.training import run_folder as training_folder
     from NeuroGenLib.training.loop import RunKeeper, StepLoader, quiet_lightning
-    from NeuroGenLib.training.stop import StopSignals
 
     start = training_folder.find_start(config, job)
     if start.state is not None:

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from NeuroGenLib.models import open_model
+from NeuroGenLib.models.folder import MANIFEST
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -32,9 +35,6 @@ class Models:
         InputError, NeuroGenError
             As :func:`NeuroGenLib.models.open_model`.
         """
-        from NeuroGenLib.models import open_model
-        from NeuroGenLib.models.folder import MANIFEST
-
         key = (reference, device)
         model, stamp = self._open.pop(key, (None, None))
         if model is None or stamp != _last_change(model.folder.path / MANIFEST):

@@ -208,7 +208,7 @@ class HalfHead:
 def test_masks_are_found_where_none_is_given(
     workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("NeuroGenLib.mask.infer.open_mask_model", lambda *_: HalfHead())
+    monkeypatch.setattr("NeuroGenLib.commands.registration.run.open_mask_model", lambda *_: HalfHead())
     words = ["registration", "run", str(workplace / "fixed.nii.gz"), str(workplace / "moving.nii.gz"), "--mask=auto"]
     own = f"--moving-mask={workplace / 'moving_labels.nii.gz'}"
     model = f"--model={workplace / 'model'}"

@@ -237,7 +237,7 @@ def test_two_models_stay_open_and_a_changed_one_is_opened_again(
             opened.append(name)
             self.folder = type("Folder", (), {"path": tmp_path / name})
 
-    monkeypatch.setattr("NeuroGenLib.models.open_model", lambda name, **_: Opened(name))
+    monkeypatch.setattr("NeuroGenLib.worker.context.open_model", lambda name, **_: Opened(name))
     for name in "abc":
         (tmp_path / name).mkdir()
         (tmp_path / name / "neurogen.json").write_text("{}")

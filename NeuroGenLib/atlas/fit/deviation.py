@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from NeuroGenLib.atlas.conditions import encode_all
+from NeuroGenLib.atlas.growth.volumes import subject_volume
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -129,8 +130,6 @@ def tissue_deviations(
 
 def volume_norm(model: TrainedAtlas, name: str) -> VolumeNorm | None:
     """Return the regression of one tissue (or ``total``) over the model's subjects, if it knows their volumes."""
-    from NeuroGenLib.atlas.growth.volumes import subject_volume
-
     rows = [(subject, subject_volume(subject, name)) for subject in model.subjects]
     known = [(subject, volume) for subject, volume in rows if volume is not None]
     if not known:
@@ -165,8 +164,6 @@ def deviation_figure(
 def _plot_tissue(
     axis: object, model: TrainedAtlas, tissue: TissueDeviation, age: float, ages: np.ndarray, position: np.ndarray
 ) -> None:
-    from NeuroGenLib.atlas.growth.volumes import subject_volume
-
     plot = axis.plot  # type: ignore[attr-defined]
     dots = [(subject["age"], subject_volume(subject, tissue.name)) for subject in model.subjects]
     known = [(own, volume) for own, volume in dots if volume is not None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from NeuroGenLib.commands.atlas.demo_run import run_demo
 from NeuroGenLib.commands.atlas.shared import BUNDLED, open_atlas, report_written
 from NeuroGenLib.commands.options import (
     add_device_option,
@@ -34,8 +35,6 @@ def demo(arguments: list[str]) -> None:
     add_device_option(parser)
     add_report_options(parser)
     options = parse(parser, arguments)
-
-    from NeuroGenLib.commands.atlas.demo_run import run_demo
 
     progress = make_progress(options.progress)
     model = open_atlas(BUNDLED, options.device)

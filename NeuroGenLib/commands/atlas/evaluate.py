@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from NeuroGenLib.atlas.config import FitConfig
+from NeuroGenLib.cohort.subjects import Cohort, read_splits
 from NeuroGenLib.commands.atlas.shared import BUNDLED, open_atlas
 from NeuroGenLib.commands.options import (
     add_device_option,
@@ -17,6 +19,9 @@ from NeuroGenLib.commands.options import (
     whole_number,
 )
 from NeuroGenLib.commands.shared import add_model_option, out_folder
+from NeuroGenLib.core.errors import InputError, nearest
+from NeuroGenLib.core.progress import TerminalProgress
+from NeuroGenLib.core.provenance import RESEARCH_USE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,12 +60,7 @@ def evaluate(arguments: list[str]) -> None:
     options = parse(parser, arguments)
 
     out = out_folder(options.out)
-    from NeuroGenLib.atlas.config import FitConfig
     from NeuroGenLib.atlas.evaluation.table import EvaluationSettings, evaluate_to_folder
-    from NeuroGenLib.cohort.subjects import Cohort
-    from NeuroGenLib.core.errors import InputError
-    from NeuroGenLib.core.progress import TerminalProgress
-    from NeuroGenLib.core.provenance import RESEARCH_USE
 
     if (options.subjects is None) == (options.splits is None):
         raise InputError("The subjects to compare with are not clear.", "Give either --subjects or --splits.")
@@ -86,9 +86,6 @@ def evaluate(arguments: list[str]) -> None:
 
 
 def _ids(subjects: str | None, splits: str | None, split: str) -> Sequence[str]:
-    from NeuroGenLib.cohort.subjects import read_splits
-    from NeuroGenLib.core.errors import InputError, nearest
-
     if subjects is not None:
         return subjects.split(",")
     known = read_splits(Path(str(splits)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from NeuroGenLib.atlas.evaluation.latents import analyse_to_folder
 from NeuroGenLib.commands.atlas.shared import BUNDLED, open_atlas, report_written
 from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, parse, print_json
 from NeuroGenLib.commands.shared import add_model_option, out_folder
@@ -29,7 +30,6 @@ def latents(arguments: list[str]) -> None:
     options = parse(parser, arguments)
 
     out = out_folder(options.out)
-    from NeuroGenLib.atlas.evaluation.latents import analyse_to_folder
 
     progress = make_progress(options.progress)
     model = open_atlas(options.model, "cpu")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
-
-if TYPE_CHECKING:
-    from NeuroGenLib.registration.infer import RegistrationModel
+from NeuroGenLib.models import open_model
+from NeuroGenLib.registration.infer import RegistrationModel
 
 BUNDLED = "bundled:registration"
 
@@ -20,10 +18,6 @@ def open_registration(reference: str, device: str, progress: Progress = SILENT) 
     InputError
         When it is of another kind.
     """
-    from NeuroGenLib.core.errors import InputError
-    from NeuroGenLib.models import open_model
-    from NeuroGenLib.registration.infer import RegistrationModel
-
     model = open_model(reference, device=device, progress=progress)
     if not isinstance(model, RegistrationModel):
         raise InputError(f"The model {reference} is no registration network.", "See 'neurogen models list'.")

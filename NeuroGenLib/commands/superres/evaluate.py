@@ -18,6 +18,9 @@ from NeuroGenLib.commands.options import (
 )
 from NeuroGenLib.commands.shared import add_model_option, close_bar, out_folder, print_result
 from NeuroGenLib.simulate.thick_slices import DIRECTIONS
+from NeuroGenLib.superres.batch import read_cases
+from NeuroGenLib.superres.evaluation.table import Slices, evaluate_cases, markdown, write_evaluation
+from NeuroGenLib.superres.infer import open_superres_model
 from NeuroGenLib.superres.run_config import BUNDLED
 
 
@@ -58,9 +61,6 @@ def evaluate(arguments: list[str]) -> None:
     options = parse(parser, arguments)
 
     out = out_folder(options.out)
-    from NeuroGenLib.superres.batch import read_cases
-    from NeuroGenLib.superres.evaluation.table import Slices, evaluate_cases, markdown, write_evaluation
-    from NeuroGenLib.superres.infer import open_superres_model
 
     started = time.monotonic()
     slices = Slices(

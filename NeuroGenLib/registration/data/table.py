@@ -11,6 +11,7 @@ from NeuroGenLib.cohort.scans import read_cohort
 from NeuroGenLib.cohort.subjects import Cohort, read_table
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.registration.data.pairs import Prepared, Scan, ScanPairs, pairs_from_table, pairs_within
+from NeuroGenLib.spatial.foreground import foreground
 from NeuroGenLib.spatial.grids import centred_affine, filled_grid
 from NeuroGenLib.spatial.labels import as_label_map
 from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite, require_same_space
@@ -121,8 +122,6 @@ class OnGrid:
             return centred_affine(image, image.centre, self._shape, self._spacing)
         given = labels if mask is None else mask
         if given is None:
-            from NeuroGenLib.spatial.foreground import foreground
-
             given = foreground(image)
         return filled_grid(given, self._shape, self._config.fill)[1]
 

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from NeuroGenLib.alignment.halfway import halfway_start
+from NeuroGenLib.alignment.mutual_information import information_alignment
+from NeuroGenLib.alignment.rotation_search import scan_levels
 from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.superres.stacks.fusion import StackModel, fuse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,8 +82,6 @@ def align_stacks(
         When a stack is constant, has channels or values that are not finite, or cannot be brought to overlap with the
         first one.
     """
-    from NeuroGenLib.alignment.halfway import halfway_start
-
     seen = [None] * len(stacks) if masks is None else list(masks)
     placed = [stacks[0].posed(np.eye(4))]
     parts = len(stacks) - 1 + rounds
@@ -110,8 +112,6 @@ def motion_between_slices(stack: Stack, fused: Volume) -> SliceMotion:
     """
     import torch
 
-    from NeuroGenLib.superres.stacks.fusion import StackModel
-
     expected = StackModel(stack, fused)(torch.from_numpy(fused.array.astype(np.float32))).numpy()
     spacing = [mm for axis, mm in enumerate(stack.volume.spacing) if axis != stack.axis]
     top = float(np.percentile(expected, 99))
@@ -139,10 +139,6 @@ def motion_between_slices(stack: Stack, fused: Volume) -> SliceMotion:
 
 def _placed_on_fusion(stacks: list[Stack], masks: Sequence[Volume | None], progress: Progress) -> list[Stack]:
     """Return the stacks placed on their fusion; the first keeps its pose, the rest move with it."""
-    from NeuroGenLib.alignment.mutual_information import information_alignment
-    from NeuroGenLib.alignment.rotation_search import scan_levels
-    from NeuroGenLib.superres.stacks.fusion import fuse
-
     finest = max(_FUSION_MM, min(stacks[0].volume.spacing))
     fused = fuse(stacks, finest, progress=progress.part(0, 0.6)).image
     poses = []

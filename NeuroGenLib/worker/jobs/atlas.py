@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from NeuroGenLib.atlas.growth.volumes import growth_row
+from NeuroGenLib.core import provenance
 from NeuroGenLib.core.config import from_mapping, to_mapping
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.worker.jobs.atlas_arguments import (
@@ -154,8 +156,6 @@ def fit_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
 def _drawn(
     model: AtlasModel, wanted: GenerateArguments | SequenceArguments, age: float, context: Context, progress: Progress
 ) -> dict[str, Any]:
-    from NeuroGenLib.atlas.growth.volumes import growth_row
-
     share = 1 / (1 + COSTS["growth"]) if wanted.growth else 1.0
     with measured(context, model, wanted, "draw"):
         brain = model.generate(
@@ -223,8 +223,6 @@ def _support(model: AtlasModel, brain: AtlasBrain) -> dict[str, Any]:
 
 
 def _record(action: str, model: AtlasModel, parameters: Mapping[str, Any], warnings: list[str]) -> dict[str, Any]:
-    from NeuroGenLib.core import provenance
-
     folder = model.folder
     return provenance.record(
         action,

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from NeuroGenLib.core import provenance
 from NeuroGenLib.core.config import Help, Range, from_mapping, to_mapping
 from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.superres.evaluation.quality_table import quality_rows
+from NeuroGenLib.superres.infer import SuperresModel
+from NeuroGenLib.superres.output import summary
 from NeuroGenLib.superres.run_config import SuperresConfig
+from NeuroGenLib.superres.stacks.inputs import AlreadyIsotropic
+from NeuroGenLib.superres.stacks.overview import slices_of
 from NeuroGenLib.worker.jobs.atlas_arguments import ModelArguments
 from NeuroGenLib.worker.jobs.volumes import given_paths, given_volume
 
 if TYPE_CHECKING:
     from NeuroGenLib.spatial.volume import Volume
-    from NeuroGenLib.superres.infer import SuperresModel
     from NeuroGenLib.worker.context import Context
 
 RUN: Final = "superres.run"
@@ -68,10 +72,6 @@ def run_superres_job(arguments: dict[str, Any], context: Context) -> dict[str, A
         ``head`` (boolean, there too); ``across``, the direction of its slices by anatomy; ``dark`` and ``bright``;
         ``quality`` as ``quality.json`` has it; ``quality_rows``; ``warnings``, ``notice``; ``provenance``.
     """
-    from NeuroGenLib.superres.evaluation.quality_table import quality_rows
-    from NeuroGenLib.superres.output import summary
-    from NeuroGenLib.superres.stacks.inputs import AlreadyIsotropic
-
     sent: dict[str, Any] = {"scans": arguments.get("scans"), "guide": arguments.get("guide")}
     wanted = from_mapping(RunArguments, {name: value for name, value in arguments.items() if name not in sent})
     if wanted.settings.reference:
@@ -150,8 +150,6 @@ def _work(voxels: int, placed: int) -> float:
 
 
 def _expected_voxels(scans: list[Volume], settings: SuperresConfig) -> int:
-    from NeuroGenLib.superres.stacks.overview import slices_of
-
     return slices_of(scans[0].shape, scans[0].affine, settings).voxels_of_result(settings.spacing)
 
 
@@ -162,8 +160,6 @@ def _given_scans(sent: object) -> list[Volume]:
 
 
 def _asked_superres(wanted: RunArguments, context: Context) -> SuperresModel:
-    from NeuroGenLib.superres.infer import SuperresModel
-
     model = context.models.get(wanted.model, wanted.device, context.progress.part(0, 0.02))
     if not isinstance(model, SuperresModel):
         raise InputError(f"The model {wanted.model} is no super-resolution.", "See 'neurogen models list'.")
