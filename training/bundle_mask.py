@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from bundling import bundle, bundle_parser
 
-from NeuroGenLib.atlas.evaluation.table import markdown_table
 from NeuroGenLib.cli import run_safely
 from NeuroGenLib.cohort.scans import read_cohort
 from NeuroGenLib.commands.options import parse
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import TerminalProgress
+from NeuroGenLib.core.reports import markdown_table
 from NeuroGenLib.mask.card import model_card
 from NeuroGenLib.mask.data import brain_of
 from NeuroGenLib.mask.infer import MaskModel

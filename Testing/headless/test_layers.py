@@ -34,27 +34,16 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 """From the ground up; the folders of a floor do not import each other. The empty name is the package itself."""
 
 HEAVY = frozenset(
-    [
-        "torch",
-        "lightning",
-        "scipy",
-        "SimpleITK",
-        "nibabel",
-        "matplotlib",
-        "pandas",
-        "skimage",
-        "monai",
-        "huggingface_hub",
-        "slicer",
-        "vtk",
-    ]
+    {"torch", "lightning", "scipy", "SimpleITK", "nibabel", "matplotlib", "pandas"}
+    | {"skimage", "monai", "huggingface_hub", "slicer", "vtk"}
 )
 """Libraries that take long to import: a module that loads one may be imported inside a function."""
 
-_BLOCKS = ("body", "orelse", "handlers", "finalbody", "cases")
-
 NOT_YET = {("NeuroGenLib.models.opening", "NeuroGenLib.core.device")}
 """Function-level imports of light modules that are still to move to the top of their file."""
+
+_BLOCKS = ("body", "orelse", "handlers", "finalbody", "cases")
+"""Where a statement holds statements; expressions hold no imports."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +134,6 @@ class Tree:
 def _import_nodes(
     node: ast.AST, where: Literal["top", "function", "types"] = "top"
 ) -> Iterator[tuple[ast.Import | ast.ImportFrom, Literal["top", "function", "types"]]]:
-    # Statements alone hold imports: going through expressions as well takes several times as long.
     for child in itertools.chain.from_iterable(getattr(node, field, ()) for field in _BLOCKS):
         if isinstance(child, ast.Import | ast.ImportFrom):
             yield child, where

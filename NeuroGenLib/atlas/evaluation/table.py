@@ -183,14 +183,6 @@ def mean_row(rows: Sequence[Row]) -> Row:
     return mean | {"subject": "mean"}
 
 
-def markdown_table(rows: Sequence[Row]) -> str:
-    """Return rows as a Markdown table, for cards and documents."""
-    names = list(rows[0])
-    lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
-    lines += [f"| {' | '.join(str(row.get(name, '')) for name in names)} |" for row in rows]
-    return "\n".join(lines)
-
-
 def _fitted(
     model: AtlasModel,
     comparison: Comparison,
