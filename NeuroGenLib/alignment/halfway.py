@@ -15,9 +15,10 @@ import numpy as np
 
 from NeuroGenLib.alignment.mutual_information import Scan, information_alignment, moved, similarity
 from NeuroGenLib.alignment.rigid import aligned
-from NeuroGenLib.alignment.rotation_search import foreground, overlap, rough_start, scan_levels
+from NeuroGenLib.alignment.rotation_search import overlap, rough_start, scan_levels
 from NeuroGenLib.core.errors import InputError, NeuroGenError, nearest
 from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.spatial.foreground import foreground
 from NeuroGenLib.spatial.volume import Grid, Volume, require_3d
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def halfway_start(
         ``affine``, ``rigid``, or ``none`` where the headers are to be trusted.
     fixed_mask, moving_mask:
         Nonzero where the brain is, in the space of the image; what lies outside is not looked at. Without one, the
-        foreground is found by :func:`NeuroGenLib.alignment.rotation_search.foreground`.
+        foreground is found by :func:`NeuroGenLib.spatial.foreground.foreground`.
     progress:
         Told of every stage.
 

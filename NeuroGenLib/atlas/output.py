@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from NeuroGenLib.atlas.brain import AtlasBrain
     from NeuroGenLib.atlas.growth.maps import AtlasGrowth
-    from NeuroGenLib.atlas.infer import AtlasBrain, AtlasModel
+    from NeuroGenLib.atlas.infer import AtlasModel
     from NeuroGenLib.atlas.regression import Method, SubjectWeights
     from NeuroGenLib.spatial.labels import LabelTable
 

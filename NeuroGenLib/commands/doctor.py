@@ -11,6 +11,8 @@ from typing import Any
 
 from NeuroGenLib.commands.options import make_parser, print_json
 from NeuroGenLib.core.errors import NeuroGenError
+from NeuroGenLib.models import bundled_models
+from NeuroGenLib.models.reference import models_folder, must_stay_offline
 from NeuroGenLib.version import __version__
 
 INFERENCE = ("torch", "numpy", "scipy", "nibabel", "SimpleITK", "safetensors", "huggingface_hub")
@@ -84,9 +86,6 @@ def _devices() -> dict[str, str]:
 
 
 def _models() -> dict[str, str]:
-    from NeuroGenLib.models import bundled_models
-    from NeuroGenLib.models.reference import models_folder, must_stay_offline
-
     entries: dict[str, Any] = {}
     try:
         entries["bundled"] = ", ".join(bundled_models()) or "none"

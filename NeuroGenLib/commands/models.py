@@ -6,6 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.models.catalogue import download as fetch
+from NeuroGenLib.models.catalogue import import_model, list_models, model_info
+from NeuroGenLib.version import __version__
 
 
 def list_(arguments: list[str]) -> None:
@@ -17,7 +21,6 @@ def list_(arguments: list[str]) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     options = parser.parse(arguments)
-    from NeuroGenLib.models.catalogue import list_models
 
     rows = list_models()
     if options.json:
@@ -38,7 +41,6 @@ def info(arguments: list[str]) -> None:
     parser.add_argument("model", help="a folder, bundled:NAME or hf:org/repo@rev")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     options = parser.parse(arguments)
-    from NeuroGenLib.models.catalogue import model_info
 
     facts = model_info(options.model)
     if options.json:
@@ -62,7 +64,6 @@ def download(arguments: list[str]) -> None:
     parser.add_argument("model", help="hf:org/repo, hf:org/repo@revision")
     add_report_options(parser)
     options = parser.parse(arguments)
-    from NeuroGenLib.models.catalogue import download as fetch
 
     folder = fetch(options.model, make_progress(options.progress))
     if options.json:
@@ -120,7 +121,6 @@ def import_(arguments: list[str]) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     options = parser.parse(arguments)
-    from NeuroGenLib.models.catalogue import import_model
 
     checkpoint = Path(options.checkpoint)
     out = Path(options.out) if options.out else checkpoint.with_suffix("").with_name(f"{checkpoint.stem}-neurogen")
@@ -146,8 +146,6 @@ def _importer_options(options: Any) -> dict[str, Any]:
     InputError
         When an option of another program's importer was given.
     """
-    from NeuroGenLib.core.errors import InputError
-
     given: dict[str, dict[str, Any]] = {
         "cinema": {
             "config_atlas": _path(options.config_atlas),
@@ -181,8 +179,6 @@ def cite(arguments: list[str]) -> None:
     )
     parser.add_argument("model", nargs="?", default="bundled:fetal-sba", help="a model (default: bundled:fetal-sba)")
     options = parser.parse(arguments)
-    from NeuroGenLib.models.catalogue import model_info
-    from NeuroGenLib.version import __version__
 
     print(f"NeuroGen {__version__}, NeuroGen contributors, Apache-2.0.")
     for entry in model_info(options.model)["citation"] or ["The model names no paper."]:

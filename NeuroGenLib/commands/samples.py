@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
+from NeuroGenLib.core.progress import TerminalProgress
+from NeuroGenLib.core.provenance import RESEARCH_USE
+from NeuroGenLib.samples.fetch import fetch_sample, sample_offer
+from NeuroGenLib.samples.registry import list_samples
 from NeuroGenLib.samples.zenodo import ZENODO_API
 
 if TYPE_CHECKING:
@@ -23,7 +27,6 @@ def list_(arguments: list[str]) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     options = parser.parse(arguments)
-    from NeuroGenLib.samples.registry import list_samples
 
     samples = list_samples()
     if options.json:
@@ -48,7 +51,6 @@ def info(arguments: list[str]) -> None:
     parser.add_argument("name", help="the sample, see 'neurogen samples list'")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     options = parser.parse(arguments)
-    from NeuroGenLib.samples.fetch import sample_offer
 
     offer = sample_offer(options.name, ZENODO_API)
     if options.json:
@@ -79,9 +81,6 @@ def get(arguments: list[str]) -> None:
     )
     add_report_options(parser)
     options = parser.parse(arguments)
-    from NeuroGenLib.core.progress import TerminalProgress
-    from NeuroGenLib.core.provenance import RESEARCH_USE
-    from NeuroGenLib.samples.fetch import fetch_sample
 
     progress = make_progress(options.progress)
     fetched = fetch_sample(options.name, options.out, progress, accept_licence=options.accept_licence, api=ZENODO_API)

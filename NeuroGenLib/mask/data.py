@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from NeuroGenLib.cohort.scans import read_cohort
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.mask.intensity import rescaled
-from NeuroGenLib.registration.data.table import read_cohort
 from NeuroGenLib.simulate.contrast import random_image
 from NeuroGenLib.simulate.deformation import draw_deformation, warped_to
 from NeuroGenLib.simulate.draws import chance, uniform

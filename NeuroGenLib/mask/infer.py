@@ -13,6 +13,7 @@ from NeuroGenLib.mask.config import BUNDLED
 from NeuroGenLib.mask.grid import coarse_image, on_scan
 from NeuroGenLib.mask.intensity import rescaled
 from NeuroGenLib.mask.regions import cautions, one_brain
+from NeuroGenLib.mask.windows import predicted
 from NeuroGenLib.models import Model, open_model
 
 if TYPE_CHECKING:
@@ -138,8 +139,6 @@ class MaskModel(Model):
         return FoundBrain(mask, volume_ml, brain.certainty, warnings + cautions(brain, volume_ml))
 
     def _probability(self, image: torch.Tensor, progress: Progress, warnings: list[str]) -> np.ndarray:
-        from NeuroGenLib.mask.windows import predicted
-
         def work(device: torch.device, side: int) -> np.ndarray:
             multiple = self._network.shape.multiple
             window = max(1, side // multiple) * multiple

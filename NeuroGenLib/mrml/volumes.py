@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.mrml.arrays import (
     fill_image,
@@ -144,3 +146,13 @@ def add_probabilities(scene: Scene, probabilities: Volume, table: LabelTable) ->
         display.SetThreshold(FAINTEST, 1)
         display.SetApplyThreshold(True)
     return nodes
+
+
+def window_of(volumes: list[Volume]) -> tuple[float, float]:
+    """Return the values that all volumes are shown between: from 0 (or the lowest values) to the 99.5th percentile."""
+    values = np.concatenate([volume.array[volume.array != 0].ravel() for volume in volumes])
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return 0.0, 1.0
+    low, high = (float(value) for value in np.percentile(values, (0.5, 99.5)))
+    return min(low, 0.0), max(high, 0.0)

@@ -13,7 +13,7 @@ from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.registration.published.datasets.config import LayoutConfig
 from NeuroGenLib.simulate.contrast import ContrastConfig
 from NeuroGenLib.simulate.deformation import DeformationConfig
-from NeuroGenLib.training.run import TrainerConfig
+from NeuroGenLib.training.settings import TrainerConfig
 
 Three = tuple[float, float, float]
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from NeuroGenLib.alignment.halfway import halfway_start
-from NeuroGenLib.alignment.rotation_search import reduced, reduced_mask
 from NeuroGenLib.core.device import with_memory_fallback
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
@@ -16,6 +15,7 @@ from NeuroGenLib.models import Model
 from NeuroGenLib.registration.config import RegisterConfig
 from NeuroGenLib.registration.evaluation.quality import Quality, measured
 from NeuroGenLib.registration.prepare import fine_grids, network_grid, sides, transform_affine
+from NeuroGenLib.spatial.foreground import reduced, reduced_mask
 from NeuroGenLib.spatial.labels import as_label_map
 from NeuroGenLib.spatial.spatial_map import SpatialMap, from_voxel_displacement
 from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite, require_same_space

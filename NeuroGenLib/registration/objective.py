@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from NeuroGenLib.registration import losses as measures
 from NeuroGenLib.registration.data.pairs import Item, Truth
+from NeuroGenLib.registration.network.sitreg import on_images
 from NeuroGenLib.spatial.displacement import warp
 from NeuroGenLib.spatial.jacobian import overlap_mask
 
@@ -141,8 +142,6 @@ class Objective:
         return float(np.interp(step, steps, weights))
 
     def _sampled(self, field: Tensor, grids: Grids) -> Tensor:
-        from NeuroGenLib.registration.network.sitreg import on_images
-
         return field if self._config.grid == "transform" else on_images(field, grids)
 
     def _truth_loss(self, whole: Mappings, truth: Truth) -> Tensor:

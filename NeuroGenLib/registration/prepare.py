@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from NeuroGenLib.alignment.halfway import HalfwayGrid, Start, resample_to
-from NeuroGenLib.alignment.rotation_search import foreground
 from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.spatial.foreground import foreground
 from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:

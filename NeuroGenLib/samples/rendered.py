@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from NeuroGenLib.atlas.infer import AtlasModel
+from NeuroGenLib.atlas.output import plain_name
 from NeuroGenLib.core.files import write_json
 from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.models import open_model
+from NeuroGenLib.simulate.thick_slices import SliceProfile, thick_slices
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from NeuroGenLib.atlas.infer import AtlasBrain, AtlasModel
+    from NeuroGenLib.atlas.brain import AtlasBrain
     from NeuroGenLib.samples.registry import Sample, Storage
     from NeuroGenLib.spatial.volume import Volume
 
@@ -51,10 +55,6 @@ def write_drawn(sample: Sample, folder: Path, progress: Progress = SILENT) -> Dr
     Cancelled
         When it was cancelled.
     """
-    from NeuroGenLib.atlas.infer import AtlasModel
-    from NeuroGenLib.atlas.output import plain_name
-    from NeuroGenLib.models import open_model
-
     model = open_model(sample.model, AtlasModel, device="cpu", progress=progress.part(0, 0.05))
     part = progress.part(0.05, 0.9, f"drawing {sample.name}")
     brain = model.generate(sample.age, sample.conditions, sample.spacing, progress=part)
@@ -103,8 +103,6 @@ def _in_thick_slices(
     images: dict[str, Volume], labels: Volume, storage: Storage, thickness: float
 ) -> tuple[dict[str, Volume], Volume]:
     """Scan with a slice profile: on thin slices first, whose voxels are as long as they are wide."""
-    from NeuroGenLib.simulate.thick_slices import SliceProfile, thick_slices
-
     wide, high, distance = storage.spacing
     thin = replace(storage, spacing=(wide, high, min(wide, high)), axcodes="RAS", thickness=None)
     tilted, tilted_labels = stored_scan(images, labels, thin)

@@ -16,6 +16,7 @@ from NeuroGenLib.superres.evaluation.quality import Quality, guide_quality, stac
 from NeuroGenLib.superres.head import Head, find_head
 from NeuroGenLib.superres.intensity import head_range
 from NeuroGenLib.superres.published.atlas_pose import correction_at, known_place
+from NeuroGenLib.superres.published.reference import WINDOW, reference_super_resolve
 from NeuroGenLib.superres.run_config import BUNDLED, SuperresConfig
 from NeuroGenLib.superres.stacks.combine import Combined, combined
 from NeuroGenLib.superres.stacks.consistency import back_projected, residual_of, sharpened, spread, unseen
@@ -229,8 +230,6 @@ class SuperresModel(Model):
         Cancelled
             When ``progress`` was cancelled.
         """
-        from NeuroGenLib.superres.published.reference import WINDOW, reference_super_resolve
-
         if not self.published or self._network.window != WINDOW:
             raise InputError(
                 f"The model {self.folder.reference} is not the published one, whose pipeline is asked for.",

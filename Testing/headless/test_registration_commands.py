@@ -210,7 +210,8 @@ def test_masks_are_found_where_none_is_given(
 ) -> None:
     real = models.open_model
     monkeypatch.setattr(
-        models, "open_model", lambda name, *more, **how: HalfHead() if "mask" in str(name) else real(name, *more, **how)
+        "NeuroGenLib.commands.registration.run.open_model",
+        lambda name, *more, **how: HalfHead() if "mask" in str(name) else real(name, *more, **how),
     )
     words = ["registration", "run", str(workplace / "fixed.nii.gz"), str(workplace / "moving.nii.gz"), "--mask=auto"]
     own = f"--moving-mask={workplace / 'moving_labels.nii.gz'}"

@@ -23,7 +23,8 @@ from Testing.slicer_desktop import missing_parts
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from NeuroGenLib.atlas.infer import AtlasBrain, AtlasModel
+    from NeuroGenLib.atlas.brain import AtlasBrain
+    from NeuroGenLib.atlas.infer import AtlasModel
     from Testing.slicer_desktop import Desktop, Panel
 
 pytestmark = pytest.mark.skipif(bool(missing_parts()), reason=missing_parts())

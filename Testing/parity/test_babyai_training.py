@@ -26,8 +26,8 @@ from NeuroGenLib.superres.published import unet as published_network
 from NeuroGenLib.superres.published.patches import PublishedPatches
 from NeuroGenLib.superres.published.training_info import COLUMNS
 from NeuroGenLib.training.checkpoint import newest_checkpoint
-from NeuroGenLib.training.run import TrainerConfig
 from NeuroGenLib.training.run_folder import checkpoints_folder
+from NeuroGenLib.training.settings import TrainerConfig
 
 if TYPE_CHECKING:
     from pathlib import Path

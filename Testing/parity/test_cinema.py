@@ -47,7 +47,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from NeuroGenLib.atlas.infer import AtlasBrain, AtlasModel
+    from NeuroGenLib.atlas.brain import AtlasBrain
+    from NeuroGenLib.atlas.infer import AtlasModel
 
 if not cinema_cases(requires=("configs",)):
     pytest.skip("no recorded CINeMA runs here (set NEUROGEN_PARITY)", allow_module_level=True)

@@ -26,7 +26,7 @@ from NeuroGenLib.atlas import transform
 from NeuroGenLib.atlas.config import OptimiserConfig
 from NeuroGenLib.atlas.data.points import intensity_scaling, prepare
 from NeuroGenLib.atlas.losses import LossWeights, atlas_loss, transform_penalty
-from NeuroGenLib.atlas.published.checkpoint import decoder_tensors
+from NeuroGenLib.atlas.published.checkpoint import decoder_tensors, halo_as_published
 from NeuroGenLib.atlas.train import class_weights, parameter_groups
 from NeuroGenLib.cohort.subjects import Cohort
 from NeuroGenLib.spatial.volume import Volume
@@ -84,7 +84,7 @@ def test_prepared_subjects(case):
             background=data["label_names"].index("BG"),
             normalisation=data["normalize_values"],
             mask=masked,
-            reference_compat=True,
+            halo=halo_as_published,
         )
         halo = np.zeros(labels.shape, np.uint8)
         halo[tuple(points.index.T)] = points.classes

@@ -14,7 +14,10 @@ import torch
 
 from NeuroGenLib.core.errors import Cancelled
 from NeuroGenLib.training.loop import StepModule
-from NeuroGenLib.training.run import TrainerConfig, cosine_schedule, fit, seeded_weights
+from NeuroGenLib.training.random_streams import seeded_weights
+from NeuroGenLib.training.run import fit
+from NeuroGenLib.training.schedules import cosine_schedule
+from NeuroGenLib.training.settings import TrainerConfig
 
 
 class TinyModule(StepModule):

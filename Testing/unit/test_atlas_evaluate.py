@@ -20,7 +20,6 @@ from NeuroGenLib.atlas.evaluation.table import (
     dice_columns,
     evaluate_to_folder,
     intensity_metrics,
-    markdown_table,
     mean_row,
     overlaps,
 )
@@ -29,6 +28,7 @@ from NeuroGenLib.cohort.subjects import Cohort
 from NeuroGenLib.commands.atlas.evaluate import evaluate
 from NeuroGenLib.core.errors import Cancelled, InputError
 from NeuroGenLib.core.progress import Progress
+from NeuroGenLib.core.reports import markdown_table
 from NeuroGenLib.models import open_model
 from NeuroGenLib.spatial.volume import Volume
 from Testing.atlas_fixtures import MODALITIES, AtlasCohort, Person, write_cohort

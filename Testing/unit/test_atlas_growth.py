@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from NeuroGenLib.atlas.brain import AtlasBrain
     from NeuroGenLib.atlas.growth.maps import AtlasGrowth
-    from NeuroGenLib.atlas.infer import AtlasBrain, AtlasModel
+    from NeuroGenLib.atlas.infer import AtlasModel
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

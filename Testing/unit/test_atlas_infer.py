@@ -24,7 +24,8 @@ from Testing.geometry import dice
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from NeuroGenLib.atlas.infer import AtlasBrain, AtlasModel
+    from NeuroGenLib.atlas.brain import AtlasBrain
+    from NeuroGenLib.atlas.infer import AtlasModel
     from NeuroGenLib.spatial.volume import Volume
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -28,7 +28,7 @@ from Testing.strangers import head, whole
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from NeuroGenLib.atlas.infer import Recipe
+    from NeuroGenLib.atlas.trained import Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

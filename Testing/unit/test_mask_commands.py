@@ -46,7 +46,7 @@ def seen_model(monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = {"preparation": {"spacing": 3.0}, "notice": "It sees brightness.", "files": {}, "citation": ["Nobody."]}
     folder = ModelFolder(Path("brightness"), manifest, "brightness")
     model = MaskModel(folder, Brightness(), torch.device("cpu"))
-    monkeypatch.setattr("NeuroGenLib.models.open_model", lambda *_, **__: model)
+    monkeypatch.setattr("NeuroGenLib.commands.mask.run.open_model", lambda *_, **__: model)
 
 
 def test_a_file_gets_the_name_it_is_given(scans: Path, tmp_path: Path) -> None:

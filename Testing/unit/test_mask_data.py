@@ -15,7 +15,7 @@ from NeuroGenLib.mask.intensity import rescaled
 from NeuroGenLib.simulate.contrast import ContrastConfig
 from NeuroGenLib.simulate.deformation import DeformationConfig
 from NeuroGenLib.spatial.volume import Volume
-from NeuroGenLib.training.run import TrainerConfig
+from NeuroGenLib.training.settings import TrainerConfig
 from Testing.geometry import reoriented
 
 if TYPE_CHECKING:

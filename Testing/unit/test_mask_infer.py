@@ -19,7 +19,7 @@ from NeuroGenLib.mask.network import BrainNetwork, Shape
 from NeuroGenLib.mask.train import write_mask_model
 from NeuroGenLib.models import ModelFolder, open_model
 from NeuroGenLib.spatial.volume import Volume
-from NeuroGenLib.training.run import TrainerConfig
+from NeuroGenLib.training.settings import TrainerConfig
 from Testing.geometry import (
     ALL_ORIENTATIONS,
     a_brain_phantom,

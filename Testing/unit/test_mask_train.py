@@ -14,7 +14,7 @@ from NeuroGenLib.mask.train import shareable, train
 from NeuroGenLib.models import ModelFolder, load_tensors
 from NeuroGenLib.simulate.contrast import ContrastConfig
 from NeuroGenLib.spatial.volume import Volume
-from NeuroGenLib.training.run import TrainerConfig
+from NeuroGenLib.training.settings import TrainerConfig
 
 if TYPE_CHECKING:
     from pathlib import Path

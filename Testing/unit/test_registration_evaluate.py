@@ -29,7 +29,8 @@ from NeuroGenLib.registration.evaluation.checkpoints import (
 )
 from NeuroGenLib.registration.evaluation.cost import Cost
 from NeuroGenLib.registration.evaluation.pairs import read_pairs
-from NeuroGenLib.registration.evaluation.table import METRICS, Evaluation, evaluate_to_folder
+from NeuroGenLib.registration.evaluation.results import METRICS, Evaluation
+from NeuroGenLib.registration.evaluation.table import evaluate_to_folder
 from NeuroGenLib.registration.infer import RegistrationModel
 from Testing.registration_fixtures import table_job, write_scans
 from Testing.registration_pairs import a_bent_pair, a_tiny_model

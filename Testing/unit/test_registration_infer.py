@@ -17,12 +17,12 @@ from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from NeuroGenLib.alignment import rotation_search as rough_start
 from NeuroGenLib.alignment.halfway import Start, square_root
 from NeuroGenLib.core.errors import Cancelled, InputError
 from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.registration import infer
 from NeuroGenLib.registration.config import RegisterConfig
+from NeuroGenLib.spatial import foreground as foregrounds
 from NeuroGenLib.spatial.spatial_map_files import read_transform, write_transform
 from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import (
@@ -538,7 +538,7 @@ def test_a_huge_image_is_registered_at_its_means_and_written_whole(model, pair, 
     affine = pair.fixed.affine @ np.diag([0.5, 0.5, 0.5, 1.0])
     affine[:3, 3] -= affine[:3, :3] @ np.full(3, 0.5)
     fine = [Volume(one.array.repeat(2, 0).repeat(2, 1).repeat(2, 2), affine) for one in pair]
-    monkeypatch.setattr(rough_start, "MOST_VOXELS", 50_000)
+    monkeypatch.setattr(foregrounds, "MOST_VOXELS", 50_000)
     result = registered(model, pair._make(fine))
     points = brain_points(pair)
     assert np.abs(result.forward.points(points) - found.forward.points(points)).max() < 1e-3

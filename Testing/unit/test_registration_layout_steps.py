@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.registration.published.datasets import steps as modifications
 from NeuroGenLib.registration.published.datasets.config import PreparationConfig
+from NeuroGenLib.spatial.foreground import pooled
 from NeuroGenLib.spatial.volume import Volume
 from Testing.layout_folders import OBLIQUE, SHAPE, world_of
 
@@ -43,7 +44,7 @@ def test_a_crop_or_pad_is_centred_with_the_odd_voxel_at_the_end():
 @given(shape=st.tuples(*[st.integers(4, 9)] * 3), factor=st.tuples(*[st.integers(1, 4)] * 3))
 def test_blocks_are_averaged_about_their_centres(shape, factor):
     values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    made = modifications.pooled(Volume(values, OBLIQUE), factor)
+    made = pooled(Volume(values, OBLIQUE), factor)
     expected = torch.nn.functional.avg_pool3d(torch.from_numpy(values)[None, None], factor)[0, 0].numpy()
     assert np.allclose(made.array, expected, atol=1e-6)
     last = np.array(made.shape) - 1
@@ -95,7 +96,7 @@ def test_landmarks_move_with_the_voxels(crop, target, factor):
     config = PreparationConfig(crop=crop, crop_or_pad_to=target, downsampling=factor)
     volume = Volume(np.zeros(SHAPE, np.float32), OBLIQUE)
     points = np.array([[2.0, 3, 4], [4.5, 5.25, 3.0]])
-    made = modifications.pooled(modifications.regridded(volume, config), factor)
+    made = pooled(modifications.regridded(volume, config), factor)
     moved = modifications.prepared_points(points, SHAPE, config)
     assert np.allclose(made.voxel_to_world(moved), volume.voxel_to_world(points), atol=1e-5)
 
@@ -107,4 +108,4 @@ def test_a_crop_that_takes_everything_is_refused():
 
 def test_a_volume_smaller_than_a_block_is_refused():
     with pytest.raises(InputError, match="smaller than blocks"):
-        modifications.pooled(Volume(np.zeros((2, 4, 4)), np.eye(4)), (4, 1, 1))
+        pooled(Volume(np.zeros((2, 4, 4)), np.eye(4)), (4, 1, 1))

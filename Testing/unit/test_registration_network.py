@@ -18,7 +18,7 @@ from NeuroGenLib.registration.network.sitreg import Mappings, Shape, SITReg
 from NeuroGenLib.spatial.b_splines import evaluate, evaluation_matrix
 from NeuroGenLib.spatial.displacement import compose, voxel_grid
 from NeuroGenLib.spatial.jacobian import discrete_jacobians
-from NeuroGenLib.training.run import seeded_weights
+from NeuroGenLib.training.random_streams import seeded_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

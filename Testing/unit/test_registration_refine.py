@@ -15,7 +15,7 @@ from NeuroGenLib.registration.network.sitreg import Shape, SITReg
 from NeuroGenLib.registration.refine import Adam, HalfMaps, refine, regridded, relaxed, unfolded
 from NeuroGenLib.spatial.displacement import compose, voxel_grid, warp
 from NeuroGenLib.spatial.jacobian import discrete_jacobians, jacobian_determinants
-from NeuroGenLib.training.run import seeded_weights
+from NeuroGenLib.training.random_streams import seeded_weights
 from Testing.geometry import rotation
 
 pytestmark = pytest.mark.usefixtures("one_thread")

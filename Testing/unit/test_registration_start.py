@@ -10,7 +10,6 @@ from scipy.linalg import expm
 from scipy.spatial.transform import Rotation
 
 from NeuroGenLib.alignment import mutual_information as information
-from NeuroGenLib.alignment import rotation_search as rough_start
 from NeuroGenLib.alignment.halfway import (
     Start,
     geometric_mean,
@@ -20,9 +19,11 @@ from NeuroGenLib.alignment.halfway import (
     square_root,
 )
 from NeuroGenLib.alignment.mutual_information import _Histogram, _values_and_slopes
-from NeuroGenLib.alignment.rotation_search import foreground, reduced, reduced_mask, scan_levels
+from NeuroGenLib.alignment.rotation_search import scan_levels
 from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError
 from NeuroGenLib.core.progress import Progress
+from NeuroGenLib.spatial import foreground as foregrounds
+from NeuroGenLib.spatial.foreground import foreground, reduced, reduced_mask
 from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import a_brain_phantom, reoriented, rotation
 
@@ -226,8 +227,8 @@ def test_the_foreground_is_the_head_whatever_the_background(background):
 @pytest.fixture
 def little_room(monkeypatch):
     """As if images of more than 40 000 voxels were huge."""
-    monkeypatch.setattr(rough_start, "MOST_VOXELS", 40_000)
-    monkeypatch.setattr(rough_start, "_FEWEST_VOXELS", 8)
+    monkeypatch.setattr(foregrounds, "MOST_VOXELS", 40_000)
+    monkeypatch.setattr(foregrounds, "_FEWEST_VOXELS", 8)
 
 
 def test_an_ordinary_image_is_looked_at_as_it_is(head):

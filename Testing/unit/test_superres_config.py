@@ -22,7 +22,7 @@ from NeuroGenLib.superres.config import (
     SuperresTrainConfig,
 )
 from NeuroGenLib.superres.run_config import BUNDLED
-from NeuroGenLib.training.run import TrainerConfig
+from NeuroGenLib.training.settings import TrainerConfig
 
 CONFIGS = sorted((Path(__file__).parents[2] / "training" / "configs" / "superres").glob("*.yaml"))
 RUN = TrainerConfig(out=Path("run"), steps=1)

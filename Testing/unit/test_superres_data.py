@@ -39,7 +39,7 @@ from NeuroGenLib.superres.data.windows import Windows, validation_window, window
 from NeuroGenLib.superres.intensity import head_range
 from NeuroGenLib.superres.stacks.consistency import sharpened
 from NeuroGenLib.superres.stacks.stack import as_stack
-from NeuroGenLib.training.run import TrainerConfig
+from NeuroGenLib.training.settings import TrainerConfig
 from Testing.geometry import reoriented
 
 if TYPE_CHECKING:

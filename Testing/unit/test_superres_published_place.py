@@ -91,7 +91,7 @@ def test_the_way_to_the_atlas_leads_by_the_guide(
         seen_pairs.append((fixed.shape, moving.shape, kind))
         return Start(np.eye(4), turned, 0.1, 0.3, 0.0, ("It was odd.",))
 
-    monkeypatch.setattr("NeuroGenLib.alignment.halfway.halfway_start", known)
+    monkeypatch.setattr("NeuroGenLib.superres.published.atlas_pose.halfway_start", known)
     warnings: list[str] = []
     place = known_place(model.folder, seen.stacks, seen.image, to_guide, warnings)
     assert seen_pairs == [(atlas.shape, seen.image.shape, "rigid")]

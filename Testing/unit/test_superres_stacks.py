@@ -10,7 +10,8 @@ import pytest
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.simulate.thick_slices import DIRECTIONS, SliceProfile, slice_axis, thick_slices
 from NeuroGenLib.spatial.volume import Volume
-from NeuroGenLib.superres.stacks.stack import Stack, align_stacks, as_stack, motion_between_slices
+from NeuroGenLib.superres.stacks.alignment import align_stacks, motion_between_slices
+from NeuroGenLib.superres.stacks.stack import Stack, as_stack
 from Testing.geometry import a_brain_phantom, rotation
 
 THICKNESS = 6.0

@@ -38,7 +38,7 @@ from NeuroGenLib.superres.network import SuperresNetwork, network_from_tensors
 from NeuroGenLib.superres.published.training_info import History
 from NeuroGenLib.superres.published.unet import network_from_tensors as published_from_tensors
 from NeuroGenLib.superres.train import shareable, train
-from NeuroGenLib.training.run import TrainerConfig
+from NeuroGenLib.training.settings import TrainerConfig
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -36,19 +36,13 @@ from NeuroGenLib.training.checkpoint import (
     tidy_checkpoints,
     write_checkpoint,
 )
+from NeuroGenLib.training.initial_weights import load_initial
 from NeuroGenLib.training.loop import StepLoader
 from NeuroGenLib.training.metrics_log import MetricsTable, read_metrics
-from NeuroGenLib.training.run import (
-    TrainerConfig,
-    cosine_factor,
-    cosine_schedule,
-    fit,
-    load_initial,
-    seeded_weights,
-    step_generator,
-    step_rng,
-    step_seed,
-)
+from NeuroGenLib.training.random_streams import seeded_weights, step_generator, step_rng, step_seed
+from NeuroGenLib.training.run import fit
+from NeuroGenLib.training.schedules import cosine_factor, cosine_schedule
+from NeuroGenLib.training.settings import TrainerConfig
 
 numbers = st.integers(0, 2**32 - 1)
 
@@ -579,6 +573,7 @@ def test_array_jobs_are_queued_again_by_their_own_name(monkeypatch, caplog):
 
 
 def test_settings_need_neither_torch_nor_lightning():
-    code = "import NeuroGenLib.training.run, sys; sys.exit(bool({'torch', 'lightning', 'yaml'} & set(sys.modules)))"
+    modules = "NeuroGenLib.training.run, NeuroGenLib.training.settings"
+    code = f"import {modules}, sys; sys.exit(bool({{'torch', 'lightning', 'yaml'}} & set(sys.modules)))"
     root = Path(__file__).resolve().parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0

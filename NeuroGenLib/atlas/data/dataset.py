@@ -12,13 +12,14 @@ import numpy as np
 
 from NeuroGenLib.atlas.conditions import Condition, as_word
 from NeuroGenLib.atlas.data.points import SubjectPoints, prepare
+from NeuroGenLib.atlas.published.checkpoint import halo_as_published
 from NeuroGenLib.cohort.subjects import Cohort, Subject, age_unit, draw, read_splits
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.simulate.motion import draw_motion, with_motion
 from NeuroGenLib.spatial.labels import LabelTable, as_label_map, label_volumes_ml
 from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite, require_same_space
-from NeuroGenLib.training.run import step_rng
+from NeuroGenLib.training.random_streams import step_rng
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -243,7 +244,7 @@ def _prepare(
             halo_mm=data.halo,
             normalisation=data.normalisation,
             mask=data.mask,
-            reference_compat=reference_compat,
+            halo=halo_as_published if reference_compat else None,
         )
     except InputError as error:
         raise error.within(f"{subject.key} cannot be used") from error

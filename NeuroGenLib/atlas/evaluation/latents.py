@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from NeuroGenLib.atlas.infer import AtlasModel
+    from NeuroGenLib.atlas.trained import TrainedAtlas
 
 FEWEST = 4
 """Subjects with a known value that are needed: a fit for the left-out one, and a choice of its penalty."""
@@ -127,7 +127,7 @@ class Finding:
 
 
 def analyse_to_folder(
-    model: AtlasModel, out: Path, table: Path | None = None, columns: Sequence[str] = (), progress: Progress = SILENT
+    model: TrainedAtlas, out: Path, table: Path | None = None, columns: Sequence[str] = (), progress: Progress = SILENT
 ) -> tuple[list[Finding], Written]:
     """Predict age, conditions and columns of a table from the latents, and write what came of it, all or nothing.
 
@@ -180,12 +180,12 @@ def analyse_to_folder(
     return findings, Written(out, files, warnings, time.monotonic() - started)
 
 
-def subject_features(model: AtlasModel) -> np.ndarray:
+def subject_features(model: TrainedAtlas) -> np.ndarray:
     """Return the subjects' latents, (S, C * nz * ny * nx) float64."""
     return model.latents.detach().cpu().double().flatten(1).numpy()
 
 
-def model_targets(model: AtlasModel) -> list[Target]:
+def model_targets(model: TrainedAtlas) -> list[Target]:
     """Return what the model itself knows of its subjects: age, then every condition."""
     targets = [Target(model.age_name, "numeric", tuple(model.ages.tolist()), model.age_unit)]
     for one in model.conditions:
@@ -194,7 +194,7 @@ def model_targets(model: AtlasModel) -> list[Target]:
     return targets
 
 
-def table_targets(model: AtlasModel, table: Path, columns: Sequence[str] = ()) -> list[Target]:
+def table_targets(model: TrainedAtlas, table: Path, columns: Sequence[str] = ()) -> list[Target]:
     """Return columns of a cohort table for the subjects of the model; those that the model knows itself are left out.
 
     A column of numbers is numeric, but one of two numbers, such as 0 and 1, is categoric.
@@ -388,7 +388,7 @@ def _interval(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def latents_figure(model: AtlasModel, features: np.ndarray, finding: Finding) -> Figure:
+def latents_figure(model: TrainedAtlas, features: np.ndarray, finding: Finding) -> Figure:
     """Draw the first two principal components of the latents, coloured by age, and a numeric value as predicted."""
     import matplotlib.pyplot as plt
 
@@ -419,7 +419,7 @@ def latents_figure(model: AtlasModel, features: np.ndarray, finding: Finding) ->
     return figure
 
 
-def _prediction_rows(model: AtlasModel, findings: Sequence[Finding]) -> list[dict[str, object]]:
+def _prediction_rows(model: TrainedAtlas, findings: Sequence[Finding]) -> list[dict[str, object]]:
     names = [str(subject.get("id", row)) for row, subject in enumerate(model.subjects)]
     return [
         {"subject": names[row], "target": finding.target.name, "true": true, "predicted": predicted}
@@ -429,7 +429,7 @@ def _prediction_rows(model: AtlasModel, findings: Sequence[Finding]) -> list[dic
 
 
 def _record(
-    model: AtlasModel, table: Path | None, columns: Sequence[str], findings: Sequence[Finding], warnings: list[str]
+    model: TrainedAtlas, table: Path | None, columns: Sequence[str], findings: Sequence[Finding], warnings: list[str]
 ) -> dict[str, Any]:
     return model.provenance(
         "atlas latents",

@@ -11,6 +11,8 @@ from NeuroGenLib.alignment.rigid import aligned, rigid_alignment
 from NeuroGenLib.atlas.config import FitConfig
 from NeuroGenLib.atlas.data.dataset import load_subject
 from NeuroGenLib.atlas.evaluation.figure import Comparison, evaluation_figure
+from NeuroGenLib.atlas.fit.fit import fit_scan
+from NeuroGenLib.atlas.fit.output import write_fit
 from NeuroGenLib.atlas.fit.scan import require_known_labels
 from NeuroGenLib.atlas.output import plain_name
 from NeuroGenLib.core.config import to_mapping
@@ -178,14 +180,6 @@ def mean_row(rows: Sequence[Row]) -> Row:
     return mean | {"subject": "mean"}
 
 
-def markdown_table(rows: Sequence[Row]) -> str:
-    """Return rows as a Markdown table, for cards and documents."""
-    names = list(rows[0])
-    lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
-    lines += [f"| {' | '.join(str(row.get(name, '')) for name in names)} |" for row in rows]
-    return "\n".join(lines)
-
-
 def _fitted(
     model: AtlasModel,
     comparison: Comparison,
@@ -197,9 +191,6 @@ def _fitted(
 ) -> tuple[Row, Comparison]:
     """Fit the atlas to the images alone and compare the result with the label map."""
     from dataclasses import replace
-
-    from NeuroGenLib.atlas.fit.fit import fit_scan
-    from NeuroGenLib.atlas.fit.output import write_fit
 
     labels = comparison.labels
     mask = labels.with_array((labels.array > 0).astype(np.uint8))

@@ -27,6 +27,7 @@ from NeuroGenLib.core.config import from_mapping
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import staged_outputs, write_json, write_text
 from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.models.folder import sha256_of
 from NeuroGenLib.spatial.labels import LabelTable, as_label_map
 from NeuroGenLib.spatial.volume import Volume
 
@@ -533,8 +534,6 @@ def settings_text(translation: Translation, sources: Sequence[str], recommended:
 
 
 def _write(translation: Translation, out: Path, sources: tuple[Path, Path], recommended: bool) -> list[Path]:
-    from NeuroGenLib.models.folder import sha256_of
-
     with staged_outputs(out.parent) as staging:
         write_text(staging / out.name, settings_text(translation, [path.name for path in sources], recommended))
         translation.labels.to_tsv(staging / _beside(out, "labels.tsv").name)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from NeuroGenLib.atlas.config import BUNDLED
+from NeuroGenLib.atlas.infer import AtlasModel
+from NeuroGenLib.commands.atlas.demo_run import run_demo
 from NeuroGenLib.commands.atlas.shared import report_written
 from NeuroGenLib.commands.options import (
     add_device_option,
@@ -13,6 +15,7 @@ from NeuroGenLib.commands.options import (
     make_progress,
     numbers,
 )
+from NeuroGenLib.models import open_model
 
 DEMO_CONDITION = "lv_volume_normed"
 DEMO_VALUES = (0.11, 0.14, 0.17)
@@ -35,11 +38,7 @@ def demo(arguments: list[str]) -> None:
     add_report_options(parser)
     options = parser.parse(arguments)
 
-    from NeuroGenLib.commands.atlas.demo_run import run_demo
-
     progress = make_progress(options.progress)
-    from NeuroGenLib.atlas.infer import AtlasModel
-    from NeuroGenLib.models import open_model
 
     model = open_model(BUNDLED, AtlasModel, device=options.device)
     spacing = numbers(options.spacing, "a spacing in mm")

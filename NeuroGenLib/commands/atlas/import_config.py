@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from NeuroGenLib.atlas.published import training_config as published_config
 from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, number, print_json
+from NeuroGenLib.core.progress import TerminalProgress
+from NeuroGenLib.core.provenance import RESEARCH_USE
 
 
 def import_config(arguments: list[str]) -> None:
@@ -36,10 +39,6 @@ def import_config(arguments: list[str]) -> None:
     parser.add_argument("--out", required=True, metavar="FILE", help="settings file to write, .yaml")
     add_report_options(parser)
     options = parser.parse(arguments)
-
-    from NeuroGenLib.atlas.published import training_config as published_config
-    from NeuroGenLib.core.progress import TerminalProgress
-    from NeuroGenLib.core.provenance import RESEARCH_USE
 
     points = options.points_per_subject
     progress = make_progress(options.progress)

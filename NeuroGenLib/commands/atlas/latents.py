@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from NeuroGenLib.atlas.config import BUNDLED
+from NeuroGenLib.atlas.evaluation.latents import analyse_to_folder
+from NeuroGenLib.atlas.infer import AtlasModel
 from NeuroGenLib.commands.atlas.shared import report_written
 from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
 from NeuroGenLib.commands.shared import add_model_option, out_folder
+from NeuroGenLib.models import open_model
 
 
 def latents(arguments: list[str]) -> None:
@@ -30,11 +33,8 @@ def latents(arguments: list[str]) -> None:
     options = parser.parse(arguments)
 
     out = out_folder(options.out)
-    from NeuroGenLib.atlas.evaluation.latents import analyse_to_folder
 
     progress = make_progress(options.progress)
-    from NeuroGenLib.atlas.infer import AtlasModel
-    from NeuroGenLib.models import open_model
 
     model = open_model(options.model, AtlasModel, device="cpu")
     table = None if options.table is None else Path(options.table)

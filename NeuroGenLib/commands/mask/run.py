@@ -17,13 +17,19 @@ from NeuroGenLib.commands.options import (
     print_json,
 )
 from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.files import require_folder_place, staged_outputs, write_json
+from NeuroGenLib.core.progress import TerminalProgress
+from NeuroGenLib.core.provenance import RESEARCH_USE
+from NeuroGenLib.mask.infer import MaskModel
+from NeuroGenLib.models import open_model
+from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.spatial.volume_files import ITK_SUFFIXES, WRITTEN_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from NeuroGenLib.core.progress import Progress
-    from NeuroGenLib.mask.infer import FoundBrain, MaskModel
+    from NeuroGenLib.mask.infer import FoundBrain
 
 
 @dataclass(frozen=True)
@@ -72,10 +78,6 @@ def run(arguments: list[str]) -> None:
     options = parser.parse(arguments)
 
     jobs = planned(options.image, options.out)
-    from NeuroGenLib.core.files import require_folder_place
-    from NeuroGenLib.core.progress import TerminalProgress
-    from NeuroGenLib.mask.infer import MaskModel
-    from NeuroGenLib.models import open_model
 
     require_folder_place(jobs[0].mask.parent)
     started = time.monotonic()
@@ -145,9 +147,6 @@ def _stem(path: Path) -> str:
 
 def _written(model: MaskModel, job: Job, spacing: float | None, progress: Progress) -> FoundBrain:
     """Find the brain in one scan, write its mask and the record, and return it."""
-    from NeuroGenLib.core.files import staged_outputs, write_json
-    from NeuroGenLib.spatial.volume import Volume
-
     scan = Volume.load(job.image)
     try:
         brain = model.find(scan, progress.part(0, 0.95), spacing=spacing)
@@ -170,8 +169,6 @@ def _written(model: MaskModel, job: Job, spacing: float | None, progress: Progre
 def _report(
     model: MaskModel, jobs: Sequence[Job], found: Sequence[FoundBrain], seconds: float, *, as_json: bool
 ) -> None:
-    from NeuroGenLib.core.provenance import RESEARCH_USE
-
     pairs = list(zip(jobs, found, strict=True))
     if as_json:
         masks = [

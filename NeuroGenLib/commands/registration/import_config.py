@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from NeuroGenLib.commands.options import make_parser, print_json, whole_number
+from NeuroGenLib.core.provenance import RESEARCH_USE
+from NeuroGenLib.registration.published import training_config as published_config
 
 
 def import_config(arguments: list[str]) -> None:
@@ -36,9 +38,6 @@ def import_config(arguments: list[str]) -> None:
     parser.add_argument("--out", required=True, metavar="FILE", help="settings file to write, .yaml")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     options = parser.parse(arguments)
-
-    from NeuroGenLib.core.provenance import RESEARCH_USE
-    from NeuroGenLib.registration.published import training_config as published_config
 
     translation, files = published_config.import_config(
         Path(options.config),

@@ -15,6 +15,10 @@ from NeuroGenLib.commands.options import (
 from NeuroGenLib.commands.shared import add_model_option, close_bar, out_folder
 from NeuroGenLib.commands.superres.shared import add_slice_options, settings_of
 from NeuroGenLib.core.errors import InputError, NeuroGenError
+from NeuroGenLib.core.provenance import RESEARCH_USE
+from NeuroGenLib.models import open_model
+from NeuroGenLib.superres.batch import SUMMARY, read_cases, run_batch
+from NeuroGenLib.superres.infer import SuperresModel
 from NeuroGenLib.superres.run_config import BUNDLED
 
 
@@ -52,10 +56,6 @@ def batch(arguments: list[str]) -> None:
     names = [name.strip() for name in options.scans.split(",")]
     if not all(names):
         raise InputError(f"'{options.scans}' does not name columns.", "Write T2w, or T2w_ax,T2w_cor.")
-    from NeuroGenLib.core.provenance import RESEARCH_USE
-    from NeuroGenLib.models import open_model
-    from NeuroGenLib.superres.batch import SUMMARY, read_cases, run_batch
-    from NeuroGenLib.superres.infer import SuperresModel
 
     started = time.monotonic()
     progress = make_progress(options.progress)

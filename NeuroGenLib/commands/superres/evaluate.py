@@ -16,7 +16,11 @@ from NeuroGenLib.commands.options import (
     whole_number,
 )
 from NeuroGenLib.commands.shared import add_model_option, close_bar, out_folder, print_result
+from NeuroGenLib.models import open_model
 from NeuroGenLib.simulate.thick_slices import DIRECTIONS
+from NeuroGenLib.superres.batch import read_cases
+from NeuroGenLib.superres.evaluation.table import Slices, evaluate_cases, markdown, write_evaluation
+from NeuroGenLib.superres.infer import SuperresModel
 from NeuroGenLib.superres.run_config import BUNDLED
 
 
@@ -57,10 +61,6 @@ def evaluate(arguments: list[str]) -> None:
     options = parser.parse(arguments)
 
     out = out_folder(options.out)
-    from NeuroGenLib.models import open_model
-    from NeuroGenLib.superres.batch import read_cases
-    from NeuroGenLib.superres.evaluation.table import Slices, evaluate_cases, markdown, write_evaluation
-    from NeuroGenLib.superres.infer import SuperresModel
 
     started = time.monotonic()
     slices = Slices(

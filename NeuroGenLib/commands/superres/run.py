@@ -16,7 +16,13 @@ from NeuroGenLib.commands.options import (
 )
 from NeuroGenLib.commands.shared import add_model_option, close_bar, out_folder, print_result
 from NeuroGenLib.commands.superres.shared import add_slice_options, read_scan, settings_of
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.models import open_model
+from NeuroGenLib.superres.infer import SuperresModel
+from NeuroGenLib.superres.output import summary, write_reference, write_result
 from NeuroGenLib.superres.run_config import BUNDLED
+from NeuroGenLib.superres.stacks.inputs import AlreadyIsotropic
+from NeuroGenLib.superres.stacks.recorded_thickness import recorded_thickness
 
 if TYPE_CHECKING:
     from typing import Any
@@ -55,12 +61,6 @@ def run(arguments: list[str]) -> None:
     options = parser.parse(arguments)
 
     out, settings = out_folder(options.out), settings_of(options, reference=options.reference)
-    from NeuroGenLib.core.errors import InputError
-    from NeuroGenLib.models import open_model
-    from NeuroGenLib.superres.infer import SuperresModel
-    from NeuroGenLib.superres.output import summary, write_reference, write_result
-    from NeuroGenLib.superres.stacks.inputs import AlreadyIsotropic
-    from NeuroGenLib.superres.stacks.recorded_thickness import recorded_thickness
 
     started = time.monotonic()
     progress = make_progress(options.progress)

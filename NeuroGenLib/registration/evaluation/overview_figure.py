@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from NeuroGenLib.alignment.rotation_search import foreground
+from NeuroGenLib.spatial.foreground import foreground
 from NeuroGenLib.spatial.spatial_map import SpatialMap
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from NeuroGenLib.core import provenance
 from NeuroGenLib.core.config import from_mapping
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.files import staged_outputs, write_json, write_text
+from NeuroGenLib.models.folder import sha256_of
 from NeuroGenLib.registration.config import RegistrationTrainConfig
 from NeuroGenLib.registration.published.loss_config import translated_losses
 from NeuroGenLib.registration.published.network_config import shape_of
@@ -323,8 +324,6 @@ def settings_text(translation: Translation, source: str) -> str:
 
 
 def _write(translation: Translation, config: Path, out: Path) -> list[Path]:
-    from NeuroGenLib.models.folder import sha256_of
-
     with staged_outputs(out.parent) as staging:
         write_text(staging / out.name, settings_text(translation, config.name))
         record = provenance.record(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from NeuroGenLib.alignment.halfway import halfway_start
 from NeuroGenLib.alignment.rigid import aligned
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.spatial.volume import Volume
@@ -75,8 +76,6 @@ def known_place(
     InputError
         When guide and atlas cannot be brought to overlap.
     """
-    from NeuroGenLib.alignment.halfway import halfway_start
-
     preparation = folder.manifest["preparation"]
     spacing, orientation = float(preparation["spacing"][0]), str(preparation["orientation"])
     name = preparation.get("atlas")

@@ -9,9 +9,9 @@ import numpy as np
 
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.superres.stacks.alignment import align_stacks, motion_between_slices
 from NeuroGenLib.superres.stacks.fusion import fuse, fused_grid
 from NeuroGenLib.superres.stacks.inputs import interpolated
-from NeuroGenLib.superres.stacks.stack import align_stacks, motion_between_slices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

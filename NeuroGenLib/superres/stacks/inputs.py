@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from NeuroGenLib.alignment.halfway import halfway_start
+from NeuroGenLib.alignment.rigid import aligned
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.simulate.thick_slices import slice_axis, thickest_axis
@@ -118,8 +120,6 @@ def interpolated(volume: Volume, grid: Grid, to_volume: np.ndarray | None = None
     to_volume:
         (4, 4) RAS mm of the grid to RAS mm of the volume, when they are not the same.
     """
-    from NeuroGenLib.alignment.rigid import aligned
-
     darkest, brightest = float(volume.array.min()), float(volume.array.max())
     image = aligned(volume, np.eye(4) if to_volume is None else to_volume, grid, 3, darkest)
     return image.with_array(np.clip(image.array, darkest, brightest).astype(np.float32))
@@ -142,8 +142,6 @@ def place_guide(image: Volume, guide: Volume, *, align: bool, progress: Progress
     InputError
         When the guide has channels, NaN or infinite voxels or no contrast, or the two do not overlap.
     """
-    from NeuroGenLib.alignment.halfway import halfway_start
-
     require_3d(guide, "The guide")
     require_finite(guide, "The guide")
     if guide.array.min() == guide.array.max():

@@ -10,11 +10,12 @@ import numpy as np
 from NeuroGenLib.core.config import Help, Range, from_mapping, to_mapping
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.registration.config import RegisterConfig
+from NeuroGenLib.registration.infer import MOST_FINE_VOXELS, RegistrationModel, first_channel
+from NeuroGenLib.registration.output import quality_rows, summary
 from NeuroGenLib.worker.jobs.atlas_arguments import ModelArguments
 from NeuroGenLib.worker.jobs.volumes import given_paths, given_volume
 
 if TYPE_CHECKING:
-    from NeuroGenLib.registration.infer import RegistrationModel
     from NeuroGenLib.spatial.spatial_map import SpatialMap
     from NeuroGenLib.worker.context import Context
 
@@ -73,9 +74,6 @@ def run_registration_job(arguments: dict[str, Any], context: Context) -> dict[st
         ``warped_labels`` (None without labels) and ``jacobian`` on the grid of the fixed image; ``quality`` as
         ``quality.json`` has it, ``quality_rows`` as ``quality.tsv``; ``warnings``, ``notice``; ``provenance``.
     """
-    from NeuroGenLib.registration.infer import RegistrationModel, first_channel
-    from NeuroGenLib.registration.output import quality_rows, summary
-
     sent = {name: arguments.get(name) for name in (*IMAGES, *OPTIONAL)}
     given = {name: value for name, value in arguments.items() if name not in sent}
     wanted = from_mapping(RunArguments, given)
@@ -143,8 +141,6 @@ def _key(wanted: RunArguments) -> tuple[str, ...]:
 
 def _work(wanted: RunArguments, voxels: int | None) -> float:
     """Return steps of the optimisation on its largest grid, whose voxels are two image voxels wide."""
-    from NeuroGenLib.registration.infer import MOST_FINE_VOXELS
-
     share = 1.0 if voxels is None else np.clip(voxels / 8 / MOST_FINE_VOXELS, LEAST_SHARE, 1)
     return float(share) * (OTHER_STEPS + wanted.settings.refine)
 

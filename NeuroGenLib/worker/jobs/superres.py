@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from NeuroGenLib.core.config import Help, Range, from_mapping, to_mapping
 from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.superres.evaluation.quality_table import quality_rows
 from NeuroGenLib.superres.infer import SuperresModel
+from NeuroGenLib.superres.output import summary
 from NeuroGenLib.superres.run_config import SuperresConfig
+from NeuroGenLib.superres.stacks.inputs import AlreadyIsotropic
+from NeuroGenLib.superres.stacks.overview import slices_of
 from NeuroGenLib.worker.jobs.atlas_arguments import ModelArguments
 from NeuroGenLib.worker.jobs.volumes import given_paths, given_volume
 
@@ -67,10 +71,6 @@ def run_superres_job(arguments: dict[str, Any], context: Context) -> dict[str, A
         ``head`` (boolean, there too); ``across``, the direction of its slices by anatomy; ``dark`` and ``bright``;
         ``quality`` as ``quality.json`` has it; ``quality_rows``; ``warnings``, ``notice``; ``provenance``.
     """
-    from NeuroGenLib.superres.evaluation.quality_table import quality_rows
-    from NeuroGenLib.superres.output import summary
-    from NeuroGenLib.superres.stacks.inputs import AlreadyIsotropic
-
     sent: dict[str, Any] = {"scans": arguments.get("scans"), "guide": arguments.get("guide")}
     wanted = from_mapping(RunArguments, {name: value for name, value in arguments.items() if name not in sent})
     if wanted.settings.reference:
@@ -145,8 +145,6 @@ def _work(voxels: int, placed: int) -> float:
 
 
 def _expected_voxels(scans: list[Volume], settings: SuperresConfig) -> int:
-    from NeuroGenLib.superres.stacks.overview import slices_of
-
     return slices_of(scans[0].shape, scans[0].affine, settings).voxels_of_result(settings.spacing)
 
 
