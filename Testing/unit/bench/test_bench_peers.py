@@ -19,7 +19,7 @@ from NeuroGenLib.core.files import read_json
 if TYPE_CHECKING:
     from Testing.geometry import Phantom
 
-BENCH = Path(__file__).parents[1] / "bench"
+BENCH = Path(__file__).parents[2] / "bench"
 TURN_DEGREES, SHIFT_MM = 12.0, (9.0, -6.0, 5.0)
 
 

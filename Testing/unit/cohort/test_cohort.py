@@ -410,7 +410,7 @@ def test_an_age_without_a_unit_is_never_guessed(tmp_path, content):
 
 
 def test_real_participants_tables_are_read():
-    shared = Path(__file__).parents[2].parent / "shared" / "data"
+    shared = Path(__file__).parents[3].parent / "shared" / "data"
     tables = sorted(shared.glob("**/participants.tsv"))
     if not tables:
         pytest.skip("no shared data beside the checkout")

@@ -23,7 +23,7 @@ from NeuroGenLib.superres.config import (
 from NeuroGenLib.superres.run_config import BUNDLED
 from NeuroGenLib.training.run import TrainerConfig
 
-CONFIGS = sorted((Path(__file__).parents[2] / "training" / "configs" / "superres").glob("*.yaml"))
+CONFIGS = sorted((Path(__file__).parents[3] / "training" / "configs" / "superres").glob("*.yaml"))
 RUN = TrainerConfig(out=Path("run"), steps=1)
 MAPS = MapsConfig(source=Path("maps"))
 PUBLISHED = NetworkConfig(kind="published", features=(2, 4), residual_units=1)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-CONFIGS = sorted((Path(__file__).parents[2] / "training" / "configs" / "registration").glob("*.yaml"))
+CONFIGS = sorted((Path(__file__).parents[3] / "training" / "configs" / "registration").glob("*.yaml"))
 
 
 @pytest.fixture
@@ -300,7 +300,7 @@ def test_a_command_translates(tmp_path, monkeypatch, capsys):
 
 
 def test_the_page_names_every_setting_without_a_counterpart():
-    page = Path(__file__).parents[2] / "docs" / "published" / "sitreg.md"
+    page = Path(__file__).parents[3] / "docs" / "published" / "sitreg.md"
     text = page.read_text(encoding="utf-8")
     for name in _NO_COUNTERPART:
         assert f"`{name.rpartition('.')[2]}`" in text, name

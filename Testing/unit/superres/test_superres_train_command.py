@@ -13,7 +13,7 @@ from NeuroGenLib import cli
 from NeuroGenLib.models import ModelFolder
 from NeuroGenLib.spatial.volume import Volume
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 TINY = ("--window", "16", "--network.features", "[4,4]", "--train.steps", "1", "--train.device", "cpu")
 
 

@@ -503,6 +503,6 @@ def test_importing_and_listing_needs_neither_yaml_nor_jsonargparse():
         "    steps: int = 3\n"
         "print(parameters(Fit)[0].name, from_mapping(Fit, {'steps': 4}).steps)\n"
     )
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
     assert done.stdout.split() == ["steps", "4"]

@@ -23,7 +23,7 @@ from Testing.geometry import a_brain_phantom, reoriented
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-CONFIGS = Path(__file__).parents[2] / "training" / "configs" / "atlas"
+CONFIGS = Path(__file__).parents[3] / "training" / "configs" / "atlas"
 TABLE = resource("labels/perinatal-nine-tissues.tsv")
 NINE = np.array([0, 3, 5, 6, 1, 2, 7, 8, 9], np.uint8)
 """The nine-tissue value of each of the phantom's."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.worker import JobHandle
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
+ROOT = HERE.parents[2]
 JOBS = "worker_test_jobs:TABLE"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
 AFFINE = np.array([[0.0, -1.25, 0, 7], [0.1, 0, 2, -3.5], [-0.8, 0, 0, 1e-3], [0, 0, 0, 1]])

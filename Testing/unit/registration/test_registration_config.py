@@ -15,7 +15,7 @@ from NeuroGenLib.registration.config import LossConfig, NetworkConfig, Registrat
 from NeuroGenLib.registration.network.sitreg import Shape
 from NeuroGenLib.registration.train import network_shape
 
-BUNDLED = Path(__file__).parents[2] / "training" / "configs" / "registration" / "bundled.yaml"
+BUNDLED = Path(__file__).parents[3] / "training" / "configs" / "registration" / "bundled.yaml"
 
 
 def job(**sections: Any) -> RegistrationTrainConfig:

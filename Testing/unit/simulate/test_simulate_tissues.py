@@ -19,7 +19,7 @@ from NeuroGenLib.simulate.tissues import (
     unknown_tissues,
 )
 
-SHARED = Path(__file__).parents[2].parent / "shared" / "data"
+SHARED = Path(__file__).parents[3].parent / "shared" / "data"
 
 
 @pytest.mark.parametrize(

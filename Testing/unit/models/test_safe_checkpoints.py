@@ -25,7 +25,7 @@ from NeuroGenLib.core.errors import InputError, NeuroGenError
 from NeuroGenLib.models.pickled_frame import frame_columns
 from NeuroGenLib.models.unpickle import Pickled, PickledFrame, load_foreign_checkpoint
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 GOLDEN = sorted((ROOT.parent / "shared" / "parity" / "cinema").glob("case_*/checkpoint_epoch_*.pth"))
 golden = pytest.mark.skipif(not GOLDEN, reason="the golden numbers are not beside this checkout")
 

@@ -90,7 +90,7 @@ def test_offline_is_reported(name: str, monkeypatch: pytest.MonkeyPatch) -> None
 def test_every_package_that_is_named_is_one_of_the_project() -> None:
     import tomllib
 
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     needed = [*project["dependencies"], *project["optional-dependencies"]["train"]]
     known = {text.partition(">=")[0] for text in needed}
     assert set(doctor.INFERENCE + doctor.COMMAND_LINE + doctor.TRAINING) <= known

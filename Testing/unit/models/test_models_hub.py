@@ -191,7 +191,7 @@ def test_killed_download_goes_on_later(hub: HubServer, large_repository: Reposit
         "import huggingface_hub.constants as c; c.DOWNLOAD_CHUNK_SIZE = 65536\n"
         f"from NeuroGenLib import models; models.resolve({REFERENCE!r})"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     child = subprocess.Popen([sys.executable, "-c", code], env=environment)
     try:
         partial = (
@@ -313,7 +313,7 @@ def test_model_in_a_subfolder(hub: HubServer, repository: Repository, tmp_path: 
 def test_two_downloads_of_one_model_share_the_work(hub: HubServer, large_repository: Repository) -> None:
     hub.faults.seconds_per_block = 0.02
     code = f"from NeuroGenLib import models; print(models.resolve({REFERENCE!r}).revision)"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     command = [sys.executable, "-c", code]
     children = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     answers = {child.communicate(timeout=60)[0].strip() for child in children}

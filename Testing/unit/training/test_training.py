@@ -579,5 +579,5 @@ def test_array_jobs_are_queued_again_by_their_own_name(monkeypatch, caplog):
 
 def test_settings_need_neither_torch_nor_lightning():
     code = "import NeuroGenLib.training.run, sys; sys.exit(bool({'torch', 'lightning', 'yaml'} & set(sys.modules)))"
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0

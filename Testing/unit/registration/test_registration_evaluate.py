@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 QUICK = RegisterConfig(start="none", refine=0)
-BENCH = Path(__file__).parents[1] / "bench"
-TRAINING = Path(__file__).parents[2] / "training"
+BENCH = Path(__file__).parents[2] / "bench"
+TRAINING = Path(__file__).parents[3] / "training"
 FIXED_POINTS = np.array([(0.0, 0.0, 0.0), (12.0, -8.0, 4.0), (-10.0, 6.0, 9.0)])
 MOVING_POINTS = FIXED_POINTS + np.array([(3.0, 4.0, 0.0), (0.0, 0.0, 2.0), (0.0, 0.0, 0.0)])
 COLUMNS = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_landmarks", "moving_landmarks", "kind")
