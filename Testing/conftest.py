@@ -17,6 +17,7 @@ if str(REPOSITORY) not in sys.path:  # plain `pytest` does not add it, `python -
     sys.path.append(str(REPOSITORY))
 
 from Testing.atlas_fixtures import atlas, atlas_cohort, atlas_run, one_thread  # noqa: E402, F401 (fixtures)
+from Testing.case_time import pytest_runtest_call  # noqa: E402, F401 (hook)
 
 settings.register_profile(
     "neurogen",
