@@ -159,6 +159,7 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_json_is_one_line_on_stdout_and_progress_goes_to_stderr(
     growth: tuple[subprocess.CompletedProcess[str], Path],
 ) -> None:
@@ -242,6 +243,7 @@ def test_the_same_line_gives_the_same_volumes(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_a_scan_is_fitted_in_its_own_space(inputs: Workspace) -> None:
     """As a batch job reads it: one line of JSON on stdout, progress on stderr."""
     done = neurogen(
@@ -272,6 +274,7 @@ def test_a_scan_is_fitted_in_its_own_space(inputs: Workspace) -> None:
     assert fractions[-1] == 1
 
 
+@pytest.mark.slow
 def test_the_demo_writes_volumes_tables_and_pictures(demo: tuple[subprocess.CompletedProcess[str], Path]) -> None:
     import matplotlib.image
 

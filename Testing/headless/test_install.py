@@ -143,6 +143,7 @@ def test_the_wheel_holds_the_library_and_its_resources_alone(wheel: Path) -> Non
     assert not [name for name in names if "test" in name.lower() or "__pycache__" in name]
 
 
+@pytest.mark.slow
 def test_the_wheel_runs_far_from_the_checkout(installed: Path, tmp_path: Path) -> None:
     where = python(
         "-c",
@@ -184,6 +185,7 @@ def test_the_layout_of_a_slicer_extension_finds_its_resources(tmp_path: Path) ->
     assert "fetal-sba" in models
 
 
+@pytest.mark.slow
 def test_drawing_needs_nothing_of_training_or_of_files(atlas: Workspace, tmp_path: Path) -> None:
     rooms = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts)

@@ -33,6 +33,7 @@ def moved(volume: Volume, motion: np.ndarray) -> Volume:
     return Volume(volume.array, motion @ volume.affine)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axcodes", ["RAS", "LPS", "LAS", "PIR"])
 def test_a_known_motion_is_found(head, motion, axcodes):
     fixed, moving = masked(head), moved(masked(head), motion).reorient(axcodes)
@@ -46,6 +47,7 @@ def test_a_known_motion_is_found(head, motion, axcodes):
     assert dice(pulled, head.labels) > 0.95
 
 
+@pytest.mark.slow
 def test_a_start_is_where_the_search_begins(head, motion):
     """Far away, where centres of mass alone do not help, a good start does."""
     far = np.diag([-1.0, -1.0, 1.0, 1.0])  # half a turn about the long axis

@@ -335,6 +335,7 @@ def job(cohort: AtlasCohort, out: Path, steps: int = 16, **augmentation: Any) ->
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_a_run_with_everything_on_trains_and_goes_on_alike(atlas_cohort, tmp_path):
     whole, parts, plain = (tmp_path / name for name in ("whole", "parts", "plain"))

@@ -22,7 +22,7 @@ from NeuroGenLib.core.resources import resource
 from NeuroGenLib.spatial.labels import LabelTable, label_volumes_ml
 from NeuroGenLib.spatial.volume import Volume
 from Testing.atlas_fixtures import MODALITIES, PEOPLE, AtlasCohort
-from Testing.geometry import ALL_ORIENTATIONS, a_brain_phantom, anisotropic, oblique, reoriented
+from Testing.geometry import SWEEP, a_brain_phantom, anisotropic, oblique, reoriented
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -158,7 +158,7 @@ def test_outside_points_depend_on_the_seed_alone(head):
 # --- geometry -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("axcodes", ALL_ORIENTATIONS[::3])
+@pytest.mark.parametrize("axcodes", SWEEP)
 def test_every_stored_orientation_gives_the_same_points(head, axcodes):
     turned = type(head)(reoriented(head.image, axcodes), reoriented(head.labels, axcodes))
     expected, points = prepared(head), prepared(turned)

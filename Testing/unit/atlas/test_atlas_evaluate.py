@@ -93,6 +93,7 @@ def dice_of(one: np.ndarray, other: np.ndarray) -> float:
 # --- the table ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_table_has_a_row_a_subject_and_their_mean(evaluation):
     written = table(evaluation.folder / "evaluation.tsv")
     assert [row["subject"] for row in written] == ["sub-11", "sub-12", "mean"]

@@ -105,6 +105,7 @@ def test_labels_are_the_strangers_own(model, fitted, stranger):
     assert not fitted.labels.array[labels.array == 0].any()
 
 
+@pytest.mark.slow
 def test_the_age_is_that_of_the_size(fit, fitted):
     """The training subjects' heads grow with age, steadily."""
     ages = [fit(head(0.89).images).age.value, fitted.age.value, fit(head(1.02).images).age.value]
@@ -264,6 +265,7 @@ def test_labels_that_are_given_are_followed(fit, fitted, stranger):
     assert overlap(led.labels.array, labels.array) > overlap(fitted.labels.array, labels.array) + 0.01
 
 
+@pytest.mark.slow
 def test_a_known_age_is_what_the_deviation_is_against(model, fit, fitted, stranger):
     images, labels = stranger
     known = fit(images, age=32.0)

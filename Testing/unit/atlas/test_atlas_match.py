@@ -35,6 +35,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 KNOWN = {"ventricles": 0.5, "sex": "M"}
 
 
+@pytest.mark.slow
 def test_the_bundled_atlas_finds_age_condition_and_pose_of_its_own_brain():
     age, ventricles = 24.4, 0.2
     bundled = open_model("bundled:fetal-sba", device="cpu")
@@ -98,6 +99,7 @@ def test_an_age_between_groups_of_subjects_is_never_chosen(atlas):
     assert chosen.age == 25.0
 
 
+@pytest.mark.slow
 def test_a_second_search_starts_from_the_pose_of_the_first(atlas, monkeypatch):
     """The head lies on its side: its pose is not to be had without trying orientations, or being told."""
     images = {name: oblique(image, 90) for name, image in head().images.items()}

@@ -104,6 +104,7 @@ def same_weights(one: Run, other: Run) -> bool:
 # --- what is recorded -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_scores_stand_in_the_rows_of_their_steps(run):
     rows = {int(row["step"]): row for row in read_metrics(run.folder / "metrics.csv")}
     assert set(rows) == {1, 3, *DUE}, "also where log_every is not due"
@@ -165,6 +166,7 @@ def test_a_training_subject_is_drawn_at_its_own_voxels_inside_its_brain(run):
         assert same[brain].mean() > 0.9
 
 
+@pytest.mark.slow
 def test_volumes_and_training_subjects_can_be_left_out(five, tmp_path):
     few = trained(job(five, tmp_path / "run", every=STEPS, volumes=False, trained=0))
     assert {path.name for path in at(few, STEPS).iterdir()} == {"validation.tsv", "validation.png"}
@@ -182,6 +184,7 @@ def test_validation_does_not_change_the_training(run, five, tmp_path):
     assert not (plain.folder / "validation").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_with_its_validations(run, five, tmp_path):
     config = job(five, tmp_path / "run", volumes=False)
     with pytest.raises(Cancelled, match=f"step 5 of {STEPS}"):
@@ -194,6 +197,7 @@ def test_a_run_that_was_stopped_goes_on_with_its_validations(run, five, tmp_path
         assert table(at(again, step) / "validation.tsv") == table(at(run, step) / "validation.tsv")
 
 
+@pytest.mark.slow
 def test_a_validation_that_is_cancelled_is_given_up_and_the_run_goes_on_later(run, five, tmp_path):
     config = job(five, tmp_path / "run", volumes=False)
     with pytest.raises(Cancelled, match=f"step 4 of {STEPS}"):

@@ -82,6 +82,7 @@ def test_work_that_fits_is_done_once() -> None:
     assert calls == [(CPU, 64)]
 
 
+@pytest.mark.slow
 def test_the_retreat_goes_to_smaller_chunks_then_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     calls: list[tuple[str, int]] = []

@@ -21,7 +21,7 @@ from NeuroGenLib.models import ModelFolder, open_model
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.training.run import TrainerConfig
 from Testing.geometry import (
-    ALL_ORIENTATIONS,
+    SWEEP,
     a_brain_phantom,
     anisotropic,
     dice,
@@ -84,7 +84,7 @@ def test_mask_is_what_the_network_finds_on_the_scans_voxels(model: MaskModel, he
     assert any("ml" in text for text in found.warnings), "a phantom is smaller than a head"
 
 
-@pytest.mark.parametrize("codes", ALL_ORIENTATIONS[::3])
+@pytest.mark.parametrize("codes", SWEEP)
 def test_storage_of_the_scan_does_not_change_the_mask(model: MaskModel, head: Volume, codes: str) -> None:
     _, stored = next(orientations(head, [codes]))
     assert same_in_world(model.mask(stored), model.mask(head))
@@ -108,6 +108,7 @@ def test_thick_slices_get_a_mask_in_the_same_place(model: MaskModel, head: Volum
     assert dice(model.mask(thick), model.mask(head).resample(like=thick, order=0)) > 0.94
 
 
+@pytest.mark.slow
 def test_a_fine_scan_is_one_part_without_holes(model: MaskModel) -> None:
     from scipy import ndimage
 

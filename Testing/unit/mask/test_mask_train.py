@@ -49,6 +49,7 @@ def dice_by_step(run: Path) -> list[float]:
         return [float(row["dice"]) for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_training_learns_and_writes_a_model(maps: Path) -> None:
     path = train(job(maps, 60))
     assert path == maps.parent / "run" / "model"

@@ -196,6 +196,7 @@ def test_a_label_in_one_map_counts_and_is_said(table, model):
     assert np.isfinite(found.rows[0]["hd95_mm"])
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_done_again(table, model, calls):
     out = table.parent / "out"
     first = evaluate_to_folder(model, read_pairs(table), out, QUICK)
@@ -355,6 +356,7 @@ def published_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_best_epoch_of_a_published_run_is_named_and_kept(published_run, table, tmp_path):
     pairs, out = read_pairs(table), tmp_path / "out"
     found = evaluate_run(published_run, None, pairs, "val", out, QUICK, device="cpu")
@@ -382,6 +384,7 @@ def test_the_best_epoch_of_a_published_run_is_named_and_kept(published_run, tabl
     assert read_json(out / "best.json") == best
 
 
+@pytest.mark.slow
 def test_steps_of_an_own_run_are_compared(table, tmp_path, capsys):
     from NeuroGenLib.registration.train import train
 

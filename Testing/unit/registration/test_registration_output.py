@@ -84,6 +84,7 @@ def folder(
     return out
 
 
+@pytest.mark.slow
 def test_itk_resamples_the_moving_image_to_the_warped_one(folder: Path, scans: Scans, tmp_path: Path) -> None:
     """Nothing of NeuroGen reads or resamples here."""
     for name, volume in (("fixed", scans.fixed), ("moving", scans.moving)):

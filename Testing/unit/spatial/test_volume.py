@@ -13,6 +13,7 @@ from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite, requi
 from Testing.geometry import (
     ALL_ORIENTATIONS,
     ORIENTATIONS,
+    SWEEP,
     Phantom,
     a_brain_phantom,
     anisotropic,
@@ -73,7 +74,7 @@ def test_world_and_voxels_are_inverse(volume: Volume, points: list) -> None:
     assert volume.world_to_voxel(world) == pytest.approx(np.array(points), abs=1e-6)
 
 
-@pytest.mark.parametrize("axcodes", ALL_ORIENTATIONS)
+@pytest.mark.parametrize("axcodes", SWEEP)
 def test_axcodes_agree_with_nibabel(axcodes: str) -> None:
     plain = reoriented(numbered(), axcodes)
     turned = oblique(plain, 30)
@@ -120,7 +121,7 @@ def test_the_affine_is_a_copy_that_cannot_be_changed() -> None:
 # --- reorient ---
 
 
-@pytest.mark.parametrize("axcodes", ALL_ORIENTATIONS)
+@pytest.mark.parametrize("axcodes", SWEEP)
 def test_reorient_is_what_nibabel_does(axcodes: str) -> None:
     volume = oblique(numbered((2, 3, 4, 5), SHEARED @ LEFT_HANDED), 25)
     result, expected = volume.reorient(axcodes), reoriented(volume, axcodes)

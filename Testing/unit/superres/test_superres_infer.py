@@ -131,6 +131,7 @@ def test_a_turned_header_turns_the_result(model: SuperresModel, scan: Volume) ->
     assert apart.max() < 0.02
 
 
+@pytest.mark.slow
 def test_a_guide_is_found_wherever_it_lies(model: SuperresModel, scan: Volume, t1w: Volume) -> None:
     placed = rotation(40, t1w.centre)
     placed[:3, 3] += (20, -10, 5)
@@ -146,6 +147,7 @@ def test_a_guide_is_found_wherever_it_lies(model: SuperresModel, scan: Volume, t
     assert found.quality.guide.turn_degrees == pytest.approx(40, abs=5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("other", "warned"), [(1, False), (2, True)])
 def test_a_guide_of_another_person_is_warned_of(model: SuperresModel, head: Volume, other: int, warned: bool) -> None:
     t2w, t1w = person(head, 1), person(head, other)

@@ -89,6 +89,7 @@ def test_scans_that_are_no_stacks_are_refused() -> None:
 # Where they lie
 
 
+@pytest.mark.slow
 def test_stacks_find_their_places(head: Volume) -> None:
     moved = np.eye(4)
     moved[:3, 3] = 6, -5, 6

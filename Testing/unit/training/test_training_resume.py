@@ -82,6 +82,7 @@ def assert_goes_on_like(folder: Path, whole: tuple[list[dict[str, float]], list[
     return module
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM that a program can answer")
 def test_sigterm_keeps_a_checkpoint_and_the_run_goes_on(tmp_path, child, uninterrupted):
     process = child("alone", tmp_path, STEPS, 0)
@@ -97,6 +98,7 @@ def test_sigterm_keeps_a_checkpoint_and_the_run_goes_on(tmp_path, child, uninter
     assert len(module.losses) == STEPS - newest
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_moment_costs_only_the_steps_since_the_checkpoint(tmp_path, child, uninterrupted):
     rows = int(np.random.default_rng().integers(12, 150))
     process = child("alone", tmp_path, STEPS, 0)
@@ -107,6 +109,7 @@ def test_a_kill_at_any_moment_costs_only_the_steps_since_the_checkpoint(tmp_path
     assert len(module.losses) <= STEPS - rows + 10
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_of_a_write_falls_back_to_the_checkpoint_before(tmp_path, child, uninterrupted):
     process = child("alone", tmp_path, STEPS, 3)
     wait_until((tmp_path / "stalled").exists, process)
@@ -234,6 +237,7 @@ def test_checkpoints_come_by_the_clock(tmp_path):
     assert 6 <= steps[0] < 12
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_and_go_on_as_one(tmp_path, child):
     process = child("together", tmp_path)
     said, _ = process.communicate(timeout=120)

@@ -160,6 +160,7 @@ def test_a_sequence_is_one_brain_after_another(worker: Worker, asked: dict[str, 
     assert "30.5 weeks" in said[-1][1]
 
 
+@pytest.mark.slow
 def test_a_fit_is_the_librarys_for_paths_and_for_volumes(
     worker: Worker, asked: dict[str, Any], scan: dict[str, str], atlas: AtlasModel
 ) -> None:

@@ -80,6 +80,7 @@ def assert_same(came: Volume, expected: Volume) -> None:
     np.testing.assert_array_equal(came.affine, expected.affine)
 
 
+@pytest.mark.slow
 def test_a_registration_is_the_librarys_for_volumes_and_for_paths(
     worker: Worker, asked: dict[str, Any], pair: Pair, expected: Registration, tmp_path: Path
 ) -> None:

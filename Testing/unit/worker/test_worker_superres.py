@@ -79,6 +79,7 @@ def assert_same(came: Volume, expected: Volume) -> None:
     np.testing.assert_array_equal(came.affine, expected.affine)
 
 
+@pytest.mark.slow
 def test_a_result_is_the_librarys_for_volumes_and_for_paths(
     worker: Worker, asked: dict[str, Any], scan: Volume, guide: Volume, expected: SuperResolution, tmp_path: Path
 ) -> None:
@@ -183,6 +184,7 @@ def test_an_atlas_does_not_super_resolve(worker: Worker, asked: dict[str, Any], 
         ask(worker, "superres.run", {**asked, "model": str(atlas_run / "model")})
 
 
+@pytest.mark.slow
 def test_a_cancelled_job_ends_within_seconds(worker: Worker, asked: dict[str, Any]) -> None:
     job = worker.submit("superres.run", {**asked, "settings": {"spacing": 0.6}})
     end = time.monotonic() + SECONDS
