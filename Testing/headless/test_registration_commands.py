@@ -238,13 +238,11 @@ def test_a_stop_in_the_middle_leaves_nothing(number: str, code: int, workplace: 
         text=True,
     )
     try:
-        end = time.monotonic() + 120
         while not (tmp_path / "paused").exists():
             assert process.poll() is None, process.communicate()
-            assert time.monotonic() < end, "the run does not get there"
             time.sleep(0.02)
         process.send_signal(getattr(signal, number))
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate()
     finally:
         process.kill()
     assert process.returncode == code

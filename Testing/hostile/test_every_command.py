@@ -10,7 +10,7 @@ import Testing.hostile.inputs_fit  # adds to HOSTILE
 import Testing.hostile.inputs_latents  # adds to HOSTILE
 import Testing.hostile.inputs_samples  # noqa: F401  # adds to HOSTILE
 from NeuroGenLib.cli import COMMANDS
-from Testing.hostile.commands import USAGES, Usage, good_values
+from Testing.hostile.commands import USAGES, Usage, as_cases, good_values
 from Testing.hostile.inputs import HOSTILE, Hostile
 from Testing.hub_server import HubServer, Repository
 
@@ -71,7 +71,7 @@ def test_every_kind_of_bad_input_is_given_to_a_command(good_inputs: Workspace) -
     assert {kind for bad in HOSTILE for kind in bad.kinds} <= used
 
 
-@pytest.mark.parametrize("usage", USAGES, ids=lambda usage: f"{usage.words} {'-'.join(usage.slots)}")
+@pytest.mark.parametrize("usage", as_cases(USAGES))
 def test_good_inputs_work_and_stay_as_they_are(
     usage: Usage, workspace: Workspace, call: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:

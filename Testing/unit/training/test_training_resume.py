@@ -61,10 +61,8 @@ def child() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 
 def wait_until(condition: Any, process: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + 60
     while not condition():
         assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < end, "the child does not get there"
         time.sleep(0.01)
 
 
