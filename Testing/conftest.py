@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 if str(REPOSITORY) not in sys.path:  # plain `pytest` does not add it, `python -m pytest` does
     sys.path.append(str(REPOSITORY))
 
-from Testing.atlas_fixtures import atlas, atlas_cohort, atlas_run, one_thread  # noqa: E402, F401 (fixtures)
+from Testing.atlas_fixtures import atlas, atlas_cohort, atlas_run, kept_atlas, one_thread  # noqa: E402, F401 (fixtures)
 from Testing.case_time import pytest_runtest_call  # noqa: E402, F401 (hook)
 
 if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

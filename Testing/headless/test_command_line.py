@@ -18,7 +18,7 @@ from NeuroGenLib import cli
 from NeuroGenLib.cli import COMMANDS
 from NeuroGenLib.spatial.labels import LabelTable
 from NeuroGenLib.version import __version__
-from Testing.hostile.workspace import Workspace, trained, write_good_inputs
+from Testing.hostile.workspace import Workspace, kept_workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,9 +38,9 @@ def neurogen(*arguments: object, folder: Path, **environment: str) -> subprocess
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def inputs(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A trained tiny atlas."""
-    return trained(write_good_inputs(tmp_path_factory.mktemp("headless") / "inputs"))
+    return kept_workspace(pytestconfig).copied(tmp_path_factory.mktemp("headless") / "inputs")
 
 
 @pytest.fixture(scope="module")

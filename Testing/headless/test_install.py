@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from Testing.hostile.workspace import Workspace, trained, write_good_inputs
+from Testing.hostile.workspace import Workspace, kept_workspace
 from Testing.slicer_desktop import missing_parts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,9 +88,9 @@ def without_caches(_: str, names: list[str]) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def atlas(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def atlas(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A tiny trained atlas."""
-    return trained(write_good_inputs(tmp_path_factory.mktemp("atlas") / "inputs"))
+    return kept_workspace(pytestconfig).copied(tmp_path_factory.mktemp("atlas") / "inputs")
 
 
 @pytest.fixture(scope="module")
