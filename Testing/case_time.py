@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
 LIMIT_SECONDS = 2.0
 
@@ -37,9 +38,21 @@ REFERENCE_SECONDS = 0.0203
 """CPU seconds of :func:`slowness`'s sum on the machine on which the limit was chosen (two cores, Python 3.11)."""
 
 
+_shared = [0.0]
+"""CPU seconds that belong to no case."""
+
+
 def cpu_seconds() -> float:
-    """Return the CPU seconds of this process and of the children it waited for."""
-    return sum(os.times()[:4])
+    """Return the CPU seconds of this process and of the children it waited for, without what is shared."""
+    return sum(os.times()[:4]) - _shared[0]
+
+
+@contextmanager
+def shared_time() -> Iterator[None]:
+    """Charge what happens meanwhile to no case, such as the end of a child that worked for many."""
+    before = sum(os.times()[:4])
+    yield
+    _shared[0] += sum(os.times()[:4]) - before
 
 
 def slowness() -> float:
