@@ -15,10 +15,10 @@ import numpy as np
 
 from NeuroGenLib.alignment.mutual_information import Scan, information_alignment, moved, similarity
 from NeuroGenLib.alignment.rigid import aligned
-from NeuroGenLib.alignment.rotation_search import foreground, overlap, rough_start, scan_levels
+from NeuroGenLib.alignment.rotation_search import overlap, rough_start, scan_levels
 from NeuroGenLib.core.errors import InputError, NeuroGenError, nearest
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.spatial.volume import Grid, Volume, require_3d
+from NeuroGenLib.spatial.volume import Grid, Volume
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 Kind: TypeAlias = Literal["affine", "rigid", "none"]
 KINDS: tuple[Kind, ...] = ("affine", "rigid", "none")
 
-MOST_VOXELS = 2**23
-"""Voxels of the halfway grid, unless told: 8.4 million, as 192 x 224 x 192."""
 
 _LEAST_OVERLAP = 0.25
 """Part of the smaller foreground that must lie in the other one after the start."""
@@ -136,66 +134,6 @@ def halfway_start(
     first, second = sorted(scans, key=_digest)
     start = _ordered_start(first, second, kind, progress)
     return start if first is scans[0] else start.swapped()
-
-
-def halfway_grid(
-    fixed: Volume,
-    moving: Volume,
-    start: Start,
-    spacing: float | None = None,
-    margin_mm: float = 10.0,
-    fixed_mask: Volume | None = None,
-    moving_mask: Volume | None = None,
-    most_voxels: int = MOST_VOXELS,
-) -> HalfwayGrid:
-    """Return an isotropic grid along R, A, S of the halfway space that holds the foregrounds of both images.
-
-    Exchanged images (with the exchanged start) give the very same grid.
-
-    Parameters
-    ----------
-    fixed, moving, start:
-        The images and their start.
-    spacing:
-        Voxel size in mm; when not given, the geometric mean of all six spacings.
-    margin_mm:
-        Room around the foregrounds.
-    fixed_mask, moving_mask:
-        Nonzero where the brain is; the foreground is found when not given.
-    most_voxels:
-        Where the grid would have more, its voxels get larger and ``note`` says so.
-
-    Raises
-    ------
-    InputError
-        When the spacing, the margin or the limit makes no sense, or a mask is empty or in another space.
-    """
-    if spacing is not None and not (np.isfinite(spacing) and spacing > 0):
-        raise InputError(f"A spacing of {spacing} mm makes no sense.", "Give a positive number of mm.")
-    if not (np.isfinite(margin_mm) and margin_mm >= 0):
-        raise InputError(f"A margin of {margin_mm} mm makes no sense.", "Give zero or more mm.")
-    if most_voxels < 8:
-        raise InputError(f"A grid of {most_voxels} voxels is too small.", "Allow some hundred thousand.")
-    bounds = [
-        _bounds(foreground(fixed, fixed_mask, "The fixed"), np.linalg.inv(start.halfway_to_fixed)),
-        _bounds(foreground(moving, moving_mask, "The moving"), np.linalg.inv(start.halfway_to_moving)),
-    ]
-    low = np.minimum(bounds[0][0], bounds[1][0]) - margin_mm
-    high = np.maximum(bounds[0][1], bounds[1][1]) + margin_mm
-    wanted = spacing if spacing is not None else _middle_spacing(fixed, moving)
-    used, shape = wanted, _voxels(high - low, wanted)
-    while np.prod(shape, dtype=np.float64) > most_voxels:
-        used *= 1.01
-        shape = _voxels(high - low, used)
-    note = ""
-    if used > wanted:
-        note = (
-            f"The registration works at {used:.2f} mm instead of {wanted:.2f} mm: "
-            f"the finer grid would have more than {most_voxels} voxels."
-        )
-    affine = np.diag([used, used, used, 1.0])
-    affine[:3, 3] = (low + high) / 2 - used * (np.asarray(shape) - 1) / 2
-    return HalfwayGrid(shape, affine, note)
 
 
 def resample_to(volume: Volume, halfway_to_image: np.ndarray, grid: Grid | HalfwayGrid, order: int = 1) -> Volume:
@@ -318,20 +256,3 @@ def _refined(
 def _digest(levels: Sequence[Scan]) -> bytes:
     scan = levels[0]
     return hashlib.sha256(scan.image.array.tobytes() + scan.image.affine.tobytes()).digest()
-
-
-def _bounds(mask: Volume, to_halfway: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    points = moved(to_halfway, mask.voxel_to_world(np.argwhere(mask.array)))
-    half_voxel = max(mask.spacing) / 2
-    return points.min(axis=0) - half_voxel, points.max(axis=0) + half_voxel
-
-
-def _middle_spacing(fixed: Volume, moving: Volume) -> float:
-    require_3d(fixed, "The fixed image")
-    require_3d(moving, "The moving image")
-    return float(np.sqrt(np.prod(fixed.spacing) * np.prod(moving.spacing)) ** (1 / 3))
-
-
-def _voxels(extent: np.ndarray, spacing: float) -> tuple[int, int, int]:
-    i, j, k = (int(n) for n in np.ceil(extent / spacing - 1e-9) + 1)
-    return i, j, k

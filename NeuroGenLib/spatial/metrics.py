@@ -148,24 +148,6 @@ def ssim(image: ArrayLike, reference: ArrayLike, data_range: float = 1.0, *, mas
     return float(np.mean(_masked(similarity[whole], similarity[whole], np.asarray(mask)[whole])[0]))
 
 
-def ncc(image: ArrayLike, reference: ArrayLike) -> float:
-    """Return the normalised cross-correlation (Pearson's) of all voxels, between -1 and 1.
-
-    Raises
-    ------
-    InputError
-        When the shapes differ, a value is not finite, or an image is constant.
-    """
-    first, second = _images(image, reference)
-    first, second = first - first.mean(), second - second.mean()
-    norm = float(np.linalg.norm(first) * np.linalg.norm(second))
-    if norm == 0:
-        raise InputError(
-            "The correlation with a constant image is not defined.", "Check that the images are not empty."
-        )
-    return float(np.vdot(first, second) / norm)
-
-
 def bounding_box(image: ArrayLike) -> NDArray[np.int64]:
     """Return the first and last index along each axis where an image is not zero, (2, axes), both inclusive.
 

@@ -73,7 +73,8 @@ def test_a_scene_is_written_with_the_files(
     command: str, where: str, segmentations: int, folder: Path, atlas_run: Path
 ) -> None:
     pytest.importorskip("slicer", reason=WITHOUT_SLICER)
-    from NeuroGenLib.mrml.scene import HeadlessScene, load_scene
+    from NeuroGenLib.mrml.scene import HeadlessScene
+    from Testing.mrml.nodes import load_scene
 
     done = neurogen(*line(command, atlas_run / "model"), "--scene", where, "--json", folder=folder)
     assert done.returncode == 0, done.stderr

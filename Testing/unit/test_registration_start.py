@@ -12,9 +12,8 @@ from scipy.spatial.transform import Rotation
 from NeuroGenLib.alignment import mutual_information as information
 from NeuroGenLib.alignment import rotation_search as rough_start
 from NeuroGenLib.alignment.halfway import (
-    Start,
+    HalfwayGrid,
     geometric_mean,
-    halfway_grid,
     halfway_start,
     resample_to,
     square_root,
@@ -100,10 +99,6 @@ def test_a_known_affine_is_found_across_contrasts_and_swapping_swaps(head):
     assert np.abs(swapped.fixed_to_moving @ start.fixed_to_moving - np.eye(4)).max() < 1e-6
     # Both are half the way, not one of them all of it.
     assert np.allclose(start.halfway_to_fixed @ start.halfway_to_moving, np.eye(4), atol=1e-6)
-    grid = halfway_grid(fixed, moving, start)
-    other = halfway_grid(moving, fixed, swapped)
-    assert grid.shape == other.shape
-    assert np.array_equal(grid.affine, other.affine)
 
 
 @pytest.mark.slow
@@ -172,43 +167,14 @@ def ball(centre, radius=20.0, background=0.0, spacing=2.0):
     return Volume(np.where(inside, 800.0, background).astype(np.float32), affine)
 
 
-@pytest.fixture
-def halves():
-    """Two balls 100 mm apart that meet halfway at x = 50."""
-    return Start(shift(-50, 0, 0), shift(50, 0, 0), 0.1, 1.0, 0.0)
-
-
 @pytest.mark.parametrize("background", [0.0, -1024.0, 90.0])
-def test_the_grid_holds_both_foregrounds(halves, background):
-    fixed, moving = ball((0, 0, 0), 20, background), ball((100, 0, 0), 26, background)
-    grid = halfway_grid(fixed, moving, halves, spacing=2.0, margin_mm=10)
-    low = grid.affine[:3, 3]
-    high = grid.affine[:3, :3] @ (np.array(grid.shape) - 1) + low
-    assert np.allclose(low, np.array([50, 0, 0]) - 36, atol=4)
-    assert np.allclose(high, np.array([50, 0, 0]) + 36, atol=4)
-    assert grid.note == ""
-    placed = resample_to(moving, halves.halfway_to_moving, grid)
-    assert placed.same_space((grid.shape, grid.affine))
-    assert placed.array[tuple(n // 2 for n in grid.shape)] == pytest.approx(800)
+def test_what_lies_outside_the_image_is_its_darkest_value(background):
+    moving = ball((100, 0, 0), 26, background)
+    affine = shift(-10, -60, -60) @ np.diag([4.0, 4, 4, 1])
+    placed = resample_to(moving, shift(50, 0, 0), HalfwayGrid((31, 31, 31), affine))
+    assert placed.same_space(((31, 31, 31), affine))
+    assert placed.array[15, 15, 15] == pytest.approx(800)  # the ball's centre, halfway
     assert placed.array[0, 0, 0] == pytest.approx(background)
-
-
-def test_the_grid_takes_masks_and_the_middle_of_the_spacings(halves):
-    fixed, moving = ball((0, 0, 0)), ball((100, 0, 0), spacing=1.0, radius=12)
-    masks = fixed.with_array(fixed.array * 0), moving.with_array(moving.array > 0)
-    masks[0].array[18:22, 18:22, 18:22] = 1  # 8 mm
-    grid = halfway_grid(fixed, moving, halves, fixed_mask=masks[0], moving_mask=masks[1], margin_mm=0)
-    spacing = float(grid.affine[0, 0])
-    assert spacing == pytest.approx(np.sqrt(2))
-    assert np.allclose(np.array(grid.shape) * spacing, 25, atol=4)
-
-
-def test_a_large_grid_gets_coarser_and_says_so(halves):
-    fixed, moving = ball((0, 0, 0)), ball((100, 0, 0))
-    grid = halfway_grid(fixed, moving, halves, spacing=0.5, most_voxels=20_000)
-    assert 12_000 < np.prod(grid.shape) <= 20_000
-    assert "0.50 mm" in grid.note
-    assert "20000 voxels" in grid.note
 
 
 @pytest.mark.parametrize("background", [0.0, -1024.0, 300.0])
@@ -397,7 +363,7 @@ def test_an_unusable_image_is_named(head, change, message):
         halfway_start(head.image, Volume(change(head.image.array), head.image.affine))
 
 
-def test_unusable_requests_are_refused(head, halves):
+def test_unusable_requests_are_refused(head):
     with pytest.raises(InputError, match="'afine' is not a kind") as raised:
         halfway_start(head.image, head.image, "afine")
     assert "affine" in raised.value.remedy
@@ -406,9 +372,6 @@ def test_unusable_requests_are_refused(head, halves):
         halfway_start(head.image, head.image, fixed_mask=empty)
     with pytest.raises(InputError, match="moving mask"):
         halfway_start(head.image, head.image, moving_mask=Volume(head.labels.array, shift(9, 0, 0)))
-    for arguments in ({"spacing": 0.0}, {"margin_mm": -1.0}, {"most_voxels": 0}):
-        with pytest.raises(InputError):
-            halfway_grid(head.image, head.image, halves, **arguments)
 
 
 def test_it_can_be_stopped(head):
