@@ -23,6 +23,8 @@ from NeuroGenLib.spatial.volume import Grid, Volume
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from NeuroGenLib.alignment.prepared_image import PreparedImage
+
 Kind: TypeAlias = Literal["affine", "rigid", "none"]
 KINDS: tuple[Kind, ...] = ("affine", "rigid", "none")
 
@@ -94,12 +96,7 @@ class HalfwayGrid(NamedTuple):
 
 
 def halfway_start(
-    fixed: Volume,
-    moving: Volume,
-    kind: Kind = "affine",
-    fixed_mask: Volume | None = None,
-    moving_mask: Volume | None = None,
-    progress: Progress = SILENT,
+    fixed: PreparedImage, moving: PreparedImage, kind: Kind = "affine", progress: Progress = SILENT
 ) -> Start:
     """Find the start: rigid, then affine, in both directions, averaged; however far apart the headers are.
 
@@ -109,25 +106,22 @@ def halfway_start(
     Parameters
     ----------
     fixed, moving:
-        3-D images, of any contrast, orientation and voxel size.
+        Of any contrast, orientation and voxel size; what lies outside their masks is not looked at.
     kind:
         ``affine``, ``rigid``, or ``none`` where the headers are to be trusted.
-    fixed_mask, moving_mask:
-        Nonzero where the brain is, in the space of the image; what lies outside is not looked at. Without one, the
-        foreground is found by :func:`NeuroGenLib.alignment.rotation_search.foreground`.
     progress:
         Told of every stage.
 
     Raises
     ------
     InputError
-        When an image is constant or has channels or values that are not finite, a mask is empty or in another space,
+        When an image is constant or has values that are not finite, a mask is empty or in another space,
         the kind is unknown, or the images cannot be brought to overlap.
     """
     if kind not in KINDS:
         raise InputError(f"'{kind}' is not a kind of start.", nearest(str(kind), KINDS))
     progress.update(0, 10, "Preparing the images")
-    scans = scan_levels((fixed, moving), (fixed_mask, moving_mask))
+    scans = scan_levels(fixed, moving)
     if kind == "none":
         return _none(*scans)
     # One canonical order of the two images: exchanged inputs then take the very same steps.

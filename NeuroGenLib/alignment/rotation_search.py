@@ -22,6 +22,8 @@ from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite, requi
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from NeuroGenLib.alignment.prepared_image import PreparedImage
+
 MOST_VOXELS = 2**25
 """Voxels of an image that is looked at as it is, as 320 x 320 x 320; of a larger one, means over blocks are."""
 _FEWEST_VOXELS = 32
@@ -139,9 +141,7 @@ def _foreground(volume: Volume, mask: Volume | None, name: str) -> Volume:
     return coarse.with_array(ndimage.binary_fill_holes(largest))
 
 
-def scan_levels(
-    volumes: tuple[Volume, Volume], masks: tuple[Volume | None, Volume | None]
-) -> tuple[list[Scan], list[Scan]]:
+def scan_levels(fixed: PreparedImage, moving: PreparedImage) -> tuple[list[Scan], list[Scan]]:
     """Return the fixed and the moving image at three voxel sizes, the same for both, coarsest first.
 
     Raises
@@ -149,17 +149,15 @@ def scan_levels(
     InputError
         As :func:`foreground`.
     """
-    names = ("The fixed", "The moving")
-    seen = [_looked_at(*both) for both in zip(volumes, masks, names, strict=True)]
-    areas = [_foreground(*both, name) for both, name in zip(seen, names, strict=True)]
-    sizes = [_size_mm(area) for area in areas]
+    sizes = [_size_mm(image.foreground) for image in (fixed, moving)]
     coarse = float(np.sqrt(sizes[0] * sizes[1])) / _COARSE_PARTS
-    finest = min(*seen[0][0].spacing, *seen[1][0].spacing)
-    fixed, moving = (
-        _scans(_brightness(*both), area, size, [max(coarse / factor, finest) for factor in (1, 2, 4)], room=coarse)
-        for both, area, size in zip(seen, areas, sizes, strict=True)
-    )
-    return fixed, moving
+    finest = min(*fixed.volume.spacing, *moving.volume.spacing)
+    spacings = [max(coarse / factor, finest) for factor in (1, 2, 4)]
+    levels = [
+        _scans(_brightness(image), image.foreground, size, spacings, room=coarse)
+        for image, size in zip((fixed, moving), sizes, strict=True)
+    ]
+    return levels[0], levels[1]
 
 
 def rough_start(fixed: Sequence[Scan], moving: Sequence[Scan], progress: Progress = SILENT) -> np.ndarray:
@@ -202,9 +200,9 @@ def overlap(fixed: Scan, moving: Scan, transform: np.ndarray) -> float:
     return float(max(there, back))
 
 
-def _brightness(volume: Volume, mask: Volume | None) -> Volume:
-    """Return the image from 0 to 1, float32, 0 outside the mask."""
-    values = volume.array.astype(np.float32)
+def _brightness(image: PreparedImage) -> Volume:
+    """Return the first channel from 0 to 1, float32, 0 outside the mask."""
+    values, mask = image.channels[0].astype(np.float32), image.mask
     looked_at = values if mask is None else values[mask.array != 0]
     low, high = np.percentile(looked_at, (0.5, 99.8))
     if high <= low:
@@ -214,7 +212,7 @@ def _brightness(volume: Volume, mask: Volume | None) -> Volume:
     values = np.clip((values - np.float32(low)) / np.float32(max(high - low, 1e-30)), 0, 1)
     if mask is not None:
         values *= mask.array != 0
-    return volume.with_array(values)
+    return Volume(values, image.volume.affine)
 
 
 def _scans(volume: Volume, area: Volume, size: float, spacings: Sequence[float], room: float) -> list[Scan]:

@@ -123,7 +123,7 @@ class ShownRegistration:
     @classmethod
     def of(cls, registration: Registration, table: LabelTable | None = None) -> ShownRegistration:
         """Return what a scene shows of a registration that was made here; labels without a table get numbers."""
-        from NeuroGenLib.registration.infer import first_channel
+        from NeuroGenLib.alignment.prepared_image import first_channel
         from NeuroGenLib.registration.output import quality_rows
 
         labels = registration.warped_labels
@@ -318,7 +318,7 @@ def write_registration_scene(
     InputError
         As :func:`add_registration` and :func:`NeuroGenLib.mrml.scene.save_scene`.
     """
-    from NeuroGenLib.registration.infer import first_channel
+    from NeuroGenLib.alignment.prepared_image import first_channel
 
     with HeadlessScene() as headless:
         scene = headless.scene

@@ -22,6 +22,8 @@ from Testing.superres_models import a_head, in_thick_slices, write_published_mod
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from NeuroGenLib.alignment.prepared_image import PreparedImage
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -86,8 +88,8 @@ def test_the_way_to_the_atlas_leads_by_the_guide(
     to_guide = rotation(-10, (3, 2, 1), (0, 0, 1))
     seen_pairs = []
 
-    def known(fixed: Volume, moving: Volume, kind: str, progress: object) -> Start:
-        seen_pairs.append((fixed.shape, moving.shape, kind))
+    def known(fixed: PreparedImage, moving: PreparedImage, kind: str, progress: object) -> Start:
+        seen_pairs.append((fixed.scan.shape, moving.scan.shape, kind))
         return Start(np.eye(4), turned, 0.1, 0.3, 0.0, ("It was odd.",))
 
     monkeypatch.setattr("NeuroGenLib.alignment.halfway.halfway_start", known)

@@ -162,10 +162,10 @@ def _find_masks(
     images: Mapping[str, Volume], masks: dict[str, Volume | None], wanted: list[str], device: str, progress: Progress
 ) -> list[str]:
     """Put the brain masks that are wanted into ``masks``, and return what is to be known of them."""
+    from NeuroGenLib.alignment.prepared_image import first_channel
     from NeuroGenLib.core.errors import InputError
     from NeuroGenLib.mask.infer import BUNDLED as MASK_MODEL
     from NeuroGenLib.mask.infer import open_mask_model
-    from NeuroGenLib.registration.infer import first_channel
 
     model = open_mask_model(MASK_MODEL, device)
     remarks = []

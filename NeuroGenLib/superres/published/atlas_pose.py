@@ -76,6 +76,7 @@ def known_place(
         When guide and atlas cannot be brought to overlap.
     """
     from NeuroGenLib.alignment.halfway import halfway_start
+    from NeuroGenLib.alignment.prepared_image import PreparedImage
 
     preparation = folder.manifest["preparation"]
     spacing, orientation = float(preparation["spacing"][0]), str(preparation["orientation"])
@@ -86,7 +87,9 @@ def known_place(
         )
         return Place(fused_grid(stacks, spacing).reorient(orientation), np.eye(4), is_atlas=False)
     atlas = Volume.load(folder.file(name))
-    start = halfway_start(atlas, guide, "rigid", progress=progress)
+    start = halfway_start(
+        PreparedImage.of(atlas, name="The fixed"), PreparedImage.of(guide, name="The moving"), "rigid", progress
+    )
     warnings += [f"On the way to the atlas: {note}" for note in start.notes]
     grid = atlas.resample(spacing).reorient(orientation)
     return Place(grid, np.linalg.inv(to_guide) @ start.fixed_to_moving, is_atlas=True)

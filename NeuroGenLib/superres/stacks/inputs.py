@@ -143,13 +143,15 @@ def place_guide(image: Volume, guide: Volume, *, align: bool, progress: Progress
         When the guide has channels, NaN or infinite voxels or no contrast, or the two do not overlap.
     """
     from NeuroGenLib.alignment.halfway import halfway_start
+    from NeuroGenLib.alignment.prepared_image import PreparedImage
 
     require_3d(guide, "The guide")
     require_finite(guide, "The guide")
     if guide.array.min() == guide.array.max():
         raise InputError("The guide has the same value everywhere.", "Check that it is the right file.")
     try:
-        return halfway_start(image, guide, "rigid" if align else "none", progress=progress)
+        images = PreparedImage.of(image, name="The fixed"), PreparedImage.of(guide, name="The moving")
+        return halfway_start(*images, "rigid" if align else "none", progress)
     except InputError as error:
         raise InputError(
             "The scan and its guide could not be brought to overlap.",

@@ -74,7 +74,7 @@ def run_registration_job(arguments: dict[str, Any], context: Context) -> dict[st
         ``warped_labels`` (None without labels) and ``jacobian`` on the grid of the fixed image; ``quality`` as
         ``quality.json`` has it, ``quality_rows`` as ``quality.tsv``; ``warnings``, ``notice``; ``provenance``.
     """
-    from NeuroGenLib.registration.infer import first_channel
+    from NeuroGenLib.alignment.prepared_image import first_channel
     from NeuroGenLib.registration.output import model_record, quality_rows, summary
 
     sent = {name: arguments.get(name) for name in (*IMAGES, *OPTIONAL)}
