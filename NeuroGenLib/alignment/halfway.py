@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from NeuroGenLib.alignment.mutual_information import Scan, information_alignment, moved, similarity
-from NeuroGenLib.alignment.rigid import aligned
-from NeuroGenLib.alignment.rotation_search import overlap, rough_start, scan_levels
+from NeuroGenLib.alignment.rotation_search import overlap, rigid_alignment, rough_start, scan_levels
 from NeuroGenLib.core.errors import InputError, NeuroGenError, nearest
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.spatial.volume import Grid, Volume
@@ -146,6 +145,20 @@ def resample_to(volume: Volume, halfway_to_image: np.ndarray, grid: Grid | Halfw
     return aligned(volume, halfway_to_image, like, order, fill)
 
 
+def aligned(moving: Volume, transform: np.ndarray, like: Grid, order: int = 1, fill: float = 0) -> Volume:
+    """Return ``moving`` on the grid of ``like``, pulled through a transform from ``like`` to ``moving``.
+
+    Parameters
+    ----------
+    moving, transform, like:
+        What is pulled; (4, 4) RAS mm to RAS mm; a volume, or (shape, affine).
+    order, fill:
+        As for :meth:`NeuroGenLib.spatial.volume.Volume.resample`.
+    """
+    placed = type(moving)(moving.array, np.linalg.inv(transform) @ moving.affine)
+    return placed.resample(like=like, order=order, fill=fill)
+
+
 def geometric_mean(there: np.ndarray, back: np.ndarray) -> np.ndarray:
     """Return the affine halfway between ``there`` and the inverse of ``back``, (4, 4).
 
@@ -232,9 +245,7 @@ def _refined(
     fixed: Sequence[Scan], moving: Sequence[Scan], rough: np.ndarray, kind: Kind, notes: list[str]
 ) -> np.ndarray:
     """Return ``rough`` improved over the finer levels: rigid, then affine."""
-    rigid = rough
-    for level in (1, 2):
-        rigid = information_alignment(fixed[level], moving[level], rigid, affine=False)
+    rigid = rigid_alignment(fixed, moving, rough)
     if kind == "rigid":
         return rigid
     affine = information_alignment(fixed[1], moving[1], rigid, affine=True)

@@ -160,6 +160,21 @@ def scan_levels(fixed: PreparedImage, moving: PreparedImage) -> tuple[list[Scan]
     return levels[0], levels[1]
 
 
+def rigid_alignment(fixed: Sequence[Scan], moving: Sequence[Scan], start: np.ndarray) -> np.ndarray:
+    """Return the rigid transform with the most normalised mutual information, (4, 4) RAS mm of ``fixed`` to ``moving``.
+
+    Parameters
+    ----------
+    fixed, moving:
+        The levels of the images (:func:`scan_levels`), of any contrast; the two finer ones are used.
+    start:
+        (4, 4), a rigid transform good to some degrees, where the search begins.
+    """
+    for level in (1, 2):
+        start = information_alignment(fixed[level], moving[level], start, affine=False)
+    return start
+
+
 def rough_start(fixed: Sequence[Scan], moving: Sequence[Scan], progress: Progress = SILENT) -> np.ndarray:
     """Return a rigid placement, (4, 4) RAS mm of ``fixed`` to RAS mm of ``moving``, good to some degrees.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from NeuroGenLib.alignment.rigid import aligned
+from NeuroGenLib.alignment.halfway import aligned
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.correction import published_correction

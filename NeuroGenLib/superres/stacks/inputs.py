@@ -125,7 +125,7 @@ def interpolated(volume: Volume, grid: Grid, to_volume: np.ndarray | None = None
     to_volume:
         (4, 4) RAS mm of the grid to RAS mm of the volume, when they are not the same.
     """
-    from NeuroGenLib.alignment.rigid import aligned
+    from NeuroGenLib.alignment.halfway import aligned
 
     darkest, brightest = float(volume.array.min()), float(volume.array.max())
     image = aligned(volume, np.eye(4) if to_volume is None else to_volume, grid, 3, darkest)

@@ -260,9 +260,8 @@ def motion_between_slices(stack: Stack, fused: Volume) -> SliceMotion:
 
 def _placed_on_fusion(stacks: list[Stack], masks: Sequence[Volume | None], progress: Progress) -> list[Stack]:
     """Return the stacks placed on their fusion; the first keeps its pose, the rest move with it."""
-    from NeuroGenLib.alignment.mutual_information import information_alignment
     from NeuroGenLib.alignment.prepared_image import PreparedImage
-    from NeuroGenLib.alignment.rotation_search import scan_levels
+    from NeuroGenLib.alignment.rotation_search import rigid_alignment, scan_levels
     from NeuroGenLib.superres.stacks.fusion import fuse
 
     finest = max(_FUSION_MM, min(stacks[0].volume.spacing))
@@ -271,11 +270,8 @@ def _placed_on_fusion(stacks: list[Stack], masks: Sequence[Volume | None], progr
     poses = []
     for index, (stack, mask) in enumerate(zip(stacks, masks, strict=True)):
         progress.update(6 + 4 * index / len(stacks), 10, f"Placing stack {index + 1} on the fusion")
-        fixed, moving = scan_levels(PreparedImage.of(stack.volume, mask, "The fixed"), whole)
-        pose = stack.pose
-        for level in (1, 2):
-            pose = information_alignment(fixed[level], moving[level], pose, affine=False)
-        poses.append(pose)
+        levels = scan_levels(PreparedImage.of(stack.volume, mask, "The fixed"), whole)
+        poses.append(rigid_alignment(*levels, stack.pose))
     back = stacks[0].pose @ np.linalg.inv(poses[0])
     return [stack.posed(back @ pose) for stack, pose in zip(stacks, poses, strict=True)]
 
