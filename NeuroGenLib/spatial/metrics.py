@@ -148,6 +148,21 @@ def ssim(image: ArrayLike, reference: ArrayLike, data_range: float = 1.0, *, mas
     return float(np.mean(_masked(similarity[whole], similarity[whole], np.asarray(mask)[whole])[0]))
 
 
+def entropies(first: NDArray, second: NDArray, bins: int) -> tuple[float, float, float]:
+    """Return the entropies in nats of paired values, (N,): of the first, of the second, and of both together.
+
+    Their mutual information is the first two less the third. The values are counted in ``bins`` by ``bins`` cells.
+    """
+    joint = np.histogram2d(first, second, bins=bins)[0]
+    joint /= joint.sum()
+
+    def entropy(shares: NDArray) -> float:
+        counted = shares[shares > 0]
+        return -float((counted * np.log(counted)).sum())
+
+    return entropy(joint.sum(axis=1)), entropy(joint.sum(axis=0)), entropy(joint.ravel())
+
+
 def bounding_box(image: ArrayLike) -> NDArray[np.int64]:
     """Return the first and last index along each axis where an image is not zero, (2, axes), both inclusive.
 

@@ -10,6 +10,7 @@ import numpy as np
 from NeuroGenLib.alignment.prepared_image import first_channel
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.registration.evaluation.measures import label_dice, label_hd95, ndv_percent
+from NeuroGenLib.spatial.metrics import entropies
 from NeuroGenLib.spatial.spatial_map import SpatialMap
 
 if TYPE_CHECKING:
@@ -197,11 +198,8 @@ def _correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _mutual_information(first: np.ndarray, second: np.ndarray) -> float:
-    joint = np.histogram2d(first, second, bins=_BINS)[0]
-    joint /= joint.sum()
-    apart = np.outer(joint.sum(axis=1), joint.sum(axis=0))
-    seen = joint > 0
-    return float((joint[seen] * np.log(joint[seen] / apart[seen])).sum())
+    one, other, together = entropies(first, second, _BINS)
+    return one + other - together
 
 
 def _ndv_percent(forward: SpatialMap) -> float:
