@@ -15,6 +15,7 @@ from NeuroGenLib.atlas.rendering.brain_search import BrainSearch, Drawn
 from NeuroGenLib.core.device import with_memory_fallback
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.models import Model
 from NeuroGenLib.spatial.labels import LabelTable
 from NeuroGenLib.spatial.volume import Volume
 
@@ -71,7 +72,7 @@ class AtlasBrain:
         return next(iter(self.images.values()))
 
 
-class AtlasModel:
+class AtlasModel(Model):
     """A trained atlas, opened by :func:`NeuroGenLib.models.open_model`.
 
     Attributes
@@ -90,6 +91,9 @@ class AtlasModel:
         (3,) sides of the atlas box in mm, world x, y, z; the atlas centre is its middle.
     """
 
+    kind = "atlas"
+    title = "an atlas"
+
     def __init__(
         self,
         folder: ModelFolder,
@@ -100,8 +104,7 @@ class AtlasModel:
     ) -> None:
         manifest = folder.manifest
         preparation = manifest["preparation"]
-        self.folder = folder
-        self.device = device
+        super().__init__(folder, device)
         self.labels = LabelTable.from_mapping(manifest["labels"])
         self.background = tuple(self.labels.names.index(name) for name in preparation["background"])
         self.modalities: tuple[str, ...] = tuple(manifest["modalities"])
@@ -119,28 +122,16 @@ class AtlasModel:
         self._parametrisation = manifest["transform"]["parametrisation"]
 
     @classmethod
-    def from_folder(cls, folder: ModelFolder, device: torch.device) -> AtlasModel:
-        """Open a model folder of kind ``atlas``.
-
-        Raises
-        ------
-        InputError
-            When its weights do not fit what its manifest says.
-        """
+    def build(cls, folder: ModelFolder, tensors: Mapping[str, torch.Tensor], device: torch.device) -> AtlasModel:
+        """Make the model from its manifest and its weights."""
         from NeuroGenLib.atlas.network import decoder_from_tensors
-        from NeuroGenLib.models.folder import load_tensors
 
-        tensors = load_tensors(folder, device)
         transformed = folder.manifest.get("transform", {}).get("kind", "none") != "none"
-        try:
-            decoder = decoder_from_tensors(folder.manifest["network"], tensors).to(device)
-            model = cls(folder, decoder, tensors["latents"], tensors["transforms"] if transformed else None, device)
-            model._require_fitting_weights(decoder.shape)
-            return model
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise InputError(
-                f"The model {folder.reference} is not a complete atlas ({error}).", "Download or train it again."
-            ) from error
+        tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
+        decoder = decoder_from_tensors(folder.manifest["network"], tensors).to(device)
+        model = cls(folder, decoder, tensors["latents"], tensors["transforms"] if transformed else None, device)
+        model._require_fitting_weights(decoder.shape)
+        return model
 
     def _require_fitting_weights(self, shape: Shape) -> None:
         """Raise ValueError when the manifest names more or fewer things than the weights have outputs or rows for."""
@@ -173,11 +164,6 @@ class AtlasModel:
     def pose_columns(self) -> int:
         """Number of parameters of a training subject's transform; see :mod:`NeuroGenLib.atlas.transform`."""
         return 0 if self._transforms is None else self._transforms.shape[1]
-
-    @property
-    def notice(self) -> str:
-        """What every output must say of the brains this model shows."""
-        return str(self.folder.manifest.get("notice", ""))
 
     def generate(
         self,

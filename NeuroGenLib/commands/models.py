@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, parse, print_json
+from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
 
 
 def list_(arguments: list[str]) -> None:
@@ -16,7 +16,7 @@ def list_(arguments: list[str]) -> None:
         ("neurogen models list", "neurogen models list --json"),
     )
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
     from NeuroGenLib.models.catalogue import list_models
 
     rows = list_models()
@@ -37,7 +37,7 @@ def info(arguments: list[str]) -> None:
     )
     parser.add_argument("model", help="a folder, bundled:NAME or hf:org/repo@rev")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
     from NeuroGenLib.models.catalogue import model_info
 
     facts = model_info(options.model)
@@ -61,7 +61,7 @@ def download(arguments: list[str]) -> None:
     )
     parser.add_argument("model", help="hf:org/repo, hf:org/repo@revision")
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
     from NeuroGenLib.models.catalogue import download as fetch
 
     folder = fetch(options.model, make_progress(options.progress))
@@ -119,7 +119,7 @@ def import_(arguments: list[str]) -> None:
         "--out", metavar="DIR", help="model folder to make (default: beside the checkpoint, named after it)"
     )
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
     from NeuroGenLib.models.catalogue import import_model
 
     checkpoint = Path(options.checkpoint)
@@ -180,7 +180,7 @@ def cite(arguments: list[str]) -> None:
         "cite", "Print the papers and data sets behind a model, and the software.", ("neurogen cite bundled:fetal-sba",)
     )
     parser.add_argument("model", nargs="?", default="bundled:fetal-sba", help="a model (default: bundled:fetal-sba)")
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
     from NeuroGenLib.models.catalogue import model_info
     from NeuroGenLib.version import __version__
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, parse, print_json
+from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
 from NeuroGenLib.samples.zenodo import ZENODO_API
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def list_(arguments: list[str]) -> None:
         ("neurogen samples list", "neurogen samples list --json"),
     )
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
     from NeuroGenLib.samples.registry import list_samples
 
     samples = list_samples()
@@ -47,7 +47,7 @@ def info(arguments: list[str]) -> None:
     )
     parser.add_argument("name", help="the sample, see 'neurogen samples list'")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
     from NeuroGenLib.samples.fetch import sample_offer
 
     offer = sample_offer(options.name, ZENODO_API)
@@ -78,7 +78,7 @@ def get(arguments: list[str]) -> None:
         "--accept-licence", metavar="ID", help="the licence of data to download, which you have read and accept"
     )
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
     from NeuroGenLib.core.progress import TerminalProgress
     from NeuroGenLib.core.provenance import RESEARCH_USE
     from NeuroGenLib.samples.fetch import fetch_sample

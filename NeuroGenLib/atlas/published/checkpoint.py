@@ -198,7 +198,7 @@ def read_published(path: Path) -> dict[str, Any]:
     InputError
         When it is missing, no YAML of names and values, or of a size that no settings have (aliases that multiply).
     """
-    from NeuroGenLib.core.config import read_yaml
+    from NeuroGenLib.core.yaml_files import read_yaml
 
     try:
         content = read_yaml(path)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from NeuroGenLib.commands.atlas.shared import BUNDLED, open_atlas
+from NeuroGenLib.atlas.config import BUNDLED
 from NeuroGenLib.commands.options import (
     add_device_option,
     add_report_options,
     make_parser,
     make_progress,
     number,
-    parse,
     print_json,
     whole_number,
 )
@@ -52,7 +51,7 @@ def evaluate(arguments: list[str]) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_device_option(parser)
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     out = out_folder(options.out)
     from NeuroGenLib.atlas.config import FitConfig
@@ -72,7 +71,10 @@ def evaluate(arguments: list[str]) -> None:
         options.segmentation, None if options.no_fit else FitConfig(steps=steps), drawing, options.volumes
     )
     progress = make_progress(options.progress)
-    model = open_atlas(options.model, options.device)
+    from NeuroGenLib.atlas.infer import AtlasModel
+    from NeuroGenLib.models import open_model
+
+    model = open_model(options.model, AtlasModel, device=options.device)
     cohort = Cohort.from_table(Path(options.table), (*model.modalities, options.segmentation))
     cohort = cohort.select(_ids(options.subjects, options.splits, options.split))
     table = evaluate_to_folder(model, cohort, out, settings, progress)

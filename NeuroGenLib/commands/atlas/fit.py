@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from NeuroGenLib.commands.atlas.shared import BUNDLED, open_atlas
+from NeuroGenLib.atlas.config import BUNDLED
 from NeuroGenLib.commands.options import (
     add_device_option,
     add_report_options,
@@ -14,7 +14,6 @@ from NeuroGenLib.commands.options import (
     make_progress,
     name_values,
     number,
-    parse,
     print_json,
     whole_number,
 )
@@ -59,7 +58,7 @@ def fit(arguments: list[str]) -> None:
     add_scene_option(parser)
     add_device_option(parser)
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     out, scene = out_folder(options.out), scene_path(options.scene)
     from NeuroGenLib.atlas.config import FitConfig
@@ -80,7 +79,10 @@ def fit(arguments: list[str]) -> None:
         if len(values) > 1:
             raise InputError(f"'{name}' has {len(values)} values; a subject has one.", f"Write --set {name}=VALUE.")
     age = None if options.age is None else number(options.age, "an age")
-    model = open_atlas(options.model, options.device, progress)
+    from NeuroGenLib.atlas.infer import AtlasModel
+    from NeuroGenLib.models import open_model
+
+    model = open_model(options.model, AtlasModel, device=options.device, progress=progress.part(0, 0.02))
     files = scan_files(options.volume, model)
     images = {name: Volume.load(path) for name, path in files.items()}
     fitted = fit_scan(

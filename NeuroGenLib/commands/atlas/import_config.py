@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, number, parse
+from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, number
 from NeuroGenLib.commands.translation import report_translation
 
 
@@ -36,7 +36,7 @@ def import_config(arguments: list[str]) -> None:
     )
     parser.add_argument("--out", required=True, metavar="FILE", help="settings file to write, .yaml")
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     from NeuroGenLib.atlas.published import training_config as published_config
     from NeuroGenLib.core.progress import TerminalProgress

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, parse, print_json
+from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
 from NeuroGenLib.commands.shared import add_scene_option, out_folder, print_files, scene_path
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def open_(arguments: list[str]) -> None:
     parser.add_argument("--out", metavar="DIR", help="folder to write into (default: write nothing)")
     add_scene_option(parser)
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     from NeuroGenLib.atlas.output import parse_ages
     from NeuroGenLib.atlas.precomputed import PrecomputedAtlas

@@ -10,12 +10,11 @@ from NeuroGenLib.commands.options import (
     add_report_options,
     make_parser,
     make_progress,
-    parse,
     print_json,
     whole_number,
 )
-from NeuroGenLib.commands.registration.shared import BUNDLED, open_registration
 from NeuroGenLib.core.errors import InputError, NeuroGenError
+from NeuroGenLib.registration.config import BUNDLED
 
 if TYPE_CHECKING:
     from NeuroGenLib.core.progress import Progress
@@ -65,7 +64,7 @@ def evaluate(arguments: list[str]) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_device_option(parser)
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     _require_consistent(options)
     from NeuroGenLib.core.files import require_folder_place
@@ -99,9 +98,13 @@ def _require_consistent(options: Any) -> None:
 def _evaluate_model(
     options: Any, pairs: list[PairFiles], out: Path, settings: RegisterConfig, progress: Progress
 ) -> None:
+    from NeuroGenLib.models import open_model
     from NeuroGenLib.registration.evaluation.table import evaluate_to_folder
+    from NeuroGenLib.registration.infer import RegistrationModel
 
-    model = open_registration(options.model or BUNDLED, options.device, progress.part(0, 0.02))
+    model = open_model(
+        options.model or BUNDLED, RegistrationModel, device=options.device, progress=progress.part(0, 0.02)
+    )
     found = evaluate_to_folder(model, pairs, out, settings, progress.part(0.02, 1))
     _close(progress)
     if options.json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from NeuroGenLib.commands.options import make_parser, parse, whole_number
+from NeuroGenLib.commands.options import make_parser, whole_number
 from NeuroGenLib.commands.translation import report_translation
 
 
@@ -36,7 +36,7 @@ def import_config(arguments: list[str]) -> None:
     )
     parser.add_argument("--out", required=True, metavar="FILE", help="settings file to write, .yaml")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     from NeuroGenLib.registration.published import training_config as published_config
 

@@ -11,11 +11,9 @@ from NeuroGenLib.commands.options import (
     add_report_options,
     make_parser,
     make_progress,
-    parse,
     print_json,
     whole_number,
 )
-from NeuroGenLib.commands.registration.shared import BUNDLED, open_registration
 from NeuroGenLib.commands.shared import (
     add_model_option,
     add_scene_option,
@@ -24,6 +22,7 @@ from NeuroGenLib.commands.shared import (
     print_result,
     scene_path,
 )
+from NeuroGenLib.registration.config import BUNDLED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,7 +89,7 @@ def run(arguments: list[str]) -> None:
     add_scene_option(parser)
     add_device_option(parser)
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     out, scene = out_folder(options.out), scene_path(options.scene)
     from NeuroGenLib.registration.config import RegisterConfig
@@ -98,7 +97,10 @@ def run(arguments: list[str]) -> None:
     started = time.monotonic()
     progress = make_progress(options.progress)
     settings = RegisterConfig(start=options.start, refine=whole_number(options.refine, "a number of steps"))
-    model = open_registration(options.model, options.device, progress.part(0, 0.02))
+    from NeuroGenLib.models import open_model
+    from NeuroGenLib.registration.infer import RegistrationModel
+
+    model = open_model(options.model, RegistrationModel, device=options.device, progress=progress.part(0, 0.02))
     scans, remarks = _scans(options, progress.part(0.02, 0.1))
     registration = model.register(
         scans.fixed,
@@ -165,9 +167,10 @@ def _find_masks(
     from NeuroGenLib.alignment.prepared_image import first_channel
     from NeuroGenLib.core.errors import InputError
     from NeuroGenLib.mask.infer import BUNDLED as MASK_MODEL
-    from NeuroGenLib.mask.infer import open_mask_model
+    from NeuroGenLib.mask.infer import MaskModel
+    from NeuroGenLib.models import open_model
 
-    model = open_mask_model(MASK_MODEL, device)
+    model = open_model(MASK_MODEL, MaskModel, device=device)
     remarks = []
     for number, role in enumerate(wanted):
         part = progress.part(number / len(wanted), (number + 1) / len(wanted), f"{role} mask")
