@@ -16,12 +16,12 @@ from NeuroGenLib.alignment.mutual_information import (
 )
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.spatial.foreground import checked, coarse_foreground
+from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from NeuroGenLib.spatial.volume import Volume
+    from NeuroGenLib.alignment.prepared_image import PreparedImage
 
 _COARSE_PARTS = 14
 """Voxels of the coarsest copy along a head: 8 mm for an adult's. Two finer copies follow, each by a factor of two."""
@@ -38,9 +38,7 @@ _SMOOTHING = 0.7
 """Voxels (sigma) by which the copies are smoothed: on sharp voxels mutual information prefers grids that coincide."""
 
 
-def scan_levels(
-    volumes: tuple[Volume, Volume], masks: tuple[Volume | None, Volume | None]
-) -> tuple[list[Scan], list[Scan]]:
+def scan_levels(fixed: PreparedImage, moving: PreparedImage) -> tuple[list[Scan], list[Scan]]:
     """Return the fixed and the moving image at three voxel sizes, the same for both, coarsest first.
 
     Raises
@@ -48,17 +46,30 @@ def scan_levels(
     InputError
         As :func:`~NeuroGenLib.spatial.foreground.foreground`.
     """
-    names = ("The fixed", "The moving")
-    seen = [checked(*both) for both in zip(volumes, masks, names, strict=True)]
-    areas = [coarse_foreground(*both, name) for both, name in zip(seen, names, strict=True)]
-    sizes = [_size_mm(area) for area in areas]
+    sizes = [_size_mm(image.foreground) for image in (fixed, moving)]
     coarse = float(np.sqrt(sizes[0] * sizes[1])) / _COARSE_PARTS
-    finest = min(*seen[0][0].spacing, *seen[1][0].spacing)
-    fixed, moving = (
-        _scans(_brightness(*both), area, size, [max(coarse / factor, finest) for factor in (1, 2, 4)], room=coarse)
-        for both, area, size in zip(seen, areas, sizes, strict=True)
-    )
-    return fixed, moving
+    finest = min(*fixed.volume.spacing, *moving.volume.spacing)
+    spacings = [max(coarse / factor, finest) for factor in (1, 2, 4)]
+    levels = [
+        _scans(_brightness(image), image.foreground, size, spacings, room=coarse)
+        for image, size in zip((fixed, moving), sizes, strict=True)
+    ]
+    return levels[0], levels[1]
+
+
+def rigid_alignment(fixed: Sequence[Scan], moving: Sequence[Scan], start: np.ndarray) -> np.ndarray:
+    """Return the rigid transform with the most normalised mutual information, (4, 4) RAS mm of ``fixed`` to ``moving``.
+
+    Parameters
+    ----------
+    fixed, moving:
+        The levels of the images (:func:`scan_levels`), of any contrast; the two finer ones are used.
+    start:
+        (4, 4), a rigid transform good to some degrees, where the search begins.
+    """
+    for level in (1, 2):
+        start = information_alignment(fixed[level], moving[level], start, affine=False)
+    return start
 
 
 def rough_start(fixed: Sequence[Scan], moving: Sequence[Scan], progress: Progress = SILENT) -> np.ndarray:
@@ -101,9 +112,9 @@ def overlap(fixed: Scan, moving: Scan, transform: np.ndarray) -> float:
     return float(max(there, back))
 
 
-def _brightness(volume: Volume, mask: Volume | None) -> Volume:
-    """Return the image from 0 to 1, float32, 0 outside the mask."""
-    values = volume.array.astype(np.float32)
+def _brightness(image: PreparedImage) -> Volume:
+    """Return the first channel from 0 to 1, float32, 0 outside the mask."""
+    values, mask = image.channels[0].astype(np.float32), image.mask
     looked_at = values if mask is None else values[mask.array != 0]
     low, high = np.percentile(looked_at, (0.5, 99.8))
     if high <= low:
@@ -113,7 +124,7 @@ def _brightness(volume: Volume, mask: Volume | None) -> Volume:
     values = np.clip((values - np.float32(low)) / np.float32(max(high - low, 1e-30)), 0, 1)
     if mask is not None:
         values *= mask.array != 0
-    return volume.with_array(values)
+    return Volume(values, image.volume.affine)
 
 
 def _scans(volume: Volume, area: Volume, size: float, spacings: Sequence[float], room: float) -> list[Scan]:

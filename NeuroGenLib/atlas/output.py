@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from NeuroGenLib.atlas.conditions import as_word
 from NeuroGenLib.atlas.growth.volumes import growth_figure, growth_row
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import staged_outputs, write_json
@@ -194,7 +195,7 @@ def write_certainty(model: AtlasModel, frames: Sequence[Frame], folder: Path) ->
 
 def folder_name(conditions: Mapping[str, object]) -> str:
     """Return the name of a combination's folder, usable on every system: ``lv_volume_normed-0.12_sex-F``."""
-    words = [f"{name}-{_text(value)}" for name, value in conditions.items()]
+    words = [f"{name}-{as_word(value)}" for name, value in conditions.items()]
     return plain_name("_".join(words))
 
 
@@ -285,7 +286,7 @@ def _age_step(ages: Sequence[float]) -> float:
 
 
 def _title(conditions: Mapping[str, object]) -> str:
-    return ", ".join(f"{name} = {_text(value)}" for name, value in conditions.items())
+    return ", ".join(f"{name} = {as_word(value)}" for name, value in conditions.items())
 
 
 def plain_name(name: str) -> str:
@@ -301,7 +302,3 @@ def _file_names(labels: LabelTable) -> list[str]:
         name if alike[name.casefold()] == 1 else f"{name}-{value}"
         for name, value in zip(names, labels.values, strict=True)
     ]
-
-
-def _text(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -31,6 +31,16 @@ def markdown_table(rows: Sequence[Mapping[str, object]]) -> str:
     return "\n".join(lines)
 
 
+def one_line(text: str) -> str:
+    """Return a text without line breaks and doubled spaces, for the cell of a table."""
+    return " ".join(text.split())
+
+
+def reason_of(error: Exception) -> str:
+    """Return what an error says, in one line; its type where it says nothing."""
+    return one_line(str(error)) or type(error).__name__
+
+
 def save_figure(path: Path, figure: Figure) -> None:
     """Write a figure as PNG, whole or not at all, and close it."""
     import matplotlib.pyplot as plt

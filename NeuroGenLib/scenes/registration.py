@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from NeuroGenLib.alignment.prepared_image import first_channel
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.mrml.arrays import node_name
 from NeuroGenLib.mrml.folders import folder_named, put_into_folder
@@ -24,7 +25,6 @@ from NeuroGenLib.mrml.tables import add_table, rows_of
 from NeuroGenLib.mrml.transforms import parent_matrix
 from NeuroGenLib.mrml.views import lay_over_slices, show_in_slices
 from NeuroGenLib.mrml.volumes import add_volume, update_volume, volume_of, window_of
-from NeuroGenLib.registration.infer import first_channel
 from NeuroGenLib.registration.output import quality_rows
 from NeuroGenLib.scenes.comparison import CHANGE_WINDOW, change_colours, checkerboard
 from NeuroGenLib.spatial.spatial_map import SpatialMap

@@ -64,10 +64,10 @@ def foreground(volume: Volume, mask: Volume | None = None, name: str = "The") ->
     InputError
         When the image is constant, has channels or values that are not finite, or the mask is empty or elsewhere.
     """
-    return coarse_foreground(*checked(volume, mask, name), name)
+    return _coarse_foreground(*_checked(volume, mask, name), name)
 
 
-def checked(volume: Volume, mask: Volume | None, name: str) -> tuple[Volume, Volume | None]:
+def _checked(volume: Volume, mask: Volume | None, name: str) -> tuple[Volume, Volume | None]:
     """Return image and mask, checked, and reduced where they are huge."""
     require_3d(volume, f"{name} image")
     require_finite(volume, f"{name} image")
@@ -80,8 +80,8 @@ def checked(volume: Volume, mask: Volume | None, name: str) -> tuple[Volume, Vol
     return reduced(volume), reduced_mask(mask)
 
 
-def coarse_foreground(volume: Volume, mask: Volume | None, name: str) -> Volume:
-    """Return the foreground of an image and mask that :func:`checked` returned; errors as for :func:`foreground`."""
+def _coarse_foreground(volume: Volume, mask: Volume | None, name: str) -> Volume:
+    """Return the foreground of an image and mask that :func:`_checked` returned; errors as for :func:`foreground`."""
     from scipy import ndimage
 
     length = np.linalg.norm(volume.world_bounds[1] - volume.world_bounds[0])

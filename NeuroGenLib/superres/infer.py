@@ -151,13 +151,12 @@ class SuperresModel(Model):
         """
         settings = settings or SuperresConfig()
         given = [scans] if isinstance(scans, Volume) else list(scans)
-        warnings: list[str] = []
-        guide = self._usable_guide(guide, warnings)
-        stacks = thick_stacks(given, settings, warnings)
-        self._warn_of_thickness(stacks, warnings)
-        spacing = chosen_spacing(stacks, settings.spacing, self.spacings, warnings)
-        placing = progress.part(0, 0.2)
-        seen = combined(stacks, spacing, like, warnings, align=settings.align, progress=placing)
+        guide, guide_warnings = self._usable_guide(guide)
+        stacks, stack_warnings = thick_stacks(given, settings)
+        spacing, spacing_warnings = chosen_spacing(stacks, settings.spacing, self.spacings)
+        seen = combined(stacks, spacing, like, align=settings.align, progress=progress.part(0, 0.2))
+        warnings = [*guide_warnings, *stack_warnings, *self._thickness_warnings(stacks), *spacing_warnings]
+        warnings += seen.warnings
         image = seen.image
         head = find_head(image)
         start = on_grid = None
@@ -169,11 +168,24 @@ class SuperresModel(Model):
             on_grid = interpolated(guide, image, start.fixed_to_moving)
         correcting = progress.part(0.35, 0.9)
         if self.published and guide is not None and start is not None:
-            found, to_atlas = self._published(seen, guide, start.fixed_to_moving, head, warnings, correcting)
-            transforms |= to_atlas
+            place = known_place(self.folder, seen.stacks, guide, start.fixed_to_moving, correcting.part(0, 0.2))
+            found, more = correction_at(
+                place,
+                self._network,
+                seen,
+                guide,
+                start.fixed_to_moving,
+                head.mask,
+                self.device,
+                correcting.part(0.2, 1),
+            )
+            warnings += [*place.warnings, *more]
+            if place.is_atlas:
+                transforms["scan_to_atlas"] = np.linalg.inv(place.pose)
         else:
             sharper = self._sharpened(seen)
-            added = self._residual(sharper, seen, on_grid, head, warnings, correcting)
+            added, more = self._residual(sharper, seen, on_grid, head, correcting)
+            warnings += more
             if len(stacks) > 1:  # a fusion is better than what any network saw: it adds what no scan tells
                 added = unseen(added, seen.stacks)
             found = image.with_array(sharper.array - image.array + added.array)
@@ -235,7 +247,7 @@ class SuperresModel(Model):
                 f"The model {self.folder.reference} is not the published one, whose pipeline is asked for.",
                 "Leave --reference out, or give --model hf:almalennartsson/baby-ai.",
             )
-        guide = self._usable_guide(guide, [])
+        guide, _ = self._usable_guide(guide)
         if guide is None:  # the published network never takes none
             raise ValueError("no guide")
         network = self._network.to(self.device)
@@ -243,22 +255,22 @@ class SuperresModel(Model):
 
     # --- steps ------------------------------------------------------------------------------------------------------
 
-    def _usable_guide(self, guide: Volume | None, warnings: list[str]) -> Volume | None:
+    def _usable_guide(self, guide: Volume | None) -> tuple[Volume | None, list[str]]:
+        """Return the guide that the model takes, and a sentence where it takes none."""
         if guide is None and self.guide == "needed":
             raise InputError(
                 f"The model {self.folder.reference} needs a T1w of the same head as guide.",
                 f"Give it as --guide, or use a model that needs none, such as {BUNDLED}.",
             )
         if guide is not None and self.guide == "none":
-            warnings.append(f"The model {self.folder.reference} takes no guide: the one that was given is not used.")
-            return None
-        return guide
+            return None, [f"The model {self.folder.reference} takes no guide: the one that was given is not used."]
+        return guide, []
 
-    def _warn_of_thickness(self, stacks: Sequence[Stack], warnings: list[str]) -> None:
+    def _thickness_warnings(self, stacks: Sequence[Stack]) -> list[str]:
         known = self._preparation.get("thickness")
         if known is None:
-            return
-        warnings += [
+            return []
+        return [
             f"The model was trained with slices of {known[0]:g} to {known[1]:g} mm, and the {stack.direction} ones are"
             f" {stack.thickness:.3g} mm: compare the result with the slices."
             for stack in stacks
@@ -272,23 +284,15 @@ class SuperresModel(Model):
         return sharpened(seen.image, seen.stacks[0], int(self._preparation.get("sharpened", 0)))
 
     def _residual(
-        self, image: Volume, seen: Combined, guide: Volume | None, head: Head, warnings: list[str], progress: Progress
-    ) -> Volume:
-        """Return what the residual network adds to an image; ``guide`` lies on its grid."""
+        self, image: Volume, seen: Combined, guide: Volume | None, head: Head, progress: Progress
+    ) -> tuple[Volume, list[str]]:
+        """Return what the residual network adds to an image, and warnings; ``guide`` lies on its grid."""
+        warnings: list[str] = []
         wanted = head.weight.with_array(head.weight.array > 0)
         along = slices_along(seen.stacks, image)
         network, device = self._network, self.device
-        return residual_correction(network, image, guide, head.mask, wanted, along, device, warnings.append, progress)
-
-    def _published(
-        self, seen: Combined, guide: Volume, to_guide: np.ndarray, head: Head, warnings: list[str], progress: Progress
-    ) -> tuple[Volume, dict[str, np.ndarray]]:
-        """Return what the published network adds, and the way to the pose that it knows."""
-        place = known_place(self.folder, seen.stacks, guide, to_guide, warnings, progress.part(0, 0.2))
-        found = correction_at(
-            place, self._network, seen, guide, to_guide, head.mask, self.device, warnings, progress.part(0.2, 1)
-        )
-        return found, {"scan_to_atlas": np.linalg.inv(place.pose)} if place.is_atlas else {}
+        warn = warnings.append
+        return residual_correction(network, image, guide, head.mask, wanted, along, device, warn, progress), warnings
 
 
 def super_resolve(

@@ -24,14 +24,14 @@ from Testing.mrml.places import WITHOUT_SLICER
 pytest.importorskip("slicer", reason=WITHOUT_SLICER)
 
 from NeuroGenLib.mrml.colours import DIVERGING
-from NeuroGenLib.mrml.folders import folder_of
 from NeuroGenLib.mrml.provenance import provenance_of
-from NeuroGenLib.mrml.scene import HeadlessScene, load_scene
+from NeuroGenLib.mrml.scene import HeadlessScene
 from NeuroGenLib.mrml.segmentations import label_map_of
 from NeuroGenLib.mrml.sequences import select
 from NeuroGenLib.mrml.tables import rows_of
 from NeuroGenLib.mrml.volumes import volume_of
 from NeuroGenLib.scenes.atlas import Generated, add_generated, write_generated_scene
+from Testing.mrml.nodes import folder_of, load_scene
 
 if TYPE_CHECKING:
     from NeuroGenLib.atlas.infer import AtlasModel

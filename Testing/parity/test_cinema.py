@@ -40,7 +40,7 @@ from NeuroGenLib.atlas.published.checkpoint import (
 from NeuroGenLib.atlas.regression import gaussian_weights
 from NeuroGenLib.models import open_model
 from NeuroGenLib.models.folder import load_tensors
-from NeuroGenLib.spatial.metrics import bounding_box, mean_dice, ncc, psnr, ssim
+from NeuroGenLib.spatial.metrics import bounding_box, mean_dice, psnr, ssim
 from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
@@ -101,7 +101,9 @@ def test_transforms_of_points(case):
     linear, translation = (part[recorded["subject_index"]] for part in moves(case, tensor(recorded["tfs"])))
     points = tensor(recorded["coords"])[:, None]
     assert_close(transform.apply(points, linear, translation)[:, 0], recorded["coords_transformed"])
-    assert_close(transform.apply_inverse(points, linear, translation)[:, 0], recorded["coords_inverse"])
+    assert_close(
+        torch.linalg.solve(linear, (points - translation[:, None]).transpose(1, 2))[..., 0], recorded["coords_inverse"]
+    )
 
 
 @each_cinema_case("decoder.npz", "checkpoint_arrays.npz")
@@ -308,6 +310,6 @@ def test_metrics(case):
     recorded = arrays(case, "metrics")
     background = (0, int(recorded["bg_label"]))
     assert_close(mean_dice(recorded["seg_pred"], recorded["seg_ref"], background), recorded["dice"])
-    for metric in (psnr, ssim, ncc):
+    for metric in (psnr, ssim):
         assert_close(metric(recorded["img_pred"], recorded["img_ref"]), recorded[metric.__name__])
     assert np.array_equal(bounding_box(recorded["box_img"]), recorded["box"])

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from NeuroGenLib.alignment.rigid import aligned, rigid_alignment
+from NeuroGenLib.alignment.halfway import aligned
+from NeuroGenLib.alignment.prepared_image import PreparedImage
+from NeuroGenLib.alignment.rotation_search import rigid_alignment, scan_levels
 from NeuroGenLib.atlas.config import FitConfig
 from NeuroGenLib.atlas.data.dataset import load_subject
 from NeuroGenLib.atlas.evaluation.figure import Comparison, evaluation_figure
@@ -128,7 +130,11 @@ def evaluate_subject(
     centred = np.eye(4)
     centred[:3, 3] = -_brain_centre(labels)
     drawn.update(0.6, 1, "aligning")
-    transform = rigid_alignment(reference[first], brain.images[first], centred)
+    levels = scan_levels(
+        PreparedImage.of(reference[first], labels.with_array(labels.array > 0)),
+        PreparedImage.of(brain.images[first], brain.labels.with_array(brain.labels.array > 0)),
+    )
+    transform = rigid_alignment(*levels, centred)
     before = overlaps(model, aligned(brain.labels, centred, labels, order=0), labels)
     atlas_labels = aligned(brain.labels, transform, labels, order=0)
     after = overlaps(model, atlas_labels, labels)

@@ -6,6 +6,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from NeuroGenLib.alignment.prepared_image import first_channel
 from NeuroGenLib.commands.options import (
     add_device_option,
     add_report_options,
@@ -29,7 +30,7 @@ from NeuroGenLib.mask.infer import MaskModel
 from NeuroGenLib.models import open_model
 from NeuroGenLib.registration.config import BUNDLED, RegisterConfig
 from NeuroGenLib.registration.evaluation.quality import STAGES
-from NeuroGenLib.registration.infer import RegistrationModel, first_channel
+from NeuroGenLib.registration.infer import RegistrationModel
 from NeuroGenLib.registration.output import Scans, quality_rows, summary, write_result
 from NeuroGenLib.spatial.landmark_files import read_point_file
 from NeuroGenLib.spatial.volume import Volume

@@ -11,7 +11,7 @@ from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError
 from NeuroGenLib.core.files import read_json, require_folder_place, staged_outputs, write_json
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.core.reports import save_figure, write_table
+from NeuroGenLib.core.reports import one_line, reason_of, save_figure, write_table
 from NeuroGenLib.registration.data.table import read_points
 from NeuroGenLib.registration.evaluation.cost import Cost
 from NeuroGenLib.registration.evaluation.figure import evaluation_figure
@@ -127,7 +127,7 @@ def evaluate_pair(
     if landmarks is not None:
         row |= _landmark_errors(found, *landmarks)
     row |= {name: _finite(getattr(cost, name)) for name in ("wall_s", "cpu_s", "peak_memory_mib", "peak_gpu_mib")}
-    row["remarks"] = _one_line(" ".join(found.warnings)) or None
+    row["remarks"] = one_line(" ".join(found.warnings)) or None
     return row, _label_rows(pair, found)
 
 
@@ -231,13 +231,13 @@ def _finished(place: Path) -> tuple[Row, list[Row]] | None:
 
 def _failed(pair: PairFiles, error: Exception) -> Row:
     row: Row = {"fixed": pair.named[0], "moving": pair.named[1], "kind": pair.kind or None, "status": "failed"}
-    return row | dict.fromkeys(METRICS) | {"remarks": _one_line(str(error)) or type(error).__name__}
+    return row | dict.fromkeys(METRICS) | {"remarks": reason_of(error)}
 
 
 def _nothing_done(pair: PairFiles, error: Exception) -> NeuroGenError:
     if isinstance(error, NeuroGenError):
         return error.within(f"{pair.name} cannot be registered")
-    reason = _one_line(str(error)) or type(error).__name__
+    reason = reason_of(error)
     return NeuroGenError(
         f"{pair.name} could not be registered ({reason}).", "Close other programs, or try a smaller pair."
     )
@@ -249,7 +249,3 @@ def _for_people(row: Row) -> Row:
 
 def _finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else value
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

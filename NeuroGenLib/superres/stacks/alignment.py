@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from NeuroGenLib.alignment.halfway import halfway_start
-from NeuroGenLib.alignment.mutual_information import information_alignment
-from NeuroGenLib.alignment.rotation_search import scan_levels
+from NeuroGenLib.alignment.prepared_image import PreparedImage
+from NeuroGenLib.alignment.rotation_search import rigid_alignment, scan_levels
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.superres.stacks.fusion import StackModel, fuse
 
@@ -83,11 +83,12 @@ def align_stacks(
         first one.
     """
     seen = [None] * len(stacks) if masks is None else list(masks)
+    first = PreparedImage.of(stacks[0].volume, seen[0], "The fixed")
     placed = [stacks[0].posed(np.eye(4))]
     parts = len(stacks) - 1 + rounds
     for index, stack in enumerate(stacks[1:]):
         part = progress.part(index / parts, (index + 1) / parts, f"Placing stack {index + 2}")
-        start = halfway_start(stacks[0].volume, stack.volume, "rigid", seen[0], seen[index + 1], part)
+        start = halfway_start(first, PreparedImage.of(stack.volume, seen[index + 1], "The moving"), "rigid", part)
         placed.append(stack.posed(np.linalg.inv(start.fixed_to_moving)))
     for index in range(rounds if len(stacks) > 1 else 0):
         begin = len(stacks) - 1 + index
@@ -141,14 +142,12 @@ def _placed_on_fusion(stacks: list[Stack], masks: Sequence[Volume | None], progr
     """Return the stacks placed on their fusion; the first keeps its pose, the rest move with it."""
     finest = max(_FUSION_MM, min(stacks[0].volume.spacing))
     fused = fuse(stacks, finest, progress=progress.part(0, 0.6)).image
+    whole = PreparedImage.of(fused, name="The moving")
     poses = []
     for index, (stack, mask) in enumerate(zip(stacks, masks, strict=True)):
         progress.update(6 + 4 * index / len(stacks), 10, f"Placing stack {index + 1} on the fusion")
-        fixed, moving = scan_levels((stack.volume, fused), (mask, None))
-        pose = stack.pose
-        for level in (1, 2):
-            pose = information_alignment(fixed[level], moving[level], pose, affine=False)
-        poses.append(pose)
+        levels = scan_levels(PreparedImage.of(stack.volume, mask, "The fixed"), whole)
+        poses.append(rigid_alignment(*levels, stack.pose))
     back = stacks[0].pose @ np.linalg.inv(poses[0])
     return [stack.posed(back @ pose) for stack, pose in zip(stacks, poses, strict=True)]
 

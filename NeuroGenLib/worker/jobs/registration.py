@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import numpy as np
 
+from NeuroGenLib.alignment.prepared_image import first_channel
 from NeuroGenLib.core.config import Help, Range, from_mapping, to_mapping
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.registration.config import RegisterConfig
-from NeuroGenLib.registration.infer import MOST_FINE_VOXELS, RegistrationModel, first_channel
+from NeuroGenLib.registration.infer import MOST_FINE_VOXELS, RegistrationModel
 from NeuroGenLib.registration.output import quality_rows, summary
 from NeuroGenLib.worker.jobs.atlas_arguments import ModelArguments
 from NeuroGenLib.worker.jobs.volumes import given_paths, given_volume

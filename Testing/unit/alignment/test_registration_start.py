@@ -11,23 +11,28 @@ from scipy.spatial.transform import Rotation
 
 from NeuroGenLib.alignment import mutual_information as information
 from NeuroGenLib.alignment.halfway import (
-    Start,
+    HalfwayGrid,
     geometric_mean,
-    halfway_grid,
     halfway_start,
     resample_to,
     square_root,
 )
 from NeuroGenLib.alignment.mutual_information import _Histogram, _values_and_slopes
+from NeuroGenLib.alignment.prepared_image import PreparedImage
 from NeuroGenLib.alignment.rotation_search import scan_levels
 from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError
-from NeuroGenLib.core.progress import Progress
+from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.spatial import foreground as foregrounds
 from NeuroGenLib.spatial.foreground import foreground, reduced, reduced_mask
 from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import a_brain_phantom, reoriented, rotation
 
 MM = 1.5
+
+
+def start_of(fixed, moving, kind="affine", fixed_mask=None, moving_mask=None, progress=SILENT):
+    images = PreparedImage.of(fixed, fixed_mask, "The fixed"), PreparedImage.of(moving, moving_mask, "The moving")
+    return halfway_start(*images, kind, progress)
 
 
 def shift(*millimetres):
@@ -91,27 +96,23 @@ def mean_error(found, motion, head):
 def test_a_known_affine_is_found_across_contrasts_and_swapping_swaps(head):
     motion = shift(6, -5, 4) @ rotation(11, (0, 0, 0)) @ stretch()
     fixed, moving = blobs(np.eye(4), inverted=False), reoriented(blobs(motion, inverted=True), "LAS")
-    start = halfway_start(fixed, moving)
+    start = start_of(fixed, moving)
     assert mean_error(start.fixed_to_moving, motion, head) < 0.3
     assert start.similarity_after > 1.5 * start.similarity_before
     assert not start.is_worse
-    swapped = halfway_start(moving, fixed)
+    swapped = start_of(moving, fixed)
     assert np.abs(swapped.halfway_to_fixed - start.halfway_to_moving).max() < 1e-6
     assert np.abs(swapped.halfway_to_moving - start.halfway_to_fixed).max() < 1e-6
     assert np.abs(swapped.fixed_to_moving @ start.fixed_to_moving - np.eye(4)).max() < 1e-6
     # Both are half the way, not one of them all of it.
     assert np.allclose(start.halfway_to_fixed @ start.halfway_to_moving, np.eye(4), atol=1e-6)
-    grid = halfway_grid(fixed, moving, start)
-    other = halfway_grid(moving, fixed, swapped)
-    assert grid.shape == other.shape
-    assert np.array_equal(grid.affine, other.affine)
 
 
 @pytest.mark.slow
 def test_headers_far_apart_and_turned_by_120_degrees(head):
     """No overlap of the fields of view; the head lies turned on the scanner's table."""
     motion = shift(400, -250, 90) @ rotation(120, (0, 0, 0), (1, -1, 2)) @ stretch()
-    start = halfway_start(head.image, seen_after(motion))
+    start = start_of(head.image, seen_after(motion))
     assert mean_error(start.fixed_to_moving, motion, head) < 0.4
     assert start.similarity_before == pytest.approx(0, abs=1e-9)
 
@@ -120,14 +121,14 @@ def test_headers_far_apart_and_turned_by_120_degrees(head):
 def test_thick_oblique_left_handed_slices(head):
     motion = shift(-7, 3, 2) @ rotation(8, (0, 0, 0), (1, 1, 0)) @ stretch()
     header = shift(-7, 3, 2) @ rotation(30, (0, 0, 0), (0, 1, 1))
-    start = halfway_start(head.image, seen_after(motion, "LAI", (1.5, 1.5, 4.0), header), progress=Progress())
+    start = start_of(head.image, seen_after(motion, "LAI", (1.5, 1.5, 4.0), header), progress=Progress())
     assert mean_error(start.fixed_to_moving, motion, head) < 0.6
 
 
 @pytest.mark.slow
 def test_a_rigid_start_is_rigid_also_about_half_a_turn(head):
     motion = shift(3, 2, -4) @ rotation(180, (0, 0, 0), (0, 0, 1))
-    start = halfway_start(head.image, seen_after(motion), kind="rigid")
+    start = start_of(head.image, seen_after(motion), kind="rigid")
     assert mean_error(start.fixed_to_moving, motion, head) < 0.6
     for matrix in (start.halfway_to_fixed, start.halfway_to_moving):
         assert np.allclose(matrix[:3, :3] @ matrix[:3, :3].T, np.eye(3), atol=1e-6)
@@ -142,7 +143,7 @@ def test_masks_hide_the_rest(head):
     mask = moving.with_array(moving.array > 250)
     fixed_array, moving_array = head.image.array.copy(), moving.array.copy()
     fixed_array[:4], moving_array[-6:] = 2000, 2000
-    start = halfway_start(
+    start = start_of(
         head.image.with_array(fixed_array),
         moving.with_array(moving_array),
         "rigid",
@@ -154,11 +155,11 @@ def test_masks_hide_the_rest(head):
 
 def test_no_start_trusts_the_headers(head):
     moving = seen_after(shift(6, 0, 0))
-    start = halfway_start(head.image, moving, "none")
+    start = start_of(head.image, moving, "none")
     assert np.array_equal(start.fixed_to_moving, np.eye(4))
     assert start.similarity_before == start.similarity_after
     with pytest.raises(InputError, match="do not overlap") as raised:
-        halfway_start(head.image, seen_after(shift(500, 0, 0)), "none")
+        start_of(head.image, seen_after(shift(500, 0, 0)), "none")
     assert "affine" in raised.value.remedy
 
 
@@ -173,43 +174,14 @@ def ball(centre, radius=20.0, background=0.0, spacing=2.0):
     return Volume(np.where(inside, 800.0, background).astype(np.float32), affine)
 
 
-@pytest.fixture
-def halves():
-    """Two balls 100 mm apart that meet halfway at x = 50."""
-    return Start(shift(-50, 0, 0), shift(50, 0, 0), 0.1, 1.0, 0.0)
-
-
 @pytest.mark.parametrize("background", [0.0, -1024.0, 90.0])
-def test_the_grid_holds_both_foregrounds(halves, background):
-    fixed, moving = ball((0, 0, 0), 20, background), ball((100, 0, 0), 26, background)
-    grid = halfway_grid(fixed, moving, halves, spacing=2.0, margin_mm=10)
-    low = grid.affine[:3, 3]
-    high = grid.affine[:3, :3] @ (np.array(grid.shape) - 1) + low
-    assert np.allclose(low, np.array([50, 0, 0]) - 36, atol=4)
-    assert np.allclose(high, np.array([50, 0, 0]) + 36, atol=4)
-    assert grid.note == ""
-    placed = resample_to(moving, halves.halfway_to_moving, grid)
-    assert placed.same_space((grid.shape, grid.affine))
-    assert placed.array[tuple(n // 2 for n in grid.shape)] == pytest.approx(800)
+def test_what_lies_outside_the_image_is_its_darkest_value(background):
+    moving = ball((100, 0, 0), 26, background)
+    affine = shift(-10, -60, -60) @ np.diag([4.0, 4, 4, 1])
+    placed = resample_to(moving, shift(50, 0, 0), HalfwayGrid((31, 31, 31), affine))
+    assert placed.same_space(((31, 31, 31), affine))
+    assert placed.array[15, 15, 15] == pytest.approx(800)  # the ball's centre, halfway
     assert placed.array[0, 0, 0] == pytest.approx(background)
-
-
-def test_the_grid_takes_masks_and_the_middle_of_the_spacings(halves):
-    fixed, moving = ball((0, 0, 0)), ball((100, 0, 0), spacing=1.0, radius=12)
-    masks = fixed.with_array(fixed.array * 0), moving.with_array(moving.array > 0)
-    masks[0].array[18:22, 18:22, 18:22] = 1  # 8 mm
-    grid = halfway_grid(fixed, moving, halves, fixed_mask=masks[0], moving_mask=masks[1], margin_mm=0)
-    spacing = float(grid.affine[0, 0])
-    assert spacing == pytest.approx(np.sqrt(2))
-    assert np.allclose(np.array(grid.shape) * spacing, 25, atol=4)
-
-
-def test_a_large_grid_gets_coarser_and_says_so(halves):
-    fixed, moving = ball((0, 0, 0)), ball((100, 0, 0))
-    grid = halfway_grid(fixed, moving, halves, spacing=0.5, most_voxels=20_000)
-    assert 12_000 < np.prod(grid.shape) <= 20_000
-    assert "0.50 mm" in grid.note
-    assert "20000 voxels" in grid.note
 
 
 @pytest.mark.parametrize("background", [0.0, -1024.0, 300.0])
@@ -290,7 +262,7 @@ def test_the_foreground_of_a_huge_image_is_where_it_was():
 
 
 def test_what_is_looked_at_is_picked_once(head, monkeypatch):
-    fixed, moving = scan_levels((head.image, head.image), (None, None))
+    fixed, moving = scan_levels(PreparedImage.of(head.image), PreparedImage.of(head.image))
     first = information.information(fixed[0], moving[0], np.eye(4))
     monkeypatch.setattr(np, "argwhere", lambda _: pytest.fail("picked again"))
     assert information.information(fixed[0], moving[0], np.eye(4)) == first
@@ -390,30 +362,26 @@ def test_values_and_slopes_of_a_linear_image_are_exact():
     [
         (lambda array: array * 0 + 3, "moving image has the same value"),
         (lambda array: np.where(array > 500, np.nan, array), "moving image has .* NaN"),
-        (lambda array: np.stack([array, array]), "moving image has 2 channels"),
     ],
 )
 def test_an_unusable_image_is_named(head, change, message):
     with pytest.raises(InputError, match=message):
-        halfway_start(head.image, Volume(change(head.image.array), head.image.affine))
+        start_of(head.image, Volume(change(head.image.array), head.image.affine))
 
 
-def test_unusable_requests_are_refused(head, halves):
+def test_unusable_requests_are_refused(head):
     with pytest.raises(InputError, match="'afine' is not a kind") as raised:
-        halfway_start(head.image, head.image, "afine")
+        start_of(head.image, head.image, "afine")
     assert "affine" in raised.value.remedy
     empty = head.labels.with_array(head.labels.array * 0)
     with pytest.raises(InputError, match="fixed mask is empty"):
-        halfway_start(head.image, head.image, fixed_mask=empty)
+        start_of(head.image, head.image, fixed_mask=empty)
     with pytest.raises(InputError, match="moving mask"):
-        halfway_start(head.image, head.image, moving_mask=Volume(head.labels.array, shift(9, 0, 0)))
-    for arguments in ({"spacing": 0.0}, {"margin_mm": -1.0}, {"most_voxels": 0}):
-        with pytest.raises(InputError):
-            halfway_grid(head.image, head.image, halves, **arguments)
+        start_of(head.image, head.image, moving_mask=Volume(head.labels.array, shift(9, 0, 0)))
 
 
 def test_it_can_be_stopped(head):
     stopped = Progress()
     stopped.cancel()
     with pytest.raises(Cancelled):
-        halfway_start(head.image, head.image, progress=stopped)
+        start_of(head.image, head.image, progress=stopped)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from NeuroGenLib.atlas.transform import PARAMETERS, apply, apply_inverse, matrices, rotation_matrix
+from NeuroGenLib.atlas.transform import PARAMETERS, apply, matrices, rotation_matrix
 
 ANGLES = st.tuples(*[st.floats(-3, 3)] * 3)
 SHIFTS = st.tuples(*[st.floats(-0.5, 0.5)] * 3)
@@ -107,10 +107,9 @@ def test_zero_is_the_identity_and_can_be_learned_from(count, parametrisation):
 
 
 @given(ANGLES, SHIFTS)
-def test_the_inverse_undoes_the_transform(angles, shift):
+def test_points_are_multiplied_and_shifted(angles, shift):
     parameters = double(angles, shift, (0.1, -0.2, 0.05), (0.1, 0.2, -0.1))
     moved = matrices(parameters, torch.tensor([30.0, 45.0, 40.0], dtype=torch.float64))
     points = torch.rand(1, 10, 3, dtype=torch.float64)
     by_hand = points[0].numpy() @ moved[0][0].numpy().T + moved[1][0].numpy()
     np.testing.assert_allclose(apply(points, *moved)[0], by_hand)
-    np.testing.assert_allclose(apply_inverse(apply(points, *moved), *moved), points, atol=1e-9)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from NeuroGenLib.alignment.halfway import Start
+from NeuroGenLib.alignment.prepared_image import PreparedImage
 from NeuroGenLib.core.errors import Cancelled
 from NeuroGenLib.core.progress import Progress
-from NeuroGenLib.registration.evaluation.quality import STAGES, measured
+from NeuroGenLib.registration.evaluation.quality import STAGES, LabelMaps, measured
 from NeuroGenLib.spatial.spatial_map import SpatialMap, from_voxel_displacement
 from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import ORIENTATIONS, a_brain_phantom, dice, reoriented
@@ -41,11 +42,10 @@ def affine_map(matrix):
 def numbers(head, forward, inverse, moving, start=START, labels=True, **changes):
     fixed, jacobian = head.image, forward.jacobian(head.image)
     inside = head.image.with_array(head.labels.array > 0)
-    given = {}
-    if labels:
-        warped = forward.pull(moving.labels, head.labels, order=0)
-        given = {"fixed_labels": head.labels, "moving_labels": moving.labels, "warped_labels": warped}
-    return measured(forward, inverse, start, fixed, moving.image, inside, jacobian, **(given | changes))
+    if labels is True:
+        labels = LabelMaps(head.labels, moving.labels, forward.pull(moving.labels, head.labels, order=0))
+    images = PreparedImage.of(fixed, inside), PreparedImage.of(moving.image)
+    return measured(forward, inverse, start, *images, jacobian, labels, **changes)
 
 
 def test_nothing_moved(head):
@@ -145,8 +145,8 @@ def test_how_the_images_are_stored_does_not_matter(head, codes):
 def test_without_labels_or_with_empty_ones_nothing_is_said_about_them(head):
     same = affine_map(np.eye(4))
     empty = head.labels.with_array(np.zeros_like(head.labels.array))
-    given = {"fixed_labels": empty, "moving_labels": empty, "warped_labels": empty}
-    for found in (numbers(head, same, same, head, labels=False), numbers(head, same, same, head, **given)):
+    for labels in (None, LabelMaps(empty, empty, empty)):
+        found = numbers(head, same, same, head, labels=labels)
         assert (found.dice, found.hd95_mm, found.mean_dice()) == (None, None, None)
         assert "dice" not in found.to_mapping()
 

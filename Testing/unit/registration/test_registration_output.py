@@ -12,6 +12,7 @@ import SimpleITK
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from NeuroGenLib.alignment.rotation_search import foreground
 from NeuroGenLib.core.errors import NeuroGenError
 from NeuroGenLib.registration.config import RegisterConfig
 from NeuroGenLib.registration.evaluation.overview_figure import (
@@ -247,7 +248,7 @@ def test_the_picture_is_the_same_however_the_images_are_stored(model: Registrati
 
 
 def test_the_window_holds_the_head(scans: Scans) -> None:
-    window = head_window(scans.fixed)
+    window = head_window(scans.fixed, foreground(scans.fixed))
     inside = np.argwhere(scans.fixed.array > 20)  # stored as RAS
     assert (np.array(window.low) <= inside.min(axis=0)).all()
     assert (np.array(window.high) > inside.max(axis=0)).all()

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from NeuroGenLib.alignment.halfway import HalfwayGrid, Start
+from NeuroGenLib.alignment.prepared_image import PreparedImage
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.registration.prepare import fine_grids, network_grid, prepared, sides
 from NeuroGenLib.spatial.volume import Volume
@@ -30,8 +31,13 @@ def brain(pair):
     return pair.fixed.with_array((pair.fixed_labels.array > 0).astype(np.uint8))
 
 
+def both_sides(images, masks, start, preparation):
+    fixed, moving = (PreparedImage.of(*both) for both in zip(images, masks, strict=True))
+    return sides(fixed, moving, start, preparation)
+
+
 def ready(image, mask=None, preparation=PREPARATION):
-    return prepared(image, mask, SAME, preparation, "The fixed")
+    return prepared(PreparedImage.of(image, mask, "The fixed"), SAME, preparation)
 
 
 def test_percentiles_become_zero_and_one(pair):
@@ -133,7 +139,7 @@ def test_channels_are_scaled_one_by_one(pair):
 def test_on_a_grid_of_the_halfway_space(pair):
     """The value at a voxel is that at the place that the start sends it to; beyond the image it is dark."""
     motion = rotation(90, (0, 0, 0), (0, 0, 1))
-    side = prepared(pair.fixed, None, motion, PREPARATION, "The fixed")
+    side = prepared(PreparedImage.of(pair.fixed), motion, PREPARATION)
     spacing = pair.fixed.spacing[0]
     grid = HalfwayGrid(
         (4, 3, 50), np.array([[spacing, 0, 0, 0], [0, spacing, 0, 0], [0, 0, spacing, 0], [0, 0, 0, 1.0]])
@@ -159,8 +165,8 @@ def split(place):
 def test_how_it_is_stored_does_not_matter(pair, brain, codes):
     """Grids and images in the halfway space are the same for all 48 ways to store a scan."""
     for mask in (None, brain):
-        expected = sides((pair.fixed, pair.moving), (mask, mask), START, PREPARATION)
-        found = sides(
+        expected = both_sides((pair.fixed, pair.moving), (mask, mask), START, PREPARATION)
+        found = both_sides(
             (reoriented(pair.fixed, codes), pair.moving), (mask and reoriented(mask, codes), mask), START, PREPARATION
         )
         grids = [
@@ -174,8 +180,8 @@ def test_how_it_is_stored_does_not_matter(pair, brain, codes):
 
 
 def test_swapped_images_have_the_same_grids(pair, brain):
-    there = sides((pair.fixed, pair.moving), (brain, None), START, PREPARATION)
-    back = sides((pair.moving, pair.fixed), (None, brain), START, PREPARATION)
+    there = both_sides((pair.fixed, pair.moving), (brain, None), START, PREPARATION)
+    back = both_sides((pair.moving, pair.fixed), (None, brain), START, PREPARATION)
     grids = [(network_grid(*both, PREPARATION, exact=False), *fine_grids(*both, 10**6, 8.0)) for both in (there, back)]
     for one, other in zip(*grids, strict=True):
         assert one.shape == other.shape
@@ -195,7 +201,7 @@ def ends(grid):
 
 
 def test_the_brain_fills_the_networks_grid_as_in_training(pair):
-    both = sides((pair.fixed, pair.fixed), (None, None), START, PREPARATION)
+    both = both_sides((pair.fixed, pair.fixed), (None, None), START, PREPARATION)
     grid = network_grid(*both, PREPARATION, exact=False)
     assert grid.shape == PREPARATION["grid"]
     spacing = np.linalg.norm(grid.affine[:3, :3], axis=0)
@@ -209,7 +215,7 @@ def test_the_brain_fills_the_networks_grid_as_in_training(pair):
 @pytest.mark.parametrize("axes", ["RAS", "LIA", "PSR"])
 def test_the_spacing_and_orientation_of_the_training(pair, axes):
     preparation = {"grid": (40, 48, 44), "fill": None, "spacing": (2.0, 1.5, 3.0), "orientation": axes}
-    both = sides((pair.fixed, pair.moving), (None, None), START, preparation)
+    both = both_sides((pair.fixed, pair.moving), (None, None), START, preparation)
     exact, free = (network_grid(*both, preparation, exact=one) for one in (True, False))
     assert exact.shape == (40, 48, 44)
     for grid in (exact, free):
@@ -229,7 +235,7 @@ def test_the_spacing_and_orientation_of_the_training(pair, axes):
 
 
 def test_the_optimisation_works_on_two_image_voxels_and_holds_both(pair):
-    coarse, fine = fine_grids(*sides((pair.fixed, pair.moving), (None, None), START, PREPARATION), 10**6, 8.0)
+    coarse, fine = fine_grids(*both_sides((pair.fixed, pair.moving), (None, None), START, PREPARATION), 10**6, 8.0)
     assert np.allclose(np.linalg.norm(fine.affine[:3, :3], axis=0), 2 * 2.5)
     assert np.allclose(np.linalg.norm(coarse.affine[:3, :3], axis=0), 4 * 2.5)
     assert (fine.note, coarse.note) == ("", "")
@@ -241,7 +247,7 @@ def test_the_optimisation_works_on_two_image_voxels_and_holds_both(pair):
 
 
 def test_a_large_scan_is_optimised_more_coarsely_and_says_so(pair):
-    coarse, fine = fine_grids(*sides((pair.fixed, pair.moving), (None, None), START, PREPARATION), 2000, 8.0)
+    coarse, fine = fine_grids(*both_sides((pair.fixed, pair.moving), (None, None), START, PREPARATION), 2000, 8.0)
     assert "instead of 5.00 mm" in fine.note
     assert np.prod(np.array(fine.shape) - 1) <= 2600  # one voxel is added to each axis
     assert np.prod(coarse.shape) < np.prod(fine.shape)
@@ -251,7 +257,7 @@ def test_a_single_voxel_is_nothing_to_register(pair):
     single = np.zeros(pair.fixed.shape, np.uint8)
     single[12, 13, 14] = 1
     mask = pair.fixed.with_array(single)
-    both = sides((pair.fixed, pair.fixed), (mask, mask), START, PREPARATION)
+    both = both_sides((pair.fixed, pair.fixed), (mask, mask), START, PREPARATION)
     with pytest.raises(InputError, match="single voxel") as refused:
         network_grid(*both, PREPARATION, exact=False)
     assert "masks" in refused.value.remedy

@@ -13,22 +13,16 @@ from hypothesis.extra import numpy as arrays
 
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.registration.evaluation.measures import (
-    determinant_statistics,
     hausdorff95,
-    inverse_consistency,
     label_dice,
     label_hd95,
     ndv_percent,
-    sampled_determinant_statistics,
-    target_registration_error,
 )
 from NeuroGenLib.spatial.jacobian import (
     discrete_jacobians,
     displacement_at,
     jacobian_determinants,
-    jacobian_determinants_at,
     jacobian_matrices,
-    world_log_jacobian,
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -57,16 +51,6 @@ def cube(start: tuple[int, int, int], side: int = 6, shape: tuple[int, int, int]
     mask = np.zeros(shape, bool)
     mask[tuple(slice(first, first + side) for first in start)] = True
     return mask
-
-
-@pytest.fixture
-def oblique() -> np.ndarray:
-    """A left-handed oblique grid of 1 x 1.5 x 3 mm."""
-    turn = np.array([[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]])
-    affine = np.eye(4)
-    affine[:3, :3] = turn @ np.diag([-1, 1.5, 3])
-    affine[:3, 3] = [10, -20, 30]
-    return affine
 
 
 @pytest.fixture
@@ -104,52 +88,6 @@ def test_differences_of_any_field(seed):
     np.testing.assert_allclose(average[:, 1, i, j, k], edges.mean(axis=(1, 2)), atol=1e-12)
 
 
-@given(SEEDS)
-def test_determinants_between_voxels_are_those_of_the_interpolated_map(seed):
-    from scipy.ndimage import map_coordinates
-
-    field = random_displacement(seed)
-    points = np.random.default_rng(seed).uniform(0.01, 0.98, (20, 3)) + np.random.default_rng(seed).integers(
-        0, np.array(SHAPE) - 1, (20, 3)
-    )
-
-    def moved(where: np.ndarray) -> np.ndarray:
-        return where + np.stack([map_coordinates(one, where.T, order=1) for one in field], axis=1)
-
-    step = 1e-6
-    slopes = [(moved(points + step * unit) - moved(points)) / step for unit in np.eye(3)]
-    expected = np.linalg.det(np.stack(slopes, axis=2))
-    found = jacobian_determinants_at(torch.from_numpy(field)[None], torch.from_numpy(points))
-    np.testing.assert_allclose(found[0], expected, atol=1e-4)
-    at_points = displacement_at(torch.from_numpy(field)[None], torch.from_numpy(points)[None])
-    np.testing.assert_allclose(points + at_points[0].numpy(), moved(points), atol=1e-9)
-
-
-def test_determinants_at_the_last_voxel_and_outside():
-    displacement = torch.from_numpy(affine_displacement(np.diag([1.0, 0, 0])))[None]
-    corner = torch.tensor([[5.0, 4.0, 6.0]], dtype=torch.float64)
-    assert float(jacobian_determinants_at(displacement, corner)) == pytest.approx(2)
-    with pytest.raises(InputError, match="outside the grid"):
-        jacobian_determinants_at(displacement, corner + 0.1)
-
-
-@given(LINEAR)
-def test_the_log_jacobian_in_the_world(linear):
-    affine = np.eye(4)
-    affine[:3, :3] = np.array([[0, -1.5, 0.2], [1, 0.1, 0], [0, 0.3, 3]])
-    whole = np.eye(3) + linear
-    assume(abs(np.linalg.det(whole)) > 1e-3)
-    world = np.einsum("ab,bijk->aijk", affine[:3, :3], grid_points())
-    displacement = torch.from_numpy(np.einsum("ca,aijk->cijk", linear, world))[None]
-    expected = np.log(max(np.linalg.det(whole), 1e-9))
-    np.testing.assert_allclose(world_log_jacobian(displacement, affine), np.full((1, *SHAPE), expected), atol=1e-6)
-
-
-def test_an_affine_without_volume():
-    with pytest.raises(InputError, match=r"cannot be inverted.*header"):
-        world_log_jacobian(torch.zeros(1, 3, *SHAPE), np.diag([1, 1, 0, 1]))
-
-
 def test_discrete_jacobians_of_no_motion():
     found = discrete_jacobians(torch.zeros(1, 3, *SHAPE))
     assert len(found) == 10
@@ -170,42 +108,9 @@ def test_a_discrete_jacobian_looks_the_way_its_name_says():
 
 
 @given(LINEAR)
-def test_statistics_of_a_linear_map(linear):
+def test_folded_volume_of_a_linear_map(linear):
     determinant = np.linalg.det(linear + np.eye(3))
-    assume(abs(determinant) > 1e-3)
-    for found in (
-        determinant_statistics(affine_displacement(linear)),
-        sampled_determinant_statistics(affine_displacement(linear), 50),
-    ):
-        assert found.mean == pytest.approx(determinant)
-        assert found.std == pytest.approx(0, abs=1e-6)
-        assert found.proportion_negative == found.proportion_nonpositive == (determinant < 0)
-        assert found.negative == found.count * (determinant < 0)
     assert ndv_percent(affine_displacement(linear)) == pytest.approx(100 * max(-determinant, 0), abs=1e-6)
-
-
-def test_statistics_of_a_stretch_along_one_axis():
-    displacement = np.zeros((3, 4, 3, 3))
-    displacement[0] = np.array([0, 1, 1, 0])[:, None, None]
-    found = determinant_statistics(displacement, "forward")
-    determinants = np.repeat([2.0, 1.0, 0.0], 4)
-    assert found.count == 12
-    assert found.negative == 0
-    assert found.proportion_nonpositive == pytest.approx(1 / 3)
-    assert found.std == pytest.approx(determinants.std(ddof=1))
-    assert found.std_log == pytest.approx(np.log(np.maximum(determinants, 1e-9)).std())
-    assert found.std_log_learn2reg == pytest.approx(np.log(determinants + 3).std())
-
-
-def test_random_points_repeat_and_find_folds_between_voxels():
-    displacement = np.zeros((3, 3, 3, 3))
-    displacement[0, 1, 1, 1] = -1.5
-    one, again = (sampled_determinant_statistics(displacement, 5000, seed=4) for _ in range(2))
-    assert one == again
-    assert one != sampled_determinant_statistics(displacement, 5000, seed=5)
-    # Along i the slope is 1 -+ 1.5 w with the bilinear weight w of j and k; below 0 where w > 2/3.
-    weight = np.random.default_rng(0).uniform(0, 1, (200_000, 2)).prod(axis=1)
-    assert one.proportion_negative == pytest.approx(0.5 * (weight > 2 / 3).mean(), abs=0.015)
 
 
 def test_a_fold_raises_the_folded_volume():
@@ -213,46 +118,6 @@ def test_a_fold_raises_the_folded_volume():
     assert ndv_percent(displacement) == 0
     displacement[0, 3, 3, 3] = 1.8
     assert 0 < ndv_percent(displacement) < 5
-
-
-def test_a_translation_and_its_inverse_agree(oblique):
-    shift = np.broadcast_to(np.array([2, -1, 0.5]).reshape(3, 1, 1, 1), (3, *SHAPE))
-    found = inverse_consistency(shift, -shift, oblique)
-    for residual in (found.voxels, found.voxels_inside, found.mm, found.mm_inside):
-        assert residual.max == pytest.approx(0, abs=1e-6)
-    # After -shift a point must lie in 0..5, 0..4, 0..6.
-    assert found.inside == pytest.approx((4 / 6) * (4 / 5) * (6 / 7))
-
-
-def test_what_remains_is_measured_in_voxels_and_mm(oblique):
-    left = np.array([0.5, 0, -0.25])
-    still = np.zeros((3, *SHAPE))
-    found = inverse_consistency(still + left.reshape(3, 1, 1, 1), still, oblique)
-    length = np.hypot(0.5 * 1, 0.25 * 3)
-    assert found.inside == 1
-    assert found.voxels.mse == pytest.approx((0.25 + 0.0625) / 3)
-    assert found.voxels.mae == pytest.approx(0.25)
-    assert found.voxels.max == pytest.approx(0.5)
-    assert (found.mm.mae, found.mm.max) == pytest.approx((length, length))
-    assert found.mm_inside.mse == pytest.approx(length**2)
-
-
-def test_the_inner_map_moves_first(oblique):
-    jump = np.zeros((3, *SHAPE))
-    jump[0, 3:] = 1
-    step = np.zeros((3, *SHAPE))
-    step[0] = 1
-    # outer(inner(x)): from layer 2 the step lands on layer 3, where the jump begins.
-    assert inverse_consistency(jump, step, oblique).voxels.mse == pytest.approx((2 * 1 + 4 * 4) / 6 / 3)
-    assert inverse_consistency(step, jump, oblique).voxels.mse == pytest.approx((3 * 1 + 3 * 4) / 6 / 3)
-
-
-def test_everything_leaves_the_grid(oblique):
-    away = np.full((3, *SHAPE), 100.0)
-    found = inverse_consistency(-away, away, oblique)
-    assert found.inside == 0
-    assert math.isnan(found.mm_inside.max)
-    assert found.mm.max == pytest.approx(0, abs=1e-4)
 
 
 def test_dice_counts_what_was_seen():
@@ -350,73 +215,43 @@ def test_empty_masks():
     assert math.isnan(hausdorff95(np.zeros((3, 3, 3)), np.zeros((3, 3, 3))))
 
 
-def test_landmarks_in_voxels_and_mm(oblique):
-    forward = np.zeros((3, *SHAPE))
-    forward[0] = 1
-    fixed = np.array([[1, 1, 1], [2.5, 3, 2], [5, 4, 6], [6, 0, 0]])
-    moving = fixed + np.array([1, 0, 0.5])
-    found = target_registration_error(forward, fixed, moving, oblique)
-    # The third ends and the fourth starts outside the grid.
-    assert found.outside == 2
-    np.testing.assert_allclose(found.voxels, [0.5, 0.5], atol=1e-6)
-    np.testing.assert_allclose(found.mm, [1.5, 1.5], atol=1e-6)
-    np.testing.assert_allclose(found.before_voxels, np.full(2, math.sqrt(1.25)))
-    np.testing.assert_allclose(found.before_mm, np.full(2, math.hypot(1, 1.5)))
-
-
-def test_landmarks_that_do_not_fit(oblique):
-    still = np.zeros((3, *SHAPE))
-    with pytest.raises(InputError, match=r"\(2, 3\) and \(3, 3\) do not correspond"):
-        target_registration_error(still, np.zeros((2, 3)), np.zeros((3, 3)), oblique)
-    with pytest.raises(InputError, match=r"No landmark lies inside.*coordinates"):
-        target_registration_error(still, np.full((2, 3), 99.0), np.zeros((2, 3)), oblique)
-
-
-@pytest.mark.parametrize(
-    "measure",
-    [
-        determinant_statistics,
-        sampled_determinant_statistics,
-        ndv_percent,
-        lambda u: inverse_consistency(u, u, np.eye(4)),
-    ],
-    ids=["determinants", "sampled", "ndv", "consistency"],
-)
-def test_fields_that_are_none(measure):
+def test_fields_that_are_none():
     with pytest.raises(InputError, match=r"axes \(3, I, J, K\), this array has \(2, 6, 5, 7\)"):
-        measure(np.zeros((2, *SHAPE)))
+        ndv_percent(np.zeros((2, *SHAPE)))
     with pytest.raises(InputError, match="components first"):
-        measure(torch.zeros(2, 3, *SHAPE))
+        ndv_percent(torch.zeros(2, 3, *SHAPE))
     broken = np.zeros((3, *SHAPE))
     broken[1, 2, 3, 4] = np.nan
     with pytest.raises(InputError, match="NaN"):
-        measure(broken)
+        ndv_percent(broken)
+
+
+def test_displacements_between_voxels_are_interpolated_linearly():
+    from scipy.ndimage import map_coordinates
+
+    field, points = random_displacement(3), np.random.default_rng(3).uniform(0.01, 3.98, (20, 3))
+    expected = np.stack([map_coordinates(channel, points.T, order=1) for channel in field], axis=1)
+    found = displacement_at(torch.from_numpy(field)[None], torch.from_numpy(points)[None])
+    np.testing.assert_allclose(found[0], expected, atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, ">f4"])
 def test_fields_of_any_number_type(kind):
-    field = (4 * np.eye(3)[0].reshape(3, 1, 1, 1) + np.zeros((3, *SHAPE))).astype(kind)
-    assert determinant_statistics(field).mean == 1
-    assert determinant_statistics(field[:, ::-1]).mean == 1
+    field = affine_displacement(np.diag([-2.0, 0, 0])).astype(kind)  # turned inside out along the first axis
+    assert ndv_percent(field) == pytest.approx(100)
+    assert ndv_percent(field[:, :, ::-1]) == pytest.approx(100)
 
 
 def test_grids_that_are_too_small():
     with pytest.raises(InputError, match=r"\(4, 2, 4\) voxels is too small: 3"):
-        determinant_statistics(np.zeros((3, 4, 2, 4)))
+        ndv_percent(np.zeros((3, 4, 2, 4)))
     with pytest.raises(InputError, match="too small: 2"):
-        determinant_statistics(np.zeros((3, 4, 1, 4)), "every")
-    with pytest.raises(InputError, match="1 random points"):
-        sampled_determinant_statistics(np.zeros((3, *SHAPE)), 1)
+        jacobian_determinants(torch.zeros(1, 3, 4, 1, 4), "every")
     with pytest.raises(InputError, match=r"\(batch, 3, I, J, K\), this array has \(3, 6, 5, 7\)"):
         jacobian_determinants(torch.zeros(3, *SHAPE))
 
 
 def test_arguments_that_do_not_fit():
-    still = np.zeros((3, *SHAPE))
-    with pytest.raises(InputError, match="on one grid"):
-        inverse_consistency(still, np.zeros((3, 6, 5, 6)), np.eye(4))
-    with pytest.raises(InputError, match=r"affine of shape \(3, 3\)"):
-        inverse_consistency(still, still, np.eye(3))
     with pytest.raises(InputError, match="no surface distance"):
         hausdorff95(np.ones((3, 3)), np.ones((3, 3)))
     for spacing in ((1, 1), (1, -1, 1), (1, math.inf, 1)):

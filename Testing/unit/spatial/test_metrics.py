@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.spatial.metrics import bounding_box, dice_by_label, mean_dice, ncc, nrmse, psnr, ssim
+from NeuroGenLib.spatial.metrics import bounding_box, dice_by_label, mean_dice, nrmse, psnr, ssim
 
 IMAGES = arrays.arrays(np.float64, (4, 3, 5), elements=st.floats(-50, 50, width=32))
 LABELS = arrays.arrays(np.uint8, (4, 3, 5), elements=st.integers(0, 4))
-NUMBERS = [psnr, ssim, ncc, nrmse]
+NUMBERS = [psnr, ssim, nrmse]
 MASKED = [psnr, ssim, nrmse]
 
 
@@ -132,23 +132,6 @@ def test_a_mask_at_the_border_alone_has_no_window(image):
 def test_ssim_of_a_small_image_is_refused():
     with pytest.raises(InputError, match=r"7 voxels.*\(8, 6, 9\)"):
         ssim(np.zeros((8, 6, 9)), np.zeros((8, 6, 9)))
-
-
-@given(IMAGES, st.floats(0.1, 10), st.floats(-20, 20))
-def test_ncc_does_not_see_gain_and_offset(image, gain, offset):
-    assume(image.std() > 1e-3)
-    assert ncc(image, gain * image + offset) == pytest.approx(1, abs=1e-6)
-    assert ncc(image, offset - gain * image) == pytest.approx(-1, abs=1e-6)
-
-
-def test_ncc_is_pearsons_correlation(image):
-    other = np.random.default_rng(6).random(image.shape) + image
-    assert ncc(image, other) == pytest.approx(np.corrcoef(image.ravel(), other.ravel())[0, 1])
-
-
-def test_ncc_with_a_constant_image_is_refused(image):
-    with pytest.raises(InputError, match="constant"):
-        ncc(image, np.ones_like(image))
 
 
 @given(st.tuples(*[st.integers(0, 3)] * 3), st.tuples(*[st.integers(0, 3)] * 3))

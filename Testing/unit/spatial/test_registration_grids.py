@@ -43,14 +43,14 @@ def test_the_transform_covers_the_image_about_its_centre(shape, factor):
     for size, own, width in zip(shape, grids.transform_shape, factor, strict=True):
         assert (own - 1) * width < size <= own * width
     centre = (torch.tensor(grids.transform_shape, dtype=torch.float64) - 1) / 2
-    middle = grids.to_image(centre.view(1, 3, 1, 1, 1)).flatten()
+    middle = grids.to_level(centre.view(1, 3, 1, 1, 1), 0).flatten()
     assert np.allclose(middle, (np.array(shape) - 1) / 2)
 
 
 @given(shapes, factors, levels)
 def test_a_level_lies_in_the_middle_of_its_blocks(shape, factor, level):
     grids = Grids(shape, factor=factor)
-    found = grids.to_image(grids.level_positions(level, LIKE))[0].numpy()
+    found = grids.to_level(grids.level_positions(level, LIKE), 0)[0].numpy()
     for axis, size in enumerate(shape):
         line = np.moveaxis(found[axis], axis, 0)[:, 0, 0]
         assert np.allclose(line, level_centres(size, level))
@@ -108,11 +108,11 @@ def test_affines_act_about_the_centre_with_the_longest_side_two(shape, spacing, 
 
 @given(shapes, factors)
 def test_the_transforms_affine_is_that_of_its_grid(shape, factor):
-    """In mm: the voxels of the transform lie where :meth:`Grids.to_image` and the image's affine put them."""
+    """In mm: the voxels of the transform lie where :meth:`Grids.to_level` and the image's affine put them."""
     affine = np.diag([1.5, -2.0, 3.0, 1.0])[[1, 0, 2, 3]]
     affine[:3, 3] = (5, -7, 11)
     grids = Grids(shape, factor=factor)
     own = transform_affine(HalfwayGrid(shape, affine), factor, grids.transform_shape)
     voxels = np.array([[0, 0, 0], [1, 2, 3], [4, 0, 2.5]], dtype=float)
-    in_image = grids.to_image(torch.from_numpy(voxels.T)[None, :, :, None, None])[0, :, :, 0, 0].numpy().T
+    in_image = grids.to_level(torch.from_numpy(voxels.T)[None, :, :, None, None], 0)[0, :, :, 0, 0].numpy().T
     assert np.allclose(voxels @ own[:3, :3].T + own[:3, 3], in_image @ affine[:3, :3].T + affine[:3, 3])

@@ -26,7 +26,6 @@ from NeuroGenLib.superres.published.reference import (
     normalised,
     padded,
     patches,
-    published_metrics,
     published_split,
     reference_super_resolve,
 )
@@ -462,38 +461,6 @@ def test_the_pipeline_can_be_stopped(pair):
 
     with pytest.raises(Cancelled):
         reference_super_resolve(*pair, _Second(), (48, 32, 48), batch=1, progress=OneStep())
-
-
-def test_metrics_by_hand():
-    real = np.full((8, 8, 8), 0.5)
-    generated = real + 0.1
-    found = published_metrics([(real, generated), (real, real - 0.2)])
-    assert found.mse.values == pytest.approx((0.01, 0.04))
-    assert found.psnr.values == pytest.approx((20, 10 * math.log10(25)))
-    assert found.nrmse.mean == pytest.approx((0.1 + 0.2) / 0.5 / 2)
-    assert found.mse.std == pytest.approx(0.015), "over the images, not one less"
-    # Constant images: only means differ, and C1 is (0.01 x 1)^2.
-    expected = [(2 * 0.5 * other + 1e-4) / (0.25 + other**2 + 1e-4) for other in (0.6, 0.3)]
-    assert found.ssim.values == pytest.approx(expected)
-
-
-def test_equal_images_have_no_error():
-    image = np.random.default_rng(1).random((8, 8, 8))
-    found = published_metrics([(image, image)])
-    assert (found.psnr.mean, found.ssim.mean, found.nrmse.mean, found.mse.mean) == (math.inf, 1, 0, 0)
-
-
-@pytest.mark.parametrize(
-    ("pairs", "says"),
-    [
-        ([], "no images"),
-        ([(np.zeros((8, 8, 8)), np.zeros((8, 8, 9)))], "shapes"),
-        ([(np.zeros((8, 8, 8)), np.full((8, 8, 8), np.nan))], "NaN"),
-    ],
-)
-def test_what_cannot_be_compared(pairs, says):
-    with pytest.raises(InputError, match=says):
-        published_metrics(pairs)
 
 
 @given(st.integers(0, 10_000))

@@ -23,6 +23,8 @@ from Testing.superres_models import a_head, in_thick_slices, write_published_mod
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from NeuroGenLib.alignment.prepared_image import PreparedImage
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -58,8 +60,7 @@ def test_what_is_found_at_another_pose_comes_back_to_the_scan(seen: Combined, tu
     affine[:3, 3] = (70, -75, -70)
     place = Place(Volume(np.zeros((71, 76, 71), np.uint8), affine), turned, is_atlas=True)
     guide = Volume(a_head().array, turned @ a_head().affine)
-    warnings: list[str] = []
-    found = correction_at(place, Brighter(), seen, guide, turned, head, torch.device("cpu"), warnings)
+    found, warnings = correction_at(place, Brighter(), seen, guide, turned, head, torch.device("cpu"))
     assert warnings == []
     assert found.same_space(seen.image)
     low, high = head_range(seen.image.array, head.array)
@@ -72,9 +73,8 @@ def test_what_is_found_at_another_pose_comes_back_to_the_scan(seen: Combined, tu
 def test_a_head_that_leaves_the_known_field_of_view_is_told_of(seen: Combined) -> None:
     head = find_head(seen.image).mask
     grid = seen.image.crop([(0, 46), (0, 50), (0, 30)])
-    warnings: list[str] = []
     place = Place(grid, np.eye(4), is_atlas=True)
-    found = correction_at(place, Brighter(), seen, seen.image, np.eye(4), head, torch.device("cpu"), warnings)
+    found, warnings = correction_at(place, Brighter(), seen, seen.image, np.eye(4), head, torch.device("cpu"))
     assert "outside the field of view" in warnings[0]
     assert np.all(found.array[:, :, 32:] == 0)
 
@@ -87,15 +87,14 @@ def test_the_way_to_the_atlas_leads_by_the_guide(
     to_guide = rotation(-10, (3, 2, 1), (0, 0, 1))
     seen_pairs = []
 
-    def known(fixed: Volume, moving: Volume, kind: str, progress: object) -> Start:
-        seen_pairs.append((fixed.shape, moving.shape, kind))
+    def known(fixed: PreparedImage, moving: PreparedImage, kind: str, progress: object) -> Start:
+        seen_pairs.append((fixed.scan.shape, moving.scan.shape, kind))
         return Start(np.eye(4), turned, 0.1, 0.3, 0.0, ("It was odd.",))
 
     monkeypatch.setattr("NeuroGenLib.superres.published.atlas_pose.halfway_start", known)
-    warnings: list[str] = []
-    place = known_place(model.folder, seen.stacks, seen.image, to_guide, warnings)
+    place = known_place(model.folder, seen.stacks, seen.image, to_guide)
     assert seen_pairs == [(atlas.shape, seen.image.shape, "rigid")]
-    assert warnings == ["On the way to the atlas: It was odd."]
+    assert place.warnings == ("On the way to the atlas: It was odd.",)
     in_atlas = np.array([12.0, -7.0, 20.0, 1.0])
     in_guide = turned @ in_atlas
     np.testing.assert_allclose(to_guide @ (place.pose @ in_atlas), in_guide, atol=1e-9)
@@ -107,9 +106,8 @@ def test_the_way_to_the_atlas_leads_by_the_guide(
 
 def test_without_an_atlas_the_axes_of_the_scan_are_taken(seen: Combined, tmp_path: Path) -> None:
     model = open_model(write_published_model(tmp_path / "baby-ai"), SuperresModel, device="cpu")
-    warnings: list[str] = []
-    place = known_place(model.folder, seen.stacks, seen.image, np.eye(4), warnings)
-    assert "holds no atlas" in warnings[0]
+    place = known_place(model.folder, seen.stacks, seen.image, np.eye(4))
+    assert "holds no atlas" in place.warnings[0]
     assert not place.is_atlas
     np.testing.assert_array_equal(place.pose, np.eye(4))
     np.testing.assert_allclose(place.grid.world_bounds, seen.stacks[0].volume.world_bounds, atol=0.6)

@@ -70,7 +70,7 @@ def test_dicom_records_it(scan: Volume, tmp_path: Path) -> None:
 
 
 def test_what_is_recorded_leaves_a_gap(scan: Volume) -> None:
-    (stack,) = thick_stacks([scan], SuperresConfig(recorded=(4.0,)), [])
+    (stack,), _ = thick_stacks([scan], SuperresConfig(recorded=(4.0,)))
     assert (stack.thickness, stack.gap) == (4.0, pytest.approx(1.0))
     found = slices_of(scan.shape, scan.affine, SuperresConfig(recorded=(4.0,)))
     assert (found.thickness_mm, found.gap_mm) == (4.0, pytest.approx(1.0))
@@ -86,18 +86,17 @@ def test_what_is_recorded_leaves_a_gap(scan: Volume) -> None:
     ],
 )
 def test_what_is_given_goes_first(scan: Volume, settings: SuperresConfig, thickness: float) -> None:
-    (stack,) = thick_stacks([scan], settings, [])
+    (stack,), _ = thick_stacks([scan], settings)
     assert stack.thickness == pytest.approx(thickness)
 
 
 @pytest.mark.parametrize("recorded", [0.5, 50.0])
 def test_an_unlikely_record_is_not_believed(scan: Volume, recorded: float) -> None:
-    warnings: list[str] = []
-    (stack,) = thick_stacks([scan], SuperresConfig(recorded=(recorded,)), warnings)
+    (stack,), warnings = thick_stacks([scan], SuperresConfig(recorded=(recorded,)))
     assert stack.thickness == pytest.approx(DISTANCE)
     assert "not believed" in warnings[0]
 
 
 def test_each_scan_has_its_own(scan: Volume) -> None:
-    stacks = thick_stacks([scan, scan, scan], SuperresConfig(recorded=(4.0, UNKNOWN, 3.0)), [])
+    stacks, _ = thick_stacks([scan, scan, scan], SuperresConfig(recorded=(4.0, UNKNOWN, 3.0)))
     assert [stack.thickness for stack in stacks] == pytest.approx([4.0, DISTANCE, 3.0])
