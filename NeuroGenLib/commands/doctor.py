@@ -13,7 +13,7 @@ from NeuroGenLib.commands.options import make_parser, parse, print_json
 from NeuroGenLib.core.errors import NeuroGenError
 from NeuroGenLib.version import __version__
 
-INFERENCE = ("torch", "numpy", "scipy", "nibabel", "SimpleITK", "safetensors", "huggingface_hub")
+INFERENCE = ("torch", "numpy", "scipy", "nibabel", "SimpleITK", "safetensors", "huggingface_hub", "monai")
 COMMAND_LINE = ("jsonargparse", "PyYAML", "matplotlib")
 TRAINING = ("lightning", "tensorboard", "pandas", "scikit-image")
 
