@@ -13,7 +13,6 @@ from NeuroGenLib.mask.config import BUNDLED
 from NeuroGenLib.mask.grid import coarse_image, on_scan
 from NeuroGenLib.mask.intensity import rescaled
 from NeuroGenLib.mask.regions import cautions, one_brain
-from NeuroGenLib.mask.windows import predicted
 from NeuroGenLib.models import Model, open_model
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ SPACINGS_MM = (0.5, 10.0)
 
 _SIDE, _LEAST_SIDE = 80, 48
 """Sides of a window in voxels: usual, and where memory is short."""
+_OVERLAP = 0.5
 
 
 @dataclass(frozen=True)
@@ -139,10 +139,24 @@ class MaskModel(Model):
         return FoundBrain(mask, volume_ml, brain.certainty, warnings + cautions(brain, volume_ml))
 
     def _probability(self, image: torch.Tensor, progress: Progress, warnings: list[str]) -> np.ndarray:
+        import torch
+
+        from NeuroGenLib.spatial.sliding_window import sliding_window_inference
+
         def work(device: torch.device, side: int) -> np.ndarray:
-            multiple = self._network.shape.multiple
-            window = max(1, side // multiple) * multiple
-            return predicted(self._network.to(device), image.to(device), window, progress).cpu().numpy()
+            network, multiple = self._network.to(device), self._network.shape.multiple
+            probability = sliding_window_inference(
+                lambda windows: torch.sigmoid(network(windows)),
+                [image.to(device)],
+                max(1, side // multiple) * multiple,
+                _OVERLAP,
+                multiple=multiple,
+                weighting="linear",
+                padding="constant",
+                message="finding the brain",
+                progress=progress,
+            )
+            return probability.cpu().numpy()
 
         return with_memory_fallback(work, self.device, _SIDE, smallest=_LEAST_SIDE, warn=warnings.append)
 

@@ -27,7 +27,7 @@ RESOURCES = (
 )
 
 TRAINING_ONLY = ("lightning", "pytorch_lightning", "pandas", "matplotlib", "h5py", "tensorboard")
-NOT_IN_SLICER = ("nibabel", "huggingface_hub", "yaml", "skimage", "monai")
+NOT_FOR_DRAWING = ("nibabel", "huggingface_hub", "yaml", "skimage", "monai")
 
 WITHOUT_LIBRARIES = """
 import importlib, sys
@@ -50,6 +50,9 @@ for room in rooms:
     importlib.import_module(room)
 import numpy
 from NeuroGenLib import open_model
+from NeuroGenLib.models import bundled_models
+opened = {type(open_model(f"bundled:{name}", device="cpu")).__module__ for name in bundled_models()}
+assert opened == set(rooms), opened
 atlas = open_model(reference, device="cpu")
 brain = atlas.generate(28, {"lv_volume_normed": 0.12, "sex": "F"}, 8.0)
 assert brain.image.array.shape == brain.labels.array.shape
@@ -68,7 +71,7 @@ LIGHT = """
 import sys
 import NeuroGenLib
 from NeuroGenLib.core.errors import InputError
-heavy = {"torch", "nibabel", "SimpleITK", "scipy", "pandas", "lightning", "matplotlib"}
+heavy = {"torch", "nibabel", "SimpleITK", "scipy", "pandas", "lightning", "matplotlib", "monai"}
 print(sorted(heavy & set(sys.modules)))
 """
 
@@ -81,6 +84,13 @@ def python(*arguments: object, folder: Path, executable: object = sys.executable
     return subprocess.run(
         command, cwd=folder, env=settings, capture_output=True, text=True, encoding="utf-8", timeout=240, check=False
     )
+
+
+def inference_modules() -> list[str]:
+    """The modules that a user's code imports, one for each capability."""
+    found = [path.parent.name for path in sorted((ROOT / "NeuroGenLib").glob("*/infer.py"))]
+    assert {"atlas", "mask", "registration", "superres"} <= set(found)
+    return [f"NeuroGenLib.{name}.infer" for name in found]
 
 
 def without_caches(_: str, names: list[str]) -> set[str]:
@@ -187,15 +197,19 @@ def test_the_layout_of_a_slicer_extension_finds_its_resources(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_drawing_needs_nothing_of_training_or_of_files(atlas: Workspace, tmp_path: Path) -> None:
-    rooms = [
-        ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        for path in sorted((ROOT / "NeuroGenLib").glob("*/infer.py"))
-    ]
-    assert "NeuroGenLib.atlas.infer" in rooms
-    blocked = ",".join((*TRAINING_ONLY, *NOT_IN_SLICER))
+    rooms = inference_modules()
+    blocked = ",".join((*TRAINING_ONLY, *NOT_FOR_DRAWING))
     done = python("-c", WITHOUT_LIBRARIES, blocked, atlas.model, *rooms, folder=tmp_path, path=ROOT)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"drawn without {len(blocked.split(','))} []\n"
+
+
+def test_every_infer_imports_without_what_training_needs(tmp_path: Path) -> None:
+    rooms = inference_modules()
+    code = WITHOUT_LIBRARIES.partition("import numpy")[0] + "print([name for name in rooms if name in sys.modules])"
+    done = python("-c", code, ",".join((*TRAINING_ONLY, "monai")), "", *rooms, folder=tmp_path, path=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{rooms}\n"
 
 
 def test_importing_the_package_is_quick(tmp_path: Path) -> None:

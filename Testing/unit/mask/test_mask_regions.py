@@ -1,35 +1,15 @@
-"""One brain from probabilities, windows over a field of view, the network's shape and the loss."""
+"""One brain from probabilities, the network's shape and the loss."""
 
 from __future__ import annotations
-
-import itertools
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from NeuroGenLib.core.errors import Cancelled, InputError
-from NeuroGenLib.core.progress import Progress
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.mask.network import BrainNetwork, ChannelNorm, Shape, network_from_tensors
 from NeuroGenLib.mask.regions import OneBrain, cautions, one_brain
 from NeuroGenLib.mask.train import mask_loss
-from NeuroGenLib.mask.windows import predicted, starts
-
-
-class Copying(torch.nn.Module):
-    """Stands for a network: its probability is the image itself, and it notes what it is given."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.shape = SimpleNamespace(multiple=8)
-        self.given: list[tuple[int, ...]] = []
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        self.given.append(tuple(image.shape))
-        return torch.logit(image, eps=1e-6)
 
 
 def two_parts() -> np.ndarray:
@@ -77,31 +57,6 @@ def test_what_is_unlike_a_head_is_said(certainty: float, share: float, volume: f
     assert len(notes) == len(says)
     assert all(word in note for word, note in zip(says, notes, strict=True))
     assert all(note.endswith("Look at the mask before you use it.") for note in notes)
-
-
-@given(size=st.integers(1, 700), half=st.integers(4, 60))
-def test_windows_cover_everything_and_overlap_by_half(size: int, half: int) -> None:
-    side = 2 * half
-    places = starts(size, side)
-    assert places[0] == 0
-    assert places[-1] == max(0, size - side)
-    assert all(0 < later - earlier <= half + 1 for earlier, later in itertools.pairwise(places))
-
-
-@pytest.mark.parametrize("shape", [(5, 17, 8), (40, 24, 9), (16, 16, 16)])
-def test_windows_put_together_what_the_network_says(shape: tuple[int, int, int]) -> None:
-    image = torch.rand(shape, generator=torch.Generator().manual_seed(1)) * 0.98 + 0.01
-    network = Copying()
-    found = predicted(network, image, 16)
-    assert torch.allclose(found, image, atol=1e-5)
-    assert all(side <= 16 and side % 8 == 0 for given in network.given for side in given[2:])
-
-
-def test_windows_can_be_cancelled() -> None:
-    progress = Progress()
-    progress.cancel()
-    with pytest.raises(Cancelled):
-        predicted(Copying(), torch.rand(40, 40, 40), 16, progress)
 
 
 def test_network_keeps_the_grid_and_fits_its_own_tensors() -> None:

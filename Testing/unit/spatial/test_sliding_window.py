@@ -1,6 +1,10 @@
-"""Windows: they cover what is wanted, agree where they overlap, and leave the rest out."""
+"""Sliding-window inference: windows cover what is inside, agree where they overlap, and leave the rest out."""
 
 from __future__ import annotations
+
+import itertools
+import math
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,7 +14,7 @@ from hypothesis import strategies as st
 
 from NeuroGenLib.core.errors import Cancelled
 from NeuroGenLib.core.progress import Progress
-from NeuroGenLib.superres.windows import corrected, window_boxes
+from NeuroGenLib.spatial.sliding_window import sliding_window_inference, window_boxes
 
 SIZES = st.tuples(*[st.integers(3, 30)] * 3)
 
@@ -50,13 +54,13 @@ def test_neighbours_share_the_overlap() -> None:
 
 def test_a_correction_of_each_voxel_alone_is_not_changed_by_windows() -> None:
     image = torch.rand((19, 23, 17), generator=torch.Generator().manual_seed(1))
-    found = corrected(lambda given: 3 * given - 1, [image], torch.ones_like(image) > 0, 8, 0.5, multiple=4, batch=3)
+    found = sliding_window_inference(lambda given: 3 * given - 1, [image], 8, 0.5, multiple=4, batch=3)
     torch.testing.assert_close(found, 3 * image - 1)
 
 
 def test_all_channels_are_given_in_their_order() -> None:
     one, other = torch.zeros((9, 9, 9)), torch.ones((9, 9, 9))
-    found = corrected(lambda given: given[:, 1:] - given[:, :1], [one, other], one == 0, 8, 0.25, multiple=8)
+    found = sliding_window_inference(lambda given: given[:, 1:] - given[:, :1], [one, other], 8, 0.25, multiple=8)
     torch.testing.assert_close(found, other)
 
 
@@ -68,38 +72,76 @@ def test_empty_windows_are_never_computed() -> None:
         seen.append(len(given))
         return given + 1
 
-    found = corrected(correction, [torch.zeros((40, 40, 40))], wanted, 8, 0.25)
+    found = sliding_window_inference(correction, [torch.zeros((40, 40, 40))], 8, 0.25, inside=wanted)
     assert seen == [1]
     assert (found[wanted] == 1).all()
     assert found.sum() == 8**3
-    assert corrected(correction, [torch.zeros((9, 9, 9))], a_box((9, 9, 9), (0,) * 3, (0,) * 3), 8, 0.25).sum() == 0
+    nothing = a_box((9, 9, 9), (0,) * 3, (0,) * 3)
+    assert sliding_window_inference(correction, [torch.zeros((9, 9, 9))], 8, 0.25, inside=nothing).sum() == 0
 
 
-def test_small_images_are_padded_to_what_the_network_needs() -> None:
-    image = torch.rand((5, 9, 3))
+@pytest.mark.parametrize(("padding", "darkest"), [("replicate", 0.5), ("constant", 0.0)])
+def test_small_images_are_padded_to_what_the_network_needs(
+    padding: Literal["replicate", "constant"], darkest: float
+) -> None:
+    image = torch.full((5, 9, 3), 0.5)
 
     def correction(given: torch.Tensor) -> torch.Tensor:
         assert tuple(given.shape[2:]) == (8, 12, 4)
-        assert given.min() >= image.min(), "what lies beyond repeats the border"
+        assert given.min() == darkest, "what lies beyond repeats the border, or is 0"
         return given
 
-    found = corrected(correction, [image], image >= 0, 16, 0.25, multiple=4)
+    found = sliding_window_inference(correction, [image], 16, 0.25, multiple=4, padding=padding)
     torch.testing.assert_close(found, image)
 
 
-def test_no_step_shows_where_windows_disagree() -> None:
+@pytest.mark.parametrize("weighting", ["gaussian", "linear"])
+def test_no_step_shows_where_windows_disagree(weighting: Literal["gaussian", "linear"]) -> None:
     """Each window answers with another constant: blending goes from one to the other little by little."""
     answers = iter([0.0, 1.0])
 
     def correction(given: torch.Tensor) -> torch.Tensor:
         return torch.full_like(given, next(answers))
 
-    found = corrected(correction, [torch.zeros((24, 16, 16))], torch.ones((24, 16, 16)) > 0, 16, 0.5)
+    found = sliding_window_inference(correction, [torch.zeros((24, 16, 16))], 16, 0.5, weighting=weighting)
     line = found[:, 8, 8]
     assert line[0] == 0
     assert line[-1] == 1
     assert torch.diff(line).min() >= 0
     assert torch.diff(line).max() < 0.5
+
+
+def test_gaussian_weights_by_hand() -> None:
+    """Windows of 16 voxels, sigma 2, share 8: voxel 10 is 2.5 from the middle of the first, 5.5 from the second's."""
+    answers = iter([0.0, 1.0])
+
+    def correction(given: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(given, next(answers))
+
+    found = sliding_window_inference(correction, [torch.zeros((24, 16, 16))], 16, 0.5)
+    first, second = math.exp(-0.5 * 1.25**2), math.exp(-0.5 * 2.75**2)
+    assert float(found[10, 8, 8]) == pytest.approx(second / (first + second), rel=1e-5)
+
+
+def test_linear_weights_by_hand() -> None:
+    """Windows of 4 voxels share 2: there the first counts 2 and 1 parts of 4, the second 1 and 2."""
+    answers = iter([0.0, 1.0])
+
+    def correction(given: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(given, next(answers))
+
+    found = sliding_window_inference(correction, [torch.zeros((6, 4, 4))], 4, 0.5, weighting="linear")
+    torch.testing.assert_close(found[:, 1, 1], torch.tensor([0, 0, 1 / 3, 2 / 3, 1, 1]))
+
+
+@given(size=st.integers(1, 700), half=st.integers(4, 60))
+def test_windows_cover_everything_and_overlap_by_half(size: int, half: int) -> None:
+    side = min(2 * half, size)
+    boxes = window_boxes(torch.ones((size, 1, 1), dtype=torch.bool), [side, 1, 1], 0.5)
+    starts = [box[0].start for box in boxes]
+    assert starts[0] == 0
+    assert starts[-1] == size - side
+    assert all(0 < later - earlier <= half + 1 for earlier, later in itertools.pairwise(starts))
 
 
 def test_it_stops_between_batches() -> None:
@@ -116,5 +158,5 @@ def test_it_stops_between_batches() -> None:
 
     image = torch.zeros((40, 8, 8))
     with pytest.raises(Cancelled):
-        corrected(correction, [image], image == 0, 8, 0.0, batch=1, progress=Impatient())
+        sliding_window_inference(correction, [image], 8, 0.0, batch=1, progress=Impatient())
     assert len(calls) < 5
