@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-LOSS = 1e-5
+LOSS, ROUGHNESS = 1e-5, 1e-4
 EXACT, EARLY = 0.02, 0.005
 """Relative L2 distance of the whole gradient, with the exact adjoint and with the published early stop."""
 STEP = 0.06
@@ -152,11 +152,14 @@ def test_every_loss(case):
             "forward": step.objective.one_way(levels, moving, fixed, spacing, inverse=False),
             "inverse": step.objective.one_way(levels, fixed, moving, spacing, inverse=True),
         }
-    names = {name for name in expected if name != "loss"}
+    names, regularity = {name for name in expected if name != "loss"}, losses_of(case).regularity
     assert names == {f"{direction}_{name}" for direction, terms in found.items() for name in terms}
     for name in names:
         direction, _, term = name.partition("_")
-        assert float(found[direction][term]) == pytest.approx(expected[name], rel=LOSS, abs=1e-12), name
+        rough = term in regularity and regularity[term].kind == "gradient"
+        assert float(found[direction][term]) == pytest.approx(
+            expected[name], rel=ROUGHNESS if rough else LOSS, abs=1e-12
+        ), name
     assert step.losses["loss"].item() == pytest.approx(expected["loss"], rel=LOSS)
 
 
