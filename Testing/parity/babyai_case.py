@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from cases import folders
+from cases import BUNDLED, folders
 
 from NeuroGenLib.superres.published.training_info import settings_of_row
 from NeuroGenLib.superres.published.unet import PublishedUNet, Shape
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 RECORDED = [path for folder in folders("babyai") for path in sorted(folder.iterdir())]
 WEIGHTS = "mini_weights.pth"
+
+
+def named(path: Path) -> str:
+    """Return how tests call a recording: by its name, and whether it is bundled."""
+    return f"bundled {path.name}" if BUNDLED in path.parents else path.name
 
 
 def arrays(file: Path) -> dict[str, np.ndarray]:

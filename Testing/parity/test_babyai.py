@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from babyai_case import RECORDED, arrays, seeded_weights
+from babyai_case import RECORDED, arrays, named, seeded_weights
 
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.models.folder import ModelFolder, load_tensors
@@ -54,7 +54,7 @@ def recorded(pattern: str) -> Any:
     files = [path for path in RECORDED if path.match(pattern)]
     if not files:
         return lambda test: None  # noqa: ARG005 (pytest does not collect None)
-    return pytest.mark.parametrize("file", files, ids=lambda path: path.name)
+    return pytest.mark.parametrize("file", files, ids=named)
 
 
 def near(actual: Any, expected: Any, tolerance: float) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from babyai_case import published_row, seeded_weights
+from babyai_case import named, published_row, seeded_weights
 from cases import folders
 
 from NeuroGenLib.core.config import from_mapping
@@ -32,7 +32,7 @@ CASES = [folder for folder in folders("babyai") if all((folder / name).is_file()
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture(params=CASES, ids=lambda folder: folder.parent.name)
+@pytest.fixture(params=CASES, ids=named)
 def case(request: pytest.FixtureRequest) -> Path:
     """The folder of a recorded run."""
     return request.param

@@ -12,7 +12,7 @@ from NeuroGenLib.atlas.data.dataset import select_cohort
 from NeuroGenLib.cohort.subjects import Cohort, draw
 
 
-@each_cinema_case("selection.json")
+@each_cinema_case("selection.json", "inputs/*")
 def test_the_subjects_of_the_recorded_run(case):
     expected = json.loads((case / "selection.json").read_text())["of_the_run"]
     config = config_of(case)

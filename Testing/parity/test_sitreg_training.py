@@ -163,7 +163,7 @@ def test_every_loss(case):
     assert step.losses["loss"].item() == pytest.approx(expected["loss"], rel=LOSS)
 
 
-@each_case
+@each_sitreg_case("train_step_gradients.npz")
 def test_the_parameters_that_no_loss_sees(case):
     expected = {own_name(name, shape_of(case)) for name in values(case)["parameters_without_gradient"]}
     step = Step(case)
