@@ -14,6 +14,7 @@ from NeuroGenLib.mask.grid import coarse_image, on_scan
 from NeuroGenLib.mask.intensity import rescaled
 from NeuroGenLib.mask.regions import cautions, one_brain
 from NeuroGenLib.models import Model, open_model
+from NeuroGenLib.spatial.sliding_window import sliding_window_inference
 
 if TYPE_CHECKING:
     import os
@@ -140,8 +141,6 @@ class MaskModel(Model):
 
     def _probability(self, image: torch.Tensor, progress: Progress, warnings: list[str]) -> np.ndarray:
         import torch
-
-        from NeuroGenLib.spatial.sliding_window import sliding_window_inference
 
         def work(device: torch.device, side: int) -> np.ndarray:
             network, multiple = self._network.to(device), self._network.shape.multiple

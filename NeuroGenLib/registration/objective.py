@@ -119,7 +119,8 @@ class Objective:
             likeness = {name: rule for name, rule in config.similarity.items() if rule.level == level}
             if likeness:
                 warped = warp(moving.image, field)
-                mask = None if config.ignore_mask else overlap_mask(field, moving.mask, fixed.mask)
+                masks = (None, None) if config.ignore_mask else (moving.mask, fixed.mask)
+                mask = overlap_mask(field, *masks)
                 terms |= {name: similarity(rule, warped, fixed.image, mask) for name, rule in likeness.items()}
             overlaps = [name for name, overlap in config.segmentation.items() if overlap.level == level]
             if overlaps and moving.labels is not None and fixed.labels is not None:

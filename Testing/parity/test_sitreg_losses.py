@@ -6,7 +6,6 @@ at random points and random augmentations are not compared: the state of their g
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from cases import parity_root
+from sitreg_case import arrays, each_case, each_set, shape_of, spacing_of, tensors, values
 
 from NeuroGenLib.registration.evaluation import measures as quality
 from NeuroGenLib.registration.losses import (
@@ -33,15 +32,7 @@ from NeuroGenLib.spatial.jacobian import discrete_jacobians, jacobian_determinan
 if TYPE_CHECKING:
     from pathlib import Path
 
-CASES = sorted((parity_root() / "sitreg").glob("case_*"))
-PRIMITIVES = sorted((parity_root() / "sitreg").glob("primitives*"))
-if not CASES:
-    pytest.skip("no recorded registration runs here (set NEUROGEN_PARITY)", allow_module_level=True)
-
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-each_set = pytest.mark.parametrize("primitives", PRIMITIVES, ids=lambda folder: folder.name)
 
 RELATIVE = 1e-5
 SCHEMES = {
@@ -53,19 +44,6 @@ SCHEMES = {
     "central": "central",
 }
 DIRECTIONS = {"forward": "1", "inverse": "2"}
-
-
-def arrays(folder: Path, name: str) -> dict[str, np.ndarray]:
-    with np.load(folder / f"{name}.npz") as content:
-        return {key: content[key] for key in content.files}
-
-
-def tensors(folder: Path, name: str) -> dict[str, torch.Tensor]:
-    return {key: torch.from_numpy(value.astype(np.float32)) for key, value in arrays(folder, name).items()}
-
-
-def values(folder: Path, name: str) -> dict[str, Any]:
-    return json.loads((folder / f"{name}.json").read_text())
 
 
 def primitive_sets(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -187,11 +165,7 @@ def test_dice_loss_of_a_case(case):
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_regularity_of_a_case(case, direction):
     made, expected = tensors(case, "outputs"), values(case, "values")["losses"]
-    model = values(case, "training_config")["application"]["config"]["model"]
-    spacing = [
-        size * factor
-        for size, factor in zip(model["voxel_size"], model["transformation_downsampling_factor"], strict=True)
-    ]
+    spacing = [size * factor for size, factor in zip(spacing_of(case), shape_of(case).factor, strict=True)]
     displacement = made[f"{direction}_displacement"][None]
     close(gradient_loss(displacement, spacing), expected[f"gradient_deformation_{direction}"])
     # The published term on the map itself, x + u(x).

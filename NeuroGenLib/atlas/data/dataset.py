@@ -155,7 +155,7 @@ def build_dataset(
     ages = cohort.column(data.age)
     folder = Path(data.table) if Path(data.table).is_dir() else Path(data.table).parent
     unit = data.age_unit or age_unit(data.age, folder / "participants.json")
-    conditions = tuple(_condition(name, config, cohort) for name, config in data.conditions.items())
+    conditions = tuple(condition_of(name, config, cohort) for name, config in data.conditions.items())
     values = tuple({one.name: one.parse(_value(subject, one.name)) for one in conditions} for subject in cohort)
     labels = _labels(data, cohort)
     background = _background(data, labels)
@@ -316,7 +316,14 @@ def _value(subject: Subject, name: str) -> float | str:
     return subject.values[name]
 
 
-def _condition(name: str, config: ConditionConfig, cohort: Cohort) -> Condition:
+def condition_of(name: str, config: ConditionConfig, cohort: Cohort) -> Condition:
+    """Return a condition; what its settings leave open is taken from the cohort.
+
+    Raises
+    ------
+    InputError
+        When the table has no such column, or all subjects the same value.
+    """
     if config.kind == "categoric":
         if name not in cohort.columns:
             raise InputError(f"The table has no column '{name}'.", nearest(name, cohort.columns))

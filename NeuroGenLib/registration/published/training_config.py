@@ -175,7 +175,7 @@ def translated(
             "batch": batch,
             "layout": _layout(keys, module, data_root, data_needs),
         },
-        "network": _network(shape, affine=keys.flag(f"{MODEL}.predict_affine")),
+        "network": network_settings(keys, legacy_levels=legacy_levels),
         "losses": losses,
         "optimiser": _optimiser(keys),
     }
@@ -266,10 +266,11 @@ def _layout(keys: Settings, module: str, data_root: Path, needs: set[str]) -> di
     return layout | {"preparation": prepared_steps(keys)}
 
 
-def _network(shape: Any, *, affine: bool) -> dict[str, Any]:
-    sizes = asdict(shape)
+def network_settings(keys: Settings, *, legacy_levels: bool = True) -> dict[str, Any]:
+    """Return the section ``network`` of NeuroGen's settings; see :func:`import_config`."""
+    sizes = asdict(shape_of(keys, legacy_levels=legacy_levels))
     del sizes["affine_inputs"]
-    return sizes | {"affine": affine}
+    return sizes | {"affine": keys.flag(f"{MODEL}.predict_affine")}
 
 
 def _read_solver(keys: Settings) -> None:

@@ -55,7 +55,7 @@ def import_checkpoint(checkpoint: Path, destination: Path, *, half: bool = False
     from NeuroGenLib.superres.published.unet import fold, reached_taps
 
     state = _state(checkpoint)
-    shape = _shape(state, checkpoint)
+    shape = shape_of_state(state, checkpoint)
     _require_fitting(state, shape, checkpoint)
     taps = reached_taps(shape, WINDOW)
     trained: list[str] = []
@@ -91,7 +91,7 @@ def _state(checkpoint: Path) -> dict[str, Tensor]:
     return dict(content)
 
 
-def _shape(state: Mapping[str, Tensor], checkpoint: Path) -> Shape:
+def shape_of_state(state: Mapping[str, Tensor], checkpoint: Path) -> Shape:
     """Return the sizes of the network that a state is of, by the first kernel of each level.
 
     Raises

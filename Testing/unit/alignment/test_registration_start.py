@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.linalg import expm
 from scipy.spatial.transform import Rotation
 
+from NeuroGenLib.alignment import halfway
 from NeuroGenLib.alignment import mutual_information as information
 from NeuroGenLib.alignment.halfway import (
     HalfwayGrid,
@@ -161,6 +162,29 @@ def test_no_start_trusts_the_headers(head):
     with pytest.raises(InputError, match="do not overlap") as raised:
         start_of(head.image, seen_after(shift(500, 0, 0)), "none")
     assert "affine" in raised.value.remedy
+
+
+@pytest.mark.parametrize("part", [0.26, 0.24])
+def test_a_start_brings_a_quarter_of_either_head_into_the_other(part, monkeypatch):
+    monkeypatch.setattr(halfway, "rough_start", lambda *_: np.eye(4))
+    monkeypatch.setattr(halfway, "information_alignment", lambda *_, **_options: np.eye(4))
+    monkeypatch.setattr(halfway, "overlap", lambda *_: part)
+    fixed, moving = ball((0, 0, 0)), ball((20, 0, 0))
+    if part > 1 / 4:
+        assert np.allclose(halfway_start(fixed, moving, "rigid").fixed_to_moving, np.eye(4))
+    else:
+        with pytest.raises(InputError, match="could not be brought to overlap"):
+            halfway_start(fixed, moving, "rigid")
+
+
+@pytest.mark.parametrize(("kept", "taken"), [(0.96, "affine"), (0.94, "rigid")])
+def test_an_affine_start_may_lose_a_twentieth_of_the_rigid_ones_similarity(kept, taken, monkeypatch):
+    answers = {"rigid": np.eye(4), "affine": np.diag([1.1, 1.1, 1.1, 1.0])}
+    values = {matrix.tobytes(): 0.5 * part for matrix, part in zip(answers.values(), (1.0, kept), strict=True)}
+    monkeypatch.setattr(halfway, "information_alignment", lambda *_, affine: answers["affine" if affine else "rigid"])
+    monkeypatch.setattr(halfway, "similarity", lambda _fixed, _moving, matrix: values[matrix.tobytes()])
+    found = halfway._refined([None] * 3, [None] * 3, np.eye(4), "affine", [])
+    assert np.array_equal(found, answers[taken])
 
 
 # --- the halfway grid ------------------------------------------------------------------------------------------------

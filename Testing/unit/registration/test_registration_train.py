@@ -291,10 +291,35 @@ def test_losses_on_the_transforms_grid():
     config = LossConfig(similarity={"mse": SimilarityConfig(kind="mse")}, grid="transform", ignore_mask=True)
     found = Objective(config)({0: maps}, Batch((Item(fine), Item(fine)), (1.0, 1.0, 1.0)), 0)["mse"]
     grid = torch.stack(torch.meshgrid(torch.arange(4.0), torch.arange(6.0), torch.arange(4.0), indexing="ij"))[None]
-    expected = sum(
-        float((sample(coarse, grid + field) - coarse).square().mean()) / 2 for field in (maps.forward, maps.inverse)
-    )
+    most = torch.tensor([3.0, 5.0, 3.0]).view(1, 3, 1, 1, 1)
+
+    def one_way(field: torch.Tensor) -> float:
+        place = grid + field
+        in_view = ((place >= 0) & (place <= most)).all(dim=1, keepdim=True)
+        return float(((sample(coarse, place) - coarse).square() * in_view).mean())
+
+    expected = (one_way(maps.forward) + one_way(maps.inverse)) / 2
     assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("ignore_mask", "expected"), [(False, 2 / 6), (True, 4 / 6)])
+def test_without_masks_the_field_of_view_still_counts(ignore_mask, expected):
+    """Images that differ by 1 everywhere, two of six voxels apart, and masks that leave out a plane each.
+
+    Of the six planes, the warp takes two from beyond the moving image whatever the masks are; with them, one more is
+    masked where it comes from and another where it goes to, in either direction.
+    """
+    shape = (6, 4, 4)
+    field = torch.zeros(1, 3, *shape)
+    field[:, 0] = 2.0
+    grids = Grids(shape)
+    maps = Mappings(field, -field, grids, field, -field, Halves(grids, field))
+    moving_mask, fixed_mask = torch.ones(1, 1, *shape), torch.ones(1, 1, *shape)
+    moving_mask[:, :, 3], fixed_mask[:, :, 0] = 0, 0
+    moving, fixed = (Item(torch.zeros(1, 1, *shape), mask=moving_mask), Item(torch.ones(1, 1, *shape), mask=fixed_mask))
+    config = LossConfig(similarity={"mse": SimilarityConfig(kind="mse")}, ignore_mask=ignore_mask)
+    found = Objective(config)({0: maps}, Batch((moving, fixed), (1.0, 1.0, 1.0)), 0)["mse"]
+    assert float(found) == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_true_map_has_no_loss():

@@ -61,6 +61,17 @@ def means(image: torch.Tensor, labels: torch.Tensor) -> dict[int, float]:
     return {int(value): float(image[0][labels == value].mean()) for value in labels.unique()}
 
 
+def test_noise_is_that_of_magnitude_images(head: torch.Tensor) -> None:
+    """Where there is no signal, the magnitude of complex Gaussian noise follows Rayleigh's distribution."""
+    size = 0.05
+    image = random_image(head, seeded(1), replace(PLAIN, noise=(size, size)))
+    air = image[0][head == 0].double()
+    assert len(air) > 20_000
+    assert float(air.mean()) == pytest.approx(size * np.sqrt(np.pi / 2), rel=0.02)
+    assert float(air.square().mean()) == pytest.approx(2 * size**2, rel=0.03)
+    assert float(air.median()) == pytest.approx(size * np.sqrt(2 * np.log(2)), rel=0.02)
+
+
 def test_the_same_seed_makes_the_same_image(head: torch.Tensor) -> None:
     one, same, other = (random_image(head, seeded(seed), tissues=freesurfer_tissues()) for seed in (3, 3, 4))
     assert torch.equal(one, same)

@@ -58,6 +58,17 @@ def test_a_correction_of_each_voxel_alone_is_not_changed_by_windows() -> None:
     torch.testing.assert_close(found, 3 * image - 1)
 
 
+def test_windows_are_blended_by_gaussians_of_an_eighth_of_their_side() -> None:
+    """Two windows of 8 voxels that share 4, of 0 and 1: sigma is one voxel, their middles are 3.5 and 7.5."""
+    image = torch.zeros((12, 8, 8))
+    image[8:] = 1  # only the second window holds it in its last plane
+    found = corrected(lambda part: part[:, :, -1:].expand_as(part), [image], image >= 0, 8, 0.5)
+    share = {4: 1 / (1 + np.exp((3.5**2 - 0.5**2) / 2)), 5: 1 / (1 + np.exp((2.5**2 - 1.5**2) / 2))}
+    for plane, expected in share.items():
+        assert found[plane].numpy() == pytest.approx(expected, abs=1e-5)
+        assert found[11 - plane].numpy() == pytest.approx(1 - expected, abs=1e-5)
+
+
 def test_all_channels_are_given_in_their_order() -> None:
     one, other = torch.zeros((9, 9, 9)), torch.ones((9, 9, 9))
     found = sliding_window_inference(lambda given: given[:, 1:] - given[:, :1], [one, other], 8, 0.25, multiple=8)

@@ -35,6 +35,17 @@ def test_the_weight_falls_from_1_to_0_around_it(head: Volume) -> None:
     assert np.abs(np.diff(line)).max() < 0.6
 
 
+def test_the_edge_lies_halfway_between_the_last_voxel_of_the_head_and_the_first_of_air() -> None:
+    """A block of 2 mm voxels: the voxels outside its face are 1, 3 and 5 mm from the edge, of a margin of 6 mm."""
+    array = np.full((32, 32, 32), 10.0)
+    array[8:24, 8:24, 8:24] = 800.0
+    found = find_head(Volume(array, np.diag([2.0, 2.0, 2.0, 1.0])), margin_mm=6)
+    assert np.array_equal(found.mask.array[:, 16, 16], array[:, 16, 16] > 100)
+    outside = [1 - 1 / 6, 1 - 3 / 6, 1 - 5 / 6, 0.0]
+    assert found.weight.array[24:28, 16, 16] == pytest.approx(outside, abs=1e-5)
+    assert found.weight.array[7:3:-1, 16, 16] == pytest.approx(outside, abs=1e-5)
+
+
 def test_dark_insides_belong_to_it_also_in_a_slab() -> None:
     """A bright ring that is open above and below, as fluid in a slab through a head."""
     grid = np.stack(np.meshgrid(*[np.arange(40) - 19.5] * 2, indexing="ij"))
