@@ -71,7 +71,8 @@ def rigid_alignment(fixed: Volume, moving: Volume, start: np.ndarray | None = No
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     method.SetInitialTransform(transform, inPlace=True)
     method.Execute(_as_float(fixed, "The fixed image"), _as_float(moving, "The moving image"))
-    return _LPS @ _matrix(transform) @ _LPS
+    ras: np.ndarray = _LPS @ _matrix(transform) @ _LPS
+    return ras
 
 
 def aligned(moving: Volume, transform: np.ndarray, like: Grid, order: int = 1, fill: float = 0) -> Volume:
@@ -103,7 +104,7 @@ def _as_float(volume: Volume, name: str) -> SimpleITK.Image:
     return to_itk(volume.array.astype(np.float32), volume.affine, name)
 
 
-def _matrix(transform: SimpleITK.Transform) -> np.ndarray:
+def _matrix(transform: SimpleITK.Euler3DTransform) -> np.ndarray:
     linear = np.reshape(transform.GetMatrix(), (3, 3))
     centre = np.array(transform.GetCenter())
     matrix = np.eye(4)

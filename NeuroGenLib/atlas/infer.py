@@ -463,7 +463,8 @@ class AtlasModel:
             return None
         own = np.stack([encode_all(self.conditions, subject["conditions"]) for subject in self.subjects])
         scale = np.concatenate([np.full(one.width, one.scale) for one in self.conditions])
-        return (own - encoded) / scale
+        offsets: np.ndarray = (own - encoded) / scale
+        return offsets
 
     def _decoder(self, device: torch.device) -> AtlasDecoder:
         if device not in self._decoders:
@@ -544,7 +545,8 @@ class AtlasModel:
         """Return label values of classes; every background class becomes 0."""
         values = np.array(self.labels.values)
         values[list(self.background)] = 0
-        return values.astype(np.min_scalar_type(int(values.max())))[classes]
+        labels: np.ndarray = values.astype(np.min_scalar_type(int(values.max())))[classes]
+        return labels
 
 
 @dataclass(frozen=True)

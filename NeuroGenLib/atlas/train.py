@@ -29,7 +29,7 @@ from NeuroGenLib.core.files import require_folder_place
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.core.provenance import checkout_commit, software_versions
 from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
-from NeuroGenLib.training.loop import StepModule
+from NeuroGenLib.training.loop import StepModule, is_first_process
 from NeuroGenLib.training.run import cosine_schedule, fit, load_initial, step_generator
 
 if TYPE_CHECKING:
@@ -228,11 +228,9 @@ def train(config: AtlasTrainConfig, progress: Progress = SILENT) -> Path | None:
     Cancelled
         When it was stopped; the run folder holds a checkpoint.
     """
-    from lightning.pytorch.utilities import rank_zero_only
-
     require_folder_place(config.train.out)
     # With several processes each runs this function; one of them speaks and writes.
-    first = rank_zero_only.rank == 0
+    first = is_first_process()
     shown = progress if first else SILENT
     initial = None if config.train.init_from is None else _open_initial(config.train.init_from)
     data = config.data

@@ -68,7 +68,8 @@ def apply(points: Tensor, linear: Tensor, translation: Tensor) -> Tensor:
 
 def apply_inverse(points: Tensor, linear: Tensor, translation: Tensor) -> Tensor:
     """Undo :func:`apply`."""
-    return (points - translation[:, None]) @ torch.linalg.inv(linear).transpose(1, 2)
+    transformed: Tensor = (points - translation[:, None]) @ torch.linalg.inv(linear).transpose(1, 2)
+    return transformed
 
 
 def _cross_matrix(vector: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from NeuroGenLib.mask.card import model_card
 from NeuroGenLib.mask.data import GeneratedHeads
 from NeuroGenLib.mask.network import BrainNetwork, Shape
 from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
-from NeuroGenLib.training.loop import StepModule
+from NeuroGenLib.training.loop import StepModule, is_first_process
 from NeuroGenLib.training.run import cosine_schedule, fit, load_initial, seeded_weights
 
 if TYPE_CHECKING:
@@ -105,12 +105,10 @@ def train(config: MaskTrainConfig, progress: Progress = SILENT) -> Path | None:
     Cancelled
         When it was stopped; the run folder holds a checkpoint.
     """
-    from lightning.pytorch.utilities import rank_zero_only
-
     out = Path(config.train.out)
     require_folder_place(out)
     # With several processes each runs this function; one of them speaks and writes.
-    first = rank_zero_only.rank == 0
+    first = is_first_process()
     shown = progress if first else SILENT
     initial = None if config.train.init_from is None else _open_initial(config.train.init_from)
     heads = GeneratedHeads(config, shown.part(0, 0.02))

@@ -309,7 +309,11 @@ def _hub_library() -> Any:
 @contextlib.contextmanager
 def _no_bars() -> Iterator[None]:
     """Silence the library's own bars: the caller's progress shows the download."""
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils.tqdm import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
 
     if are_progress_bars_disabled():
         yield

@@ -180,7 +180,7 @@ def bounding_box(image: ArrayLike) -> NDArray[np.int64]:
     return np.stack([where.min(axis=0), where.max(axis=0)])
 
 
-def _pair(image: ArrayLike, reference: ArrayLike) -> tuple[NDArray, NDArray]:
+def _pair(image: ArrayLike, reference: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     first, second = np.asarray(image), np.asarray(reference)
     if first.shape != second.shape:
         raise InputError(
@@ -191,7 +191,7 @@ def _pair(image: ArrayLike, reference: ArrayLike) -> tuple[NDArray, NDArray]:
     return first, second
 
 
-def _images(image: ArrayLike, reference: ArrayLike) -> tuple[NDArray, NDArray]:
+def _images(image: ArrayLike, reference: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Return both in double precision; sums over millions of voxels need it."""
     first, second = (one.astype(np.float64) for one in _pair(image, reference))
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
@@ -199,7 +199,7 @@ def _images(image: ArrayLike, reference: ArrayLike) -> tuple[NDArray, NDArray]:
     return first, second
 
 
-def _masked(first: NDArray, second: NDArray, mask: ArrayLike | None) -> tuple[NDArray, NDArray]:
+def _masked(first: np.ndarray, second: np.ndarray, mask: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
     """Return the voxels that count."""
     if mask is None:
         return first, second

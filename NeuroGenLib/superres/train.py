@@ -27,7 +27,7 @@ from NeuroGenLib.superres.network import Shape, SuperresNetwork
 from NeuroGenLib.superres.published import reference
 from NeuroGenLib.superres.published import unet as published_network
 from NeuroGenLib.superres.published.patches import PublishedPatches, raster
-from NeuroGenLib.training.loop import StepModule
+from NeuroGenLib.training.loop import StepModule, is_first_process
 from NeuroGenLib.training.run import cosine_schedule, fit, load_initial, seeded_weights
 
 if TYPE_CHECKING:
@@ -147,12 +147,10 @@ def train(config: SuperresTrainConfig, progress: Progress = SILENT) -> Path | No
     Cancelled
         When it was stopped; the run folder holds a checkpoint.
     """
-    from lightning.pytorch.utilities import rank_zero_only
-
     out = Path(config.train.out)
     require_folder_place(out)
     # With several processes each runs this function; one of them speaks and writes.
-    first = rank_zero_only.rank == 0
+    first = is_first_process()
     shown = progress if first else SILENT
     initial = None if config.train.init_from is None else _open_initial(config.train.init_from, config.network.kind)
     training = shown.part(0.05, 0.99, "training")

@@ -220,7 +220,8 @@ def classes_of(labels: Volume, table: LabelTable, name: str) -> np.ndarray:
         )
     lookup = np.zeros(int(max(table.values)) + 1, np.uint8)
     lookup[list(table.values)] = np.arange(len(table))
-    return lookup[labels.array]
+    classes: np.ndarray = lookup[labels.array]
+    return classes
 
 
 def _prepare(
@@ -334,7 +335,8 @@ def _condition(name: str, config: ConditionConfig, cohort: Cohort) -> Condition:
 def _box(subjects: Sequence[SubjectPoints]) -> np.ndarray:
     """Return sides (mm, whole) of the box that holds every subject's points, centred, with a margin."""
     reach = np.max([np.abs(subject.world(subject.index)).max(axis=0) for subject in subjects], axis=0)
-    return np.ceil(2 * (reach + BOX_MARGIN_MM))
+    size: np.ndarray = np.ceil(2 * (reach + BOX_MARGIN_MM))
+    return size
 
 
 def _inside_box(subject: Subject, points: SubjectPoints, box: np.ndarray) -> SubjectPoints:

@@ -124,7 +124,8 @@ def _latent_trend(model: AtlasModel, recipe: Recipe, bandwidth: float, regressio
             "not the 1 asked for."
         )
     factors = torch.as_tensor(rates, dtype=recipe.latents.dtype, device=recipe.latents.device)
-    return torch.tensordot(factors, model.latents, dims=1)
+    latents: Tensor = torch.tensordot(factors, model.latents, dims=1)
+    return latents
 
 
 def _near_brain(model: AtlasModel, drawn: Drawn, grid: Grid) -> np.ndarray:
@@ -133,7 +134,8 @@ def _near_brain(model: AtlasModel, drawn: Drawn, grid: Grid) -> np.ndarray:
     classes[drawn.voxels] = drawn.outputs[:, len(model.modalities) :].argmax(1)
     margin = max(MARGIN_MM, *grid.spacing)
     mask = brain_mask(classes.reshape(grid.shape), grid.spacing, model.background, margin, core=drawn.core)
-    return drawn.voxels[mask.ravel()[drawn.voxels]]
+    inside: np.ndarray = drawn.voxels[mask.ravel()[drawn.voxels]]
+    return inside
 
 
 def _rates(

@@ -293,7 +293,8 @@ def stretch_as_published(values: np.ndarray) -> np.ndarray:
     """Clamp to [0, 1], then map the extremes over the array to 0 and 1; a constant image stays as it is."""
     clamped = np.clip(values, 0, 1)
     low, high = clamped.min(), clamped.max()
-    return (clamped - low) / (high - low) if high > low else clamped
+    scaled: np.ndarray = (clamped - low) / (high - low) if high > low else clamped
+    return scaled
 
 
 def mask_as_published(classes: np.ndarray, background: int) -> np.ndarray:
@@ -317,11 +318,13 @@ def mask_as_published(classes: np.ndarray, background: int) -> np.ndarray:
     chosen = int(np.argmax(np.bincount(patch.ravel())))
     if chosen == 0:
         return np.zeros(classes.shape, bool)
-    return gaussian_filter((pieces == chosen).astype(np.float32), sigma=1) > 0.001
+    dilated: np.ndarray = gaussian_filter((pieces == chosen).astype(np.float32), sigma=1) > 0.001
+    return dilated
 
 
 def halo_as_published(brain: np.ndarray) -> np.ndarray:
     """Return the brain dilated by a Gaussian of 1.5 voxels, whatever the voxel size."""
     from scipy.ndimage import gaussian_filter
 
-    return gaussian_filter(brain.astype(np.float32), sigma=1.5) > 0.001
+    dilated: np.ndarray = gaussian_filter(brain.astype(np.float32), sigma=1.5) > 0.001
+    return dilated

@@ -253,9 +253,9 @@ class _Keys:
             raise self.wrong(key, "a list of names")
         return value
 
-    def group(self, *key: str) -> dict[str, Any]:
+    def group(self, *key: str) -> Mapping[str, Any]:
         """Return the settings below a key, without marking them as read."""
-        value: Any = self.content
+        value = self.content
         for name in key:
             value = value.get(name) or {}
             if not isinstance(value, dict) or not all(isinstance(inner, str) for inner in value):

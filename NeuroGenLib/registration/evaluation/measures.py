@@ -449,7 +449,7 @@ def _residual(sizes: Tensor) -> Residual:
     return Residual(float(values.square().mean()), float(values.mean()), float(values.max()))
 
 
-def _percentile(distances: NDArray, areas: NDArray, share: float) -> float:
+def _percentile(distances: NDArray[np.float64], areas: NDArray[np.float64], share: float) -> float:
     """Return the distance within which a share of the area lies."""
     order = np.argsort(distances)
     covered = np.cumsum(areas[order])

@@ -239,7 +239,8 @@ class _Residual(nn.Module):
 
     def forward(self, value: Tensor) -> Tensor:
         residual: Tensor = self.residual(value)
-        return self.conv(value) + residual
+        result: Tensor = self.conv(value) + residual
+        return result
 
 
 class _Skip(nn.Module):
