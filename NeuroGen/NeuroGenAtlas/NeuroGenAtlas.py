@@ -142,7 +142,7 @@ class NeuroGenAtlasWidget(PanelWidget):
         self.brain.set_label_opacity(self.parameters.labelOpacity)
         self.brain.set_overlay_opacity(self.parameters.overlayOpacity)
         if not self.browser.working:
-            self.brain.set_surfaces(self.parameters.surfaces)
+            self.brain.set_surfaces(shown=self.parameters.surfaces)
         if self.session.facts is None:
             return
         view = self._view()
@@ -263,7 +263,7 @@ class NeuroGenAtlasWidget(PanelWidget):
             self._seen = view
         self._estimate(view)
 
-    def _show_brain(self, view: View, result: dict[str, Any], coarse: bool) -> None:
+    def _show_brain(self, view: View, result: dict[str, Any], coarse: bool) -> None:  # noqa: FBT001 (as the browser calls it)
         name = view.image
         self.brain.show(
             result["images"][name],
@@ -278,7 +278,7 @@ class NeuroGenAtlasWidget(PanelWidget):
             self._aside = False
             self.brain.bring_to_front()
         self.brain.set_label_opacity(self.parameters.labelOpacity)
-        self.brain.set_surfaces(self.parameters.surfaces and not coarse)
+        self.brain.set_surfaces(shown=self.parameters.surfaces and not coarse)
         if not coarse:
             self.estimates.forget()
             self._estimate(view)

@@ -226,8 +226,8 @@ class AtlasModel:
 
             if box is not None:
                 raise InputError("The published grid fills the model's box.", "Leave out --box or --reference-compat.")
-            return decode_as_published(self, recipe, _three(spacing), masked, progress)
-        return self._draw(recipe, self.grid(_three(spacing), box), masked, progress)
+            return decode_as_published(self, recipe, _three(spacing), masked=masked, progress=progress)
+        return self._draw(recipe, self.grid(_three(spacing), box), progress, masked=masked)
 
     def growth(
         self,
@@ -330,8 +330,8 @@ class AtlasModel:
         if reference_compat:
             from NeuroGenLib.atlas.published.checkpoint import decode_as_published
 
-            return decode_as_published(self, recipe, _three(spacing), masked, progress)
-        brain = self._draw(recipe, self.grid(_three(spacing)), masked, progress)
+            return decode_as_published(self, recipe, _three(spacing), masked=masked, progress=progress)
+        brain = self._draw(recipe, self.grid(_three(spacing)), progress, masked=masked)
         return _moved(brain, np.array(self.subjects[subject].get("centre", (0, 0, 0)), float))
 
     def slices(
@@ -371,7 +371,8 @@ class AtlasModel:
         voxels = np.rint((place - grid.origin) / grid.spacing).clip(0, np.array(grid.shape) - 1).astype(int)
         search = self._brain_search(self._renderer(recipe, self.device, _chunk(self.device)))
         planes = {name: grid.plane(axis, int(voxels[axis])) for axis, name in enumerate(PLANES)}
-        return {name: self._paint(recipe, plane, search.draw(plane, masked), masked) for name, plane in planes.items()}
+        drawn = {name: search.draw(plane, masked=masked) for name, plane in planes.items()}
+        return {name: self._paint(recipe, plane, drawn[name], masked=masked) for name, plane in planes.items()}
 
     def recipe(
         self,
@@ -502,14 +503,15 @@ class AtlasModel:
 
         return with_memory_fallback(work, self.device, _chunk(self.device), warn=recipe.warnings.append)
 
-    def _draw(self, recipe: Recipe, grid: Grid, masked: bool, progress: Progress) -> AtlasBrain:
+    def _draw(self, recipe: Recipe, grid: Grid, progress: Progress, *, masked: bool) -> AtlasBrain:
         def work(device: torch.device, chunk: int) -> Drawn:
-            return self._brain_search(self._renderer(recipe, device, chunk)).draw(grid, masked, progress)
+            search = self._brain_search(self._renderer(recipe, device, chunk))
+            return search.draw(grid, masked=masked, progress=progress)
 
         drawn = with_memory_fallback(work, self.device, _chunk(self.device), warn=recipe.warnings.append)
-        return self._paint(recipe, grid, drawn, masked)
+        return self._paint(recipe, grid, drawn, masked=masked)
 
-    def _paint(self, recipe: Recipe, grid: Grid, drawn: Drawn, masked: bool) -> AtlasBrain:
+    def _paint(self, recipe: Recipe, grid: Grid, drawn: Drawn, *, masked: bool) -> AtlasBrain:
         """Put decoded voxels into volumes; everything else is background."""
         from scipy.special import softmax
 

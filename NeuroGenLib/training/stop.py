@@ -76,6 +76,6 @@ def requeue(environment: Mapping[str, str]) -> None:
     if "SLURM_ARRAY_JOB_ID" in environment:
         job = f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"
     try:
-        subprocess.run(["scontrol", "requeue", job], check=True)
+        subprocess.run(["scontrol", "requeue", job], check=True)  # noqa: S607 (SLURM is where the cluster has it)
     except (OSError, subprocess.CalledProcessError) as error:
         log.warning("SLURM did not queue job %s again (%s); submit it again yourself.", job, error)

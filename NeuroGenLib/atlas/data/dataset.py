@@ -161,9 +161,9 @@ def build_dataset(
     prepared, volumes = [], []
     for row, subject in enumerate(progress.track(cohort.subjects, "reading subjects")):
         images, label_map = load_subject(subject, data.modalities, data.segmentation)
-        points = _prepare(subject, images, label_map, data, labels, background, reference_compat)
+        points = _prepare(subject, images, label_map, data, labels, background, reference_compat=reference_compat)
         if motion is not None and motion.probability > 0:
-            spoilt = _corrupted(points, images, label_map, data.mask, motion, seed, row)
+            spoilt = _corrupted(points, images, label_map, motion, seed, row, mask=data.mask)
             points = replace(points, corrupted=spoilt)
         prepared.append(points)
         volumes.append(label_volumes_ml(label_map, labels))
@@ -231,6 +231,7 @@ def _prepare(
     data: DataConfig,
     table: LabelTable,
     background: int,
+    *,
     reference_compat: bool,
 ) -> SubjectPoints:
     classes = classes_of(labels, table, f"The {data.segmentation} of {subject.key}")
@@ -254,10 +255,11 @@ def _corrupted(
     points: SubjectPoints,
     images: Mapping[str, Volume],
     labels: Volume,
-    mask: bool,
     motion: MotionConfig,
     seed: int,
     row: int,
+    *,
+    mask: bool,
 ) -> np.ndarray:
     """Return (variants, n, modalities): the points' intensities after head motion, another one in each image."""
     brain = labels.array > 0 if mask else 1

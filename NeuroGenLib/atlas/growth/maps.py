@@ -90,7 +90,7 @@ def draw_growth(
 
     def work(device: torch.device, chunk: int) -> tuple[np.ndarray, np.ndarray]:
         search = model._brain_search(model._renderer(recipe, device, chunk))
-        drawn = search.draw(grid, masked, progress.part(0, FOUND))
+        drawn = search.draw(grid, masked=masked, progress=progress.part(0, FOUND))
         voxels = _near_brain(model, drawn, grid) if masked else drawn.voxels
         points = grid.points(model.box / 2, voxels)
         decoder = model._decoder(device)

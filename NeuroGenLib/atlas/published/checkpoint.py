@@ -83,7 +83,7 @@ def import_checkpoint(
     atlas = read_published(config_atlas) if config_atlas else recorded
     data = data_section(read_published(config_data), atlas)[1] if config_data else recorded.get("dataset", {})
     try:
-        manifest, tensors = _translated(content, atlas, data, store_ids)
+        manifest, tensors = _translated(content, atlas, data, store_ids=store_ids)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(
             f"{checkpoint} and its configs do not fit together ({type(error).__name__}: {error}).",
@@ -125,7 +125,7 @@ def shape_from_config(atlas: Mapping[str, Any], data: Mapping[str, Any]) -> Shap
 
 
 def _translated(
-    content: Mapping[str, Any], atlas: Mapping[str, Any], data: Mapping[str, Any], store_ids: bool
+    content: Mapping[str, Any], atlas: Mapping[str, Any], data: Mapping[str, Any], *, store_ids: bool
 ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     from NeuroGenLib.atlas.network import decoder_from_tensors
     from NeuroGenLib.core.provenance import software_versions
@@ -253,7 +253,12 @@ def grid_as_published(box: np.ndarray, spacing: tuple[float, float, float]) -> G
 
 
 def decode_as_published(
-    model: AtlasModel, recipe: Recipe, spacing: tuple[float, float, float], masked: bool, progress: Progress = SILENT
+    model: AtlasModel,
+    recipe: Recipe,
+    spacing: tuple[float, float, float],
+    *,
+    masked: bool,
+    progress: Progress = SILENT,
 ) -> AtlasBrain:
     """Draw a brain the published way.
 
