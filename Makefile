@@ -1,4 +1,4 @@
-# make demo · make test · make test-all · make lint · make bench · make peers · make screenshots · make venv · make test-online
+# make demo · make test · make test-all · make lint · make coverage · make bench · make peers · make screenshots · make venv · make test-online
 # Another PyTorch build: make venv TORCH_INDEX=https://download.pytorch.org/whl/cpu
 PYTHON ?= python3
 VENV ?= .venv
@@ -13,7 +13,7 @@ PEERS_LIST := Testing/bench/peers-requirements.txt
 PEERS_OPTIONS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-slow test-all test-online lint format bench peers screenshots clean
+.PHONY: help venv demo test test-slow test-all test-online coverage lint format bench peers screenshots clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -42,10 +42,14 @@ test-all: test test-slow  ## every test that needs no GPU and no network
 test-online: $(STAMP)  ## download what the hubs hold and check it
 	$(BIN)/python -m pytest -m online Testing
 
-lint: $(STAMP)  ## ruff and mypy
+coverage: $(STAMP)  ## which lines all tests reach, into coverage-html
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not online" -n $(WORKERS) --cov --cov-report=term --cov-report=html Testing
+
+lint: $(STAMP)  ## ruff, mypy and codespell
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/codespell $$(git ls-files)
 
 format: $(STAMP)  ## let ruff rewrite
 	$(BIN)/ruff format .
@@ -73,4 +77,4 @@ screenshots: $(STAMP)  ## photograph the panels into docs/images
 	$(BIN)/python Testing/screenshots.py
 
 clean:  ## remove the environments and what the demo made
-	rm -rf $(VENV) $(PEERS) demo-output build dist
+	rm -rf $(VENV) $(PEERS) demo-output build dist site coverage-html .coverage*

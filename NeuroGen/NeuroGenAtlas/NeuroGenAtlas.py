@@ -1,7 +1,10 @@
 """NeuroGen Atlas: a brain atlas browsed by age and condition, and fitted to volumes."""
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import qt
 import slicer
@@ -35,13 +38,18 @@ from NeuroGenPanels.panel_widget import PanelWidget
 from NeuroGenPanels.run_bar import RunBar
 from NeuroGenPanels.tables import fill_table
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from NeuroGenLib.core.errors import NeuroGenError
+
 NO_LABEL = "nothing"
 
 
 class NeuroGenAtlas(ScriptedLoadableModule):
     """What Slicer's module list says of it."""
 
-    def __init__(self, parent) -> None:
+    def __init__(self, parent: Any) -> None:
         ScriptedLoadableModule.__init__(self, parent)
         describe(
             parent,
@@ -134,7 +142,7 @@ class NeuroGenAtlasWidget(PanelWidget):
         self.brain.set_label_opacity(self.parameters.labelOpacity)
         self.brain.set_overlay_opacity(self.parameters.overlayOpacity)
         if not self.browser.working:
-            self.brain.set_surfaces(self.parameters.surfaces)
+            self.brain.set_surfaces(shown=self.parameters.surfaces)
         if self.session.facts is None:
             return
         view = self._view()
@@ -227,7 +235,7 @@ class NeuroGenAtlasWidget(PanelWidget):
     # What comes back
 
     def _model_opened(self) -> None:
-        facts, atlas = self.session.facts, self.session.atlas
+        facts, atlas = self.session.model, self.session.atlas
         low, high = atlas["age"]["minimum"], atlas["age"]["maximum"]
         unit = atlas["age"]["unit"]
         self.ui.noticeLabel.setText(f"{facts['description'] or ''} {facts['notice'] or ''}".strip())
@@ -255,7 +263,7 @@ class NeuroGenAtlasWidget(PanelWidget):
             self._seen = view
         self._estimate(view)
 
-    def _show_brain(self, view: View, result: dict, coarse: bool) -> None:
+    def _show_brain(self, view: View, result: dict[str, Any], coarse: bool) -> None:  # noqa: FBT001 (as the browser calls it)
         name = view.image
         self.brain.show(
             result["images"][name],
@@ -270,7 +278,7 @@ class NeuroGenAtlasWidget(PanelWidget):
             self._aside = False
             self.brain.bring_to_front()
         self.brain.set_label_opacity(self.parameters.labelOpacity)
-        self.brain.set_surfaces(self.parameters.surfaces and not coarse)
+        self.brain.set_surfaces(shown=self.parameters.surfaces and not coarse)
         if not coarse:
             self.estimates.forget()
             self._estimate(view)
@@ -284,12 +292,12 @@ class NeuroGenAtlasWidget(PanelWidget):
         self._aside = True
         self.brain.put_aside()
 
-    def _fitted(self, summary: dict) -> None:
+    def _fitted(self, summary: dict[str, Any]) -> None:
         self._put_aside()
         self.ui.fitLabel.setText(found_text(summary))
         fill_table(self.ui.fitTable, ("tissue", "ml", "expected ml", "z"), tissue_rows(summary))
 
-    def _failed(self, error, doing: str) -> None:
+    def _failed(self, error: NeuroGenError, doing: str) -> None:
         self.ui.stateLabel.setText(str(error))
         self.runBar.log(f"{doing}: {error}")
         show_error(error, doing)
@@ -337,7 +345,7 @@ class NeuroGenAtlasWidget(PanelWidget):
         self.ui.fitButton.setEnabled(opened and free and self.parameters.scan is not None)
 
 
-def _fill(combo, texts, chosen: str) -> None:
+def _fill(combo: Any, texts: Iterable[str], chosen: str) -> None:
     """List texts, with one of them chosen: the first where there is no such."""
     combo.clear()
     for text in texts:

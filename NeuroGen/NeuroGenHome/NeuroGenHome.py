@@ -1,8 +1,11 @@
 """NeuroGen: models, this computer, Python packages, sample data and running jobs."""
 
+from __future__ import annotations
+
 import sys
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import qt
 import slicer
@@ -29,13 +32,16 @@ from NeuroGenPanels.run_bar import PERCENT, RunBar
 from NeuroGenPanels.tables import fill_table
 from NeuroGenPanels.worker_service import WorkerService
 
+if TYPE_CHECKING:
+    from NeuroGenLib.worker import JobHandle
+
 JOBS_MS = 500
 
 
 class NeuroGenHome(ScriptedLoadableModule):
     """What Slicer's module list says of it; registers the sample data."""
 
-    def __init__(self, parent) -> None:
+    def __init__(self, parent: Any) -> None:
         ScriptedLoadableModule.__init__(self, parent)
         describe(
             parent,
@@ -62,7 +68,7 @@ class NeuroGenHomeWidget(PanelWidget):
         self.jobs = self.new_service(_("Models"))
         self.runBar = RunBar(self.ui.runWidget.layout(), self.jobs, _("NeuroGen"))
         self.models = ModelList(self.ui, self.runBar)
-        self._listed: list = []
+        self._listed: list[JobHandle] = []
         self._timer = qt.QTimer()
         self._timer.setInterval(JOBS_MS)
         self._timer.timeout.connect(self._show_jobs)
@@ -93,7 +99,7 @@ class NeuroGenHomeWidget(PanelWidget):
     def _look_clicked(self, *_clicked: bool) -> None:
         self.runBar.run(_("Looking at this computer"), "run", {"words": ["doctor", "--json"]}, self._show_device)
 
-    def _show_device(self, result: dict) -> None:
+    def _show_device(self, result: dict[str, Any]) -> None:
         lines = []
         for group, facts in result["json"].items():
             texts = ", ".join(f"{name} {value}" for name, value in facts.items())
@@ -119,7 +125,7 @@ class NeuroGenHomeWidget(PanelWidget):
         fill_table(self.ui.jobsTable, (_("panel"), _("job"), _("done"), _("message")), rows, selected)
         self._job_chosen()
 
-    def _chosen_job(self):
+    def _chosen_job(self) -> JobHandle | None:
         row = self.ui.jobsTable.currentRow()
         return self._listed[row] if 0 <= row < len(self._listed) else None
 

@@ -81,8 +81,10 @@ def is_acknowledged(row: dict[str, Any]) -> bool:
     return (row["license"] or "").lower() in PERMISSIVE or _key(row) in _texts(ACKNOWLEDGED)
 
 
-def acknowledge(row: dict[str, Any]) -> bool:
-    """Return whether a model may be used; a licence that is not permissive is shown, and accepted or not."""
+def acknowledge(row: dict[str, Any] | None) -> bool:
+    """Return whether the chosen model may be used; a licence that is not permissive is shown, and accepted or not."""
+    if row is None:
+        return False
     if is_acknowledged(row):
         return True
     question = (

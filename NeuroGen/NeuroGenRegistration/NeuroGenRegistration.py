@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
@@ -46,7 +47,7 @@ JOB = "registration.run"
 class NeuroGenRegistration(ScriptedLoadableModule):
     """What Slicer's module list says of it."""
 
-    def __init__(self, parent) -> None:
+    def __init__(self, parent: Any) -> None:
         ScriptedLoadableModule.__init__(self, parent)
         describe(
             parent,
@@ -79,7 +80,8 @@ class NeuroGenRegistrationWidget(PanelWidget):
         self.startChoice = WordCombo(self.ui.startCombo, KINDS, lambda word: self._set("start", word))
         self.viewChoice = WordCombo(self.ui.viewCombo, VIEWS, lambda word: self._set("view", word))
         self.estimates = Estimates(self.jobs)
-        self._looked = self._shown = None
+        self._looked: tuple[str, float, float, float] | None = None
+        self._shown: Any = None
         self.ui.researchLabel.setText(RESEARCH_USE)
         self.ui.registerButton.clicked.connect(self._register_clicked)
         self.runBar.when_changed(self._update_buttons)
@@ -146,7 +148,7 @@ class NeuroGenRegistrationWidget(PanelWidget):
 
     # What comes back
 
-    def _registered(self, forward) -> None:
+    def _registered(self, forward: Any) -> None:
         self.estimates.forget()
         self._estimate()
         if forward is self._forward():
@@ -156,14 +158,14 @@ class NeuroGenRegistrationWidget(PanelWidget):
 
     # What follows from it
 
-    def _forward(self):
+    def _forward(self) -> Any:
         """Return the forward transform of the chosen pair's registration, None where there is none."""
         from NeuroGenLib.scenes.registration import forward_of
 
         fixed, moving = self.parameters.fixed, self.parameters.moving
         return None if fixed is None or moving is None else forward_of(slicer.mrmlScene, fixed, moving)
 
-    def _look(self) -> tuple:
+    def _look(self) -> tuple[str, float, float, float]:
         chosen = self.parameters
         return chosen.view, chosen.opacity, chosen.tile, chosen.leastChange
 
@@ -183,7 +185,7 @@ class NeuroGenRegistrationWidget(PanelWidget):
                 least_change=chosen.leastChange,
             )
 
-    def _say_result(self, forward) -> None:
+    def _say_result(self, forward: Any) -> None:
         from NeuroGenLib.mrml.provenance import provenance_of
         from NeuroGenLib.scenes.registration import quality_of
 

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
@@ -51,7 +52,7 @@ SAMPLE = "fetal-brain-4mm"
 class NeuroGenSuperResolution(ScriptedLoadableModule):
     """What Slicer's module list says of it."""
 
-    def __init__(self, parent) -> None:
+    def __init__(self, parent: Any) -> None:
         ScriptedLoadableModule.__init__(self, parent)
         describe(
             parent,
@@ -89,8 +90,10 @@ class NeuroGenSuperResolutionWidget(PanelWidget):
             "before": WordCombo(self.ui.beforeCombo, BEFORE, lambda word: self._set("before", word)),
         }
         self.estimates = Estimates(self.jobs)
-        self._notice, self._manifest = "", {}
-        self._looked = self._shown = None
+        self._notice = ""
+        self._manifest: dict[str, Any] = {}
+        self._looked: tuple[str, str, float, float] | None = None
+        self._shown: Any = None
         self.ui.researchLabel.setText(RESEARCH_USE)
         self.ui.applyButton.clicked.connect(self._apply_clicked)
         self.ui.sampleButton.clicked.connect(self._sample_clicked)
@@ -182,7 +185,7 @@ class NeuroGenSuperResolutionWidget(PanelWidget):
 
     # What comes back
 
-    def _found(self, image) -> None:
+    def _found(self, image: Any) -> None:
         self.estimates.forget()
         self._estimate()
         if image is self._image():
@@ -196,14 +199,14 @@ class NeuroGenSuperResolutionWidget(PanelWidget):
 
     # What follows from it
 
-    def _image(self):
+    def _image(self) -> Any:
         """Return the isotropic volume of the chosen scan, None where there is none."""
         from NeuroGenLib.scenes.superres import result_of
 
         scan = self.parameters.scan
         return None if scan is None else result_of(slicer.mrmlScene, scan)
 
-    def _look(self) -> tuple:
+    def _look(self) -> tuple[str, str, float, float]:
         chosen = self.parameters
         return chosen.view, chosen.before, chosen.opacity, chosen.least
 
@@ -217,7 +220,7 @@ class NeuroGenSuperResolutionWidget(PanelWidget):
             slicer.mrmlScene, image, chosen.view, before=chosen.before, opacity=chosen.opacity, least=chosen.least
         )
 
-    def _say_result(self, image) -> None:
+    def _say_result(self, image: Any) -> None:
         from NeuroGenLib.mrml.provenance import provenance_of
         from NeuroGenLib.scenes.superres import quality_of
 

@@ -131,7 +131,8 @@ def information_alignment(fixed: Scan, moving: Scan, start: np.ndarray, *, affin
 
 def moved(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Return points (N, 3) moved by an affine (4, 4)."""
-    return points @ matrix[:3, :3].T + matrix[:3, 3]
+    transformed: np.ndarray = points @ matrix[:3, :3].T + matrix[:3, 3]
+    return transformed
 
 
 def sampled(volume: Volume, points: np.ndarray, order: int = 1) -> np.ndarray:
@@ -139,7 +140,10 @@ def sampled(volume: Volume, points: np.ndarray, order: int = 1) -> np.ndarray:
     from scipy import ndimage
 
     values = volume.array.view(np.uint8) if volume.array.dtype == bool else volume.array
-    return ndimage.map_coordinates(values, volume.world_to_voxel(points).T, order=order, mode="constant", cval=0)
+    samples: np.ndarray = ndimage.map_coordinates(
+        values, volume.world_to_voxel(points).T, order=order, mode="constant", cval=0
+    )
+    return samples
 
 
 class _Histogram:
@@ -209,7 +213,8 @@ def _turned(vector: np.ndarray) -> np.ndarray:
 
 
 def _stretched(entries: np.ndarray) -> np.ndarray:
-    return np.eye(3) + entries.reshape(3, 3)
+    linear: np.ndarray = np.eye(3) + entries.reshape(3, 3)
+    return linear
 
 
 def _derivatives(change: Linear, parameters: np.ndarray, count: int) -> list[np.ndarray]:

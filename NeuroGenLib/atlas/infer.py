@@ -80,8 +80,8 @@ class AtlasModel(TrainedAtlas):
         if reference_compat:
             if box is not None:
                 raise InputError("The published grid fills the model's box.", "Leave out --box or --reference-compat.")
-            return decode_as_published(self, recipe, _three(spacing), masked, progress)
-        return self._draw(recipe, self.grid(_three(spacing), box), masked, progress)
+            return decode_as_published(self, recipe, _three(spacing), masked=masked, progress=progress)
+        return self._draw(recipe, self.grid(_three(spacing), box), progress, masked=masked)
 
     def growth(
         self,
@@ -179,8 +179,8 @@ class AtlasModel(TrainedAtlas):
             )
         recipe = self.subject_recipe(subject)
         if reference_compat:
-            return decode_as_published(self, recipe, _three(spacing), masked, progress)
-        brain = self._draw(recipe, self.grid(_three(spacing)), masked, progress)
+            return decode_as_published(self, recipe, _three(spacing), masked=masked, progress=progress)
+        brain = self._draw(recipe, self.grid(_three(spacing)), progress, masked=masked)
         return brain.moved_to(np.array(self.subjects[subject].get("centre", (0, 0, 0)), float))
 
     def slices(
@@ -220,16 +220,18 @@ class AtlasModel(TrainedAtlas):
         voxels = np.rint((place - grid.origin) / grid.spacing).clip(0, np.array(grid.shape) - 1).astype(int)
         search = self.brain_search(self.renderer(recipe, self.device, self.chunk))
         planes = {name: grid.plane(axis, int(voxels[axis])) for axis, name in enumerate(PLANES)}
-        return {name: self._paint(recipe, plane, search.draw(plane, masked), masked) for name, plane in planes.items()}
+        drawn = {name: search.draw(plane, masked=masked) for name, plane in planes.items()}
+        return {name: self._paint(recipe, plane, drawn[name], masked=masked) for name, plane in planes.items()}
 
-    def _draw(self, recipe: Recipe, grid: Grid, masked: bool, progress: Progress) -> AtlasBrain:
+    def _draw(self, recipe: Recipe, grid: Grid, progress: Progress, *, masked: bool) -> AtlasBrain:
         def work(device: torch.device, chunk: int) -> Drawn:
-            return self.brain_search(self.renderer(recipe, device, chunk)).draw(grid, masked, progress)
+            search = self.brain_search(self.renderer(recipe, device, chunk))
+            return search.draw(grid, masked=masked, progress=progress)
 
         drawn = with_memory_fallback(work, self.device, self.chunk, warn=recipe.warnings.append)
-        return self._paint(recipe, grid, drawn, masked)
+        return self._paint(recipe, grid, drawn, masked=masked)
 
-    def _paint(self, recipe: Recipe, grid: Grid, drawn: Drawn, masked: bool) -> AtlasBrain:
+    def _paint(self, recipe: Recipe, grid: Grid, drawn: Drawn, *, masked: bool) -> AtlasBrain:
         """Put decoded voxels into volumes; everything else is background."""
         from scipy.special import softmax
 

@@ -172,6 +172,7 @@ class PrecomputedAtlas:
         ages: Sequence[float] | None = None,
         segmentation: Path | None = None,
         labels: Path | None = None,
+        *,
         fix_origin: bool = False,
         certainty: Sequence[Path] = (),
     ) -> PrecomputedAtlas:
@@ -210,7 +211,7 @@ class PrecomputedAtlas:
         for other in (*([segmented] if segmented else []), *maps.values()):
             _require_same_grid(image, other)
         atlas = cls(image, known, age, centred(image) if fix_origin else image.affine, segmented, maps)
-        atlas._note(source, fix_origin)
+        atlas._note(source, fix_origin=fix_origin)
         if segmented is not None:
             atlas._name_labels(_table_beside(segmented.path) if labels is None else Path(labels))
         return atlas
@@ -327,7 +328,7 @@ class PrecomputedAtlas:
     def _label_frame(self, file: FrameFile, index: int) -> Volume:
         return as_label_map(file.frame(index), f"{file.path}, age {self.ages[index]:g},")
 
-    def _note(self, source: str, fix_origin: bool) -> None:
+    def _note(self, source: str, *, fix_origin: bool) -> None:
         if source:
             self.warnings.append(source)
         if not self._image.placed:

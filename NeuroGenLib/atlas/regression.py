@@ -142,12 +142,15 @@ def _difference(at: Callable[[int], np.ndarray]) -> np.ndarray:
     try:
         before = at(-1)
     except InputError:
-        return (4 * at(1) - at(2) - 3 * at(0)) / 2
+        forward: np.ndarray = (4 * at(1) - at(2) - 3 * at(0)) / 2
+        return forward
     try:
         after = at(1)
     except InputError:
-        return (3 * at(0) - 4 * before + at(-2)) / 2
-    return (after - before) / 2
+        backward: np.ndarray = (3 * at(0) - 4 * before + at(-2)) / 2
+        return backward
+    central: np.ndarray = (after - before) / 2
+    return central
 
 
 def effective_n(weights: np.ndarray) -> float:
@@ -164,7 +167,8 @@ def gaussian_weights(ages: np.ndarray, age: float, bandwidth: float, most: int =
     weights = np.exp(exponent - exponent.max())
     if len(weights) > most:
         weights[np.argsort(weights, kind="stable")[:-most]] = 0
-    return weights / weights.sum()
+    normalised: np.ndarray = weights / weights.sum()
+    return normalised
 
 
 def default_bandwidth(ages: np.ndarray, wanted_n: float = 4.0) -> float:

@@ -32,7 +32,7 @@ from NeuroGenLib.core.provenance import checkout_commit, software_versions
 from NeuroGenLib.models import resolve
 from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
 from NeuroGenLib.training.initial_weights import load_initial
-from NeuroGenLib.training.loop import StepModule
+from NeuroGenLib.training.loop import StepModule, is_first_process
 from NeuroGenLib.training.random_streams import step_generator
 from NeuroGenLib.training.run import fit
 from NeuroGenLib.training.schedules import cosine_schedule
@@ -233,11 +233,9 @@ def train(config: AtlasTrainConfig, progress: Progress = SILENT) -> Path | None:
     Cancelled
         When it was stopped; the run folder holds a checkpoint.
     """
-    from lightning.pytorch.utilities import rank_zero_only
-
     require_folder_place(config.train.out)
     # With several processes each runs this function; one of them speaks and writes.
-    first = rank_zero_only.rank == 0
+    first = is_first_process()
     shown = progress if first else SILENT
     initial = None if config.train.init_from is None else _open_initial(config.train.init_from)
     data = config.data

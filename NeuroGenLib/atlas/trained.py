@@ -255,7 +255,8 @@ class TrainedAtlas(Model):
         """Return label values of classes; every background class becomes 0."""
         values = np.array(self.labels.values)
         values[list(self.background)] = 0
-        return values.astype(np.min_scalar_type(int(values.max())))[classes]
+        labels: np.ndarray = values.astype(np.min_scalar_type(int(values.max())))[classes]
+        return labels
 
     def decoder_on(self, device: torch.device) -> AtlasDecoder:
         """Return the network on a device; it is copied there once."""
@@ -280,4 +281,5 @@ class TrainedAtlas(Model):
             return None
         own = np.stack([encode_all(self.conditions, subject["conditions"]) for subject in self.subjects])
         scale = np.concatenate([np.full(one.width, one.scale) for one in self.conditions])
-        return (own - encoded) / scale
+        offsets: np.ndarray = (own - encoded) / scale
+        return offsets

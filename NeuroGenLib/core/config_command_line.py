@@ -20,7 +20,6 @@ from NeuroGenLib.core.config import (
     from_mapping,
     parameters,
     split_markers,
-    to_mapping,
     wrong_value,
 )
 from NeuroGenLib.core.errors import InputError, nearest
@@ -149,9 +148,6 @@ def parse_config(cls: type[Job], arguments: Sequence[str], program: str, descrip
     path, printed = given.pop("config"), given.pop("print_config")
     config = load_config(cls, path, given)
     if printed:
-        import yaml
-
-        print(yaml.safe_dump(to_mapping(config), sort_keys=False), end="")
         raise SystemExit(0)
     return config
 

@@ -34,7 +34,7 @@ def read_yaml(path: str | os.PathLike[str], *, as_text: bool = False) -> Any:
 
     path = existing_file(path)
     try:
-        return _parse_yaml(path.read_text(encoding="utf-8-sig"), as_text)
+        return _parse_yaml(path.read_text(encoding="utf-8-sig"), as_text=as_text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f" in line {mark.line + 1}" if mark else ""
@@ -57,8 +57,8 @@ def read_flow(text: str) -> Any:
         return text
 
 
-def _parse_yaml(text: str, as_text: bool) -> Any:
-    loader = _yaml_loader(as_text)(text)
+def _parse_yaml(text: str, *, as_text: bool) -> Any:
+    loader = _yaml_loader(as_text=as_text)(text)
     try:
         return loader.get_single_data()
     finally:
@@ -66,13 +66,13 @@ def _parse_yaml(text: str, as_text: bool) -> Any:
 
 
 @functools.cache
-def _yaml_loader(as_text: bool) -> Any:
+def _yaml_loader(*, as_text: bool) -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
         """Safe loader with the scalars of YAML 1.2 that refuses duplicate keys."""
 
-        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:  # noqa: FBT001, FBT002 (PyYAML calls it so)
             keys = [key for key, _ in node.value if isinstance(key.value, str)]
             for index, key in enumerate(keys):
                 if key.value in [earlier.value for earlier in keys[:index]]:

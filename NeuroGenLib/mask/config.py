@@ -67,7 +67,7 @@ class NetworkConfig(Config):
     @property
     def multiple(self) -> int:
         """Sides of an image must be a multiple of this."""
-        return 2 ** (len(self.features) - 1)
+        return int(2 ** (len(self.features) - 1))
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class Shape:
     @property
     def multiple(self) -> int:
         """Sides of an image must be a multiple of this."""
-        return 2 ** (len(self.features) - 1)
+        return int(2 ** (len(self.features) - 1))
 
 
 class BrainNetwork(nn.Module):

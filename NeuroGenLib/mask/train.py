@@ -21,7 +21,7 @@ from NeuroGenLib.mask.network import BrainNetwork, Shape
 from NeuroGenLib.models import resolve
 from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
 from NeuroGenLib.training.initial_weights import load_initial
-from NeuroGenLib.training.loop import StepModule
+from NeuroGenLib.training.loop import StepModule, is_first_process
 from NeuroGenLib.training.random_streams import seeded_weights
 from NeuroGenLib.training.run import fit
 from NeuroGenLib.training.schedules import cosine_schedule
@@ -109,12 +109,10 @@ def train(config: MaskTrainConfig, progress: Progress = SILENT) -> Path | None:
     Cancelled
         When it was stopped; the run folder holds a checkpoint.
     """
-    from lightning.pytorch.utilities import rank_zero_only
-
     out = Path(config.train.out)
     require_folder_place(out)
     # With several processes each runs this function; one of them speaks and writes.
-    first = rank_zero_only.rank == 0
+    first = is_first_process()
     shown = progress if first else SILENT
     initial = None if config.train.init_from is None else _open_initial(config.train.init_from)
     heads = GeneratedHeads(config, shown.part(0, 0.02))

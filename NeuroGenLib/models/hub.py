@@ -176,7 +176,7 @@ def remember_commit(reference: HubReference, commit: str) -> None:
     write_json(_commits_path(reference), {**_read_commits(reference), reference.wanted_revision: commit})
 
 
-def require_online(reference: HubReference, offline: bool = False) -> None:
+def require_online(reference: HubReference, *, offline: bool = False) -> None:
     """Do nothing when requests may be made.
 
     Raises
@@ -184,7 +184,7 @@ def require_online(reference: HubReference, offline: bool = False) -> None:
     NeuroGenError
         When NeuroGen must stay offline; says how to bring the model here.
     """
-    if must_stay_offline(offline):
+    if must_stay_offline(offline=offline):
         raise NeuroGenError(
             f"{reference} is not in the cache, and NeuroGen is offline.", how_to_bring_it_here(reference)
         )
@@ -309,7 +309,11 @@ def _hub_library() -> Any:
 @contextlib.contextmanager
 def _no_bars() -> Iterator[None]:
     """Silence the library's own bars: the caller's progress shows the download."""
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils.tqdm import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
 
     if are_progress_bars_disabled():
         yield

@@ -106,7 +106,7 @@ def resolve(reference: str | os.PathLike[str], *, offline: bool = False, progres
     if text.startswith(BUNDLED):
         return _bundled(text)
     if text.startswith(HUB):
-        return _from_hub(HubReference.parse(text), offline, progress)
+        return _from_hub(HubReference.parse(text), progress, offline=offline)
     if not Path(text).exists():
         if text in bundled_models():
             raise InputError(f"There is no model folder {text}.", f"Did you mean '{BUNDLED}{text}'?")
@@ -129,10 +129,10 @@ def _bundled(reference: str) -> ModelFolder:
     return ModelFolder.read(resources_folder() / "models" / name, reference=reference)
 
 
-def _from_hub(reference: HubReference, offline: bool, progress: Progress) -> ModelFolder:
+def _from_hub(reference: HubReference, progress: Progress, *, offline: bool) -> ModelFolder:
     cached = cached_model(reference)
     if cached is not None:
         return cached
-    require_online(reference, offline)
+    require_online(reference, offline=offline)
     entry = find_published(reference)
     return import_published(entry, reference, progress) if entry else download_model(reference, progress)

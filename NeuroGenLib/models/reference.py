@@ -99,6 +99,6 @@ def models_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "neurogen" / "models"
 
 
-def must_stay_offline(offline: bool = False) -> bool:
+def must_stay_offline(*, offline: bool = False) -> bool:
     """Whether no request may be made: asked for, or by ``NEUROGEN_OFFLINE`` or ``HF_HUB_OFFLINE``."""
     return offline or any(os.environ.get(name, "").lower() in _YES for name in ("NEUROGEN_OFFLINE", "HF_HUB_OFFLINE"))

@@ -344,7 +344,7 @@ def _squared_correlation(first: Tensor, second: Tensor, window: int, epsilon: fl
     """Return the squared correlation of the cubes around each voxel, of the images' shape."""
     if window < 1 or window % 2 == 0:
         raise InputError(f"A window of {window} voxels has no middle.", "Give an odd number, 7 for instance.")
-    sum_1, sum_2, square_1, square_2, product = _BoxSums.apply(
+    sum_1, sum_2, square_1, square_2, product = _BoxSums.apply(  # type: ignore[no-untyped-call]  # torch
         torch.stack([first, second, first.square(), second.square(), first * second]), window
     )
     count = window**3
@@ -352,7 +352,8 @@ def _squared_correlation(first: Tensor, second: Tensor, window: int, epsilon: fl
     variance_1, variance_2 = square_1 - sum_1.square() / count, square_2 - sum_2.square() / count
     if normalise == "valid":
         variance_1, variance_2 = variance_1.clamp(min=0), variance_2.clamp(min=0)
-    return covariance.square() / (variance_1 * variance_2 + epsilon)
+    squared: Tensor = covariance.square() / (variance_1 * variance_2 + epsilon)
+    return squared
 
 
 class _BoxSums(torch.autograd.Function):

@@ -25,7 +25,7 @@ from NeuroGenLib.registration.network.sitreg import Mappings, Shape, SITReg
 from NeuroGenLib.registration.objective import Objective, pairs_of
 from NeuroGenLib.training.checkpoint import newest_checkpoint
 from NeuroGenLib.training.initial_weights import load_initial
-from NeuroGenLib.training.loop import StepModule
+from NeuroGenLib.training.loop import StepModule, is_first_process
 from NeuroGenLib.training.random_streams import seeded_weights
 from NeuroGenLib.training.run import fit
 from NeuroGenLib.training.run_folder import checkpoints_folder
@@ -190,12 +190,10 @@ def train(config: RegistrationTrainConfig, progress: Progress = SILENT) -> Path 
     Cancelled
         When it was stopped; the run folder holds a checkpoint.
     """
-    from lightning.pytorch.utilities import rank_zero_only
-
     out = Path(config.train.out)
     require_folder_place(out)
     # With several processes each runs this function; one of them speaks and writes.
-    first = rank_zero_only.rank == 0
+    first = is_first_process()
     shown = progress if first else SILENT
     initial = None if config.train.init_from is None else _open_initial(config.train.init_from)
     other = None if config.optimiser.continue_from is None else read_other_run(config.optimiser.continue_from)

@@ -125,7 +125,7 @@ class LiveBrain:
             if node.GetID() in shown_over_slices(self._scene):
                 lay_over_slices(self._scene, node, opacity, nodes)
 
-    def set_surfaces(self, shown: bool) -> None:
+    def set_surfaces(self, *, shown: bool) -> None:
         """Show the segmentation in 3D views, or not."""
         node = self.node("labels")
         if node is None:

@@ -41,7 +41,8 @@ def slices_matrix(size: int, thickness: float, offset: float) -> np.ndarray:
     # A slice in front of the first voxel sees the border go on.
     profile = _normalised(np.exp(-0.5 * ((centres.clip(0, size - 1)[:, None] - index) / sigma) ** 2))
     between = np.maximum(0, 1 - np.abs(index[:, None] - centres) / thickness)
-    return _normalised(between) @ profile
+    weights: np.ndarray = _normalised(between) @ profile
+    return weights
 
 
 def apply_along_axes(image: torch.Tensor, matrices: Sequence[np.ndarray]) -> torch.Tensor:
@@ -54,4 +55,5 @@ def apply_along_axes(image: torch.Tensor, matrices: Sequence[np.ndarray]) -> tor
 
 
 def _normalised(weights: np.ndarray) -> np.ndarray:
-    return weights / weights.sum(axis=1, keepdims=True)
+    normalised: np.ndarray = weights / weights.sum(axis=1, keepdims=True)
+    return normalised

@@ -50,4 +50,5 @@ def smooth_noise(shape: Sequence[int], spacing: float, generator: torch.Generato
         matrix = evaluation_matrix(counts[-1], positions)
         matrices.append(torch.as_tensor(matrix, dtype=torch.float32, device=generator.device))
     control_points = torch.randn((1, channels, *counts), generator=generator, device=generator.device)
-    return evaluate(control_points, matrices) / _VARIANCE**1.5
+    noise: torch.Tensor = evaluate(control_points, matrices) / _VARIANCE**1.5
+    return noise

@@ -175,7 +175,8 @@ def profile_matrix(
         weights = _gaussian_weights(away, narrowed / FWHM_PER_SIGMA**2 - _HAT_VARIANCE)
     else:
         weights = _box_weights(away, narrowed + 1)
-    return weights / weights.sum(axis=1, keepdims=True)
+    normalised: np.ndarray = weights / weights.sum(axis=1, keepdims=True)
+    return normalised
 
 
 def thick_slices(
@@ -269,7 +270,8 @@ def _gaussian_weights(away: np.ndarray, variance: float) -> np.ndarray:
     # Symmetric: the left half is free of the cancellation that the right one suffers.
     place = -np.abs(away)
     weights = twice_integrated(place + 1) - 2 * twice_integrated(place) + twice_integrated(place - 1)
-    return np.maximum(weights, 0)
+    positive: np.ndarray = np.maximum(weights, 0)
+    return positive
 
 
 def _box_weights(away: np.ndarray, squared_width: float) -> np.ndarray:

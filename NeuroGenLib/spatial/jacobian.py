@@ -198,7 +198,8 @@ def _derivative(values: Tensor, axis: int, scheme: Scheme) -> Tensor:
 def _determinants(matrices: Tensor) -> Tensor:
     """Return determinants of (B, 3, 3, ...); written out, it is quick and has a gradient at singular matrices."""
     first, second, third = matrices.unbind(dim=2)
-    return (first * torch.linalg.cross(second, third, dim=1)).sum(dim=1)
+    determinants: Tensor = (first * torch.linalg.cross(second, third, dim=1)).sum(dim=1)
+    return determinants
 
 
 def _unit(axis: int, step: int) -> tuple[int, int, int]:

@@ -6,7 +6,7 @@ All functions take plain arrays of one shape; whoever compares volumes makes sur
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -148,7 +148,7 @@ def ssim(image: ArrayLike, reference: ArrayLike, data_range: float = 1.0, *, mas
     return float(np.mean(_masked(similarity[whole], similarity[whole], np.asarray(mask)[whole])[0]))
 
 
-def entropies(first: NDArray, second: NDArray, bins: int) -> tuple[float, float, float]:
+def entropies(first: NDArray[Any], second: NDArray[Any], bins: int) -> tuple[float, float, float]:
     """Return the entropies in nats of paired values, (N,): of the first, of the second, and of both together.
 
     Their mutual information is the first two less the third. The values are counted in ``bins`` by ``bins`` cells.
@@ -156,7 +156,7 @@ def entropies(first: NDArray, second: NDArray, bins: int) -> tuple[float, float,
     joint = np.histogram2d(first, second, bins=bins)[0]
     joint /= joint.sum()
 
-    def entropy(shares: NDArray) -> float:
+    def entropy(shares: NDArray[Any]) -> float:
         counted = shares[shares > 0]
         return -float((counted * np.log(counted)).sum())
 
@@ -177,7 +177,7 @@ def bounding_box(image: ArrayLike) -> NDArray[np.int64]:
     return np.stack([where.min(axis=0), where.max(axis=0)])
 
 
-def _pair(image: ArrayLike, reference: ArrayLike) -> tuple[NDArray, NDArray]:
+def _pair(image: ArrayLike, reference: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     first, second = np.asarray(image), np.asarray(reference)
     if first.shape != second.shape:
         raise InputError(
@@ -188,7 +188,7 @@ def _pair(image: ArrayLike, reference: ArrayLike) -> tuple[NDArray, NDArray]:
     return first, second
 
 
-def _images(image: ArrayLike, reference: ArrayLike) -> tuple[NDArray, NDArray]:
+def _images(image: ArrayLike, reference: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Return both in double precision; sums over millions of voxels need it."""
     first, second = (one.astype(np.float64) for one in _pair(image, reference))
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
@@ -196,7 +196,7 @@ def _images(image: ArrayLike, reference: ArrayLike) -> tuple[NDArray, NDArray]:
     return first, second
 
 
-def _masked(first: NDArray, second: NDArray, mask: ArrayLike | None) -> tuple[NDArray, NDArray]:
+def _masked(first: np.ndarray, second: np.ndarray, mask: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
     """Return the voxels that count."""
     if mask is None:
         return first, second

@@ -313,7 +313,8 @@ def _centres(affine: np.ndarray, first: Sequence[int], stop: Sequence[int]) -> n
 
 
 def _apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    return points @ matrix[:3, :3].T + matrix[:3, 3]
+    transformed: np.ndarray = points @ matrix[:3, :3].T + matrix[:3, 3]
+    return transformed
 
 
 def _within_faces(index: np.ndarray, shape: Sequence[int]) -> np.ndarray:
@@ -340,13 +341,15 @@ def _sampled_type(dtype: np.dtype, order: int) -> np.dtype:
 def _triple_product(first: np.ndarray, second: np.ndarray, third: np.ndarray) -> np.ndarray:
     """Return the determinants of the matrices with these columns, (..., 3) each; much quicker than a factorisation."""
     (a, b, c), (d, e, f), (g, h, i) = (np.moveaxis(column, -1, 0) for column in (first, second, third))
-    return a * (e * i - f * h) + b * (f * g - d * i) + c * (d * h - e * g)
+    determinants: np.ndarray = a * (e * i - f * h) + b * (f * g - d * i) + c * (d * h - e * g)
+    return determinants
 
 
 def _linear(layer: np.ndarray, index: np.ndarray) -> np.ndarray:
     from scipy import ndimage
 
-    return ndimage.map_coordinates(layer, index.T, output=np.float64, order=1, mode="nearest")
+    values: np.ndarray = ndimage.map_coordinates(layer, index.T, output=np.float64, order=1, mode="nearest")
+    return values
 
 
 def _sampler(layer: np.ndarray, order: int) -> Sampler:
@@ -358,7 +361,8 @@ def _sampler(layer: np.ndarray, order: int) -> Sampler:
 
         def nearest(index: np.ndarray) -> np.ndarray:
             i, j, k = np.clip(np.floor(index + (0.5 + _TIE)).astype(np.intp), 0, largest).T
-            return layer[i, j, k]
+            values: np.ndarray = layer[i, j, k]
+            return values
 
         return nearest
     if order == 1:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from NeuroGenLib.spatial.volume import Grid, Volume
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     import SimpleITK
 
@@ -66,7 +67,8 @@ class FileTransform:
         """
         flip = np.array([-1.0, -1.0, 1.0])
         moved = [self.itk.TransformPoint(point) for point in (point_rows(xyz) * flip).tolist()]
-        return np.array(moved, dtype=np.float64).reshape(-1, 3) * flip
+        ras: np.ndarray = np.array(moved, dtype=np.float64).reshape(-1, 3) * flip
+        return ras
 
     def pull(self, volume: Volume, like: Grid, order: int = 1, fill: float = 0) -> Volume:
         """Return ``volume`` on the grid of ``like``: the value at ``y`` is that of ``volume`` at the mapped ``y``.
@@ -242,7 +244,8 @@ def _displacement_transform(field: Volume, name: str) -> SimpleITK.DisplacementF
 
 def _to_lps(vectors: np.ndarray) -> np.ndarray:
     """Turn (3, i, j, k) from RAS to LPS, or back."""
-    return vectors * np.array([-1, -1, 1], dtype=vectors.dtype).reshape(3, 1, 1, 1)
+    flipped: np.ndarray = vectors * np.array([-1, -1, 1], dtype=vectors.dtype).reshape(3, 1, 1, 1)
+    return flipped
 
 
 def _write_nrrd(field: Volume, path: Path) -> None:
@@ -290,7 +293,8 @@ def _read_field(path: Path) -> Volume:
 def _nifti_is_ras(path: Path) -> bool:
     import nibabel
 
-    code = int(nibabel.load(path).header["intent_code"])
+    header: Mapping[str, Any] = nibabel.load(path).header  # type: ignore[assignment]  # nibabel names the base class
+    code = int(header["intent_code"])
     if code not in (_VECTOR_RAS, _VECTOR_RAW):
         raise InputError(
             f"{path} does not say whether its vectors are RAS or LPS (intent code {code}).",

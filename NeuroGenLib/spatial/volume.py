@@ -490,7 +490,8 @@ def _codes(axcodes: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _apply(affine: np.ndarray, points: np.typing.ArrayLike) -> np.ndarray:
-    return np.asarray(points, dtype=np.float64) @ affine[:3, :3].T + affine[:3, 3]
+    transformed: np.ndarray = np.asarray(points, dtype=np.float64) @ affine[:3, :3].T + affine[:3, 3]
+    return transformed
 
 
 def _corners(shape: Sequence[int]) -> np.ndarray:
@@ -569,7 +570,7 @@ def _sampled(array: np.ndarray, affine: np.ndarray, shape: Sequence[int], order:
     if (np.abs(matrix - np.diag(diagonal)) @ np.asarray(shape)).max() < _TIE:
         matrix = diagonal  # sampled axis by axis: much quicker
     # 'nearest' holds values up to the outer voxel faces, where 'constant' would fill from the last centre on.
-    result = ndimage.affine_transform(
+    result: np.ndarray = ndimage.affine_transform(
         values, matrix, offset=offset, output_shape=tuple(shape), output=values.dtype, order=order, mode="nearest"
     )
     result[~_inside(matrix, affine[:3, 3], shape, array.shape)] = fill

@@ -12,7 +12,7 @@ import math
 import re
 import zlib
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.files import atomic_file, existing_file
 
 if TYPE_CHECKING:
+    import io
     import os
     from collections.abc import Sequence
 
@@ -206,10 +207,10 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         with path.open("rb") as raw:
             # The content decides, not the name: gzipped files that end in .nii are common.
-            stream: IO[bytes] = raw
+            stream: io.BufferedIOBase = raw
             room = path.stat().st_size
             if raw.peek(2)[:2] == _GZIP_MAGIC:
-                stream = gzip.GzipFile(fileobj=raw, mode="rb")  # type: ignore[assignment]
+                stream = gzip.GzipFile(fileobj=raw, mode="rb")
                 room *= _GZIP_MOST
             array, affine, header = _parse_nifti(stream, room)
             stream.read()  # to the end, where gzip keeps the checksum
@@ -225,7 +226,7 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return _channels_first(array, path), affine
 
 
-def _parse_nifti(stream: IO[bytes], room: int) -> tuple[np.ndarray, np.ndarray, Any]:
+def _parse_nifti(stream: io.BufferedIOBase, room: int) -> tuple[np.ndarray, np.ndarray, Any]:
     import nibabel
 
     kinds = {348: nibabel.Nifti1Image, 540: nibabel.Nifti2Image}

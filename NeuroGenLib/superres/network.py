@@ -42,7 +42,7 @@ class Shape:
     @property
     def multiple(self) -> int:
         """Sides of what the levels see are multiples of this; others are padded."""
-        return 2 ** (len(self.features) - 1)
+        return int(2 ** (len(self.features) - 1))
 
 
 class SuperresNetwork(nn.Module):

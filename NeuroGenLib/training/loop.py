@@ -12,7 +12,7 @@ import time
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import lightning.pytorch as lightning
 import torch
@@ -42,6 +42,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _AGAIN = "Run the same command again to continue."
+
+
+def is_first_process() -> bool:
+    """Return whether this process is the one of rank 0, also before Lightning has started the others."""
+    rank: int = rank_zero_only.rank  # type: ignore[attr-defined]  # Lightning sets it on the function
+    return rank == 0
 
 
 class StepLoader:
@@ -96,7 +102,7 @@ class StepModule(lightning.LightningModule):
         return step_rng(self.seed, step, self.global_rank, purpose)
 
     @override
-    def log(self, name: str, value: float | torch.Tensor) -> None:
+    def log(self, name: str, value: float | torch.Tensor) -> None:  # type: ignore[override]  # fewer options, see below
         """Record a number in the row of the step in progress, whether or not ``log_every`` is due.
 
         For what is computed now and then, as a validation in a callback. Rank 0's number counts. Lightning's options
@@ -176,7 +182,7 @@ class RunKeeper(Checkpoint):
         self.files = AtomicCheckpointIO()
         # Events after the checkpoint belong to steps that are done again.
         self.loggers: list[Logger] = [_Events(config.out, name="", version="tensorboard", purge_step=start + 1)]
-        if config.wandb is not None and rank_zero_only.rank == 0:
+        if config.wandb is not None and is_first_process():
             self.loggers.append(_WandbRun(config.wandb, config.out))
         self._config, self._job, self._start = config, job, start
         self._progress, self._signals = progress, signals
@@ -188,7 +194,7 @@ class RunKeeper(Checkpoint):
         self._first_bad: torch.Tensor | None = None
 
     @override
-    def setup(self, trainer: lightning.Trainer, pl_module: StepModule, stage: str) -> None:
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         """Check that all processes start from the same step; rank 0 opens the run folder."""
         if _greatest(trainer, [self._start, -self._start]) != [self._start, -self._start]:
             raise NeuroGenError(
@@ -202,29 +208,30 @@ class RunKeeper(Checkpoint):
             self._table.open(self._start)
 
     @override
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: StepModule) -> None:
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Take the signals over from Lightning, which would act on them in the middle of a step."""
         self._signals.install()
         self._saved = time.monotonic()
 
     @override
     def on_train_batch_start(
-        self, trainer: lightning.Trainer, pl_module: StepModule, batch: int, batch_idx: int
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: int, batch_idx: int
     ) -> None:
         """Seed PyTorch's global generator for this step."""
-        _seed_global(step_seed(pl_module.seed, batch, trainer.global_rank, "global generator"), pl_module.device)
+        module = cast("StepModule", pl_module)
+        _seed_global(step_seed(module.seed, batch, trainer.global_rank, "global generator"), module.device)
         if self._is_listed(batch + 1):
             self._rates = _learning_rates(trainer.optimizers)
 
     @override
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: StepModule, outputs: Any, batch: int, batch_idx: int
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: int, batch_idx: int
     ) -> None:
         """Record and report the step; save and stop when that is due."""
         self._done = batch + 1
         values = {} if outputs is None else {name: torch.as_tensor(value).detach() for name, value in outputs.items()}
         self._watch(values.get("loss"))
-        self._record(trainer, values, pl_module.take_recorded())
+        self._record(trainer, values, cast("StepModule", pl_module).take_recorded())
         stop, save = _greatest(trainer, [self._stop_wish(trainer), self._save_due()])
         save = bool(save or stop)
         if save or self._is_listed(self._done):
@@ -236,12 +243,16 @@ class RunKeeper(Checkpoint):
         trainer.should_stop = self.failure is not None or bool(stop) or self._done == self._config.steps
 
     @override
-    def on_save_checkpoint(self, trainer: lightning.Trainer, pl_module: StepModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Add the run's own count of steps, and its seed."""
-        checkpoint["neurogen"] = {"step": self._done, "seed": pl_module.seed}
+        checkpoint["neurogen"] = {"step": self._done, "seed": cast("StepModule", pl_module).seed}
 
     @override
-    def on_exception(self, trainer: lightning.Trainer, pl_module: StepModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
         """Remember what interrupted a step."""
         self.exception = exception
 
@@ -290,7 +301,7 @@ class RunKeeper(Checkpoint):
         fresh = (self._first_bad == 0) & ~torch.isfinite(loss).all()
         self._first_bad = torch.where(fresh, self._done, self._first_bad)
 
-    def _require_finite(self, trainer: lightning.Trainer, weights_of: StepModule | None) -> None:
+    def _require_finite(self, trainer: lightning.Trainer, weights_of: lightning.LightningModule | None) -> None:
         """Set :attr:`failure` when a loss was, or the weights to be saved are, not finite in any process."""
         bad = 0 if self._first_bad is None else int(self._first_bad)
         if bad == 0 and weights_of is not None and not _weights_finite(weights_of):
@@ -426,7 +437,7 @@ def _learning_rates(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, fl
     return {f"lr/{group.get('name', index)}": float(group["lr"]) for index, group in enumerate(groups)}
 
 
-def _weights_finite(module: StepModule) -> bool:
+def _weights_finite(module: torch.nn.Module) -> bool:
     checks = [torch.isfinite(parameter.detach()).all() for parameter in module.parameters()]
     return not checks or bool(torch.stack(checks).all())
 

@@ -104,7 +104,7 @@ def wandb_run_id(out: Path, project: str) -> str:
     if project not in known:
         known[project] = uuid.uuid4().hex[:12]
         write_json(path, known)
-    return known[project]
+    return str(known[project])
 
 
 def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:

@@ -21,7 +21,7 @@ def end_tree(pid: int) -> None:
     """End a process that leads its own group, and its children, at once."""
     if sys.platform == "win32":
         subprocess.run(
-            ["taskkill", "/T", "/F", "/PID", str(pid)],
+            ["taskkill", "/T", "/F", "/PID", str(pid)],  # noqa: S607 (part of Windows)
             check=False,
             capture_output=True,
             creationflags=subprocess.CREATE_NO_WINDOW,

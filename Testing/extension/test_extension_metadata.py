@@ -10,7 +10,9 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+import yaml
 
+from NeuroGenLib.version import __version__
 from Testing.extension.render_icon import render
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,6 +96,12 @@ def test_the_owner_is_to_be_set_in_two_files_alone() -> None:
                 named.add(path.relative_to(ROOT).as_posix())
     assert named <= MAY_SAY_OWNER
     assert ("CMakeLists.txt" in named) == ("NeuroGen.json" in named)
+
+
+def test_changelog_and_citation_name_the_version() -> None:
+    versions = re.findall(r"^## \[(\d[^]]*)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert versions[0] == cited["version"] == __version__
 
 
 def test_the_icon_has_the_size_that_the_index_asks_for() -> None:

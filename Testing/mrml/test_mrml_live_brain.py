@@ -122,7 +122,7 @@ def test_nothing_happens_before_the_first_brain(scene: Any) -> None:
     brain = LiveBrain(scene)
     brain.set_label_opacity(0.5)
     brain.set_overlay_opacity(0.5)
-    brain.set_surfaces(True)
+    brain.set_surfaces(shown=True)
     brain.put_aside()
     brain.bring_to_front()
     assert brain.node("image") is None

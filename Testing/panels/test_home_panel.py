@@ -436,7 +436,7 @@ def test_torch_comes_through_the_extension_where_there_is_one(
     calls: list[dict[str, Any]] = []
 
     class Logic:
-        def installTorch(self, **options: Any) -> object:  # noqa: N802 (the extension's name)
+        def installTorch(self, **options: Any) -> object:
             calls.append(options)
             return object() if has_torch else None
 

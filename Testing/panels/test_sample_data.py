@@ -53,7 +53,7 @@ def buttons(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[SampleDataSource]
 
     class SampleDataLogic:
         @staticmethod
-        def registerCustomSampleDataSource(category: str, **fields: Any) -> None:  # noqa: N802 (Slicer's name)
+        def registerCustomSampleDataSource(category: str, **fields: Any) -> None:
             registered.setdefault(category, []).append(SampleDataSource(**fields))
 
     module = ModuleType("SampleData")

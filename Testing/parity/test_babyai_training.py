@@ -21,7 +21,6 @@ from NeuroGenLib.superres.published.patches import PublishedPatches
 from NeuroGenLib.superres.published.training_info import COLUMNS, settings_of_row
 from NeuroGenLib.training.checkpoint import newest_checkpoint
 from NeuroGenLib.training.run_folder import checkpoints_folder
-from NeuroGenLib.training.settings import TrainerConfig
 
 if TYPE_CHECKING:
     from pathlib import Path

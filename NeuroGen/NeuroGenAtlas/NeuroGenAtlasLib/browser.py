@@ -128,6 +128,8 @@ class Browser:
 
     def _draw_coarse(self) -> None:
         view = self._wanted
+        if view is None:
+            return
         spacing = max(self._coarse_spacing(), view.spacing)
         # One slot: a coarse brain need not wait for the fine one of an earlier view.
         self._coarse = self._submit(replace(view, spacing=spacing, growth=False), view, coarse=True)

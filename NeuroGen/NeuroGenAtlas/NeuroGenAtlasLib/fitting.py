@@ -70,7 +70,7 @@ def fit(
         from NeuroGenLib.mrml.views import show_in_slices
         from NeuroGenLib.scenes.atlas_fit import ShownFit, add_fit
 
-        shown = ShownFit.of_job(result, session.facts, session.table)
+        shown = ShownFit.of_job(result, session.model, session.table)
         nodes = add_fit(slicer.mrmlScene, shown, {}, result["provenance"])
         on_fitted(result["summary"])
         is_there = slicer.mrmlScene.IsNodePresent(scan)

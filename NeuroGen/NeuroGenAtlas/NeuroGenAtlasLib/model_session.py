@@ -37,8 +37,8 @@ class ModelSession:
         self.facts: dict[str, Any] | None = None
 
     @property
-    def atlas(self) -> dict[str, Any]:
-        """What is known of the atlas: ages, conditions, labels ...
+    def model(self) -> dict[str, Any]:
+        """What is known of the open model.
 
         Raises
         ------
@@ -47,7 +47,12 @@ class ModelSession:
         """
         if self.facts is None:
             raise InputError("No atlas is open.", "Choose a model first.")
-        return self.facts["atlas"]
+        return self.facts
+
+    @property
+    def atlas(self) -> dict[str, Any]:
+        """What is known of the atlas: ages, conditions, labels ...; an InputError when none is open."""
+        return self.model["atlas"]
 
     @property
     def table(self) -> LabelTable:

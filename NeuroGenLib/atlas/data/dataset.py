@@ -162,9 +162,9 @@ def build_dataset(
     prepared, volumes = [], []
     for row, subject in enumerate(progress.track(cohort.subjects, "reading subjects")):
         images, label_map = load_subject(subject, data.modalities, data.segmentation)
-        points = _prepare(subject, images, label_map, data, labels, background, reference_compat)
+        points = _prepare(subject, images, label_map, data, labels, background, reference_compat=reference_compat)
         if motion is not None and motion.probability > 0:
-            spoilt = _corrupted(points, images, label_map, data.mask, motion, seed, row)
+            spoilt = _corrupted(points, images, label_map, motion, seed, row, mask=data.mask)
             points = replace(points, corrupted=spoilt)
         prepared.append(points)
         volumes.append(label_volumes_ml(label_map, labels))
@@ -221,7 +221,8 @@ def classes_of(labels: Volume, table: LabelTable, name: str) -> np.ndarray:
         )
     lookup = np.zeros(int(max(table.values)) + 1, np.uint8)
     lookup[list(table.values)] = np.arange(len(table))
-    return lookup[labels.array]
+    classes: np.ndarray = lookup[labels.array]
+    return classes
 
 
 def _prepare(
@@ -231,6 +232,7 @@ def _prepare(
     data: DataConfig,
     table: LabelTable,
     background: int,
+    *,
     reference_compat: bool,
 ) -> SubjectPoints:
     classes = classes_of(labels, table, f"The {data.segmentation} of {subject.key}")
@@ -254,10 +256,11 @@ def _corrupted(
     points: SubjectPoints,
     images: Mapping[str, Volume],
     labels: Volume,
-    mask: bool,
     motion: MotionConfig,
     seed: int,
     row: int,
+    *,
+    mask: bool,
 ) -> np.ndarray:
     """Return (variants, n, modalities): the points' intensities after head motion, another one in each image."""
     brain = labels.array > 0 if mask else 1
@@ -342,7 +345,8 @@ def condition_of(name: str, config: ConditionConfig, cohort: Cohort) -> Conditio
 def _box(subjects: Sequence[SubjectPoints]) -> np.ndarray:
     """Return sides (mm, whole) of the box that holds every subject's points, centred, with a margin."""
     reach = np.max([np.abs(subject.world(subject.index)).max(axis=0) for subject in subjects], axis=0)
-    return np.ceil(2 * (reach + BOX_MARGIN_MM))
+    size: np.ndarray = np.ceil(2 * (reach + BOX_MARGIN_MM))
+    return size
 
 
 def _inside_box(subject: Subject, points: SubjectPoints, box: np.ndarray) -> SubjectPoints:

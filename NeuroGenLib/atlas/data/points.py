@@ -57,7 +57,8 @@ class SubjectPoints:
     @property
     def fill(self) -> np.ndarray:
         """The (modalities,) normalised intensities of raw zero, which masked points have."""
-        return -self.scaling[:, 0] / self.scaling[:, 1]
+        zero: np.ndarray = -self.scaling[:, 0] / self.scaling[:, 1]
+        return zero
 
     def intensities_of(self, images: np.ndarray) -> np.ndarray:
         """Return (n, modalities) float32: other images (modalities, i, j, k) of the same grid, normalised as these."""
@@ -66,7 +67,8 @@ class SubjectPoints:
 
     def world(self, index: np.ndarray) -> np.ndarray:
         """Return RAS mm of voxel indices, relative to the subject's centre."""
-        return index @ self.affine[:3, :3].T + (self.affine[:3, 3] - self.centre)
+        points: np.ndarray = index @ self.affine[:3, :3].T + (self.affine[:3, 3] - self.centre)
+        return points
 
     def kept(self, near: np.ndarray, far: np.ndarray) -> SubjectPoints:
         """Return the subject with the chosen points (n,) and outside points (m,) alone."""
@@ -163,12 +165,14 @@ def normalised(values: np.ndarray, scaling: np.ndarray) -> np.ndarray:
 
     Intensities below zero count as zero.
     """
-    return ((values.clip(min=0).astype(np.float64) - scaling[:, 0]) / scaling[:, 1]).astype(np.float32)
+    scaled: np.ndarray = ((values.clip(min=0).astype(np.float64) - scaling[:, 0]) / scaling[:, 1]).astype(np.float32)
+    return scaled
 
 
 def spacing(affine: np.ndarray) -> np.ndarray:
     """Return the (3,) voxel size in mm."""
-    return np.linalg.norm(affine[:3, :3], axis=0)
+    lengths: np.ndarray = np.linalg.norm(affine[:3, :3], axis=0)
+    return lengths
 
 
 def rim(brain: np.ndarray, voxel_mm: np.ndarray, width_mm: float) -> np.ndarray:

@@ -54,15 +54,16 @@ def evaluation_figure(
         The rows of the table, the mean last.
     """
     import matplotlib.pyplot as plt
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     shown = comparisons[:MOST_SHOWN]
     fitted = shown[0].fitted is not None
     columns = ["subject", "atlas, aligned", *(["fitted"] if fitted else [])]
     columns += ["labels", "labels of the atlas", *(["labels of the fit"] if fitted else [])]
     heights = [_row_inches(comparison.labels) for comparison in shown]
-    figure = plt.figure(figsize=(COLUMN * len(columns), sum(heights) + BARS), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.1)  # inches
-    above, below = figure.subfigures(2, 1, height_ratios=[sum(heights), BARS])
+    engine = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.1)  # inches
+    figure = plt.figure(figsize=(COLUMN * len(columns), sum(heights) + BARS), layout=engine)
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[sum(heights), BARS]).flat
     axes = above.subplots(len(shown), len(columns), squeeze=False, height_ratios=heights)
     for line, comparison in enumerate(shown):
         _show_subject(axes[line], comparison, model, rows[line])

@@ -16,7 +16,8 @@ import numpy as np
 
 from NeuroGenLib.atlas.conditions import as_word
 from NeuroGenLib.atlas.output import Written
-from NeuroGenLib.cohort.subjects import ID_COLUMNS, MISSING, read_table, row_values
+from NeuroGenLib.cohort.subjects import ID_COLUMNS, row_values
+from NeuroGenLib.cohort.tables import MISSING, read_table
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.files import staged_outputs, write_json
 from NeuroGenLib.core.progress import SILENT, Progress
@@ -337,10 +338,12 @@ def _ridge(train: np.ndarray, targets: np.ndarray, weights: np.ndarray, own: np.
     def residuals(penalty: float) -> np.ndarray:
         kept = lengths / (lengths + penalty)
         leverage = weights[:, None] / weights.sum() + np.square(basis) @ kept
-        return (outputs - basis @ (kept * seen)) / (1 - leverage)
+        left_out: np.ndarray = (outputs - basis @ (kept * seen)) / (1 - leverage)
+        return left_out
 
     best = min(PENALTIES, key=lambda penalty: np.square(residuals(penalty)).sum())
-    return mean + (own - middle) @ inputs.T @ (basis @ (seen / (lengths + best)))
+    prediction: np.ndarray = mean + (own - middle) @ inputs.T @ (basis @ (seen / (lengths + best)))
+    return prediction
 
 
 def numeric_score(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:

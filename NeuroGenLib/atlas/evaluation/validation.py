@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ from NeuroGenLib.models import open_model
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lightning.pytorch import Trainer
+    from lightning.pytorch import LightningModule, Trainer
 
     from NeuroGenLib.atlas.config import AtlasTrainConfig
     from NeuroGenLib.atlas.data.dataset import AtlasDataset
@@ -146,17 +146,17 @@ class Validation(Callback):
 
     @override
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: StepModule, outputs: Any, batch: int, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: int, batch_idx: int
     ) -> None:
         """Validate when it is due, and at the last step."""
-        done = batch + 1
+        module, done = cast("StepModule", pl_module), batch + 1
         every = self._config.validation.every or self._config.train.steps
         if done % every and done != self._config.train.steps:
             return
         if trainer.is_global_zero:
             with suppress(Cancelled):  # the run's keeper stops the run, with a checkpoint
-                for name, value in self._validate(pl_module, done).items():
-                    pl_module.log(name, value)
+                for name, value in self._validate(module, done).items():
+                    module.log(name, value)
         trainer.strategy.barrier("validation")
 
     def _validate(self, module: StepModule, step: int) -> dict[str, float]:

@@ -148,7 +148,7 @@ class Matcher:
         points = (batch.points.to(self._model.device) / self._half_box).expand(len(poses), -1, -1)
         output = decoder(transform.apply(points, *transform.matrices(poses, self._half_box)), tables)
         difference = output[..., self._channels] - batch.intensities.to(output)
-        score = difference.abs().mean((1, 2))
+        score: Tensor = difference.abs().mean((1, 2))
         if self._labelled:
             classes = batch.classes.to(output.device).expand(len(poses), -1)
             logits = output[..., len(self._model.modalities) :].transpose(1, 2)

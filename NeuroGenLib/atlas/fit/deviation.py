@@ -187,7 +187,8 @@ def _relative(model: TrainedAtlas, conditions: Mapping[str, object]) -> np.ndarr
     if not model.conditions:
         return np.zeros(0)
     scale = np.concatenate([np.full(one.width, one.scale) for one in model.conditions])
-    return encode_all(model.conditions, conditions) / scale
+    scaled: np.ndarray = encode_all(model.conditions, conditions) / scale
+    return scaled
 
 
 def _design(age: np.ndarray, conditions: np.ndarray, *, squared: bool) -> np.ndarray:

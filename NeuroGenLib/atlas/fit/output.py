@@ -122,7 +122,7 @@ def fit_figure(model: TrainedAtlas, fit: FittedBrain, images: Mapping[str, Volum
     inside = columns["scan"].array[labels.array > 0] if len(found) else columns["scan"].array
     top = float(np.percentile(inside, 99.5)) if inside.size else 1.0
     figure = plt.figure(figsize=(2.3 * len(columns), 9.8), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=[3.2, 1])
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[3.2, 1]).flat
     axes = above.subplots(3, len(columns))
     for column, (title, volume) in enumerate(columns.items()):
         for row, axis in enumerate((2, 1, 0)):

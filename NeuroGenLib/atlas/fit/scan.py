@@ -135,6 +135,7 @@ def require_known_labels(labels: Volume, table: LabelTable, name: str) -> None:
 def _brain(model: TrainedAtlas, image: Volume, mask: Volume | None, labels: Volume | None) -> np.ndarray:
     """Return the brain (i, j, k) bool, checked against the sizes that the model knows."""
     remedy = OTHER_BRAINS
+    found: np.ndarray
     if labels is not None:
         found, source = labels.array != 0, "The label map"
         if mask is not None:
@@ -167,7 +168,8 @@ def _largest_piece(found: np.ndarray) -> np.ndarray:
     from scipy import ndimage
 
     pieces, _ = ndimage.label(found)
-    return ndimage.binary_fill_holes(pieces == 1 + int(np.argmax(np.bincount(pieces.ravel())[1:])))
+    filled: np.ndarray = ndimage.binary_fill_holes(pieces == 1 + int(np.argmax(np.bincount(pieces.ravel())[1:])))
+    return filled
 
 
 def _training_volumes(model: TrainedAtlas) -> list[float]:

@@ -90,7 +90,7 @@ def draw_growth(
 
     def work(device: torch.device, chunk: int) -> tuple[np.ndarray, np.ndarray]:
         search = model.brain_search(model.renderer(recipe, device, chunk))
-        drawn = search.draw(grid, masked, progress.part(0, FOUND))
+        drawn = search.draw(grid, masked=masked, progress=progress.part(0, FOUND))
         voxels = _near_brain(model, drawn, grid) if masked else drawn.voxels
         points = grid.points(model.box / 2, voxels)
         decoder = model.decoder_on(device)
@@ -124,7 +124,8 @@ def _latent_trend(model: TrainedAtlas, recipe: Recipe, bandwidth: float, regress
             "not the 1 asked for."
         )
     factors = torch.as_tensor(rates, dtype=recipe.latents.dtype, device=recipe.latents.device)
-    return torch.tensordot(factors, model.latents, dims=1)
+    latents: Tensor = torch.tensordot(factors, model.latents, dims=1)
+    return latents
 
 
 def _near_brain(model: TrainedAtlas, drawn: Drawn, grid: Grid) -> np.ndarray:
@@ -133,7 +134,8 @@ def _near_brain(model: TrainedAtlas, drawn: Drawn, grid: Grid) -> np.ndarray:
     classes[drawn.voxels] = drawn.outputs[:, len(model.modalities) :].argmax(1)
     margin = max(MARGIN_MM, *grid.spacing)
     mask = brain_mask(classes.reshape(grid.shape), grid.spacing, model.background, margin, core=drawn.core)
-    return drawn.voxels[mask.ravel()[drawn.voxels]]
+    inside: np.ndarray = drawn.voxels[mask.ravel()[drawn.voxels]]
+    return inside
 
 
 def _rates(

@@ -86,7 +86,7 @@ def import_checkpoint(
     atlas = read_published(config_atlas) if config_atlas else recorded
     data = data_section(read_published(config_data), atlas)[1] if config_data else recorded.get("dataset", {})
     try:
-        manifest, tensors = _translated(content, atlas, data, store_ids)
+        manifest, tensors = _translated(content, atlas, data, store_ids=store_ids)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(
             f"{checkpoint} and its configs do not fit together ({type(error).__name__}: {error}).",
@@ -128,7 +128,7 @@ def shape_from_config(atlas: Mapping[str, Any], data: Mapping[str, Any]) -> Shap
 
 
 def _translated(
-    content: Mapping[str, Any], atlas: Mapping[str, Any], data: Mapping[str, Any], store_ids: bool
+    content: Mapping[str, Any], atlas: Mapping[str, Any], data: Mapping[str, Any], *, store_ids: bool
 ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     from NeuroGenLib.atlas.network import decoder_from_tensors
 
@@ -252,7 +252,12 @@ def grid_as_published(box: np.ndarray, spacing: tuple[float, float, float]) -> G
 
 
 def decode_as_published(
-    model: TrainedAtlas, recipe: Recipe, spacing: tuple[float, float, float], masked: bool, progress: Progress = SILENT
+    model: TrainedAtlas,
+    recipe: Recipe,
+    spacing: tuple[float, float, float],
+    *,
+    masked: bool,
+    progress: Progress = SILENT,
 ) -> AtlasBrain:
     """Draw a brain the published way.
 
@@ -290,7 +295,8 @@ def stretch_as_published(values: np.ndarray) -> np.ndarray:
     """Clamp to [0, 1], then map the extremes over the array to 0 and 1; a constant image stays as it is."""
     clamped = np.clip(values, 0, 1)
     low, high = clamped.min(), clamped.max()
-    return (clamped - low) / (high - low) if high > low else clamped
+    scaled: np.ndarray = (clamped - low) / (high - low) if high > low else clamped
+    return scaled
 
 
 def mask_as_published(classes: np.ndarray, background: int) -> np.ndarray:
@@ -314,11 +320,13 @@ def mask_as_published(classes: np.ndarray, background: int) -> np.ndarray:
     chosen = int(np.argmax(np.bincount(patch.ravel())))
     if chosen == 0:
         return np.zeros(classes.shape, bool)
-    return gaussian_filter((pieces == chosen).astype(np.float32), sigma=1) > 0.001
+    dilated: np.ndarray = gaussian_filter((pieces == chosen).astype(np.float32), sigma=1) > 0.001
+    return dilated
 
 
 def halo_as_published(brain: np.ndarray) -> np.ndarray:
     """Return the brain dilated by a Gaussian of 1.5 voxels, whatever the voxel size."""
     from scipy.ndimage import gaussian_filter
 
-    return gaussian_filter(brain.astype(np.float32), sigma=1.5) > 0.001
+    dilated: np.ndarray = gaussian_filter(brain.astype(np.float32), sigma=1.5) > 0.001
+    return dilated

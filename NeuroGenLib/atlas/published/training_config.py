@@ -194,7 +194,7 @@ def import_config(
     reasons = _NO_COUNTERPART | (_OWN_DEFAULTS if recommended else {})
     left_out = tuple((key, value, reason_for(key, reasons)) for keys in (data, atlas) for key, value in keys.rest())
     translation = Translation(str(name), settings, labels, splits, tuple(remarks), left_out)
-    return translation, _write(translation, out, (config_data, config_atlas), recommended)
+    return translation, _write(translation, out, (config_data, config_atlas), recommended=recommended)
 
 
 _PATHS = "Relative paths start in the current folder, so train in the folder that the published program ran in."
@@ -253,9 +253,9 @@ class _Keys:
             raise self.wrong(key, "a list of names")
         return value
 
-    def group(self, *key: str) -> dict[str, Any]:
+    def group(self, *key: str) -> Mapping[str, Any]:
         """Return the settings below a key, without marking them as read."""
-        value: Any = self.content
+        value = self.content
         for name in key:
             value = value.get(name) or {}
             if not isinstance(value, dict) or not all(isinstance(inner, str) for inner in value):
@@ -513,7 +513,7 @@ def measured_points(config: AtlasTrainConfig, progress: Progress = SILENT) -> tu
     return len(cohort), max(1, round(sum(counts) / len(counts)))
 
 
-def settings_text(translation: Translation, sources: Sequence[str], recommended: bool) -> str:
+def settings_text(translation: Translation, sources: Sequence[str], *, recommended: bool) -> str:
     """Return the settings file: the settings, and as comments how they came about and what has no counterpart."""
     what = "on its data with NeuroGen's own defaults" if recommended else "as the published program does"
     head = [
@@ -528,9 +528,10 @@ def settings_text(translation: Translation, sources: Sequence[str], recommended:
     return f"{comments[0]}\n{_as_yaml(translation.settings)}{comments[1]}\n"
 
 
-def _write(translation: Translation, out: Path, sources: tuple[Path, Path], recommended: bool) -> list[Path]:
+def _write(translation: Translation, out: Path, sources: tuple[Path, Path], *, recommended: bool) -> list[Path]:
     with staged_outputs(out.parent) as staging:
-        write_text(staging / out.name, settings_text(translation, [path.name for path in sources], recommended))
+        text = settings_text(translation, [path.name for path in sources], recommended=recommended)
+        write_text(staging / out.name, text)
         translation.labels.to_tsv(staging / _beside(out, "labels.tsv").name)
         if translation.splits is not None:
             write_text(staging / _beside(out, "subject_ids.yaml").name, _as_yaml(translation.splits))

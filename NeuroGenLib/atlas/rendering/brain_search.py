@@ -47,7 +47,7 @@ class BrainSearch:
         rim = within(self._core, self._coarse.spacing, MARGIN_MM)
         self._found = binary_dilation(rim, generate_binary_structure(3, 3))
 
-    def draw(self, grid: Grid, masked: bool = True, progress: Progress = SILENT) -> Drawn:
+    def draw(self, grid: Grid, *, masked: bool = True, progress: Progress = SILENT) -> Drawn:
         """Evaluate the voxels of a grid that may be brain, or all that lie in the box when not masked."""
         nearest, inside = [], []
         for axis, start, step, count, half in zip(

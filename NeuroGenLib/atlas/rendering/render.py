@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -164,5 +165,6 @@ def grid_in_box(low: np.ndarray, high: np.ndarray, spacing: tuple[float, float, 
     return Grid(_triple(shape), _triple(step), _triple(origin))
 
 
-def _triple(values: np.ndarray) -> tuple:
-    return tuple(values.tolist())
+def _triple(values: np.ndarray) -> tuple[Any, Any, Any]:
+    first, second, third = values.tolist()
+    return first, second, third

@@ -25,7 +25,7 @@ from NeuroGenLib.commands.shared import (
 )
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import read_json, staged_outputs
-from NeuroGenLib.mask.infer import BUNDLED as MASK_MODEL
+from NeuroGenLib.mask.config import BUNDLED as MASK_MODEL
 from NeuroGenLib.mask.infer import MaskModel
 from NeuroGenLib.models import open_model
 from NeuroGenLib.registration.config import BUNDLED, RegisterConfig

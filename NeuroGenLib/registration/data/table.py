@@ -133,7 +133,8 @@ class OnGrid:
         low, high = np.percentile(values, percentiles)
         if high <= low:
             raise InputError(f"An image of {name} has the same value everywhere.", "Check that it is the right file.")
-        return ((values - low) / (high - low)).clip(0, 1).astype(np.float32)
+        scaled: np.ndarray = ((values - low) / (high - low)).clip(0, 1).astype(np.float32)
+        return scaled
 
 
 def read_points(path: Path) -> np.ndarray:

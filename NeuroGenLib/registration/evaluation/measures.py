@@ -10,7 +10,7 @@ import functools
 import itertools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -185,7 +185,7 @@ def _field(displacement: ArrayLike | Tensor) -> Tensor:
     return field
 
 
-def _percentile(distances: NDArray, areas: NDArray, share: float) -> float:
+def _percentile(distances: NDArray[Any], areas: NDArray[Any], share: float) -> float:
     """Return the distance within which a share of the area lies."""
     order = np.argsort(distances)
     covered = np.cumsum(areas[order])

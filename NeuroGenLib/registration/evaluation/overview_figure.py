@@ -133,7 +133,8 @@ def log_change(determinant: np.ndarray) -> np.ndarray:
 
 
 def _cut(one: SpatialMap, volume: Volume, plane: Plane, axis: int) -> np.ndarray:
-    return one.pull(volume, plane).array.take(0, axis=axis)
+    image: np.ndarray = one.pull(volume, plane).array.take(0, axis=axis)
+    return image
 
 
 def _range(image: Volume) -> tuple[float, float]:

@@ -93,7 +93,7 @@ class Quality:
                 for stage, by_label in self.dice.items()
             }
             content["hd95_mm"] = {str(label): value for label, value in self.hd95_mm.items()}
-        return _finite(content)
+        return {name: _finite(value) for name, value in content.items()}
 
     def remarks(self) -> list[str]:
         """Return sentences on what a person should look at."""
@@ -188,7 +188,8 @@ def _values(volume: Volume, points: np.ndarray) -> np.ndarray:
     from scipy.ndimage import map_coordinates
 
     index, darkest = volume.world_to_voxel(points).T, float(volume.array.min())
-    return map_coordinates(volume.array, index, output=np.float32, order=1, mode="constant", cval=darkest)
+    values: np.ndarray = map_coordinates(volume.array, index, output=np.float32, order=1, mode="constant", cval=darkest)
+    return values
 
 
 def _correlation(first: np.ndarray, second: np.ndarray) -> float:

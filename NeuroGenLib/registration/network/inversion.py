@@ -99,7 +99,8 @@ def invert(displacement: Tensor, settings: FixedPoint | None = None) -> Tensor:
         u, whose maximum-norm Lipschitz constant is below one (:func:`splines.invertible_bound`); for others the
         iteration ends after ``settings.most`` steps without having converged.
     """
-    return _Inversion.apply(displacement, settings or FixedPoint())
+    inverse: Tensor = _Inversion.apply(displacement, settings or FixedPoint())  # type: ignore[no-untyped-call]  # torch
+    return inverse
 
 
 @torch.no_grad()
@@ -156,7 +157,8 @@ def _solved_alone(displacement: Tensor, grid: Tensor, inverse: Tensor, wrong: Te
 
 def _distance(displacement: Tensor, where: Tensor, inverse: Tensor) -> Tensor:
     """Return how far there and back end from the start, voxels, (B, 1, I, J, K)."""
-    return (inverse + sample(displacement, where + inverse)).norm(dim=1, keepdim=True)
+    residual: Tensor = (inverse + sample(displacement, where + inverse)).norm(dim=1, keepdim=True)
+    return residual
 
 
 class _Inversion(torch.autograd.Function):
@@ -199,7 +201,7 @@ def _solve_transposed(rows: list[Tensor], right: Tensor) -> Tensor:
     first, second, third = rows
     across = torch.linalg.cross(second, third, dim=1)
     determinant = (first * across).sum(dim=1, keepdim=True)
-    return (
+    solution: Tensor = (
         torch.cat(
             [
                 (right * across).sum(dim=1, keepdim=True),
@@ -210,3 +212,4 @@ def _solve_transposed(rows: list[Tensor], right: Tensor) -> Tensor:
         )
         / determinant
     )
+    return solution

@@ -459,4 +459,5 @@ class AffineStage(nn.Module):
         layers = self.hidden if self.chained else self.hidden[-1:]
         for layer in layers:
             values = nn.functional.leaky_relu(layer(values), self.slope)
-        return self.final(values)
+        parameters: Tensor = self.final(values)
+        return parameters

@@ -112,12 +112,13 @@ class Settings:
 
     def optional_wholes(self, key: str) -> list[int | None]:
         """Return a list of whole numbers from 1 and nulls."""
-        return self._checked(
+        values: list[int | None] = self._checked(
             key,
             _NEEDED,
             "a list of whole numbers from 1, or null",
             lambda value: _is_list(value, lambda one: one is None or _is_whole(one, 1), None),
         )
+        return values
 
     def lists(self, key: str, default: Any = _NEEDED) -> Any:
         """Return a list of lists of whole numbers."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -215,7 +214,7 @@ def items_of_a_step(keys: Settings) -> int:
 def steps_of_an_epoch(keys: Settings) -> int:
     """Return the steps of an epoch: its pairs (or threes), a batch at a time, the last one filled up."""
     pairs = "n_training_items_per_epoch" if items_of_a_step(keys) == 3 else "training_pairs_per_epoch"
-    return math.ceil(keys.whole(f"{DATA}.{pairs}") / keys.whole(f"{DATA}.batch_size"))
+    return -(-int(keys.whole(f"{DATA}.{pairs}")) // int(keys.whole(f"{DATA}.batch_size")))
 
 
 def prepared_steps(keys: Settings) -> dict[str, Any]:

@@ -300,7 +300,8 @@ def _misplaced(grid: torch.Tensor, spacing: float, generator: torch.Generator, c
     middle = grid.flatten(2).mean(2)[0]
     away = grid.flatten(2)[0] - middle[:, None]
     moved = rotation @ away + (middle + torch.tensor(shift).to(grid))[:, None]
-    return moved.reshape(grid.shape)
+    misplaced: torch.Tensor = moved.reshape(grid.shape)
+    return misplaced
 
 
 def _boxes(shape: Sequence[int], centre: Sequence[int], side: int, margins: dict[int, int]) -> tuple[Box, Box]:

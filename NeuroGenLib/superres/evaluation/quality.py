@@ -110,7 +110,7 @@ class Quality:
         """Return what a JSON file holds, rounded to what counts."""
         import dataclasses
 
-        return _rounded(dataclasses.asdict(self))
+        return {name: _rounded(value) for name, value in dataclasses.asdict(self).items()}
 
     def remarks(self) -> list[str]:
         """Return sentences on what looks wrong."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from NeuroGenLib.superres.published.training_info import History, write_training
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from lightning.pytorch import Trainer
+    from lightning.pytorch import LightningModule, Trainer
     from torch import nn
 
     from NeuroGenLib.core.progress import Progress
@@ -166,7 +166,7 @@ class Validation(Callback):
 
     @override
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: StepModule, outputs: Any, batch: int, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: int, batch_idx: int
     ) -> None:
         """Add up the losses; validate when that is due, and at the last step."""
         done, last = batch + 1, self._config.train.steps
@@ -176,7 +176,7 @@ class Validation(Callback):
             return
         if trainer.is_global_zero:
             with suppress(Cancelled):  # the run's keeper stops the run, with a checkpoint
-                trainer.should_stop |= self._validate(pl_module, done)
+                trainer.should_stop |= self._validate(cast("StepModule", pl_module), done)
         trainer.strategy.barrier("validation")
 
     def _validate(self, module: StepModule, done: int) -> bool:
@@ -188,7 +188,7 @@ class Validation(Callback):
 
         if settings.keep == "last":
             self._write(module, done)
-        measures = self._judge(module.network, module.device, standing)
+        measures = self._judge(module.get_submodule("network"), module.device, standing)
         mean = self._sum / self._count
         self._sum, self._count = 0.0, 0
         better = self._history.add(mean, measures["Loss/Validation"], settings.min_delta)

@@ -82,7 +82,8 @@ def normalised(image: np.ndarray, name: str = "The image") -> np.ndarray:
     if above.size == 0:
         raise InputError(f"{name} has no voxel above 0.", "Check that it is the right file.")
     low, high = np.percentile(above, PERCENTILES)
-    return np.clip((values - low) / (high - low + _EPSILON), 0, 1)
+    scaled: np.ndarray = np.clip((values - low) / (high - low + _EPSILON), 0, 1)
+    return scaled
 
 
 def corners(shape: Sequence[int], size: Sequence[int], stride: Sequence[int]) -> list[tuple[int, int, int]]:

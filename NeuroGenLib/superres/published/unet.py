@@ -84,7 +84,7 @@ class PublishedUNet(nn.Module):
                 channels=shape.channels,
                 strides=(_STRIDE,) * (len(shape.channels) - 1),
                 num_res_units=shape.units,
-                norm=None,
+                norm=None,  # type: ignore[arg-type]  # MONAI takes it: no normalisation
             ).model
             if window is not None:
                 _leave_out_taps(self.model, window)

@@ -33,7 +33,10 @@ FACTS: Final[dict[str, Callable[[Any], dict[str, Any]]]] = {
 """What is told of a model beside what all models have, by its kind."""
 
 
-ESTIMATES: Final[dict[str, Job]] = {REGISTER: registration_estimate, SUPER_RESOLVE: superres_estimate}
+ESTIMATES: Final[dict[str, Callable[[dict[str, Any], Context], dict[str, Any]]]] = {
+    REGISTER: registration_estimate,
+    SUPER_RESOLVE: superres_estimate,
+}
 """What the jobs will take that are not of an atlas."""
 
 

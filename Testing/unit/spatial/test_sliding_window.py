@@ -62,7 +62,7 @@ def test_windows_are_blended_by_gaussians_of_an_eighth_of_their_side() -> None:
     """Two windows of 8 voxels that share 4, of 0 and 1: sigma is one voxel, their middles are 3.5 and 7.5."""
     image = torch.zeros((12, 8, 8))
     image[8:] = 1  # only the second window holds it in its last plane
-    found = corrected(lambda part: part[:, :, -1:].expand_as(part), [image], image >= 0, 8, 0.5)
+    found = sliding_window_inference(lambda part: part[:, :, -1:].expand_as(part), [image], 8, 0.5)
     share = {4: 1 / (1 + np.exp((3.5**2 - 0.5**2) / 2)), 5: 1 / (1 + np.exp((2.5**2 - 1.5**2) / 2))}
     for plane, expected in share.items():
         assert found[plane].numpy() == pytest.approx(expected, abs=1e-5)

@@ -37,7 +37,7 @@ SECONDS = 30
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder for temporary files, with a name as people have them."""
-    folder = tmp_path / "Müller, Łucja – tmp"
+    folder = tmp_path / "Müller, Łucja – tmp"  # noqa: RUF001
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     return folder

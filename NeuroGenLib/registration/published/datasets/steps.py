@@ -123,4 +123,5 @@ def prepared_points(points: np.ndarray, shape: Shape, config: PreparationConfig)
         cropped = np.array([stop - start for start, stop in crop_box(shape, config.crop)])
         room = np.array(config.crop_or_pad_to) - cropped
         moved = moved + np.sign(room) * (np.abs(room) // 2)
-    return ((moved + 0.5) / np.array(config.downsampling) - 0.5).astype(np.float32)
+    index: np.ndarray = ((moved + 0.5) / np.array(config.downsampling) - 0.5).astype(np.float32)
+    return index
