@@ -11,6 +11,9 @@ from NeuroGenLib.core.config import Config, Help, Range, Unit
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.training.settings import TrainerConfig
 
+BUNDLED = "bundled:fetal-sba"
+"""The model that is used when none is named."""
+
 
 @dataclass(frozen=True)
 class ConditionConfig(Config):

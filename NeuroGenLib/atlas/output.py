@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from NeuroGenLib.atlas.growth.volumes import growth_figure, growth_row
-from NeuroGenLib.core import provenance
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import staged_outputs, write_json
 from NeuroGenLib.core.progress import SILENT, Progress
@@ -254,18 +253,10 @@ def _generate(model: AtlasModel, request: Request, conditions: Mapping[str, obje
 
 
 def _record(model: AtlasModel, request: Request, frames: Sequence[Frame]) -> dict[str, Any]:
-    folder = model.folder
     growth = frames[0].growth
-    return provenance.record(
+    return model.provenance(
         "atlas generate",
-        model={
-            "reference": folder.reference,
-            "revision": folder.revision,
-            "name": folder.manifest.get("name"),
-            "license": folder.manifest.get("license"),
-            "weights": folder.manifest["files"],
-        },
-        parameters={
+        {
             "ages": list(request.ages),
             "age": {"name": model.age_name, "unit": model.age_unit},
             "conditions": frames[0].conditions,
@@ -274,8 +265,7 @@ def _record(model: AtlasModel, request: Request, frames: Sequence[Frame]) -> dic
             "growth": request.growth,
             "certainty": request.certainty,
         },
-        device=str(model.device),
-        warnings=list(dict.fromkeys(text for frame in frames for text in frame.warnings)),
+        list(dict.fromkeys(text for frame in frames for text in frame.warnings)),
         ages=[
             {
                 "asked": frame.age,
@@ -286,8 +276,6 @@ def _record(model: AtlasModel, request: Request, frames: Sequence[Frame]) -> dic
         ],
         growth_unit=growth.unit if growth else None,
         training_subjects=len(model.subjects),
-        shows=model.notice,
-        citation=folder.manifest.get("citation", []),
     )
 
 

@@ -14,7 +14,7 @@ from NeuroGenLib.atlas.rendering.brain_search import BrainSearch
 from NeuroGenLib.core.device import with_memory_fallback
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.models.folder import load_tensors
+from NeuroGenLib.models.model import Model
 from NeuroGenLib.spatial.labels import LabelTable
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Recipe:
     motion: tuple[torch.Tensor, torch.Tensor] | None = None
 
 
-class TrainedAtlas:
+class TrainedAtlas(Model):
     """The weights of an atlas and what its manifest says of them.
 
     Attributes
@@ -64,6 +64,9 @@ class TrainedAtlas:
         (3,) sides of the atlas box in mm, world x, y, z; the atlas centre is its middle.
     """
 
+    kind = "atlas"
+    title = "an atlas"
+
     def __init__(
         self,
         folder: ModelFolder,
@@ -74,8 +77,7 @@ class TrainedAtlas:
     ) -> None:
         manifest = folder.manifest
         preparation = manifest["preparation"]
-        self.folder = folder
-        self.device = device
+        super().__init__(folder, device)
         self.labels = LabelTable.from_mapping(manifest["labels"])
         self.background = tuple(self.labels.names.index(name) for name in preparation["background"])
         self.modalities: tuple[str, ...] = tuple(manifest["modalities"])
@@ -93,27 +95,16 @@ class TrainedAtlas:
         self._parametrisation = manifest["transform"]["parametrisation"]
 
     @classmethod
-    def from_folder(cls, folder: ModelFolder, device: torch.device) -> Self:
-        """Open a model folder of kind ``atlas``.
-
-        Raises
-        ------
-        InputError
-            When its weights do not fit what its manifest says.
-        """
+    def build(cls, folder: ModelFolder, tensors: Mapping[str, torch.Tensor], device: torch.device) -> Self:
+        """Make the model from its manifest and its weights."""
         from NeuroGenLib.atlas.network import decoder_from_tensors
 
-        tensors = load_tensors(folder, device)
         transformed = folder.manifest.get("transform", {}).get("kind", "none") != "none"
-        try:
-            decoder = decoder_from_tensors(folder.manifest["network"], tensors).to(device)
-            model = cls(folder, decoder, tensors["latents"], tensors["transforms"] if transformed else None, device)
-            model._require_fitting_weights(decoder.shape)
-            return model
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise InputError(
-                f"The model {folder.reference} is not a complete atlas ({error}).", "Download or train it again."
-            ) from error
+        tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
+        decoder = decoder_from_tensors(folder.manifest["network"], tensors).to(device)
+        model = cls(folder, decoder, tensors["latents"], tensors["transforms"] if transformed else None, device)
+        model._require_fitting_weights(decoder.shape)
+        return model
 
     def _require_fitting_weights(self, shape: Shape) -> None:
         """Raise ValueError when the manifest names more or fewer things than the weights have outputs or rows for."""
@@ -153,11 +144,6 @@ class TrainedAtlas:
     def pose_columns(self) -> int:
         """Number of parameters of a training subject's transform; see :mod:`NeuroGenLib.atlas.transform`."""
         return 0 if self._transforms is None else self._transforms.shape[1]
-
-    @property
-    def notice(self) -> str:
-        """What every output must say of the brains this model shows."""
-        return str(self.folder.manifest.get("notice", ""))
 
     def recipe(
         self,

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from NeuroGenLib.core.config import parse_config
+from NeuroGenLib.core.config_command_line import parse_config
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import require_folder_place
 from NeuroGenLib.core.progress import Progress, TerminalProgress
@@ -16,21 +16,20 @@ from NeuroGenLib.core.provenance import RESEARCH_USE
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import jsonargparse
-
+    from NeuroGenLib.core.arguments import ArgumentParser
     from NeuroGenLib.core.config import Config
 
 MOST_NOTES = 4
 
 
-def add_model_option(parser: jsonargparse.ArgumentParser, default: str) -> None:
+def add_model_option(parser: ArgumentParser, default: str) -> None:
     """Add ``--model``."""
     parser.add_argument(
         "--model", default=default, metavar="M", help=f"a folder, bundled:NAME or hf:org/repo@rev (default: {default})"
     )
 
 
-def add_scene_option(parser: jsonargparse.ArgumentParser) -> None:
+def add_scene_option(parser: ArgumentParser) -> None:
     """Add ``--scene``."""
     parser.add_argument(
         "--scene", metavar="FILE", help="also everything as a scene for 3D Slicer, NAME.mrb (needs slicer-core)"

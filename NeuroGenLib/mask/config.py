@@ -12,6 +12,9 @@ from NeuroGenLib.simulate.contrast import ContrastConfig
 from NeuroGenLib.simulate.deformation import DeformationConfig
 from NeuroGenLib.training.settings import TrainerConfig
 
+BUNDLED = "bundled:brain-mask"
+"""The model that is used when none is named."""
+
 
 @dataclass(frozen=True)
 class MapsConfig(Config):

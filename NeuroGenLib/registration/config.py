@@ -17,6 +17,9 @@ from NeuroGenLib.training.settings import TrainerConfig
 
 Three = tuple[float, float, float]
 
+BUNDLED = "bundled:registration"
+"""The model that is used when none is named."""
+
 
 @dataclass(frozen=True)
 class TableConfig(Config):

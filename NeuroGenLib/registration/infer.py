@@ -11,7 +11,7 @@ from NeuroGenLib.alignment.halfway import halfway_start
 from NeuroGenLib.core.device import with_memory_fallback
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.models.folder import load_tensors
+from NeuroGenLib.models import Model
 from NeuroGenLib.registration.config import RegisterConfig
 from NeuroGenLib.registration.evaluation.quality import Quality, measured
 from NeuroGenLib.registration.prepare import fine_grids, network_grid, sides, transform_affine
@@ -21,6 +21,8 @@ from NeuroGenLib.spatial.spatial_map import SpatialMap, from_voxel_displacement
 from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite, require_same_space
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import torch
 
     from NeuroGenLib.alignment.halfway import Start
@@ -84,7 +86,7 @@ class _Found:
     finest: float
 
 
-class RegistrationModel:
+class RegistrationModel(Model):
     """A trained registration network, opened by :func:`NeuroGenLib.models.open_model`.
 
     Attributes
@@ -95,43 +97,28 @@ class RegistrationModel:
         Images that it compares at once; more than one are the channels of a volume.
     """
 
+    kind = "registration"
+    title = "a registration network"
+
     def __init__(self, folder: ModelFolder, network: SITReg, device: torch.device) -> None:
-        self.folder = folder
-        self.device = device
+        super().__init__(folder, device)
         self.preparation: dict[str, Any] = folder.manifest["preparation"]
         self.shape: Shape = network.shape
         self._network = network
 
     @classmethod
-    def from_folder(cls, folder: ModelFolder, device: torch.device) -> RegistrationModel:
-        """Open a model folder of kind ``registration``.
-
-        Raises
-        ------
-        InputError
-            When the weights do not fit the manifest.
-        """
+    def build(cls, folder: ModelFolder, tensors: Mapping[str, torch.Tensor], device: torch.device) -> RegistrationModel:
+        """Make the model from its manifest and its weights."""
         from NeuroGenLib.registration.network.sitreg import SITReg
 
-        shape = network_shape(folder.manifest["network"])
-        network = SITReg(shape)
-        try:
-            network.load_state_dict(load_tensors(folder))
-        except RuntimeError as error:
-            raise InputError(
-                f"The weights of {folder.reference} do not fit its description.", "Fetch or train the model again."
-            ) from error
+        network = SITReg(network_shape(folder.manifest["network"]))
+        network.load_state_dict(dict(tensors))
         return cls(folder, network.eval().requires_grad_(requires_grad=False), device)
 
     @property
     def channels(self) -> int:
         """Images that the network compares at once."""
         return self.shape.channels
-
-    @property
-    def notice(self) -> str:
-        """What every result of this model must say."""
-        return str(self.folder.manifest.get("notice", ""))
 
     def register(
         self,

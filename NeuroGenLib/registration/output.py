@@ -167,28 +167,12 @@ def _cell(value: float | None) -> str:
 
 
 def _record(model: RegistrationModel, registration: Registration, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    return provenance.record(
+    return model.provenance(
         "registration run",
-        model=model_record(model),
-        parameters=dict(parameters),
-        device=str(model.device),
-        warnings=registration.warnings,
+        parameters,
+        registration.warnings,
         transforms={
             "forward": "maps fixed to moving points; resampling with it brings the moving image onto the fixed grid",
             "inverse": "maps moving to fixed points",
         },
-        shows=model.notice,
-        citation=model.folder.manifest.get("citation", []),
     )
-
-
-def model_record(model: RegistrationModel) -> dict[str, Any]:
-    """Return what identifies the model, for the record of a result."""
-    folder = model.folder
-    return {
-        "reference": folder.reference,
-        "revision": folder.revision,
-        "name": folder.manifest.get("name"),
-        "license": folder.manifest.get("license"),
-        "weights": folder.manifest["files"],
-    }

@@ -9,8 +9,6 @@ import numpy as np
 
 from NeuroGenLib.atlas.infer import AtlasModel
 from NeuroGenLib.atlas.output import plain_name
-from NeuroGenLib.core import provenance
-from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import write_json
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.models import open_model
@@ -57,9 +55,7 @@ def write_drawn(sample: Sample, folder: Path, progress: Progress = SILENT) -> Dr
     Cancelled
         When it was cancelled.
     """
-    model = open_model(sample.model, device="cpu", progress=progress.part(0, 0.05))
-    if not isinstance(model, AtlasModel):
-        raise InputError(f"The model {sample.model} of the sample '{sample.name}' is no atlas.", "Name an atlas.")
+    model = open_model(sample.model, AtlasModel, device="cpu", progress=progress.part(0, 0.05))
     part = progress.part(0.05, 0.9, f"drawing {sample.name}")
     brain = model.generate(sample.age, sample.conditions, sample.spacing, progress=part)
     images, labels = dict(brain.images), brain.labels
@@ -134,15 +130,9 @@ def tilted_grid(volume: Volume, storage: Storage) -> tuple[tuple[int, int, int],
 
 def _record(sample: Sample, model: AtlasModel, brain: AtlasBrain) -> dict[str, Any]:
     stored = sample.stored
-    return provenance.record(
+    return model.provenance(
         "samples get",
-        model={
-            "reference": model.folder.reference,
-            "revision": model.folder.revision,
-            "license": model.folder.manifest.get("license"),
-            "weights": model.folder.manifest["files"],
-        },
-        parameters={
+        {
             "sample": sample.name,
             "age": sample.age,
             "conditions": brain.conditions,
@@ -150,9 +140,7 @@ def _record(sample: Sample, model: AtlasModel, brain: AtlasBrain) -> dict[str, A
             "stored": stored and {name: value for name, value in asdict(stored).items() if value is not None},
             **({"guide": "the brightness reversed"} if sample.guide else {}),
         },
+        brain.warnings,
         title=sample.title,
         licence=sample.licence,
-        warnings=brain.warnings,
-        shows=model.notice,
-        citation=model.folder.manifest.get("citation", []),
     )

@@ -9,8 +9,7 @@ import numpy as np
 
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.models import open_model
-from NeuroGenLib.models.folder import load_tensors
+from NeuroGenLib.models import Model, open_model
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.correction import residual_correction, slices_along
 from NeuroGenLib.superres.evaluation.quality import Quality, guide_quality, stack_quality
@@ -26,7 +25,7 @@ from NeuroGenLib.superres.stacks.overview import guide_need
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import torch
 
@@ -71,7 +70,7 @@ class SuperResolution:
     transforms: dict[str, np.ndarray]
 
 
-class SuperresModel:
+class SuperresModel(Model):
     """A trained super-resolution, opened by :func:`NeuroGenLib.models.open_model`.
 
     Attributes
@@ -84,40 +83,24 @@ class SuperresModel:
         Whether its network is the published one, which knows one voxel size, orientation and pose.
     """
 
+    kind = "superres"
+    title = "a super-resolution"
+
     def __init__(self, folder: ModelFolder, network: SuperresNetwork | FoldedUNet, device: torch.device) -> None:
-        self.folder = folder
-        self.device = device
+        super().__init__(folder, device)
         self.published = folder.manifest["network"]["kind"] == "published"
         self._preparation = folder.manifest["preparation"]
         self._network: Any = network
 
     @classmethod
-    def from_folder(cls, folder: ModelFolder, device: torch.device) -> SuperresModel:
-        """Open a model folder of kind ``superres``.
-
-        Raises
-        ------
-        InputError
-            When its weights do not fit what its manifest says.
-        """
+    def build(cls, folder: ModelFolder, tensors: Mapping[str, torch.Tensor], device: torch.device) -> SuperresModel:
+        """Make the model from its manifest and its weights."""
         from NeuroGenLib.superres import network
         from NeuroGenLib.superres.published import unet as published_network
 
-        tensors = load_tensors(folder)
-        try:
-            entry = folder.manifest["network"]
-            of_kind = published_network if entry["kind"] == published_network.KIND else network
-            return cls(folder, of_kind.network_from_tensors(entry, tensors), device)
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            raise InputError(
-                f"The model {folder.reference} is not a complete super-resolution ({error}).",
-                "Download or train it again.",
-            ) from error
-
-    @property
-    def notice(self) -> str:
-        """What every output must say of what the model was trained on."""
-        return str(self.folder.manifest.get("notice", ""))
+        entry = folder.manifest["network"]
+        of_kind = published_network if entry["kind"] == published_network.KIND else network
+        return cls(folder, of_kind.network_from_tensors(entry, tensors), device)
 
     @property
     def guide(self) -> str:
@@ -129,18 +112,6 @@ class SuperresModel:
         """Least and largest voxel size, in mm, that the network was trained at."""
         known = [float(mm) for mm in self._preparation.get("spacing") or _SPACINGS_MM]
         return min(known), max(known)
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """What identifies the model, for the provenance of a result."""
-        manifest = self.folder.manifest
-        return {
-            "reference": self.folder.reference,
-            "revision": self.folder.revision,
-            "name": manifest.get("name"),
-            "license": manifest.get("license"),
-            "weights": manifest["files"],
-        }
 
     def super_resolve(
         self,
@@ -320,22 +291,6 @@ class SuperresModel:
         return found, {"scan_to_atlas": np.linalg.inv(place.pose)} if place.is_atlas else {}
 
 
-def open_superres_model(
-    reference: str | os.PathLike[str] = BUNDLED, device: str = "auto", progress: Progress = SILENT
-) -> SuperresModel:
-    """Open a model and make sure that it is a super-resolution.
-
-    Raises
-    ------
-    InputError
-        When there is no such model, or it is of another kind.
-    """
-    model = open_model(reference, device=device, progress=progress)
-    if not isinstance(model, SuperresModel):
-        raise InputError(f"The model {reference} is no super-resolution.", "See 'neurogen models list'.")
-    return model
-
-
 def super_resolve(
     scans: Volume | Sequence[Volume],
     model: str | os.PathLike[str] = BUNDLED,
@@ -358,7 +313,7 @@ def super_resolve(
     progress:
         Told how far it is.
     """
-    opened = open_superres_model(model, device, progress.part(0, 0.05))
+    opened = open_model(model, SuperresModel, device=device, progress=progress.part(0, 0.05))
     return opened.super_resolve(scans, guide=guide, settings=settings, progress=progress.part(0.05, 1))
 
 

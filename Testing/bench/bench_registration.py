@@ -20,7 +20,8 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from NeuroGenLib.core.config import from_mapping, read_yaml
+from NeuroGenLib.core.config import from_mapping
+from NeuroGenLib.core.yaml_files import read_yaml
 from NeuroGenLib.registration.config import NetworkConfig
 from NeuroGenLib.registration.evaluation.cost import MIB, Cost
 from NeuroGenLib.registration.network.sitreg import SITReg

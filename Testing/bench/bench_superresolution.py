@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from NeuroGenLib.core.config import from_mapping, read_yaml
+from NeuroGenLib.core.config import from_mapping
+from NeuroGenLib.core.yaml_files import read_yaml
 from NeuroGenLib.registration.evaluation.cost import Cost
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.config import NetworkConfig

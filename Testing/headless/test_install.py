@@ -26,7 +26,7 @@ RESOURCES = (
     "models/fetal-sba/model.safetensors",
 )
 
-TRAINING_ONLY = ("lightning", "pytorch_lightning", "pandas", "matplotlib", "h5py", "jsonargparse", "tensorboard")
+TRAINING_ONLY = ("lightning", "pytorch_lightning", "pandas", "matplotlib", "h5py", "tensorboard")
 NOT_IN_SLICER = ("nibabel", "huggingface_hub", "yaml", "skimage", "monai")
 
 WITHOUT_LIBRARIES = """
@@ -68,7 +68,7 @@ LIGHT = """
 import sys
 import NeuroGenLib
 from NeuroGenLib.core.errors import InputError
-heavy = {"torch", "nibabel", "SimpleITK", "scipy", "pandas", "lightning", "matplotlib", "jsonargparse"}
+heavy = {"torch", "nibabel", "SimpleITK", "scipy", "pandas", "lightning", "matplotlib"}
 print(sorted(heavy & set(sys.modules)))
 """
 
@@ -202,9 +202,7 @@ def test_importing_the_package_is_quick(tmp_path: Path) -> None:
     assert done.stdout == "[]\n"
 
 
-@pytest.mark.parametrize(
-    ("missing", "package", "words"), [("jsonargparse", "jsonargparse", "demo"), ("yaml", "PyYAML", "models list")]
-)
+@pytest.mark.parametrize(("missing", "package", "words"), [("yaml", "PyYAML", "models list")])
 def test_a_missing_library_is_named_with_the_way_to_get_it(
     missing: str, package: str, words: str, tmp_path: Path
 ) -> None:

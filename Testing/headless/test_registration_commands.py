@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from NeuroGenLib import cli
+from NeuroGenLib import cli, models
 from NeuroGenLib.mask.infer import FoundBrain
 from NeuroGenLib.spatial.landmark_files import read_point_file
 from NeuroGenLib.spatial.spatial_map_files import read_transform
@@ -35,7 +35,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "M
 PAUSED_REGISTRATION = """
 import sys, time
 from pathlib import Path
-from NeuroGenLib import cli
+from NeuroGenLib import cli, models
 from NeuroGenLib.registration import infer
 def pause(*_, **__):
     Path("paused").touch()
@@ -208,7 +208,11 @@ class HalfHead:
 def test_masks_are_found_where_none_is_given(
     workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("NeuroGenLib.commands.registration.run.open_mask_model", lambda *_: HalfHead())
+    real = models.open_model
+    monkeypatch.setattr(
+        "NeuroGenLib.commands.registration.run.open_model",
+        lambda name, *more, **how: HalfHead() if "mask" in str(name) else real(name, *more, **how),
+    )
     words = ["registration", "run", str(workplace / "fixed.nii.gz"), str(workplace / "moving.nii.gz"), "--mask=auto"]
     own = f"--moving-mask={workplace / 'moving_labels.nii.gz'}"
     model = f"--model={workplace / 'model'}"

@@ -267,7 +267,7 @@ def trained(made: Workspace) -> Workspace:
     """Train the tiny atlas with the workspace's settings and put it where the commands expect it."""
     from NeuroGenLib.atlas.config import AtlasTrainConfig
     from NeuroGenLib.atlas.train import train
-    from NeuroGenLib.core.config import load_config
+    from NeuroGenLib.core.config_command_line import load_config
 
     run = made.folder / "run"
     overrides = {"data.table": str(made.table), "data.labels": str(made.labels), "train.out": str(run)}

@@ -19,7 +19,8 @@ from scipy.ndimage import gaussian_filter
 
 from NeuroGenLib.atlas.config import AtlasTrainConfig, AugmentationConfig, ConditionConfig, ValidationConfig
 from NeuroGenLib.atlas.published.training_config import _NO_COUNTERPART, USUAL_POINTS, Translation, import_config
-from NeuroGenLib.core.config import load_config, parameters, to_mapping
+from NeuroGenLib.core.config import parameters, to_mapping
+from NeuroGenLib.core.config_command_line import load_config
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.spatial.labels import LabelTable
 from Testing.geometry import a_brain_phantom

@@ -14,7 +14,7 @@ from NeuroGenLib.atlas.config import AtlasTrainConfig
 from NeuroGenLib.atlas.data.dataset import build_dataset, select_cohort
 from NeuroGenLib.atlas.train import train
 from NeuroGenLib.cohort.subjects import Cohort, Subject, read_splits
-from NeuroGenLib.core.config import load_config
+from NeuroGenLib.core.config_command_line import load_config
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.resources import resource
 from NeuroGenLib.models import open_model

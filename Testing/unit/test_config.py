@@ -7,28 +7,22 @@ import subprocess
 import sys
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib.core.config import (
-    Config,
-    Help,
-    Range,
-    Unit,
-    add_arguments,
-    from_mapping,
-    given_options,
-    load_config,
-    parameters,
-    parse_config,
-    read_yaml,
-    to_mapping,
-)
+from NeuroGenLib.core.arguments import ArgumentParser
+from NeuroGenLib.core.config import Config, Help, Option, Range, Unit, from_mapping, parameters, to_mapping
+from NeuroGenLib.core.config_command_line import add_options, load_config, options_of, parse_config
 from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.yaml_files import read_yaml
+from Testing.raising import raises
+
+if TYPE_CHECKING:
+    from NeuroGenLib.core.errors import Code
 
 
 @dataclass(frozen=True)
@@ -432,9 +426,9 @@ def test_a_mapping_option_is_yaml():
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        (["--train.epo", "3"], ["--train.epo", "'train.epochs'"]),
-        (["--train.epochss=3"], ["--train.epochss", "'train.epochs'"]),
-        (["--conf", "x.yaml"], ["--conf", "'config'"]),
+        (["--train.epo", "3"], ["--train.epo", "'--train.epochs'"]),
+        (["--train.epochss=3"], ["--train.epochss", "'--train.epochs'"]),
+        (["--conf", "x.yaml"], ["--conf", "'--config'"]),
         (["--train", "{epochs: 3}"], ["--train"]),
         (["--bogus"], ["--bogus"]),
         (["--train.epochs"], ["--train.epochs", "expected one argument"]),
@@ -483,19 +477,64 @@ def test_print_config_gives_a_file_that_reads_back(capsys, tmp_path):
     assert load_config(Job, path) == parse("--data.table", "p.tsv", "--train.rate", "1e-5")
 
 
-def test_options_can_join_another_parser():
-    import jsonargparse
+@dataclass(frozen=True, kw_only=True)
+class Run(Config):
+    """A run with every kind of option."""
 
-    parser = jsonargparse.ArgumentParser(prog="tool", exit_on_error=False, allow_abbrev=False)
+    age: Annotated[float, Range(0), Help("Age")]
+    spacing: float | tuple[float, float, float] = 1.0
+    mask: Annotated[bool, Help("Zero outside the brain")] = True
+    growth: bool = False
+    fill_holes: int = 3
+    conditions: Annotated[dict[str, tuple[float | str, ...]], Option("set")] = field(default_factory=dict)
+
+
+def run_options(*arguments: str) -> Run:
+    parser = ArgumentParser("tool run", "Run.")
     parser.add_argument("--model")
-    add_arguments(parser, Train, prefix="fit")
-    namespace = parser.parse_args(["--model", "m", "--fit.epochs", "3"])
-    assert given_options(namespace, Train, prefix="fit") == {"epochs": "3"}
+    add_options(parser, Run)
+    return options_of(parser.parse(["--model", "m", *arguments]), Run)
 
 
-def test_importing_and_listing_needs_neither_yaml_nor_jsonargparse():
+def test_options_of_a_run():
+    assert run_options("--age", "30") == Run(age=30.0)
+    typed = run_options(
+        "--age",
+        "30",
+        "--spacing",
+        "1,1,2",
+        "--no-mask",
+        "--growth",
+        "--fill-holes",
+        "5",
+        "--set",
+        "lv=0.1,0.2",
+        "--set",
+        "sex=F",
+    )
+    conditions = {"lv": (0.1, 0.2), "sex": ("F",)}
+    assert typed == Run(age=30.0, spacing=(1.0, 1.0, 2.0), mask=False, growth=True, fill_holes=5, conditions=conditions)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "named"),
+    [
+        ((), "value-missing", "--age"),
+        (("--age", "-3"), "value-invalid", "age"),
+        (("--age", "old"), "value-invalid", "'old'"),
+        (("--age", "30", "--mask"), "name-unknown", "--no-mask"),
+        (("--age", "30", "--set", "lv"), "value-invalid", "lv"),
+        (("--age", "30", "--set", "lv=1", "--set", "lv=2"), "value-duplicate", "lv"),
+    ],
+)
+def test_a_wrong_option_of_a_run_is_named(arguments: tuple[str, ...], code: Code, named: str):
+    with raises(code, named):
+        run_options(*arguments)
+
+
+def test_importing_and_listing_needs_no_yaml():
     code = (
-        "import sys; sys.modules.update(yaml=None, jsonargparse=None)\n"
+        "import sys; sys.modules['yaml'] = None\n"
         "from dataclasses import dataclass\n"
         "from NeuroGenLib.core.config import Config, parameters, from_mapping\n"
         "@dataclass(frozen=True)\n"

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.mask.infer import BUNDLED, MaskModel, open_mask_model
+from NeuroGenLib.mask.infer import BUNDLED, MaskModel
+from NeuroGenLib.models import open_model
 from NeuroGenLib.spatial.volume import Volume
 from Testing.drawn_head import head_brain, head_labels, head_scan
 from Testing.geometry import anisotropic, dice, orientations, rotated_copy, same_in_world
@@ -26,7 +27,7 @@ def truth(labels: Volume) -> Volume:
 
 @pytest.fixture(scope="module")
 def model() -> MaskModel:
-    return open_mask_model(BUNDLED, "cpu")
+    return open_model(BUNDLED, MaskModel, device="cpu")
 
 
 @pytest.mark.parametrize(("kind", "least"), [("t1w", 0.92), ("t2w", 0.93), ("random", 0.9)])

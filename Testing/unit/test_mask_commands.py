@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -14,11 +14,9 @@ from NeuroGenLib import cli
 from NeuroGenLib.commands.mask.run import planned
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.mask.infer import MaskModel
+from NeuroGenLib.models import ModelFolder
 from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import a_brain_phantom
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class Brightness(torch.nn.Module):
@@ -46,9 +44,9 @@ def scans(tmp_path: Path) -> Path:
 def seen_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every model that is opened sees brightness."""
     manifest = {"preparation": {"spacing": 3.0}, "notice": "It sees brightness.", "files": {}, "citation": ["Nobody."]}
-    folder = SimpleNamespace(manifest=manifest, reference="brightness", revision=None)
+    folder = ModelFolder(Path("brightness"), manifest, "brightness")
     model = MaskModel(folder, Brightness(), torch.device("cpu"))
-    monkeypatch.setattr("NeuroGenLib.mask.infer.open_model", lambda *_, **__: model)
+    monkeypatch.setattr("NeuroGenLib.commands.mask.run.open_model", lambda *_, **__: model)
 
 
 def test_a_file_gets_the_name_it_is_given(scans: Path, tmp_path: Path) -> None:

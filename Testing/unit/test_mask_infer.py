@@ -14,7 +14,7 @@ from NeuroGenLib.core.errors import Cancelled, InputError
 from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.mask import infer
 from NeuroGenLib.mask.config import MapsConfig, MaskTrainConfig, NetworkConfig
-from NeuroGenLib.mask.infer import MaskModel, brain_mask, open_mask_model
+from NeuroGenLib.mask.infer import MaskModel, brain_mask
 from NeuroGenLib.mask.network import BrainNetwork, Shape
 from NeuroGenLib.mask.train import write_mask_model
 from NeuroGenLib.models import ModelFolder, open_model
@@ -30,6 +30,7 @@ from Testing.geometry import (
     rotated_copy,
     same_in_world,
 )
+from Testing.raising import raises
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -213,13 +214,13 @@ def test_weights_of_another_network_are_refused(folder: Path) -> None:
     manifest = json.loads((folder / "neurogen.json").read_text(encoding="utf-8"))
     manifest["network"]["features"] = [4, 16]
     (folder / "neurogen.json").write_text(json.dumps(manifest), encoding="utf-8")
-    with pytest.raises(InputError, match="not a complete brain mask"):
+    with raises("model-damaged", folder):
         open_model(folder, device="cpu")
 
 
 def test_a_model_of_another_kind_is_refused(atlas: object) -> None:
-    with pytest.raises(InputError, match=r"no brain mask.*models list"):
-        open_mask_model(atlas.folder.path, "cpu")
+    with raises("model-kind", atlas.folder.reference, "brain mask"):
+        open_model(atlas.folder.path, MaskModel, device="cpu")
 
 
 def test_brain_mask_opens_the_model_it_is_given(folder: Path, head: Volume, monkeypatch: pytest.MonkeyPatch) -> None:

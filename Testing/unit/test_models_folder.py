@@ -224,11 +224,15 @@ def test_wrong_folder_names_the_nearest(model: ModelFolder) -> None:
         ModelFolder.read(model.path / "model.safetensors")
 
 
-class _Opened:
-    def __init__(self, folder: ModelFolder, device: torch.device) -> None:
-        self.folder, self.device = folder, device
+class _Opened(models.Model):
+    """A capability that needs no network."""
 
-    from_folder = classmethod(lambda cls, folder, device: cls(folder, device))
+    kind = "atlas"
+    title = "an atlas"
+
+    @classmethod
+    def build(cls, folder, tensors, device):  # noqa: ARG003
+        return cls(folder, device)
 
 
 def test_open_model_hands_the_folder_to_the_capability_of_its_kind(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -15,12 +16,15 @@ from NeuroGenLib.commands import options
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, JsonLinesProgress, TerminalProgress
 
+if TYPE_CHECKING:
+    from NeuroGenLib.core.arguments import ArgumentParser
+
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 NAMES = st.text("abcxyz_", min_size=1, max_size=8)
 WORDS = st.text(st.characters(exclude_characters=",", exclude_categories=("Z", "C")), min_size=1, max_size=8)
 
 
-def parser_of_a_command() -> object:
+def parser_of_a_command() -> ArgumentParser:
     parser = options.make_parser("atlas draw", "Draw.", ("neurogen atlas draw --age 3",))
     parser.add_argument("--age", required=True)
     parser.add_argument("--box")
@@ -32,7 +36,7 @@ def parser_of_a_command() -> object:
 
 
 def parsed(*arguments: str) -> object:
-    return options.parse(parser_of_a_command(), arguments)
+    return parser_of_a_command().parse(arguments)
 
 
 def test_options_and_their_defaults() -> None:
@@ -199,6 +203,6 @@ def test_files_may_stand_between_options() -> None:
     parser.add_argument("volume", nargs="*")
     parser.add_argument("--maps", nargs="+")
     line = ["a.h5", "--json", "b.nii", "--age", "3", "c.nii", "--box=-1", "d.nii", "--maps", "e.nii", "f.nii"]
-    found = options.parse(parser, line)
+    found = parser.parse(line)
     assert (found.transform, found.volume) == ("a.h5", ["b.nii", "c.nii", "d.nii"])
     assert (found.age, found.box, found.maps, found.json) == ("3", "-1", ["e.nii", "f.nii"], True)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from NeuroGenLib.core.config import from_mapping, load_config
+from NeuroGenLib.core.config import from_mapping
+from NeuroGenLib.core.config_command_line import load_config
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.models import resolve
 from NeuroGenLib.registration.config import LossConfig, NetworkConfig, RegistrationTrainConfig, TableConfig

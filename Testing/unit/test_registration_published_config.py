@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from NeuroGenLib.cli import main
-from NeuroGenLib.core.config import from_mapping, load_config
+from NeuroGenLib.core.config import from_mapping
+from NeuroGenLib.core.config_command_line import load_config
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.registration.config import RegistrationTrainConfig
 from NeuroGenLib.registration.network.sitreg import SITReg

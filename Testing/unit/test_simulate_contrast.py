@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from NeuroGenLib.core.config import load_config
+from NeuroGenLib.core.config_command_line import load_config
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.simulate.contrast import ContrastConfig, random_image
 from NeuroGenLib.simulate.tissues import fetal_tissues, freesurfer_tissues

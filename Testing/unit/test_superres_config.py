@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from NeuroGenLib.core.config import load_config, to_mapping
+from NeuroGenLib.core.config import to_mapping
+from NeuroGenLib.core.config_command_line import load_config
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.models import resolve
 from NeuroGenLib.superres.config import (

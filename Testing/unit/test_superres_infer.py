@@ -12,13 +12,14 @@ from NeuroGenLib.core.errors import Cancelled, InputError
 from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.models import open_model
 from NeuroGenLib.spatial.volume import Volume
-from NeuroGenLib.superres.infer import SuperresModel, open_superres_model, super_resolve
+from NeuroGenLib.superres.infer import SuperresModel, super_resolve
 from NeuroGenLib.superres.published.reference import reference_super_resolve
 from NeuroGenLib.superres.run_config import SuperresConfig
 from NeuroGenLib.superres.stacks.consistency import unseen
 from NeuroGenLib.superres.stacks.inputs import AlreadyIsotropic
 from NeuroGenLib.superres.stacks.stack import as_stack
 from Testing.geometry import oblique, orientations, rotation, same_in_world
+from Testing.raising import raises
 from Testing.superres_models import (
     MM,
     THICKNESS,
@@ -47,13 +48,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(folder: Path) -> SuperresModel:
-    return open_superres_model(folder, "cpu")
+    return open_model(folder, SuperresModel, device="cpu")
 
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> SuperresModel:
     """An untrained network of the published kind, without an atlas."""
-    return open_superres_model(write_published_model(tmp_path_factory.mktemp("model") / "baby-ai"), "cpu")
+    return open_model(write_published_model(tmp_path_factory.mktemp("model") / "baby-ai"), SuperresModel, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,7 @@ def test_the_result_is_isotropic_in_the_place_and_units_of_the_scan(model: Super
 
 
 def test_without_correction_it_is_the_sharpened_interpolation(head: Volume, scan: Volume, tmp_path: Path) -> None:
-    silent = open_superres_model(write_residual_model(tmp_path / "silent", strength=0.0), "cpu")
+    silent = open_model(write_residual_model(tmp_path / "silent", strength=0.0), SuperresModel, device="cpu")
     found = silent.super_resolve(scan, settings=COARSE, like=head)
     assert found.image.same_space(head)
     expected = scan.resample(like=head, order=3).array.clip(scan.array.min(), scan.array.max())
@@ -257,7 +258,7 @@ def test_a_model_that_needs_a_guide_refuses_to_go_without(published: SuperresMod
 
 
 def test_a_model_that_takes_no_guide_says_so(scan: Volume, t1w: Volume, tmp_path: Path) -> None:
-    plain = open_superres_model(write_residual_model(tmp_path / "plain", guide="none"), "cpu")
+    plain = open_model(write_residual_model(tmp_path / "plain", guide="none"), SuperresModel, device="cpu")
     found = plain.super_resolve(scan, guide=t1w, settings=COARSE)
     assert any("takes no guide" in text for text in found.warnings)
     assert found.quality.guide is None
@@ -286,10 +287,10 @@ def test_the_published_pipeline_is_there_for_comparison(published: SuperresModel
 
 
 def test_other_models_and_damaged_ones_are_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"is no super-resolution.*models list"):
-        open_superres_model("bundled:brain-mask", "cpu")
+    with raises("model-kind", "bundled:brain-mask", "super-resolution"):
+        open_model("bundled:brain-mask", SuperresModel, device="cpu")
     with pytest.raises(InputError, match="brings no model 'superres-of-nobody'"):
-        open_superres_model("bundled:superres-of-nobody", "cpu")
+        open_model("bundled:superres-of-nobody", SuperresModel, device="cpu")
     copy = tmp_path / "copy"
     copy.mkdir()
     for file in folder.iterdir():
@@ -297,7 +298,7 @@ def test_other_models_and_damaged_ones_are_refused(folder: Path, tmp_path: Path)
     manifest = json.loads((copy / "neurogen.json").read_text(encoding="utf-8"))
     manifest["network"]["features"] = [4, 8]
     (copy / "neurogen.json").write_text(json.dumps(manifest), encoding="utf-8")
-    with pytest.raises(InputError, match="not a complete super-resolution"):
+    with raises("model-damaged", copy):
         open_model(copy, device="cpu")
 
 

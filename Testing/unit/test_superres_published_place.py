@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from NeuroGenLib.alignment.halfway import Start
+from NeuroGenLib.models import open_model
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.head import find_head
-from NeuroGenLib.superres.infer import open_superres_model
+from NeuroGenLib.superres.infer import SuperresModel
 from NeuroGenLib.superres.intensity import head_range
 from NeuroGenLib.superres.published.atlas_pose import Place, correction_at, known_place
 from NeuroGenLib.superres.stacks.combine import Combined
@@ -82,7 +83,7 @@ def test_the_way_to_the_atlas_leads_by_the_guide(
     seen: Combined, turned: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     atlas = a_head()
-    model = open_superres_model(write_published_model(tmp_path / "baby-ai", atlas), "cpu")
+    model = open_model(write_published_model(tmp_path / "baby-ai", atlas), SuperresModel, device="cpu")
     to_guide = rotation(-10, (3, 2, 1), (0, 0, 1))
     seen_pairs = []
 
@@ -105,7 +106,7 @@ def test_the_way_to_the_atlas_leads_by_the_guide(
 
 
 def test_without_an_atlas_the_axes_of_the_scan_are_taken(seen: Combined, tmp_path: Path) -> None:
-    model = open_superres_model(write_published_model(tmp_path / "baby-ai"), "cpu")
+    model = open_model(write_published_model(tmp_path / "baby-ai"), SuperresModel, device="cpu")
     warnings: list[str] = []
     place = known_place(model.folder, seen.stacks, seen.image, np.eye(4), warnings)
     assert "holds no atlas" in warnings[0]

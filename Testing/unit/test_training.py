@@ -22,7 +22,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from NeuroGenLib.core.config import Config, Range, load_config
+from NeuroGenLib.core.config import Config, Range
+from NeuroGenLib.core.config_command_line import load_config
 from NeuroGenLib.core.errors import InputError, NeuroGenError
 from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.training import stop as training_stop

@@ -16,6 +16,7 @@ from hypothesis.extra import numpy as hnp
 
 from NeuroGenLib.core.errors import InputError, NeuroGenError
 from NeuroGenLib.core.progress import JsonLinesProgress
+from NeuroGenLib.models import Model
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.worker.context import Models, Rates
 from NeuroGenLib.worker.jobs import JOBS
@@ -232,28 +233,28 @@ def test_two_models_stay_open_and_a_changed_one_is_opened_again(
 ) -> None:
     opened: list[str] = []
 
-    class Opened:
+    class Opened(Model):
         def __init__(self, name: str) -> None:
             opened.append(name)
             self.folder = type("Folder", (), {"path": tmp_path / name})
 
-    monkeypatch.setattr("NeuroGenLib.worker.context.open_model", lambda name, **_: Opened(name))
+    monkeypatch.setattr("NeuroGenLib.worker.context.open_model", lambda name, *_, **__: Opened(name))
     for name in "abc":
         (tmp_path / name).mkdir()
         (tmp_path / name / "neurogen.json").write_text("{}")
     models, silent = Models(), JsonLinesProgress(io.StringIO())
     for name in "aabab":
-        models.get(name, "cpu", silent)
+        models.get(name, "cpu", silent, Opened)
     assert opened == ["a", "b"]
-    models.get("c", "cpu", silent)  # closes a, which was not used for longest
-    models.get("b", "cpu", silent)
-    models.get("a", "cpu", silent)
+    models.get("c", "cpu", silent, Opened)  # closes a, which was not used for longest
+    models.get("b", "cpu", silent, Opened)
+    models.get("a", "cpu", silent, Opened)
     assert opened == ["a", "b", "c", "a"]
     (tmp_path / "a" / "neurogen.json").unlink()
-    models.get("a", "cpu", silent)
+    models.get("a", "cpu", silent, Opened)
     assert opened[-2:] == ["a", "a"]
     models.clear()
-    models.get("b", "cpu", silent)
+    models.get("b", "cpu", silent, Opened)
     assert opened[-1] == "b"
 
 

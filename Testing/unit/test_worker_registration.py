@@ -16,6 +16,7 @@ from NeuroGenLib.registration.output import quality_rows, summary
 from NeuroGenLib.spatial.spatial_map import SpatialMap
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.worker import Worker
+from Testing.raising import raises
 from Testing.registration_pairs import Pair, a_bent_pair, a_tiny_model
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ def test_what_cannot_be_done_is_refused_by_name(
 
 def test_an_atlas_does_not_register(worker: Worker, asked: dict[str, Any], atlas_run: Path) -> None:
     folder = str(atlas_run / "model")
-    with pytest.raises(InputError, match="does not register"):
+    with raises("model-kind", "registration network"):
         ask(worker, "registration.run", {**asked, "model": folder})
     assert open_model(folder, device="cpu").folder.kind == "atlas"
 

@@ -17,7 +17,6 @@ import numpy as np
 from NeuroGenLib.atlas.conditions import as_word
 from NeuroGenLib.atlas.output import Written
 from NeuroGenLib.cohort.subjects import ID_COLUMNS, MISSING, read_table, row_values
-from NeuroGenLib.core import provenance
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.files import staged_outputs, write_json
 from NeuroGenLib.core.progress import SILENT, Progress
@@ -432,11 +431,10 @@ def _prediction_rows(model: TrainedAtlas, findings: Sequence[Finding]) -> list[d
 def _record(
     model: TrainedAtlas, table: Path | None, columns: Sequence[str], findings: Sequence[Finding], warnings: list[str]
 ) -> dict[str, Any]:
-    folder = model.folder
-    return provenance.record(
+    return model.provenance(
         "atlas latents",
-        model={"reference": folder.reference, "revision": folder.revision, "weights": folder.manifest["files"]},
-        parameters={"table": None if table is None else str(table), "columns": list(columns)},
+        {"table": None if table is None else str(table), "columns": list(columns)},
+        warnings,
         method={
             "regression": "ridge on standardised latents, each subject predicted from the others",
             "penalties": [float(PENALTIES[0]), float(PENALTIES[-1]), len(PENALTIES)],
@@ -445,7 +443,5 @@ def _record(
         },
         seed=SEED,
         results=[finding.row() for finding in findings],
-        warnings=warnings,
-        shows=model.notice,
         about="It describes the subjects of the training; it is no estimate of the error for a new scan.",
     )

@@ -15,7 +15,6 @@ from NeuroGenLib.atlas.fit.fit import fit_scan
 from NeuroGenLib.atlas.fit.output import write_fit
 from NeuroGenLib.atlas.fit.scan import require_known_labels
 from NeuroGenLib.atlas.output import plain_name
-from NeuroGenLib.core import provenance
 from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import staged_outputs, write_json
@@ -94,18 +93,16 @@ def evaluate_to_folder(
         rows.append(mean_row(rows))
         write_table(staging / "evaluation.tsv", rows)
         save_figure(staging / "evaluation.png", evaluation_figure(model, comparisons, rows))
-        record = provenance.record(
+        record = model.provenance(
             "atlas evaluate",
-            model={"reference": model.folder.reference, "weights": model.folder.manifest["files"]},
-            parameters={
+            {
                 "subjects": list(cohort.ids),
                 "segmentation": settings.segmentation,
                 "fit": None if settings.fit is None else to_mapping(settings.fit),
                 **settings.drawing,
             },
+            (),
             results=rows,
-            shows=model.notice,
-            citation=model.folder.manifest.get("citation", []),
         )
         write_json(staging / "provenance.json", record)
     return rows

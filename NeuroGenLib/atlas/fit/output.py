@@ -177,20 +177,4 @@ def _tissue_rows(fit: FittedBrain) -> list[dict[str, object]]:
 
 
 def _record(model: TrainedAtlas, fit: FittedBrain, parameters: dict[str, Any]) -> dict[str, Any]:
-    folder = model.folder
-    return provenance.record(
-        "atlas fit",
-        model={
-            "reference": folder.reference,
-            "revision": folder.revision,
-            "name": folder.manifest.get("name"),
-            "license": folder.manifest.get("license"),
-            "weights": folder.manifest["files"],
-        },
-        parameters=parameters,
-        device=str(model.device),
-        warnings=fit.warnings,
-        training_subjects=len(model.subjects),
-        shows=model.notice,
-        citation=folder.manifest.get("citation", []),
-    )
+    return model.provenance("atlas fit", parameters, fit.warnings, training_subjects=len(model.subjects))

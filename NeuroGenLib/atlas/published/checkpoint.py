@@ -15,10 +15,10 @@ import numpy as np
 from NeuroGenLib.atlas.brain import AtlasBrain
 from NeuroGenLib.atlas.card import model_card
 from NeuroGenLib.atlas.conditions import Condition
-from NeuroGenLib.core.config import read_yaml
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.core.provenance import software_versions
+from NeuroGenLib.core.yaml_files import read_yaml
 from NeuroGenLib.models.folder import write_model
 from NeuroGenLib.models.pickled_frame import frame_columns
 from NeuroGenLib.models.unpickle import load_foreign_checkpoint

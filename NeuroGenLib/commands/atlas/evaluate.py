@@ -5,16 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from NeuroGenLib.atlas.config import FitConfig
+from NeuroGenLib.atlas.config import BUNDLED, FitConfig
+from NeuroGenLib.atlas.infer import AtlasModel
 from NeuroGenLib.cohort.subjects import Cohort, read_splits
-from NeuroGenLib.commands.atlas.shared import BUNDLED, open_atlas
 from NeuroGenLib.commands.options import (
     add_device_option,
     add_report_options,
     make_parser,
     make_progress,
     number,
-    parse,
     print_json,
     whole_number,
 )
@@ -22,6 +21,7 @@ from NeuroGenLib.commands.shared import add_model_option, out_folder
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.progress import TerminalProgress
 from NeuroGenLib.core.provenance import RESEARCH_USE
+from NeuroGenLib.models import open_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +57,7 @@ def evaluate(arguments: list[str]) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_device_option(parser)
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     out = out_folder(options.out)
     from NeuroGenLib.atlas.evaluation.table import EvaluationSettings, evaluate_to_folder
@@ -72,7 +72,8 @@ def evaluate(arguments: list[str]) -> None:
         options.segmentation, None if options.no_fit else FitConfig(steps=steps), drawing, options.volumes
     )
     progress = make_progress(options.progress)
-    model = open_atlas(options.model, options.device)
+
+    model = open_model(options.model, AtlasModel, device=options.device)
     cohort = Cohort.from_table(Path(options.table), (*model.modalities, options.segmentation))
     cohort = cohort.select(_ids(options.subjects, options.splits, options.split))
     table = evaluate_to_folder(model, cohort, out, settings, progress)

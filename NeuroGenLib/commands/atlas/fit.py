@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from NeuroGenLib.atlas.config import FitConfig
-from NeuroGenLib.commands.atlas.shared import BUNDLED, open_atlas
+from NeuroGenLib.atlas.config import BUNDLED, FitConfig
+from NeuroGenLib.atlas.infer import AtlasModel
 from NeuroGenLib.commands.options import (
     add_device_option,
     add_report_options,
@@ -15,7 +15,6 @@ from NeuroGenLib.commands.options import (
     make_progress,
     name_values,
     number,
-    parse,
     print_json,
     whole_number,
 )
@@ -25,6 +24,7 @@ from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.files import read_json, staged_outputs
 from NeuroGenLib.core.progress import TerminalProgress
 from NeuroGenLib.core.provenance import RESEARCH_USE
+from NeuroGenLib.models import open_model
 from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from NeuroGenLib.atlas.fit.fit import FittedBrain
-    from NeuroGenLib.atlas.infer import AtlasModel
 
 
 def fit(arguments: list[str]) -> None:
@@ -65,7 +64,7 @@ def fit(arguments: list[str]) -> None:
     add_scene_option(parser)
     add_device_option(parser)
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     out, scene = out_folder(options.out), scene_path(options.scene)
     from NeuroGenLib.atlas.fit.fit import fit_scan
@@ -81,7 +80,8 @@ def fit(arguments: list[str]) -> None:
         if len(values) > 1:
             raise InputError(f"'{name}' has {len(values)} values; a subject has one.", f"Write --set {name}=VALUE.")
     age = None if options.age is None else number(options.age, "an age")
-    model = open_atlas(options.model, options.device, progress)
+
+    model = open_model(options.model, AtlasModel, device=options.device, progress=progress.part(0, 0.02))
     files = scan_files(options.volume, model)
     images = {name: Volume.load(path) for name, path in files.items()}
     fitted = fit_scan(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from NeuroGenLib.atlas.published import training_config as published_config
-from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, number, parse, print_json
+from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, number, print_json
 from NeuroGenLib.core.progress import TerminalProgress
 from NeuroGenLib.core.provenance import RESEARCH_USE
 
@@ -38,7 +38,7 @@ def import_config(arguments: list[str]) -> None:
     )
     parser.add_argument("--out", required=True, metavar="FILE", help="settings file to write, .yaml")
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     points = options.points_per_subject
     progress = make_progress(options.progress)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.atlas.output import parse_ages
 from NeuroGenLib.atlas.precomputed import PrecomputedAtlas, export
-from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, parse, print_json
+from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
 from NeuroGenLib.commands.shared import add_scene_option, out_folder, print_files, scene_path
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import staged_outputs
@@ -49,7 +49,7 @@ def open_(arguments: list[str]) -> None:
     parser.add_argument("--out", metavar="DIR", help="folder to write into (default: write nothing)")
     add_scene_option(parser)
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     if options.labels and not options.segmentation:
         raise InputError(f"The label table {options.labels} has no label maps.", "Give them as --segmentation.")

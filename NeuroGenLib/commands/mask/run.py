@@ -14,15 +14,14 @@ from NeuroGenLib.commands.options import (
     make_parser,
     make_progress,
     number,
-    parse,
     print_json,
 )
-from NeuroGenLib.core import provenance
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import require_folder_place, staged_outputs, write_json
 from NeuroGenLib.core.progress import TerminalProgress
 from NeuroGenLib.core.provenance import RESEARCH_USE
-from NeuroGenLib.mask.infer import open_mask_model
+from NeuroGenLib.mask.infer import MaskModel
+from NeuroGenLib.models import open_model
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.spatial.volume_files import ITK_SUFFIXES, WRITTEN_SUFFIXES
 
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from NeuroGenLib.core.progress import Progress
-    from NeuroGenLib.mask.infer import FoundBrain, MaskModel
+    from NeuroGenLib.mask.infer import FoundBrain
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def run(arguments: list[str]) -> None:
     )
     add_device_option(parser)
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     jobs = planned(options.image, options.out)
 
@@ -84,7 +83,7 @@ def run(arguments: list[str]) -> None:
     started = time.monotonic()
     spacing = None if options.spacing is None else number(options.spacing, "a spacing in mm", positive=True)
     progress = make_progress(options.progress)
-    model = open_mask_model(options.model, options.device, progress.part(0, 0.02))
+    model = open_model(options.model, MaskModel, device=options.device, progress=progress.part(0, 0.02))
     found = []
     for index, job in enumerate(jobs):
         begin, end = (0.02 + 0.98 * place / len(jobs) for place in (index, index + 1))
@@ -153,16 +152,12 @@ def _written(model: MaskModel, job: Job, spacing: float | None, progress: Progre
         brain = model.find(scan, progress.part(0, 0.95), spacing=spacing)
     except InputError as error:
         raise error.within(f"{job.image} cannot be masked") from error
-    made = provenance.record(
+    made = model.provenance(
         "mask",
-        model=model.record,
-        parameters={"image": str(job.image), "spacing": model.spacing if spacing is None else spacing},
-        device=str(model.device),
+        {"image": str(job.image), "spacing": model.spacing if spacing is None else spacing},
+        brain.warnings,
         volume_ml=round(brain.volume_ml, 1),
         certainty=round(brain.certainty, 3),
-        warnings=brain.warnings,
-        shows=model.notice,
-        citation=model.folder.manifest.get("citation", []),
     )
     with staged_outputs(job.mask.parent) as staging:
         brain.mask.save(staging / job.mask.name)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from NeuroGenLib.cohort.subjects import IMAGE_SUFFIXES
-from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, parse, print_json
+from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
 from NeuroGenLib.commands.shared import close_bar, print_result
 from NeuroGenLib.core import provenance
 from NeuroGenLib.core.errors import InputError
@@ -83,7 +83,7 @@ def apply(arguments: list[str]) -> None:
         "--out", required=True, metavar="PLACE", help="a file (.nii.gz, .nii, .nrrd; as --points), or a folder"
     )
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     plan = planned(options.volume, options.points, options.out)
 

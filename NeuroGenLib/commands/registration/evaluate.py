@@ -10,19 +10,19 @@ from NeuroGenLib.commands.options import (
     add_report_options,
     make_parser,
     make_progress,
-    parse,
     print_json,
     whole_number,
 )
-from NeuroGenLib.commands.registration.shared import BUNDLED, open_registration
 from NeuroGenLib.core.errors import InputError, NeuroGenError
 from NeuroGenLib.core.files import require_folder_place
 from NeuroGenLib.core.progress import TerminalProgress
 from NeuroGenLib.core.provenance import RESEARCH_USE
-from NeuroGenLib.registration.config import RegisterConfig
+from NeuroGenLib.models import open_model
+from NeuroGenLib.registration.config import BUNDLED, RegisterConfig
 from NeuroGenLib.registration.evaluation.checkpoints import SELECT, evaluate_run, run_checkpoints
 from NeuroGenLib.registration.evaluation.pairs import read_pairs
 from NeuroGenLib.registration.evaluation.table import evaluate_to_folder
+from NeuroGenLib.registration.infer import RegistrationModel
 
 if TYPE_CHECKING:
     from NeuroGenLib.core.progress import Progress
@@ -71,7 +71,7 @@ def evaluate(arguments: list[str]) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_device_option(parser)
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     _require_consistent(options)
 
@@ -102,7 +102,9 @@ def _require_consistent(options: Any) -> None:
 def _evaluate_model(
     options: Any, pairs: list[PairFiles], out: Path, settings: RegisterConfig, progress: Progress
 ) -> None:
-    model = open_registration(options.model or BUNDLED, options.device, progress.part(0, 0.02))
+    model = open_model(
+        options.model or BUNDLED, RegistrationModel, device=options.device, progress=progress.part(0, 0.02)
+    )
     found = evaluate_to_folder(model, pairs, out, settings, progress.part(0.02, 1))
     _close(progress)
     if options.json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from NeuroGenLib.commands.options import make_parser, parse, print_json, whole_number
+from NeuroGenLib.commands.options import make_parser, print_json, whole_number
 from NeuroGenLib.core.provenance import RESEARCH_USE
 from NeuroGenLib.registration.published import training_config as published_config
 
@@ -37,7 +37,7 @@ def import_config(arguments: list[str]) -> None:
     )
     parser.add_argument("--out", required=True, metavar="FILE", help="settings file to write, .yaml")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     translation, files = published_config.import_config(
         Path(options.config),

@@ -11,11 +11,9 @@ from NeuroGenLib.commands.options import (
     add_report_options,
     make_parser,
     make_progress,
-    parse,
     print_json,
     whole_number,
 )
-from NeuroGenLib.commands.registration.shared import BUNDLED, open_registration
 from NeuroGenLib.commands.shared import (
     add_model_option,
     add_scene_option,
@@ -27,10 +25,11 @@ from NeuroGenLib.commands.shared import (
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import read_json, staged_outputs
 from NeuroGenLib.mask.infer import BUNDLED as MASK_MODEL
-from NeuroGenLib.mask.infer import open_mask_model
-from NeuroGenLib.registration.config import RegisterConfig
+from NeuroGenLib.mask.infer import MaskModel
+from NeuroGenLib.models import open_model
+from NeuroGenLib.registration.config import BUNDLED, RegisterConfig
 from NeuroGenLib.registration.evaluation.quality import STAGES
-from NeuroGenLib.registration.infer import first_channel
+from NeuroGenLib.registration.infer import RegistrationModel, first_channel
 from NeuroGenLib.registration.output import Scans, quality_rows, summary, write_result
 from NeuroGenLib.spatial.landmark_files import read_point_file
 from NeuroGenLib.spatial.volume import Volume
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from NeuroGenLib.core.progress import Progress
-    from NeuroGenLib.registration.infer import Registration, RegistrationModel
+    from NeuroGenLib.registration.infer import Registration
 
 
 def run(arguments: list[str]) -> None:
@@ -98,14 +97,15 @@ def run(arguments: list[str]) -> None:
     add_scene_option(parser)
     add_device_option(parser)
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     out, scene = out_folder(options.out), scene_path(options.scene)
 
     started = time.monotonic()
     progress = make_progress(options.progress)
     settings = RegisterConfig(start=options.start, refine=whole_number(options.refine, "a number of steps"))
-    model = open_registration(options.model, options.device, progress.part(0, 0.02))
+
+    model = open_model(options.model, RegistrationModel, device=options.device, progress=progress.part(0, 0.02))
     scans, remarks = _scans(options, progress.part(0.02, 0.1))
     registration = model.register(
         scans.fixed,
@@ -164,7 +164,7 @@ def _find_masks(
     images: Mapping[str, Volume], masks: dict[str, Volume | None], wanted: list[str], device: str, progress: Progress
 ) -> list[str]:
     """Put the brain masks that are wanted into ``masks``, and return what is to be known of them."""
-    model = open_mask_model(MASK_MODEL, device)
+    model = open_model(MASK_MODEL, MaskModel, device=device)
     remarks = []
     for number, role in enumerate(wanted):
         part = progress.part(number / len(wanted), (number + 1) / len(wanted), f"{role} mask")

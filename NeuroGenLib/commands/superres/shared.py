@@ -12,10 +12,10 @@ from NeuroGenLib.superres.run_config import SuperresConfig
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import jsonargparse
+    from NeuroGenLib.core.arguments import ArgumentParser
 
 
-def add_slice_options(parser: jsonargparse.ArgumentParser) -> None:
+def add_slice_options(parser: ArgumentParser) -> None:
     """Add what says how thick slices are and what becomes of them."""
     parser.add_argument(
         "--spacing", metavar="MM", help="voxel size of the result (default: that within slices, 0.8 to 1 mm)"

@@ -12,7 +12,6 @@ from NeuroGenLib.commands.options import (
     make_parser,
     make_progress,
     number,
-    parse,
     print_json,
     whole_number,
 )
@@ -99,7 +98,7 @@ def simulate(arguments: list[str]) -> None:
     parser.add_argument("--start", metavar="K", help="with --reference: the first one kept (default: 0)")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     out, job = out_folder(options.out), requested(options)
     directions = DIRECTIONS if options.direction == "all" else (options.direction,)

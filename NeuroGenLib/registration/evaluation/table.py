@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from NeuroGenLib.core import provenance
 from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError
 from NeuroGenLib.core.files import read_json, require_folder_place, staged_outputs, write_json
@@ -142,13 +141,11 @@ def write_evaluation(
             write_table(staging / "labels.tsv", [_for_people(row) for row in evaluation.labels])
         write_json(staging / "summary.json", evaluation.summary)
         save_figure(staging / "evaluation.png", evaluation_figure(evaluation))
-        record = provenance.record(
+        record = model.provenance(
             command,
-            model={"reference": model.folder.reference, "weights": model.folder.manifest["files"]},
-            parameters={name: value for name, value in parameters.items() if name in ("settings", "pairs")},
+            {name: value for name, value in parameters.items() if name in ("settings", "pairs")},
+            (),
             results=evaluation.summary,
-            shows=model.notice,
-            citation=model.folder.manifest.get("citation", []),
         )
         write_json(staging / "provenance.json", record)
 

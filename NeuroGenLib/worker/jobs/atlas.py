@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.atlas.growth.volumes import growth_row
-from NeuroGenLib.core import provenance
 from NeuroGenLib.core.config import from_mapping, to_mapping
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.worker.jobs.atlas_arguments import (
@@ -223,20 +222,10 @@ def _support(model: AtlasModel, brain: AtlasBrain) -> dict[str, Any]:
 
 
 def _record(action: str, model: AtlasModel, parameters: Mapping[str, Any], warnings: list[str]) -> dict[str, Any]:
-    folder = model.folder
-    return provenance.record(
+
+    return model.provenance(
         action,
-        model={
-            "reference": folder.reference,
-            "revision": folder.revision,
-            "name": folder.manifest.get("name"),
-            "license": folder.manifest.get("license"),
-            "weights": folder.manifest["files"],
-        },
-        parameters={name: value for name, value in parameters.items() if name not in ("model", "device")},
-        device=str(model.device),
-        warnings=warnings,
+        {name: value for name, value in parameters.items() if name not in ("model", "device")},
+        warnings,
         training_subjects=len(model.subjects),
-        shows=model.notice,
-        citation=folder.manifest.get("citation", []),
     )

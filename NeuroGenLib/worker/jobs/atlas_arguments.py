@@ -105,9 +105,7 @@ def asked_atlas(arguments: ModelArguments, context: Context) -> AtlasModel:
     InputError
         When the model is no atlas, or has no label of the name whose certainty was asked for.
     """
-    model = context.models.get(arguments.model, arguments.device, context.progress.part(0, 0.02))
-    if not isinstance(model, AtlasModel):
-        raise InputError(f"The model {arguments.model} is no atlas.", "See 'neurogen models list'.")
+    model = context.models.get(arguments.model, arguments.device, context.progress.part(0, 0.02), AtlasModel)
     if isinstance(arguments, BrainArguments) and arguments.certainty is not None:
         model.labels.lookup(arguments.certainty)
     return model

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from NeuroGenLib.core import provenance
 from NeuroGenLib.core.config import Help, Range, from_mapping, to_mapping
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.superres.evaluation.quality_table import quality_rows
@@ -81,7 +80,7 @@ def run_superres_job(arguments: dict[str, Any], context: Context) -> dict[str, A
         )
     scans = _given_scans(sent["scans"])
     guide = None if sent["guide"] is None else given_volume(sent["guide"], "guide")
-    model = _asked_superres(wanted, context)
+    model = context.models.get(wanted.model, wanted.device, context.progress.part(0, 0.02), SuperresModel)
     work = _work(_expected_voxels(scans, wanted.settings), len(scans) - (guide is None))
     try:
         with context.rates.measured(_key(wanted), work):
@@ -103,14 +102,10 @@ def run_superres_job(arguments: dict[str, Any], context: Context) -> dict[str, A
         "quality_rows": quality_rows(found.quality),
         "warnings": found.warnings,
         "notice": model.notice,
-        "provenance": provenance.record(
+        "provenance": model.provenance(
             "superres run",
-            model=model.record,
-            parameters={name: value for name, value in kept.items() if name not in ("model", "device")},
-            device=str(model.device),
-            warnings=found.warnings,
-            shows=model.notice,
-            citation=model.folder.manifest.get("citation", []),
+            {name: value for name, value in kept.items() if name not in ("model", "device")},
+            found.warnings,
         ),
     }
 
@@ -157,10 +152,3 @@ def _given_scans(sent: object) -> list[Volume]:
     if not isinstance(sent, list) or not sent:
         raise InputError("A super-resolution needs a scan.", "Give 'scans', a list of at least one.")
     return [given_volume(one, f"scan {number}") for number, one in enumerate(sent, start=1)]
-
-
-def _asked_superres(wanted: RunArguments, context: Context) -> SuperresModel:
-    model = context.models.get(wanted.model, wanted.device, context.progress.part(0, 0.02))
-    if not isinstance(model, SuperresModel):
-        raise InputError(f"The model {wanted.model} is no super-resolution.", "See 'neurogen models list'.")
-    return model
