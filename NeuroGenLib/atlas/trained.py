@@ -14,7 +14,7 @@ from NeuroGenLib.atlas.rendering.brain_search import BrainSearch
 from NeuroGenLib.core.device import with_memory_fallback
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.models.model import Model
+from NeuroGenLib.models import Model
 from NeuroGenLib.spatial.labels import LabelTable
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ def run(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, encoding="utf-8", check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(missing_parts()), reason=missing_parts())
 def test_a_scene_comes_out(atlas_run: Path, tmp_path: Path) -> None:
     from NeuroGenLib.mrml.scene import HeadlessScene, load_scene

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from Testing.hostile.workspace import Workspace, trained, write_good_inputs
+from Testing.hostile.workspace import Workspace, kept_workspace
 from Testing.slicer_desktop import missing_parts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,9 +88,9 @@ def without_caches(_: str, names: list[str]) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def atlas(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def atlas(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A tiny trained atlas."""
-    return trained(write_good_inputs(tmp_path_factory.mktemp("atlas") / "inputs"))
+    return kept_workspace(pytestconfig).copied(tmp_path_factory.mktemp("atlas") / "inputs")
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +143,7 @@ def test_the_wheel_holds_the_library_and_its_resources_alone(wheel: Path) -> Non
     assert not [name for name in names if "test" in name.lower() or "__pycache__" in name]
 
 
+@pytest.mark.slow
 def test_the_wheel_runs_far_from_the_checkout(installed: Path, tmp_path: Path) -> None:
     where = python(
         "-c",
@@ -184,6 +185,7 @@ def test_the_layout_of_a_slicer_extension_finds_its_resources(tmp_path: Path) ->
     assert "fetal-sba" in models
 
 
+@pytest.mark.slow
 def test_drawing_needs_nothing_of_training_or_of_files(atlas: Workspace, tmp_path: Path) -> None:
     rooms = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts)

@@ -66,6 +66,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "where", "segmentations"), [("generate", "scenes/ä b.mrb", 2), ("fit", "out/all.mrb", 1)]
 )

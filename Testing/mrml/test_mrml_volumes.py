@@ -11,7 +11,7 @@ import pytest
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.spatial.labels import LabelTable
 from NeuroGenLib.spatial.volume import Volume
-from Testing.geometry import ALL_ORIENTATIONS, oblique, reoriented, rotation, same_in_world
+from Testing.geometry import SWEEP, oblique, reoriented, rotation, same_in_world
 from Testing.mrml.places import (
     STORED,
     WITHOUT_SLICER,
@@ -45,7 +45,7 @@ def value_at(node: Any, world: np.ndarray) -> float:
     return float(node.GetImageData().GetScalarComponentAsDouble(round(i), round(j), round(k), 0))
 
 
-@pytest.mark.parametrize("codes", ALL_ORIENTATIONS)
+@pytest.mark.parametrize("codes", SWEEP)
 def test_a_right_handed_volume_lies_where_it_lay(codes: str, phantom: Phantom) -> None:
     volume = oblique(reoriented(phantom.image, codes))
     result = right_handed(volume)

@@ -328,6 +328,7 @@ def test_missing_torch_is_asked_for_and_may_be_declined(
     assert not panel.widget.runBar.busy
 
 
+@pytest.mark.usefixtures("cold_workers")
 def test_time_is_estimated_before_register(desktop: Desktop, panel: Panel) -> None:
     desktop.wait_until(lambda: bool(panel.ui.estimateLabel.text), timeout=PATIENCE)
     before = panel.ui.estimateLabel.text

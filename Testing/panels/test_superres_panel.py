@@ -392,6 +392,7 @@ def test_a_result_whose_scan_went_meanwhile_is_still_shown(desktop: Desktop, pan
     assert named(desktop, "axial isotropic")
 
 
+@pytest.mark.usefixtures("cold_workers")
 def test_time_is_estimated_before_apply(desktop: Desktop, panel: Panel, scan: Any) -> None:
     desktop.wait_until(lambda: bool(panel.ui.estimateLabel.text), timeout=PATIENCE)
     before = panel.ui.estimateLabel.text

@@ -3,8 +3,8 @@
 Losses agree to float32 accuracy; the roughness sums tiny squared slopes and sees where the inversion happens to stop.
 Gradients cannot agree as well: the published program solves the adjoint of every inversion by an iteration that it
 ends at a relative change of 0.01 (or at a norm near 1e-5, which gradients often have), NeuroGen solves it exactly
-(``Testing/unit/test_registration_network.py`` compares it with differences). With that early stop put in, the
-difference shrinks to a small part, which shows where it comes from.
+(``Testing/unit/registration/test_registration_network.py`` compares it with differences). With that early stop put in,
+the difference shrinks to a small part, which shows where it comes from.
 """
 
 from __future__ import annotations

@@ -102,6 +102,7 @@ def _require_consistent(options: Any) -> None:
 def _evaluate_model(
     options: Any, pairs: list[PairFiles], out: Path, settings: RegisterConfig, progress: Progress
 ) -> None:
+
     model = open_model(
         options.model or BUNDLED, RegistrationModel, device=options.device, progress=progress.part(0, 0.02)
     )
