@@ -17,13 +17,18 @@ Scene: TypeAlias = Any
 Node: TypeAlias = Any
 
 
-try:
-    import slicer
-    import vtk
+def _libraries() -> tuple[Any, Any]:
+    try:
+        import slicer
+        import vtk
 
-    slicer.vtkMRMLScene  # noqa: B018 (an unrelated package has the same name)
-except (ImportError, AttributeError) as missing:
-    raise SlicerMissing(
-        "A Slicer scene needs Slicer's libraries, which are not installed.",
-        "Run this inside 3D Slicer, or install them with: pip install 'neurogen[slicer]'",
-    ) from missing
+        slicer.vtkMRMLScene  # noqa: B018 (an unrelated package has the same name)
+    except (ImportError, AttributeError) as error:
+        raise SlicerMissing(
+            "A Slicer scene needs Slicer's libraries, which are not installed.",
+            "Run this inside 3D Slicer, or install them with: pip install 'neurogen[slicer]'",
+        ) from error
+    return slicer, vtk
+
+
+slicer, vtk = _libraries()

@@ -39,6 +39,9 @@ HEAVY = frozenset(
 )
 """Libraries that take long to import: a module that loads one may be imported inside a function."""
 
+CALLED_AT_ONCE = {("NeuroGenLib.mrml.core", "slicer")}
+"""Libraries imported in a function that its module calls as soon as it is imported."""
+
 NOT_YET = {("NeuroGenLib.models.opening", "NeuroGenLib.core.device")}
 """Function-level imports of light modules that are still to move to the top of their file."""
 
@@ -103,7 +106,7 @@ class Tree:
         """Return the heavy libraries that importing each module loads, through whatever it imports at the top."""
         top: dict[str, set[str]] = {module: set() for module in self.modules}
         for each in self.imports:
-            if each.where == "top":
+            if each.where == "top" or (each.source, each.target) in CALLED_AT_ONCE:
                 top[each.source].add(each.target)
         return {module: frozenset(_reached(module, top)) & HEAVY for module in self.modules}
 
