@@ -357,6 +357,7 @@ def test_the_data_set_can_be_named(importing: Importing, tmp_path: Path) -> None
         importing(atlas=ATLAS | {"config_data": "gone"})
 
 
+@pytest.mark.slow
 @given(word=st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1, max_size=12))
 def test_odd_texts_survive_and_break_no_comment(importing: Importing, word: str) -> None:
     block = {word: word} | BLOCK | {"modalities": [word, "Seg"], "tsv_file": f"{word}.tsv"}
