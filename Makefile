@@ -1,4 +1,4 @@
-# make demo · make test · make test-all · make lint · make coverage · make bench · make peers · make screenshots · make venv · make test-online
+# make demo · make test · make test-all · make lint · make coverage · make docs · make bench · make peers · make screenshots · make venv · make test-online
 # Another PyTorch build: make venv TORCH_INDEX=https://download.pytorch.org/whl/cpu
 PYTHON ?= python3
 VENV ?= .venv
@@ -13,7 +13,7 @@ PEERS_LIST := Testing/bench/peers-requirements.txt
 PEERS_OPTIONS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-slow test-all test-online coverage lint format bench peers screenshots clean
+.PHONY: help venv demo test test-slow test-all test-online coverage docs lint format bench peers screenshots clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -44,6 +44,9 @@ test-online: $(STAMP)  ## download what the hubs hold and check it
 
 coverage: $(STAMP)  ## which lines all tests reach, into coverage-html
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not online" -n $(WORKERS) --cov --cov-report=term --cov-report=html Testing
+
+docs: $(STAMP)  ## the site of the documents and the Python API, into site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lint: $(STAMP)  ## ruff, mypy and codespell
 	$(BIN)/ruff format --check .

@@ -63,6 +63,9 @@ Code = Literal[
 class NeuroGenError(Exception):
     """Something failed: one sentence on what is wrong, one on the way out.
 
+    The command line prints both sentences and ends with :attr:`exit_code`; a panel shows them. A traceback is for
+    ``--debug`` alone.
+
     Parameters
     ----------
     problem:
@@ -71,9 +74,6 @@ class NeuroGenError(Exception):
         What the person can do about it, as one sentence; may be empty.
     code:
         The kind of problem, see :data:`Code`.
-
-    The command line prints both sentences and ends with :attr:`exit_code`; a panel shows them. A traceback is for
-    ``--debug`` alone.
 
     Examples
     --------
