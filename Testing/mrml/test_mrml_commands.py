@@ -155,7 +155,7 @@ def test_a_scene_that_fails_at_the_end_leaves_no_files(
 def test_without_slicer_the_demo_says_that_its_scene_is_missing(
     atlas: AtlasModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in [name for name in sys.modules if name.startswith("NeuroGenLib.mrml.")]:
+    for module in [name for name in sys.modules if name.startswith(("NeuroGenLib.mrml.", "NeuroGenLib.scenes."))]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "slicer", None)
     written = run_demo(atlas, (9.0,), "ventricles", (0.5,), tmp_path / "demo")
