@@ -40,7 +40,7 @@ class WorkerService:
         self._retired = False
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MS)
-        self._timer.timeout.connect(self._poll)
+        self._timer.timeout.connect(self.poll)
         WorkerService.running.append(self)
 
     @property
@@ -84,9 +84,10 @@ class WorkerService:
         if self in WorkerService.running:
             WorkerService.running.remove(self)
 
-    def _poll(self) -> None:
+    def poll(self, seconds: float = 0.0) -> None:
+        """Wait up to ``seconds`` for what the worker sends, and call back; a timer does it as well."""
         if self._worker is not None:
-            self._worker.poll()
+            self._worker.poll(seconds)
         if not self.jobs:
             self._timer.stop()
 
