@@ -1,4 +1,4 @@
-# make demo · make test · make lint · make coverage · make docs · make bench · make peers · make screenshots · make venv · make test-online
+# make demo · make test · make test-all · make lint · make coverage · make docs · make bench · make peers · make screenshots · make venv · make test-online
 # Another PyTorch build: make venv TORCH_INDEX=https://download.pytorch.org/whl/cpu
 PYTHON ?= python3
 VENV ?= .venv
@@ -6,12 +6,14 @@ TORCH_INDEX ?=
 WORKERS ?= 2
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+PARALLEL := -n $(WORKERS) --dist worksteal
 PEERS := .venv-peers
 PEERS_LIST := Testing/bench/peers-requirements.txt
 PEERS_OPTIONS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-online coverage docs lint format bench peers screenshots clean
+.PHONY: help venv demo test test-slow test-all test-online coverage docs lint format bench peers screenshots clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -28,14 +30,20 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## render the bundled atlas into demo-output
 	$(BIN)/neurogen demo --out demo-output
 
-test: $(STAMP)  ## every test that needs no GPU and no network
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not online" -n $(WORKERS) --dist loadfile
+test: $(STAMP)  ## everything that matters, in minutes: no case of more than two CPU seconds
+	$(PYTEST) --doctest-modules --doctest-ignore-import-errors NeuroGenLib
+	$(PYTEST) -m "not slow and not online" $(PARALLEL) Testing
+
+test-slow: $(STAMP)  ## the cases that make test leaves out
+	$(PYTEST) -m "slow and not online" $(PARALLEL) Testing
+
+test-all: test test-slow  ## every test that needs no GPU and no network
 
 test-online: $(STAMP)  ## download what the hubs hold and check it
 	$(BIN)/python -m pytest -m online Testing
 
 coverage: $(STAMP)  ## which lines all tests reach, into coverage-html
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not online" -n $(WORKERS) --cov --cov-report=term --cov-report=html Testing
+	$(PYTEST) -m "not online" $(PARALLEL) --cov --cov-report=term --cov-report=html Testing
 
 docs: $(STAMP)  ## the site of the documents and the Python API, into site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

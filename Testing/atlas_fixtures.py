@@ -15,6 +15,7 @@ import pytest
 
 from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import a_brain_phantom, oblique, reoriented
+from Testing.kept import kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 MODALITIES = ("T2w", "T1w")
 SPACING_MM = 5.0
 STEPS = 150
+TABLE = "participants.tsv"
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def write_cohort(folder: Path, people: tuple[Person, ...] = PEOPLE) -> AtlasCoho
                 **names,
             }
         )
-    table = folder / "participants.tsv"
+    table = folder / TABLE
     with table.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]), delimiter="\t", lineterminator="\n")
         writer.writeheader()
@@ -123,20 +125,38 @@ def write_cohort(folder: Path, people: tuple[Person, ...] = PEOPLE) -> AtlasCoho
     return AtlasCohort(people, table)
 
 
+ATLAS_SOURCES = (
+    *(f"NeuroGenLib/{folder}" for folder in ("core", "cohort", "spatial", "models", "training", "atlas")),
+    "NeuroGenLib/version.py",
+    "Resources/labels",
+    "Testing/atlas_fixtures.py",
+    "Testing/geometry.py",
+)
+"""What the cohort and the tiny atlas depend on."""
+
+
 @pytest.fixture(scope="session")
-def atlas_cohort(tmp_path_factory: pytest.TempPathFactory) -> AtlasCohort:
+def kept_atlas(pytestconfig: pytest.Config) -> Path:
+    """A folder with the cohort and the run of the tiny atlas, shared and kept."""
+
+    def make(folder: Path) -> None:
+        from NeuroGenLib.atlas.train import train
+
+        train(write_cohort(folder).config(folder / "run", top={"store_ids": True}))
+
+    return kept(pytestconfig, "atlas", ATLAS_SOURCES, make)
+
+
+@pytest.fixture(scope="session")
+def atlas_cohort(kept_atlas: Path) -> AtlasCohort:
     """Four heads on disk, each in its own way."""
-    return write_cohort(tmp_path_factory.mktemp("cohort"))
+    return AtlasCohort(PEOPLE, kept_atlas / TABLE)
 
 
 @pytest.fixture(scope="session")
-def atlas_run(atlas_cohort: AtlasCohort, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def atlas_run(kept_atlas: Path) -> Path:
     """The run folder of the tiny atlas trained on that cohort."""
-    from NeuroGenLib.atlas.train import train
-
-    out = tmp_path_factory.mktemp("atlas") / "run"
-    train(atlas_cohort.config(out, top={"store_ids": True}))
-    return out
+    return kept_atlas / "run"
 
 
 @pytest.fixture

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +18,12 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 if str(REPOSITORY) not in sys.path:  # plain `pytest` does not add it, `python -m pytest` does
     sys.path.append(str(REPOSITORY))
 
-from Testing.atlas_fixtures import atlas, atlas_cohort, atlas_run, one_thread  # noqa: E402, F401 (fixtures)
+from Testing.atlas_fixtures import atlas, atlas_cohort, atlas_run, kept_atlas, one_thread  # noqa: E402, F401 (fixtures)
+from Testing.case_time import pytest_runtest_call  # noqa: E402, F401 (hook)
+
+if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell ignores Ctrl-C in what it starts in the background, and children inherit that; some tests send it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile(
     "neurogen",

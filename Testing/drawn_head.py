@@ -53,7 +53,7 @@ def head_scan(labels: Volume, kind: Literal["random", "t1w", "t2w"] = "t1w", see
 
     from NeuroGenLib.simulate.contrast import ContrastConfig, random_image
     from NeuroGenLib.simulate.tissues import freesurfer_tissues
-    from NeuroGenLib.training.run import step_generator
+    from NeuroGenLib.training.random_streams import step_generator
 
     config = ContrastConfig(kind=kind, stripped=0, thick=0, background=0)
     drawn = random_image(torch.from_numpy(labels.array), step_generator(seed, 0), config, freesurfer_tissues())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import nibabel
 import numpy as np
+import pytest
 from scipy.spatial.transform import Rotation
 
 from NeuroGenLib.spatial.volume import Volume
@@ -21,6 +22,12 @@ ALL_ORIENTATIONS = tuple(
     "".join(codes) for axes in permutations(("RL", "AP", "SI")) for codes in product(*(tuple(axis) for axis in axes))
 )
 """The 48 ways to store a volume."""
+
+FEW_ORIENTATIONS = ("RAS", "LAS", "RSA", "LIP", "ALS", "PSL", "SRP", "SPL")
+"""Every order of the axes, half of them left-handed."""
+
+SWEEP = [pytest.param(codes, marks=[] if codes in FEW_ORIENTATIONS else pytest.mark.slow) for codes in ALL_ORIENTATIONS]
+"""The 48 as parameters of a test: the few in the quick tier, the others slow."""
 
 ORIENTATIONS = ("RAS", "LPS", "LAS", "RSA", "PIR", "ILA")
 """Scanner's, DICOM's, FSL's and sagittal or coronal storage; half of them left-handed."""

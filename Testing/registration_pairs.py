@@ -80,7 +80,8 @@ def a_tiny_model(
     from NeuroGenLib.registration.config import RegistrationTrainConfig
     from NeuroGenLib.registration.network.sitreg import Shape, SITReg
     from NeuroGenLib.registration.train import write_registration
-    from NeuroGenLib.training.run import TrainerConfig, seeded_weights
+    from NeuroGenLib.training.random_streams import seeded_weights
+    from NeuroGenLib.training.settings import TrainerConfig
 
     with seeded_weights(seed):
         made = SITReg(Shape(**{**TINY, **network}))

@@ -38,7 +38,7 @@ def write_residual_model(folder: Path, strength: float = 0.004, guide: str = "op
     from NeuroGenLib.superres.config import ImagesConfig, MapsConfig, NetworkConfig, SlicesConfig, SuperresTrainConfig
     from NeuroGenLib.superres.network import Shape, SuperresNetwork
     from NeuroGenLib.superres.train import write_superres_model
-    from NeuroGenLib.training.run import TrainerConfig
+    from NeuroGenLib.training.settings import TrainerConfig
 
     job = SuperresTrainConfig(
         train=TrainerConfig(out=folder, steps=1),

@@ -15,11 +15,11 @@ import sys
 from bundling import bundle, bundle_parser
 
 from NeuroGenLib.atlas.card import model_card
-from NeuroGenLib.atlas.evaluation.table import markdown_table
 from NeuroGenLib.cli import run_safely
 from NeuroGenLib.cohort.subjects import read_table
 from NeuroGenLib.commands.options import parse
 from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.reports import markdown_table
 from NeuroGenLib.models import ModelFolder
 
 

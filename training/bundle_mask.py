@@ -19,23 +19,23 @@ import numpy as np
 import torch
 from bundling import bundle, bundle_parser
 
-from NeuroGenLib.atlas.evaluation.table import markdown_table
 from NeuroGenLib.cli import run_safely
+from NeuroGenLib.cohort.scans import read_cohort
 from NeuroGenLib.commands.options import parse
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import TerminalProgress
+from NeuroGenLib.core.reports import markdown_table
 from NeuroGenLib.mask.card import model_card
 from NeuroGenLib.mask.data import brain_of
 from NeuroGenLib.mask.infer import MaskModel
 from NeuroGenLib.models import ModelFolder
-from NeuroGenLib.registration.data.table import read_cohort
 from NeuroGenLib.registration.evaluation.measures import hausdorff95
 from NeuroGenLib.simulate.contrast import ContrastConfig, random_image
 from NeuroGenLib.simulate.tissues import freesurfer_tissues
 from NeuroGenLib.spatial.labels import as_label_map
 from NeuroGenLib.spatial.metrics import mean_dice
 from NeuroGenLib.spatial.volume import Volume
-from NeuroGenLib.training.run import step_generator
+from NeuroGenLib.training.random_streams import step_generator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -21,21 +21,23 @@ from typing import TYPE_CHECKING, Any
 import torch
 from bundling import bundle, bundle_parser
 
-from NeuroGenLib.atlas.evaluation.table import markdown_table
 from NeuroGenLib.cli import run_safely
 from NeuroGenLib.commands.options import parse
 from NeuroGenLib.core.errors import InputError, NeuroGenError
 from NeuroGenLib.core.files import read_json
 from NeuroGenLib.core.progress import TerminalProgress
+from NeuroGenLib.core.reports import markdown_table
 from NeuroGenLib.models import ModelFolder
 from NeuroGenLib.registration.card import model_card
 from NeuroGenLib.registration.config import RegisterConfig
 from NeuroGenLib.registration.evaluation.pairs import read_pairs
-from NeuroGenLib.registration.evaluation.table import Evaluation, evaluate_to_folder
+from NeuroGenLib.registration.evaluation.table import evaluate_to_folder
 from NeuroGenLib.registration.infer import RegistrationModel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from NeuroGenLib.registration.evaluation.results import Evaluation
 
 
 PEERS_TEXT = (

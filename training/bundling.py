@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable, Mapping
 
-    from jsonargparse import ArgumentParser
+    from NeuroGenLib.core.arguments import ArgumentParser
 
 MODELS = Path(__file__).resolve().parents[1] / "Resources" / "models"
 

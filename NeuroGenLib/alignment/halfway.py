@@ -14,20 +14,19 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from NeuroGenLib.alignment.mutual_information import Scan, information_alignment, moved, similarity
-from NeuroGenLib.alignment.rigid import aligned
-from NeuroGenLib.alignment.rotation_search import foreground, overlap, rough_start, scan_levels
+from NeuroGenLib.alignment.rotation_search import overlap, rigid_alignment, rough_start, scan_levels
 from NeuroGenLib.core.errors import InputError, NeuroGenError, nearest
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.spatial.volume import Grid, Volume, require_3d
+from NeuroGenLib.spatial.volume import Grid, Volume
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from NeuroGenLib.alignment.prepared_image import PreparedImage
+
 Kind: TypeAlias = Literal["affine", "rigid", "none"]
 KINDS: tuple[Kind, ...] = ("affine", "rigid", "none")
 
-MOST_VOXELS = 2**23
-"""Voxels of the halfway grid, unless told: 8.4 million, as 192 x 224 x 192."""
 
 _LEAST_OVERLAP = 0.25
 """Part of the smaller foreground that must lie in the other one after the start."""
@@ -96,12 +95,7 @@ class HalfwayGrid(NamedTuple):
 
 
 def halfway_start(
-    fixed: Volume,
-    moving: Volume,
-    kind: Kind = "affine",
-    fixed_mask: Volume | None = None,
-    moving_mask: Volume | None = None,
-    progress: Progress = SILENT,
+    fixed: PreparedImage, moving: PreparedImage, kind: Kind = "affine", progress: Progress = SILENT
 ) -> Start:
     """Find the start: rigid, then affine, in both directions, averaged; however far apart the headers are.
 
@@ -111,91 +105,28 @@ def halfway_start(
     Parameters
     ----------
     fixed, moving:
-        3-D images, of any contrast, orientation and voxel size.
+        Of any contrast, orientation and voxel size; what lies outside their masks is not looked at.
     kind:
         ``affine``, ``rigid``, or ``none`` where the headers are to be trusted.
-    fixed_mask, moving_mask:
-        Nonzero where the brain is, in the space of the image; what lies outside is not looked at. Without one, the
-        foreground is found by :func:`NeuroGenLib.alignment.rotation_search.foreground`.
     progress:
         Told of every stage.
 
     Raises
     ------
     InputError
-        When an image is constant or has channels or values that are not finite, a mask is empty or in another space,
+        When an image is constant or has values that are not finite, a mask is empty or in another space,
         the kind is unknown, or the images cannot be brought to overlap.
     """
     if kind not in KINDS:
         raise InputError(f"'{kind}' is not a kind of start.", nearest(str(kind), KINDS))
     progress.update(0, 10, "Preparing the images")
-    scans = scan_levels((fixed, moving), (fixed_mask, moving_mask))
+    scans = scan_levels(fixed, moving)
     if kind == "none":
         return _none(*scans)
     # One canonical order of the two images: exchanged inputs then take the very same steps.
     first, second = sorted(scans, key=_digest)
     start = _ordered_start(first, second, kind, progress)
     return start if first is scans[0] else start.swapped()
-
-
-def halfway_grid(
-    fixed: Volume,
-    moving: Volume,
-    start: Start,
-    spacing: float | None = None,
-    margin_mm: float = 10.0,
-    fixed_mask: Volume | None = None,
-    moving_mask: Volume | None = None,
-    most_voxels: int = MOST_VOXELS,
-) -> HalfwayGrid:
-    """Return an isotropic grid along R, A, S of the halfway space that holds the foregrounds of both images.
-
-    Exchanged images (with the exchanged start) give the very same grid.
-
-    Parameters
-    ----------
-    fixed, moving, start:
-        The images and their start.
-    spacing:
-        Voxel size in mm; when not given, the geometric mean of all six spacings.
-    margin_mm:
-        Room around the foregrounds.
-    fixed_mask, moving_mask:
-        Nonzero where the brain is; the foreground is found when not given.
-    most_voxels:
-        Where the grid would have more, its voxels get larger and ``note`` says so.
-
-    Raises
-    ------
-    InputError
-        When the spacing, the margin or the limit makes no sense, or a mask is empty or in another space.
-    """
-    if spacing is not None and not (np.isfinite(spacing) and spacing > 0):
-        raise InputError(f"A spacing of {spacing} mm makes no sense.", "Give a positive number of mm.")
-    if not (np.isfinite(margin_mm) and margin_mm >= 0):
-        raise InputError(f"A margin of {margin_mm} mm makes no sense.", "Give zero or more mm.")
-    if most_voxels < 8:
-        raise InputError(f"A grid of {most_voxels} voxels is too small.", "Allow some hundred thousand.")
-    bounds = [
-        _bounds(foreground(fixed, fixed_mask, "The fixed"), np.linalg.inv(start.halfway_to_fixed)),
-        _bounds(foreground(moving, moving_mask, "The moving"), np.linalg.inv(start.halfway_to_moving)),
-    ]
-    low = np.minimum(bounds[0][0], bounds[1][0]) - margin_mm
-    high = np.maximum(bounds[0][1], bounds[1][1]) + margin_mm
-    wanted = spacing if spacing is not None else _middle_spacing(fixed, moving)
-    used, shape = wanted, _voxels(high - low, wanted)
-    while np.prod(shape, dtype=np.float64) > most_voxels:
-        used *= 1.01
-        shape = _voxels(high - low, used)
-    note = ""
-    if used > wanted:
-        note = (
-            f"The registration works at {used:.2f} mm instead of {wanted:.2f} mm: "
-            f"the finer grid would have more than {most_voxels} voxels."
-        )
-    affine = np.diag([used, used, used, 1.0])
-    affine[:3, 3] = (low + high) / 2 - used * (np.asarray(shape) - 1) / 2
-    return HalfwayGrid(shape, affine, note)
 
 
 def resample_to(volume: Volume, halfway_to_image: np.ndarray, grid: Grid | HalfwayGrid, order: int = 1) -> Volume:
@@ -212,6 +143,20 @@ def resample_to(volume: Volume, halfway_to_image: np.ndarray, grid: Grid | Halfw
     like = grid if isinstance(grid, Volume) else (grid[0], grid[1])
     fill = 0.0 if order == 0 else float(volume.array.min())
     return aligned(volume, halfway_to_image, like, order, fill)
+
+
+def aligned(moving: Volume, transform: np.ndarray, like: Grid, order: int = 1, fill: float = 0) -> Volume:
+    """Return ``moving`` on the grid of ``like``, pulled through a transform from ``like`` to ``moving``.
+
+    Parameters
+    ----------
+    moving, transform, like:
+        What is pulled; (4, 4) RAS mm to RAS mm; a volume, or (shape, affine).
+    order, fill:
+        As for :meth:`NeuroGenLib.spatial.volume.Volume.resample`.
+    """
+    placed = type(moving)(moving.array, np.linalg.inv(transform) @ moving.affine)
+    return placed.resample(like=like, order=order, fill=fill)
 
 
 def geometric_mean(there: np.ndarray, back: np.ndarray) -> np.ndarray:
@@ -300,9 +245,7 @@ def _refined(
     fixed: Sequence[Scan], moving: Sequence[Scan], rough: np.ndarray, kind: Kind, notes: list[str]
 ) -> np.ndarray:
     """Return ``rough`` improved over the finer levels: rigid, then affine."""
-    rigid = rough
-    for level in (1, 2):
-        rigid = information_alignment(fixed[level], moving[level], rigid, affine=False)
+    rigid = rigid_alignment(fixed, moving, rough)
     if kind == "rigid":
         return rigid
     affine = information_alignment(fixed[1], moving[1], rigid, affine=True)
@@ -318,20 +261,3 @@ def _refined(
 def _digest(levels: Sequence[Scan]) -> bytes:
     scan = levels[0]
     return hashlib.sha256(scan.image.array.tobytes() + scan.image.affine.tobytes()).digest()
-
-
-def _bounds(mask: Volume, to_halfway: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    points = moved(to_halfway, mask.voxel_to_world(np.argwhere(mask.array)))
-    half_voxel = max(mask.spacing) / 2
-    return points.min(axis=0) - half_voxel, points.max(axis=0) + half_voxel
-
-
-def _middle_spacing(fixed: Volume, moving: Volume) -> float:
-    require_3d(fixed, "The fixed image")
-    require_3d(moving, "The moving image")
-    return float(np.sqrt(np.prod(fixed.spacing) * np.prod(moving.spacing)) ** (1 / 3))
-
-
-def _voxels(extent: np.ndarray, spacing: float) -> tuple[int, int, int]:
-    i, j, k = (int(n) for n in np.ceil(extent / spacing - 1e-9) + 1)
-    return i, j, k

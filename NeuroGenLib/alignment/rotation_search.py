@@ -1,4 +1,4 @@
-"""A rough rigid placement of two heads, whatever their headers say; and what it looks at: foregrounds, similarity."""
+"""Coarse rigid initialisation by exhaustive rotation search, whatever the headers say."""
 
 from __future__ import annotations
 
@@ -16,18 +16,13 @@ from NeuroGenLib.alignment.mutual_information import (
 )
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.registration.published.datasets.steps import pooled
-from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite, require_same_space
+from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-MOST_VOXELS = 2**25
-"""Voxels of an image that is looked at as it is, as 320 x 320 x 320; of a larger one, means over blocks are."""
-_FEWEST_VOXELS = 32
-"""Voxels along an axis that is never reduced further."""
-_ALIKE = 1.01
-"""Ratio of voxel widths up to which axes are reduced together, so that rounding of a header does not decide."""
+    from NeuroGenLib.alignment.prepared_image import PreparedImage
+
 _COARSE_PARTS = 14
 """Voxels of the coarsest copy along a head: 8 mm for an adult's. Two finer copies follow, each by a factor of two."""
 _ROTATIONS = 400
@@ -41,125 +36,40 @@ _TRUST = 1.03
 _MOST_POINTS = 20_000
 _SMOOTHING = 0.7
 """Voxels (sigma) by which the copies are smoothed: on sharp voxels mutual information prefers grids that coincide."""
-_FOREGROUND_PARTS = 64
-"""Voxels along the longest side of the copy on which the foreground is found."""
 
 
-def reduced(volume: Volume) -> Volume:
-    """Return an image that fits the memory: itself, or means over blocks of voxels where it is huge.
-
-    The finest axes are reduced first, by whole factors, until there are at most :data:`MOST_VOXELS` voxels. Means are
-    float32 and stored as RAS, so that it does not matter how the image is stored; what does not fill a block at the
-    right, anterior and superior end is left out.
-
-    Parameters
-    ----------
-    volume:
-        (I, J, K) or (C, I, J, K).
-    """
-    if np.prod(volume.shape, dtype=np.float64) <= MOST_VOXELS:
-        return volume
-    if volume.channels is not None:
-        layers = [reduced(Volume(layer, volume.affine)) for layer in volume.array]
-        return Volume(np.stack([layer.array for layer in layers]), layers[0].affine)
-    upright = volume.reorient("RAS")
-    return pooled(upright, _blocks(upright))
-
-
-def reduced_mask(mask: Volume) -> Volume:
-    """Return a mask that fits the memory, as :func:`reduced`: itself, or the blocks of which at least half is in it."""
-    if np.prod(mask.shape, dtype=np.float64) <= MOST_VOXELS:
-        return mask
-    share = reduced(mask.with_array(mask.array != 0))
-    return share.with_array((share.array > 0) & (share.array >= min(0.5, float(share.array.max()))))
-
-
-def foreground(volume: Volume, mask: Volume | None = None, name: str = "The") -> Volume:
-    """Return where the head is, boolean, on a coarse copy of the grid (64 voxels along the longest side, or fewer).
-
-    Of a mask: its nonzero voxels. Without one, the largest connected part above Otsu's threshold of the smoothed
-    copy, holes filled; the background may have any value below that of the head.
-
-    Parameters
-    ----------
-    volume, mask:
-        3-D image; nonzero where the brain is, in the same space.
-    name:
-        Which image messages speak of: "The fixed", "The moving".
-
-    Raises
-    ------
-    InputError
-        When the image is constant, has channels or values that are not finite, or the mask is empty or elsewhere.
-    """
-    return _foreground(*_looked_at(volume, mask, name), name)
-
-
-def _looked_at(volume: Volume, mask: Volume | None, name: str) -> tuple[Volume, Volume | None]:
-    """Return image and mask, checked, and reduced where they are huge."""
-    require_3d(volume, f"{name} image")
-    require_finite(volume, f"{name} image")
-    if mask is None:
-        return reduced(volume), None
-    require_3d(mask, f"{name} mask")
-    require_same_space({f"{name} image": volume, f"{name} mask": mask})
-    if not mask.array.any():
-        raise InputError(f"{name} mask is empty.", "Check that it is the right file.")
-    return reduced(volume), reduced_mask(mask)
-
-
-def _blocks(volume: Volume) -> tuple[int, int, int]:
-    """Return the voxels along each axis that become one."""
-    shape, factor = np.array(volume.shape), np.ones(3, dtype=int)
-    while np.prod(shape // factor, dtype=np.float64) > MOST_VOXELS:
-        widths = np.where(shape // factor > _FEWEST_VOXELS, factor * np.array(volume.spacing), np.inf)
-        factor += widths <= _ALIKE * widths.min()
-    i, j, k = (int(step) for step in factor)
-    return i, j, k
-
-
-def _foreground(volume: Volume, mask: Volume | None, name: str) -> Volume:
-    from scipy import ndimage
-
-    length = np.linalg.norm(volume.world_bounds[1] - volume.world_bounds[0])
-    spacing = max(min(volume.spacing), float(length) / np.sqrt(3) / _FOREGROUND_PARTS)
-    if mask is not None:
-        filled = (mask.array != 0).astype(np.float32)
-        coarse = mask.with_array(filled).reorient("RAS").resample(spacing)
-        return coarse.with_array(coarse.array > min(0.5, 0.5 * float(coarse.array.max())))
-    low, high = np.percentile(volume.array, (0.1, 99.5))
-    if volume.array.min() == volume.array.max():
-        raise InputError(f"{name} image has the same value everywhere.", "Check that it is the right file.")
-    high = high if high > low else volume.array.max()
-    clipped = volume.with_array(np.clip(volume.array.astype(np.float32), low, high))
-    coarse = clipped.reorient("RAS").resample(spacing)
-    smooth = ndimage.gaussian_filter(coarse.array, 1.0, mode="nearest")
-    parts, _ = ndimage.label(smooth > _otsu(smooth))
-    largest = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
-    return coarse.with_array(ndimage.binary_fill_holes(largest))
-
-
-def scan_levels(
-    volumes: tuple[Volume, Volume], masks: tuple[Volume | None, Volume | None]
-) -> tuple[list[Scan], list[Scan]]:
+def scan_levels(fixed: PreparedImage, moving: PreparedImage) -> tuple[list[Scan], list[Scan]]:
     """Return the fixed and the moving image at three voxel sizes, the same for both, coarsest first.
 
     Raises
     ------
     InputError
-        As :func:`foreground`.
+        As :func:`~NeuroGenLib.spatial.foreground.foreground`.
     """
-    names = ("The fixed", "The moving")
-    seen = [_looked_at(*both) for both in zip(volumes, masks, names, strict=True)]
-    areas = [_foreground(*both, name) for both, name in zip(seen, names, strict=True)]
-    sizes = [_size_mm(area) for area in areas]
+    sizes = [_size_mm(image.foreground) for image in (fixed, moving)]
     coarse = float(np.sqrt(sizes[0] * sizes[1])) / _COARSE_PARTS
-    finest = min(*seen[0][0].spacing, *seen[1][0].spacing)
-    fixed, moving = (
-        _scans(_brightness(*both), area, size, [max(coarse / factor, finest) for factor in (1, 2, 4)], room=coarse)
-        for both, area, size in zip(seen, areas, sizes, strict=True)
-    )
-    return fixed, moving
+    finest = min(*fixed.volume.spacing, *moving.volume.spacing)
+    spacings = [max(coarse / factor, finest) for factor in (1, 2, 4)]
+    levels = [
+        _scans(_brightness(image), image.foreground, size, spacings, room=coarse)
+        for image, size in zip((fixed, moving), sizes, strict=True)
+    ]
+    return levels[0], levels[1]
+
+
+def rigid_alignment(fixed: Sequence[Scan], moving: Sequence[Scan], start: np.ndarray) -> np.ndarray:
+    """Return the rigid transform with the most normalised mutual information, (4, 4) RAS mm of ``fixed`` to ``moving``.
+
+    Parameters
+    ----------
+    fixed, moving:
+        The levels of the images (:func:`scan_levels`), of any contrast; the two finer ones are used.
+    start:
+        (4, 4), a rigid transform good to some degrees, where the search begins.
+    """
+    for level in (1, 2):
+        start = information_alignment(fixed[level], moving[level], start, affine=False)
+    return start
 
 
 def rough_start(fixed: Sequence[Scan], moving: Sequence[Scan], progress: Progress = SILENT) -> np.ndarray:
@@ -202,9 +112,9 @@ def overlap(fixed: Scan, moving: Scan, transform: np.ndarray) -> float:
     return float(max(there, back))
 
 
-def _brightness(volume: Volume, mask: Volume | None) -> Volume:
-    """Return the image from 0 to 1, float32, 0 outside the mask."""
-    values = volume.array.astype(np.float32)
+def _brightness(image: PreparedImage) -> Volume:
+    """Return the first channel from 0 to 1, float32, 0 outside the mask."""
+    values, mask = image.channels[0].astype(np.float32), image.mask
     looked_at = values if mask is None else values[mask.array != 0]
     low, high = np.percentile(looked_at, (0.5, 99.8))
     if high <= low:
@@ -214,7 +124,7 @@ def _brightness(volume: Volume, mask: Volume | None) -> Volume:
     values = np.clip((values - np.float32(low)) / np.float32(max(high - low, 1e-30)), 0, 1)
     if mask is not None:
         values *= mask.array != 0
-    return volume.with_array(values)
+    return Volume(values, image.volume.affine)
 
 
 def _scans(volume: Volume, area: Volume, size: float, spacings: Sequence[float], room: float) -> list[Scan]:
@@ -251,14 +161,6 @@ def _grid_around(area: Volume, spacing: float, room: float) -> tuple[tuple[int, 
 
 def _size_mm(area: Volume) -> float:
     return float(np.cbrt(1000 * area.voxel_volume_ml * int(area.array.sum())))
-
-
-def _otsu(values: np.ndarray) -> float:
-    import SimpleITK
-
-    otsu = SimpleITK.OtsuThresholdImageFilter()
-    otsu.Execute(SimpleITK.GetImageFromArray(values.astype(np.float32)))
-    return min(float(otsu.GetThreshold()), float(np.nextafter(values.max(), -np.inf)))
 
 
 def _about_centres(fixed: Scan, moving: Scan, rotation: np.ndarray) -> np.ndarray:

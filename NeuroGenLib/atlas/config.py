@@ -9,7 +9,10 @@ from typing import Annotated, Literal
 from NeuroGenLib.cohort.subjects import BinaryConstraint, CategoricConstraint, NumericConstraint
 from NeuroGenLib.core.config import Config, Help, Range, Unit
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.training.run import TrainerConfig
+from NeuroGenLib.training.settings import TrainerConfig
+
+BUNDLED = "bundled:fetal-sba"
+"""The model that is used when none is named."""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from NeuroGenLib.atlas.conditions import as_word
 from NeuroGenLib.atlas.growth.volumes import growth_figure, growth_row
-from NeuroGenLib.core import provenance
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import staged_outputs, write_json
 from NeuroGenLib.core.progress import SILENT, Progress
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from NeuroGenLib.atlas.brain import AtlasBrain
     from NeuroGenLib.atlas.growth.maps import AtlasGrowth
-    from NeuroGenLib.atlas.infer import AtlasBrain, AtlasModel
+    from NeuroGenLib.atlas.infer import AtlasModel
     from NeuroGenLib.atlas.regression import Method, SubjectWeights
     from NeuroGenLib.spatial.labels import LabelTable
 
@@ -194,7 +195,7 @@ def write_certainty(model: AtlasModel, frames: Sequence[Frame], folder: Path) ->
 
 def folder_name(conditions: Mapping[str, object]) -> str:
     """Return the name of a combination's folder, usable on every system: ``lv_volume_normed-0.12_sex-F``."""
-    words = [f"{name}-{_text(value)}" for name, value in conditions.items()]
+    words = [f"{name}-{as_word(value)}" for name, value in conditions.items()]
     return plain_name("_".join(words))
 
 
@@ -253,18 +254,10 @@ def _generate(model: AtlasModel, request: Request, conditions: Mapping[str, obje
 
 
 def _record(model: AtlasModel, request: Request, frames: Sequence[Frame]) -> dict[str, Any]:
-    folder = model.folder
     growth = frames[0].growth
-    return provenance.record(
+    return model.provenance(
         "atlas generate",
-        model={
-            "reference": folder.reference,
-            "revision": folder.revision,
-            "name": folder.manifest.get("name"),
-            "license": folder.manifest.get("license"),
-            "weights": folder.manifest["files"],
-        },
-        parameters={
+        {
             "ages": list(request.ages),
             "age": {"name": model.age_name, "unit": model.age_unit},
             "conditions": frames[0].conditions,
@@ -273,8 +266,7 @@ def _record(model: AtlasModel, request: Request, frames: Sequence[Frame]) -> dic
             "growth": request.growth,
             "certainty": request.certainty,
         },
-        device=str(model.device),
-        warnings=list(dict.fromkeys(text for frame in frames for text in frame.warnings)),
+        list(dict.fromkeys(text for frame in frames for text in frame.warnings)),
         ages=[
             {
                 "asked": frame.age,
@@ -285,8 +277,6 @@ def _record(model: AtlasModel, request: Request, frames: Sequence[Frame]) -> dic
         ],
         growth_unit=growth.unit if growth else None,
         training_subjects=len(model.subjects),
-        shows=model.notice,
-        citation=folder.manifest.get("citation", []),
     )
 
 
@@ -296,7 +286,7 @@ def _age_step(ages: Sequence[float]) -> float:
 
 
 def _title(conditions: Mapping[str, object]) -> str:
-    return ", ".join(f"{name} = {_text(value)}" for name, value in conditions.items())
+    return ", ".join(f"{name} = {as_word(value)}" for name, value in conditions.items())
 
 
 def plain_name(name: str) -> str:
@@ -312,7 +302,3 @@ def _file_names(labels: LabelTable) -> list[str]:
         name if alike[name.casefold()] == 1 else f"{name}-{value}"
         for name, value in zip(names, labels.values, strict=True)
     ]
-
-
-def _text(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

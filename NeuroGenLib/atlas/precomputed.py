@@ -18,6 +18,7 @@ from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.files import existing_file, read_json, staged_outputs, write_json
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.core.reports import save_figure, write_table
+from NeuroGenLib.models.folder import sha256_of
 from NeuroGenLib.spatial.labels import LabelTable, as_label_map, label_volumes_ml
 from NeuroGenLib.spatial.volume import Volume, require_finite
 from NeuroGenLib.spatial.volume_files import write_frames
@@ -430,8 +431,6 @@ def export(atlas: PrecomputedAtlas, out: Path, progress: Progress = SILENT) -> l
 
 
 def _record(atlas: PrecomputedAtlas) -> dict[str, Any]:
-    from NeuroGenLib.models.folder import sha256_of
-
     return provenance.record(
         "atlas open",
         parameters={"ages": list(atlas.ages), "age": {"name": atlas.age_name, "unit": atlas.age_unit}},

@@ -20,6 +20,7 @@ from NeuroGenLib.atlas.data.dataset import AtlasDataset, build_dataset
 from NeuroGenLib.atlas.data.points import PointTable
 from NeuroGenLib.atlas.data.selection import summary, write_selection
 from NeuroGenLib.atlas.evaluation.validation import Validation
+from NeuroGenLib.atlas.infer import AtlasModel
 from NeuroGenLib.atlas.losses import LossWeights, atlas_loss
 from NeuroGenLib.atlas.network import AtlasDecoder, Shape
 from NeuroGenLib.atlas.regression import default_bandwidth, subject_weights
@@ -28,9 +29,13 @@ from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.files import require_folder_place
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.core.provenance import checkout_commit, software_versions
+from NeuroGenLib.models import resolve
 from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
+from NeuroGenLib.training.initial_weights import load_initial
 from NeuroGenLib.training.loop import StepModule, is_first_process
-from NeuroGenLib.training.run import cosine_schedule, fit, load_initial, step_generator
+from NeuroGenLib.training.random_streams import step_generator
+from NeuroGenLib.training.run import fit
+from NeuroGenLib.training.schedules import cosine_schedule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -381,9 +386,6 @@ def _open_initial(reference: str) -> ModelFolder:
     InputError
         When the model is no atlas, or an incomplete one.
     """
-    from NeuroGenLib.atlas.infer import AtlasModel
-    from NeuroGenLib.models import resolve
-
     folder = resolve(reference)
     if folder.kind != "atlas":
         raise InputError(f"{reference} is no atlas but of kind '{folder.kind}'.", "Give an atlas to start from.")

@@ -66,12 +66,6 @@ def apply(points: Tensor, linear: Tensor, translation: Tensor) -> Tensor:
     return torch.baddbmm(translation[:, None], points, linear.transpose(1, 2))
 
 
-def apply_inverse(points: Tensor, linear: Tensor, translation: Tensor) -> Tensor:
-    """Undo :func:`apply`."""
-    transformed: Tensor = (points - translation[:, None]) @ torch.linalg.inv(linear).transpose(1, 2)
-    return transformed
-
-
 def _cross_matrix(vector: Tensor) -> Tensor:
     x, y, z = vector.unbind(1)
     zero = torch.zeros_like(x)

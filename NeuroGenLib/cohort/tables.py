@@ -10,9 +10,9 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from NeuroGenLib.core.config import read_yaml
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.files import existing_file, read_json
+from NeuroGenLib.core.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,12 +9,14 @@ import shutil
 import sys
 from typing import Any
 
-from NeuroGenLib.commands.options import make_parser, parse, print_json
+from NeuroGenLib.commands.options import make_parser, print_json
 from NeuroGenLib.core.errors import NeuroGenError
+from NeuroGenLib.models import bundled_models
+from NeuroGenLib.models.reference import models_folder, must_stay_offline
 from NeuroGenLib.version import __version__
 
-INFERENCE = ("torch", "numpy", "scipy", "nibabel", "SimpleITK", "safetensors", "huggingface_hub")
-COMMAND_LINE = ("jsonargparse", "PyYAML", "matplotlib")
+INFERENCE = ("torch", "numpy", "scipy", "nibabel", "SimpleITK", "safetensors", "huggingface_hub", "monai")
+COMMAND_LINE = ("PyYAML", "matplotlib")
 TRAINING = ("lightning", "tensorboard", "pandas", "scikit-image")
 
 
@@ -26,7 +28,7 @@ def doctor(arguments: list[str]) -> None:
         ("neurogen doctor", "neurogen doctor --json"),
     )
     parser.add_argument("--json", action="store_true", help="print it as one line of JSON")
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
     report = examine()
     if options.json:
         print_json(report)
@@ -84,9 +86,6 @@ def _devices() -> dict[str, str]:
 
 
 def _models() -> dict[str, str]:
-    from NeuroGenLib.models import bundled_models
-    from NeuroGenLib.models.reference import models_folder, must_stay_offline
-
     entries: dict[str, Any] = {}
     try:
         entries["bundled"] = ", ".join(bundled_models()) or "none"

@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, parse, print_json
+from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.models.catalogue import download as fetch
+from NeuroGenLib.models.catalogue import import_model, list_models, model_info
+from NeuroGenLib.version import __version__
 
 
 def list_(arguments: list[str]) -> None:
@@ -16,8 +20,7 @@ def list_(arguments: list[str]) -> None:
         ("neurogen models list", "neurogen models list --json"),
     )
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
-    options = parse(parser, arguments)
-    from NeuroGenLib.models.catalogue import list_models
+    options = parser.parse(arguments)
 
     rows = list_models()
     if options.json:
@@ -37,8 +40,7 @@ def info(arguments: list[str]) -> None:
     )
     parser.add_argument("model", help="a folder, bundled:NAME or hf:org/repo@rev")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
-    options = parse(parser, arguments)
-    from NeuroGenLib.models.catalogue import model_info
+    options = parser.parse(arguments)
 
     facts = model_info(options.model)
     if options.json:
@@ -61,8 +63,7 @@ def download(arguments: list[str]) -> None:
     )
     parser.add_argument("model", help="hf:org/repo, hf:org/repo@revision")
     add_report_options(parser)
-    options = parse(parser, arguments)
-    from NeuroGenLib.models.catalogue import download as fetch
+    options = parser.parse(arguments)
 
     folder = fetch(options.model, make_progress(options.progress))
     if options.json:
@@ -119,8 +120,7 @@ def import_(arguments: list[str]) -> None:
         "--out", metavar="DIR", help="model folder to make (default: beside the checkpoint, named after it)"
     )
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
-    options = parse(parser, arguments)
-    from NeuroGenLib.models.catalogue import import_model
+    options = parser.parse(arguments)
 
     checkpoint = Path(options.checkpoint)
     out = Path(options.out) if options.out else checkpoint.with_suffix("").with_name(f"{checkpoint.stem}-neurogen")
@@ -146,8 +146,6 @@ def _importer_options(options: Any) -> dict[str, Any]:
     InputError
         When an option of another program's importer was given.
     """
-    from NeuroGenLib.core.errors import InputError
-
     given: dict[str, dict[str, Any]] = {
         "cinema": {
             "config_atlas": _path(options.config_atlas),
@@ -180,9 +178,7 @@ def cite(arguments: list[str]) -> None:
         "cite", "Print the papers and data sets behind a model, and the software.", ("neurogen cite bundled:fetal-sba",)
     )
     parser.add_argument("model", nargs="?", default="bundled:fetal-sba", help="a model (default: bundled:fetal-sba)")
-    options = parse(parser, arguments)
-    from NeuroGenLib.models.catalogue import model_info
-    from NeuroGenLib.version import __version__
+    options = parser.parse(arguments)
 
     print(f"NeuroGen {__version__}, NeuroGen contributors, Apache-2.0.")
     for entry in model_info(options.model)["citation"] or ["The model names no paper."]:

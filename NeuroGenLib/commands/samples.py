@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, parse, print_json
+from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
+from NeuroGenLib.core.progress import TerminalProgress
+from NeuroGenLib.core.provenance import RESEARCH_USE
+from NeuroGenLib.samples.fetch import fetch_sample, sample_offer
+from NeuroGenLib.samples.registry import list_samples
 from NeuroGenLib.samples.zenodo import ZENODO_API
 
 if TYPE_CHECKING:
@@ -22,8 +26,7 @@ def list_(arguments: list[str]) -> None:
         ("neurogen samples list", "neurogen samples list --json"),
     )
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
-    options = parse(parser, arguments)
-    from NeuroGenLib.samples.registry import list_samples
+    options = parser.parse(arguments)
 
     samples = list_samples()
     if options.json:
@@ -47,8 +50,7 @@ def info(arguments: list[str]) -> None:
     )
     parser.add_argument("name", help="the sample, see 'neurogen samples list'")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
-    options = parse(parser, arguments)
-    from NeuroGenLib.samples.fetch import sample_offer
+    options = parser.parse(arguments)
 
     offer = sample_offer(options.name, ZENODO_API)
     if options.json:
@@ -78,10 +80,7 @@ def get(arguments: list[str]) -> None:
         "--accept-licence", metavar="ID", help="the licence of data to download, which you have read and accept"
     )
     add_report_options(parser)
-    options = parse(parser, arguments)
-    from NeuroGenLib.core.progress import TerminalProgress
-    from NeuroGenLib.core.provenance import RESEARCH_USE
-    from NeuroGenLib.samples.fetch import fetch_sample
+    options = parser.parse(arguments)
 
     progress = make_progress(options.progress)
     fetched = fetch_sample(options.name, options.out, progress, accept_licence=options.accept_licence, api=ZENODO_API)

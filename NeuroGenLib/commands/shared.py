@@ -7,26 +7,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from NeuroGenLib.core.config_command_line import parse_config
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.files import require_folder_place
 from NeuroGenLib.core.progress import Progress, TerminalProgress
+from NeuroGenLib.core.provenance import RESEARCH_USE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import jsonargparse
-
+    from NeuroGenLib.core.arguments import ArgumentParser
     from NeuroGenLib.core.config import Config
 
 MOST_NOTES = 4
 
 
-def add_model_option(parser: jsonargparse.ArgumentParser, default: str) -> None:
+def add_model_option(parser: ArgumentParser, default: str) -> None:
     """Add ``--model``."""
     parser.add_argument(
         "--model", default=default, metavar="M", help=f"a folder, bundled:NAME or hf:org/repo@rev (default: {default})"
     )
 
 
-def add_scene_option(parser: jsonargparse.ArgumentParser) -> None:
+def add_scene_option(parser: ArgumentParser) -> None:
     """Add ``--scene``."""
     parser.add_argument(
         "--scene", metavar="FILE", help="also everything as a scene for 3D Slicer, NAME.mrb (needs slicer-core)"
@@ -51,8 +54,6 @@ def run_training(
     """
     from importlib import import_module
 
-    from NeuroGenLib.core.config import parse_config
-
     settings = parse_config(config, arguments, program, description)
     train = import_module(f"{package}.train").train  # slow to import: --help does without
     with notes_on_stderr(progress, package):
@@ -72,8 +73,6 @@ def out_folder(text: str) -> Path:
     NeuroGenError
         When it may not be written into.
     """
-    from NeuroGenLib.core.files import require_folder_place
-
     folder = Path(text)
     require_folder_place(folder)
     return folder
@@ -91,8 +90,6 @@ def scene_path(text: str | None) -> Path | None:
     SlicerMissing
         When Slicer's libraries are not installed.
     """
-    from NeuroGenLib.core.errors import InputError
-
     if text is None:
         return None
     path = Path(text)
@@ -149,8 +146,6 @@ def print_files(files: Sequence[Path], folder: Path) -> None:
 
 def print_result(folder: Path, files: Sequence[Path], seconds: float, warnings: Sequence[str], notice: str) -> None:
     """Print what a person should know about a result, where it is, and what it is for."""
-    from NeuroGenLib.core.provenance import RESEARCH_USE
-
     for text in warnings[:MOST_NOTES]:
         print(f"Note: {text}")
     if len(warnings) > MOST_NOTES:

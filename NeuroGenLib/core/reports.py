@@ -1,4 +1,4 @@
-"""Tables and figures on disk, whole or not at all."""
+"""Tables and figures for reports; on disk they appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -21,6 +21,24 @@ def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
         "\t".join(f"{value:g}" if isinstance(value, float) else str(value) for value in row.values()) for row in rows
     ]
     write_text(path, "\n".join(lines) + "\n")
+
+
+def markdown_table(rows: Sequence[Mapping[str, object]]) -> str:
+    """Return rows as a Markdown table, for cards and documents."""
+    names = list(rows[0])
+    lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
+    lines += [f"| {' | '.join(str(row.get(name, '')) for name in names)} |" for row in rows]
+    return "\n".join(lines)
+
+
+def one_line(text: str) -> str:
+    """Return a text without line breaks and doubled spaces, for the cell of a table."""
+    return " ".join(text.split())
+
+
+def reason_of(error: Exception) -> str:
+    """Return what an error says, in one line; its type where it says nothing."""
+    return one_line(str(error)) or type(error).__name__
 
 
 def save_figure(path: Path, figure: Figure) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from NeuroGenLib.core.provenance import RESEARCH_USE
+from NeuroGenLib.models.card import rendered_card
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_PURPOSE = (
+    "The mask holds the brain, the stem down to where the spinal cord begins, and the fluid in and around the"
+    " brain up to the skull's inner side."
+)
 LIMITS = (
     "For heads of adults that a scan shows from outside to inside, of any contrast, orientation and voxel size. It"
     " does not find a fetus inside its mother (give a mask for that), and has not seen children, heads with large"
@@ -24,26 +28,5 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         ("Intensities", "from the 1st percentile to the 99th of what is above the mean, to 0 and 1"),
         ("Network", f"U-Net, {', '.join(map(str, network['features']))} channels"),
         ("Training", f"{training['steps']} steps on images generated from label maps"),
-        ("Licence of the weights", manifest["license"]),
     ]
-    parts = [
-        f"---\nlicense: {str(manifest['license']).lower()}\nlibrary_name: neurogen\n"
-        "tags: [neuroimaging, brain-extraction]\n---",
-        f"# {manifest['name']}",
-        manifest["description"],
-        "The mask holds the brain, the stem down to where the spinal cord begins, and the fluid in and around the"
-        " brain up to the skull's inner side.",
-        f"**{manifest['notice']}**" if manifest["notice"] else "",
-        LIMITS,
-        f"**{RESEARCH_USE}**",
-        "## What it is\n\n| | |\n|---|---|\n" + "\n".join(f"| {name} | {text} |" for name, text in rows),
-        _metrics(training.get("metrics")),
-        "## Cite\n\n" + "\n".join(f"- {entry}" for entry in manifest["citation"]) if manifest["citation"] else "",
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _metrics(metrics: Mapping[str, Any] | None) -> str:
-    if not metrics:
-        return ""
-    return "## Measured\n\n" + "\n\n".join(f"{part['text']}\n\n{part['table']}" for part in metrics.values())
+    return rendered_card(manifest, "brain-extraction", rows, purpose=_PURPOSE, limits=LIMITS)

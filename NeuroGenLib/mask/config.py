@@ -10,7 +10,10 @@ from NeuroGenLib.core.config import Config, Help, Range, Unit
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.simulate.contrast import ContrastConfig
 from NeuroGenLib.simulate.deformation import DeformationConfig
-from NeuroGenLib.training.run import TrainerConfig
+from NeuroGenLib.training.settings import TrainerConfig
+
+BUNDLED = "bundled:brain-mask"
+"""The model that is used when none is named."""
 
 
 @dataclass(frozen=True)

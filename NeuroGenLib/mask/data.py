@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from NeuroGenLib.cohort.scans import read_cohort
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.mask.intensity import rescaled
-from NeuroGenLib.registration.data.table import read_cohort
 from NeuroGenLib.simulate.contrast import random_image
 from NeuroGenLib.simulate.deformation import draw_deformation, warped_to
-from NeuroGenLib.simulate.draws import chance, uniform
+from NeuroGenLib.simulate.draws import below, chance, uniform
 from NeuroGenLib.simulate.tissues import CSF, freesurfer_tissues
 from NeuroGenLib.spatial.labels import as_label_map
 from NeuroGenLib.spatial.volume import Volume
@@ -78,8 +78,8 @@ class GeneratedHeads:
 
         heads = self._heads(generator.device)
         sides = self._config.view.sides
-        i, j, k = (sides[_below(generator, len(sides))] for _ in range(3))
-        pairs = [self._sample(heads[_below(generator, len(heads))], (i, j, k), generator) for _ in range(batch)]
+        i, j, k = (sides[below(generator, len(sides))] for _ in range(3))
+        pairs = [self._sample(heads[below(generator, len(heads))], (i, j, k), generator) for _ in range(batch)]
         return torch.stack([image for image, _ in pairs]), torch.stack([brain for _, brain in pairs])
 
     def _heads(self, device: torch.device) -> tuple[Head, ...]:
@@ -216,9 +216,3 @@ def _field_of_view(shape: Sequence[int], view: ViewConfig, generator: torch.Gene
         first, last = (int(uniform(generator, 0, most)) if chance(generator, view.cut) else 0 for _ in range(2))
         box.append(slice(first, size - last))
     return box
-
-
-def _below(generator: torch.Generator, count: int) -> int:
-    import torch
-
-    return int(torch.randint(count, (1,), generator=generator, device=generator.device))

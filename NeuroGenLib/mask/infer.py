@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from NeuroGenLib.core.device import with_memory_fallback
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.mask.config import BUNDLED
 from NeuroGenLib.mask.grid import coarse_image, on_scan
 from NeuroGenLib.mask.intensity import rescaled
 from NeuroGenLib.mask.regions import cautions, one_brain
+from NeuroGenLib.models import Model, open_model
+from NeuroGenLib.spatial.sliding_window import sliding_window_inference
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     import numpy as np
     import torch
@@ -25,13 +29,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BUNDLED = "bundled:brain-mask"
-
 SPACINGS_MM = (0.5, 10.0)
 """Least and largest voxel size that can be asked for."""
 
 _SIDE, _LEAST_SIDE = 80, 48
 """Sides of a window in voxels: usual, and where memory is short."""
+_OVERLAP = 0.5
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class FoundBrain:
     warnings: list[str]
 
 
-class MaskModel:
+class MaskModel(Model):
     """A trained brain mask, opened by :func:`NeuroGenLib.models.open_model`.
 
     Attributes
@@ -69,48 +72,20 @@ class MaskModel:
         Voxel size in mm at which it sees a scan.
     """
 
+    kind = "mask"
+    title = "a brain mask"
+
     def __init__(self, folder: ModelFolder, network: BrainNetwork, device: torch.device) -> None:
-        self.folder = folder
-        self.device = device
+        super().__init__(folder, device)
         self.spacing = float(folder.manifest["preparation"]["spacing"])
         self._network = network
 
     @classmethod
-    def from_folder(cls, folder: ModelFolder, device: torch.device) -> MaskModel:
-        """Open a model folder of kind ``mask``.
-
-        Raises
-        ------
-        InputError
-            When its weights do not fit what its manifest says.
-        """
+    def build(cls, folder: ModelFolder, tensors: Mapping[str, torch.Tensor], device: torch.device) -> MaskModel:
+        """Make the model from its manifest and its weights."""
         from NeuroGenLib.mask.network import network_from_tensors
-        from NeuroGenLib.models.folder import load_tensors
 
-        tensors = load_tensors(folder)
-        try:
-            return cls(folder, network_from_tensors(folder.manifest["network"], tensors), device)
-        except (KeyError, TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
-            raise InputError(
-                f"The model {folder.reference} is not a complete brain mask ({error}).", "Download or train it again."
-            ) from error
-
-    @property
-    def notice(self) -> str:
-        """What every output must say of what the model was trained on."""
-        return str(self.folder.manifest.get("notice", ""))
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """What identifies the model, for the provenance of a result."""
-        manifest = self.folder.manifest
-        return {
-            "reference": self.folder.reference,
-            "revision": self.folder.revision,
-            "name": manifest.get("name"),
-            "license": manifest.get("license"),
-            "weights": manifest["files"],
-        }
+        return cls(folder, network_from_tensors(folder.manifest["network"], tensors), device)
 
     def mask(self, image: Volume, progress: Progress = SILENT) -> Volume:
         """Return the brain mask of a scan, uint8 on its grid; what looks wrong is logged as a warning.
@@ -165,12 +140,22 @@ class MaskModel:
         return FoundBrain(mask, volume_ml, brain.certainty, warnings + cautions(brain, volume_ml))
 
     def _probability(self, image: torch.Tensor, progress: Progress, warnings: list[str]) -> np.ndarray:
-        from NeuroGenLib.mask.windows import predicted
+        import torch
 
         def work(device: torch.device, side: int) -> np.ndarray:
-            multiple = self._network.shape.multiple
-            window = max(1, side // multiple) * multiple
-            return predicted(self._network.to(device), image.to(device), window, progress).cpu().numpy()
+            network, multiple = self._network.to(device), self._network.shape.multiple
+            probability = sliding_window_inference(
+                lambda windows: torch.sigmoid(network(windows)),
+                [image.to(device)],
+                max(1, side // multiple) * multiple,
+                _OVERLAP,
+                multiple=multiple,
+                weighting="linear",
+                padding="constant",
+                message="finding the brain",
+                progress=progress,
+            )
+            return probability.cpu().numpy()
 
         return with_memory_fallback(work, self.device, _SIDE, smallest=_LEAST_SIDE, warn=warnings.append)
 
@@ -207,20 +192,6 @@ def brain_mask(
     NeuroGenError
         When the model cannot be fetched, or memory is short.
     """
-    return open_mask_model(model, device, progress.part(0, 0.05)).mask(image, progress.part(0.05, 1))
-
-
-def open_mask_model(reference: str | os.PathLike[str], device: str = "auto", progress: Progress = SILENT) -> MaskModel:
-    """Open a model and make sure that it is a brain mask.
-
-    Raises
-    ------
-    InputError
-        When there is no such model, or it is of another kind.
-    """
-    from NeuroGenLib.models import open_model
-
-    model = open_model(reference, device=device, progress=progress)
-    if not isinstance(model, MaskModel):
-        raise InputError(f"The model {reference} is no brain mask.", "See 'neurogen models list'.")
-    return model
+    return open_model(model, MaskModel, device=device, progress=progress.part(0, 0.05)).mask(
+        image, progress.part(0.05, 1)
+    )

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _LEAST_SQUARE = 1e-3
 
@@ -84,7 +88,7 @@ class ChannelNorm(nn.Module):
         return torch.addcmul(self.offset, value * size, self.scale)
 
 
-def network_from_tensors(entry: dict[str, object], tensors: dict[str, Tensor]) -> BrainNetwork:
+def network_from_tensors(entry: dict[str, object], tensors: Mapping[str, Tensor]) -> BrainNetwork:
     """Return the network that a model's manifest describes, with its weights in single precision.
 
     Raises

@@ -18,9 +18,13 @@ from NeuroGenLib.core.provenance import checkout_commit, software_versions
 from NeuroGenLib.mask.card import model_card
 from NeuroGenLib.mask.data import GeneratedHeads
 from NeuroGenLib.mask.network import BrainNetwork, Shape
+from NeuroGenLib.models import resolve
 from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
+from NeuroGenLib.training.initial_weights import load_initial
 from NeuroGenLib.training.loop import StepModule, is_first_process
-from NeuroGenLib.training.run import cosine_schedule, fit, load_initial, seeded_weights
+from NeuroGenLib.training.random_streams import seeded_weights
+from NeuroGenLib.training.run import fit
+from NeuroGenLib.training.schedules import cosine_schedule
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -163,8 +167,6 @@ def _open_initial(reference: str) -> ModelFolder:
     InputError
         When the model is of another kind.
     """
-    from NeuroGenLib.models import resolve
-
     folder = resolve(reference)
     if folder.kind != KIND:
         raise InputError(f"{reference} is no brain mask but of kind '{folder.kind}'.", "Give one to start from.")

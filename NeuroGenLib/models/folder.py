@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from NeuroGenLib.core.config import from_mapping
 from NeuroGenLib.core.errors import InputError, NeuroGenError, nearest
 from NeuroGenLib.core.files import atomic_file, atomic_folder, read_json, write_json, write_text
 from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.models.manifest import Manifest
 
 if TYPE_CHECKING:
     import os
@@ -31,20 +34,12 @@ ALLOWED_FILES = (MANIFEST, "*.safetensors", CARD, "*.tsv", "*.json", "*.yaml", "
 HASHED_ON_OPENING = 256 * 2**20
 """Files up to this many bytes are hashed at every opening, larger ones when they are downloaded or imported."""
 
-_OPTIONAL_FIELDS: dict[str, type | tuple[type, ...]] = {
-    "name": str,
-    "description": str,
-    "license": str,
-    "citation": list,
-    "notice": str,
+_FIELDS_OF_CAPABILITIES: dict[str, type | tuple[type, ...]] = {
     "labels": (list, dict),
-    "modalities": list,
     "conditions": (list, dict),
     "age": dict,
     "network": dict,
     "preparation": dict,
-    "training": dict,
-    "versions": dict,
 }
 _WRITTEN_HERE = ("format", "schema", "kind", "files")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -141,6 +136,11 @@ class ModelFolder:
         if verify:
             folder.verify(largest=HASHED_ON_OPENING)
         return folder
+
+    @functools.cached_property
+    def about(self) -> Manifest:
+        """The fields that models of all kinds have."""
+        return _common_fields(self.manifest, self.path / MANIFEST)
 
     @property
     def kind(self) -> str:
@@ -369,12 +369,21 @@ def _checked_manifest(path: Path) -> dict[str, Any]:
         )
     if not isinstance(manifest.get("kind"), str) or not manifest["kind"]:
         raise InputError(f"'kind' in {path} is not a text.", remedy)
-    for field, expected in _OPTIONAL_FIELDS.items():
+    _common_fields(manifest, path)
+    for field, expected in _FIELDS_OF_CAPABILITIES.items():
         if manifest.get(field) is not None and not isinstance(manifest[field], expected):
             names = " or ".join(kind.__name__ for kind in (expected if isinstance(expected, tuple) else (expected,)))
             raise InputError(f"'{field}' in {path} is not of type {names}.", remedy)
     _check_file_list(manifest.get("files"), path)
     return manifest
+
+
+def _common_fields(manifest: Mapping[str, Any], path: Path) -> Manifest:
+    given = {name: value for name, value in manifest.items() if value is not None}
+    try:
+        return from_mapping(Manifest, given, ignore_unknown=True)
+    except InputError as error:
+        raise error.within(str(path), "Download or copy the model again.") from error
 
 
 def _check_file_list(files: object, path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.progress import SILENT, Progress
@@ -13,8 +13,11 @@ from NeuroGenLib.core.resources import resources_folder
 from NeuroGenLib.models.dotted import load_object
 from NeuroGenLib.models.folder import MANIFEST, ModelFolder
 from NeuroGenLib.models.hub import cached_model, download_model, require_online
+from NeuroGenLib.models.model import Model
 from NeuroGenLib.models.published import find_published, import_published
 from NeuroGenLib.models.reference import BUNDLED, HUB, HubReference
+
+Opened = TypeVar("Opened", bound=Model)
 
 CAPABILITIES = {
     "atlas": "NeuroGenLib.atlas.infer:AtlasModel",
@@ -27,17 +30,20 @@ CAPABILITIES = {
 
 def open_model(
     reference: str | os.PathLike[str],
+    expected: type[Opened] = Model,  # type: ignore[assignment]  # any model, when the caller does not say
     *,
     offline: bool = False,
     progress: Progress = SILENT,
     device: str = "auto",
-) -> Any:
+) -> Opened:
     """Open a model.
 
     Parameters
     ----------
     reference:
         A folder, ``bundled:NAME``, or ``hf:org/repo[@revision][/subfolder]``.
+    expected:
+        The class of models that can be used, such as ``AtlasModel``; any when not given.
     offline:
         Make no request; also by the environment variable ``NEUROGEN_OFFLINE=1``.
     progress:
@@ -47,13 +53,13 @@ def open_model(
 
     Returns
     -------
-    object
-        What the model's kind is worked with, such as an ``AtlasModel``.
+    Model
+        Of the class that its kind has, such as an ``AtlasModel``.
 
     Raises
     ------
     InputError
-        When there is no such model, it is damaged, or its kind is unknown.
+        When there is no such model, it is damaged, or its kind is unknown or not the expected one.
     NeuroGenError
         When it cannot be fetched, or was made by a newer NeuroGen.
     """
@@ -65,8 +71,29 @@ def open_model(
         raise InputError(
             f"{folder.reference} is a model of kind '{folder.kind}', which this version of NeuroGen cannot open.",
             nearest(folder.kind, CAPABILITIES),
+            code="model-kind",
         )
-    return load_object(CAPABILITIES[folder.kind]).from_folder(folder, place)
+    kind: type[Opened] = load_object(CAPABILITIES[folder.kind])
+    if not issubclass(kind, expected):
+        require_kind(folder, expected)
+    return kind.from_folder(folder, place)
+
+
+def require_kind(folder: ModelFolder, expected: type[Model]) -> ModelFolder:
+    """Return the folder when it is of the kind that a class opens.
+
+    Raises
+    ------
+    InputError
+        When it is of another kind.
+    """
+    if folder.kind != expected.kind:
+        raise InputError(
+            f"{folder.reference} is not {expected.title} but a model of kind '{folder.kind}'.",
+            "'neurogen models list' shows the models there are.",
+            code="model-kind",
+        )
+    return folder
 
 
 def resolve(reference: str | os.PathLike[str], *, offline: bool = False, progress: Progress = SILENT) -> ModelFolder:

@@ -34,13 +34,5 @@ def put_into_folder(scene: Scene, folder: int, nodes: Iterable[Node]) -> None:
             hierarchy.CreateItem(folder, node)
 
 
-def folder_of(scene: Scene, node: Node) -> str:
-    """Return the name of the folder that a node is in; empty where it is in none."""
-    hierarchy = _hierarchy(scene)
-    item = hierarchy.GetItemByDataNode(node)
-    parent = hierarchy.GetItemParent(item) if item else 0
-    return "" if parent in (0, hierarchy.GetSceneItemID()) else str(hierarchy.GetItemName(parent))
-
-
 def _hierarchy(scene: Scene) -> Any:
     return slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)

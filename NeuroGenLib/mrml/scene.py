@@ -1,15 +1,13 @@
-"""Scenes: one to work in outside Slicer, and scenes as files."""
+"""Scenes: one to work in outside Slicer, and how one is saved."""
 
 from __future__ import annotations
 
 import tempfile
-import zipfile
-import zlib
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.core.errors import InputError, NeuroGenError
-from NeuroGenLib.core.files import existing_file, staged_outputs
+from NeuroGenLib.core.files import staged_outputs
 from NeuroGenLib.mrml.core import Scene, slicer
 
 if TYPE_CHECKING:
@@ -140,29 +138,6 @@ def save_scene(scene: Scene, path: str | os.PathLike[str]) -> None:
             )
 
 
-def load_scene(scene: Scene, path: str | os.PathLike[str], *, clear: bool = False) -> None:
-    """Read a ``.mrb`` or ``.mrml`` into a scene, beside what is in it or (``clear``) in place of it.
-
-    Raises
-    ------
-    InputError
-        When there is no such file, or it is no complete scene.
-    """
-    path = existing_file(path)
-    messages = slicer.vtkMRMLMessageCollection()
-    if _scene_suffix(path) == ".mrb":
-        _require_bundle(path)
-        read = scene.ReadFromMRB(str(path.resolve()), clear, messages)
-    else:
-        scene.SetURL(str(path.resolve()))
-        read = scene.Connect(messages) if clear else scene.Import(messages)
-    if not read:
-        raise InputError(
-            f"Slicer could not read all of the scene {path}: {_first_error(messages)}.",
-            "Copy it again from its source, with the files that belong to it.",
-        )
-
-
 def _scene_suffix(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix not in _SUFFIXES:
@@ -179,25 +154,6 @@ def _write_unpacked(scene: Scene, staging: Path, name: str, messages: Any) -> bo
         item.replace(staging / item.name)
     folder.rmdir()
     return written
-
-
-def _require_bundle(path: Path) -> None:
-    """Refuse a file that Slicer would choke on half-way, or that would write outside the folder it is unpacked in."""
-    remedy = "Copy it again from its source."
-    try:
-        with zipfile.ZipFile(path) as bundle:
-            names = bundle.namelist()
-            damaged = bundle.testzip()
-    except (zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, RuntimeError, EOFError) as error:
-        raise InputError(f"{path} is not a readable .mrb file ({error}).", remedy) from error
-    if damaged is not None:
-        raise InputError(f"{path} is damaged: {damaged} cannot be read.", remedy)
-    if not any(name.endswith(".mrml") for name in names):
-        raise InputError(f"{path} holds no scene.", "Choose a .mrb file that Slicer or NeuroGen wrote.")
-    for name in names:
-        place = PurePosixPath(name.replace("\\", "/"))
-        if place.is_absolute() or ".." in place.parts or ":" in place.parts[0]:
-            raise InputError(f"{path} is not safe: it would write to {name}.", "Do not open it.")
 
 
 def _first_error(messages: Any) -> str:

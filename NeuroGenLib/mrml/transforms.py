@@ -1,4 +1,4 @@
-"""Matrices and displacement fields to transform nodes and back.
+"""Matrices and displacement fields to transform nodes.
 
 A transform node moves what is placed under it: *to parent* is the map from the coordinates of what is under the node
 to the world. An image is moved by looking up, for every point of the result, where in the image its value comes
@@ -17,7 +17,6 @@ from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.mrml.arrays import (
     fill_image,
     from_vtk_matrix,
-    image_array,
     node_name,
     right_handed,
     to_vtk_matrix,
@@ -62,24 +61,6 @@ def add_linear_transform(scene: Scene, matrix: np.ndarray, name: str, *, maps: D
     return node
 
 
-def matrix_of(node: Node, *, maps: Direction) -> np.ndarray:
-    """Return the matrix of a linear transform node, (4, 4) RAS mm to RAS mm.
-
-    Raises
-    ------
-    InputError
-        When the transform is a warp.
-    """
-    if not node.IsLinear():
-        raise InputError(f"The transform '{node_name(node)}' is a warp, not a matrix.", "Choose a linear transform.")
-    matrix = vtk.vtkMatrix4x4()
-    if maps == "to_parent":
-        node.GetMatrixTransformToParent(matrix)
-    else:
-        node.GetMatrixTransformFromParent(matrix)
-    return from_vtk_matrix(matrix)
-
-
 def parent_matrix(node: Node) -> np.ndarray:
     """Return the map from a node's own coordinates to the world, (4, 4) RAS mm; identity where nothing is above it.
 
@@ -101,42 +82,16 @@ def parent_matrix(node: Node) -> np.ndarray:
     return from_vtk_matrix(matrix)
 
 
-def add_displacement_field(scene: Scene, field: Volume, name: str, *, maps: Direction) -> Node:
-    """Add a displacement field as ``vtkMRMLGridTransformNode``.
-
-    Parameters
-    ----------
-    scene:
-        ``vtkMRMLScene``.
-    field:
-        (3, i, j, k): displacement of each voxel centre along R, A, S, in mm; the point x of the world goes to
-        x + field(x). Linear between voxels, zero outside. Of a registration, on the grid of the fixed image.
-    name:
-        The node's name.
-    maps:
-        Which of the two directions the field is; ``from_parent`` for the field that warps the moving image.
-
-    Raises
-    ------
-    InputError
-        When the field has not three finite channels, or its grid is sheared.
-    """
-    grid = grid_transform(field, name)
-    node = scene.AddNewNodeByClass("vtkMRMLGridTransformNode", name)
-    if maps == "to_parent":
-        node.SetAndObserveTransformToParent(grid)
-    else:
-        node.SetAndObserveTransformFromParent(grid)
-    return node
-
-
 def grid_transform(field: Volume, name: str) -> Any:
     """Return a displacement field as ``vtkOrientedGridTransform``.
 
     Parameters
     ----------
-    field, name:
-        As for :func:`add_displacement_field`.
+    field:
+        (3, i, j, k): displacement of each voxel centre along R, A, S, in mm; the point x of the world goes to
+        x + field(x). Linear between voxels, zero outside. Of a registration, on the grid of the fixed image.
+    name:
+        The node's name.
 
     Raises
     ------
@@ -166,25 +121,3 @@ def grid_transform(field: Volume, name: str) -> Any:
     grid.SetGridDirectionMatrix(to_vtk_matrix(turned))
     grid.SetDisplacementGridData(image)
     return grid
-
-
-def displacement_field_of(node: Node, *, maps: Direction) -> Volume:
-    """Return the displacement field of a grid transform node, (3, i, j, k) in RAS mm on its own grid.
-
-    Raises
-    ------
-    InputError
-        When the node holds something else, or its field is the other direction.
-    """
-    take = node.GetTransformToParentAs if maps == "to_parent" else node.GetTransformFromParentAs
-    grid = take("vtkOrientedGridTransform", False, True)
-    if grid is None:
-        raise InputError(
-            f"The transform '{node_name(node)}' holds no displacement field in the direction {maps}.",
-            "Choose a grid transform, or the other direction.",
-        )
-    image = grid.GetDisplacementGrid()
-    affine = np.eye(4)
-    affine[:3, :3] = from_vtk_matrix(grid.GetGridDirectionMatrix())[:3, :3] * image.GetSpacing()
-    affine[:3, 3] = image.GetOrigin()
-    return Volume(image_array(image) * grid.GetDisplacementScale() + grid.GetDisplacementShift(), affine)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
 
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.mrml.arrays import (
@@ -17,9 +17,6 @@ from NeuroGenLib.mrml.arrays import (
 from NeuroGenLib.mrml.core import Node, Scene, vtk
 from NeuroGenLib.mrml.transforms import parent_matrix
 from NeuroGenLib.spatial.volume import Volume, require_3d
-
-if TYPE_CHECKING:
-    from NeuroGenLib.spatial.labels import LabelTable
 
 GREY = "vtkMRMLColorTableNodeGrey"
 FAINTEST = 0.05
@@ -108,39 +105,11 @@ def volume_of(node: Node) -> Volume:
     return Volume(image_array(image), parent_matrix(node) @ from_vtk_matrix(matrix))
 
 
-def add_probabilities(scene: Scene, probabilities: Volume, table: LabelTable) -> dict[str, Node]:
-    """Add one volume node for each class of a probability map, black at 0, white at 1, see-through near 0.
-
-    Parameters
-    ----------
-    scene:
-        ``vtkMRMLScene``.
-    probabilities:
-        (class, i, j, k), in the order of the table.
-    table:
-        Names of the classes.
-
-    Returns
-    -------
-    dict:
-        Name to node.
-
-    Raises
-    ------
-    InputError
-        When there are more or fewer channels than names.
-    """
-    if probabilities.channels != len(table):
-        raise InputError(
-            f"The probabilities have {probabilities.channels or 1} channel(s), the label table {len(table)} names.",
-            "Give the table that belongs to these probabilities.",
-        )
-    nodes = {}
-    for index, name in enumerate(table.names):
-        one = Volume(probabilities.array[index], probabilities.affine)
-        nodes[name] = add_volume(scene, one, f"{name} probability", window=(0, 1))
-        display = nodes[name].GetDisplayNode()
-        display.SetAutoThreshold(False)
-        display.SetThreshold(FAINTEST, 1)
-        display.SetApplyThreshold(True)
-    return nodes
+def window_of(volumes: list[Volume]) -> tuple[float, float]:
+    """Return the values that all volumes are shown between: from 0 (or the lowest values) to the 99.5th percentile."""
+    values = np.concatenate([volume.array[volume.array != 0].ravel() for volume in volumes])
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return 0.0, 1.0
+    low, high = (float(value) for value in np.percentile(values, (0.5, 99.5)))
+    return min(low, 0.0), max(high, 0.0)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from NeuroGenLib.core.provenance import RESEARCH_USE
+from NeuroGenLib.models.card import MAKING, rendered_card
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_MAKING = ("command", "config_file", "commit", "data")
+_PURPOSE = (
+    "It registers two images by maps that swap exactly when the images do, whose inverse is given, and that do not"
+    " fold by construction."
+)
 
 
 def model_card(manifest: Mapping[str, Any]) -> str:
@@ -23,23 +26,8 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         ("Transform", "every " + " x ".join(f"{factor:g}" for factor in network["factor"]) + " voxels"),
         ("Affine stage", "yes" if network["affine_inputs"] is not None else "no"),
         ("Training", _steps(training)),
-        ("Licence of the weights", manifest["license"]),
     ]
-    licence = str(manifest["license"]).lower()
-    parts = [
-        f"---\nlicense: {licence}\nlibrary_name: neurogen\ntags: [neuroimaging, image-registration]\n---",
-        f"# {manifest['name']}",
-        manifest["description"],
-        "It registers two images by maps that swap exactly when the images do, whose inverse is given, and that do not"
-        " fold by construction.",
-        f"**{manifest['notice']}**" if manifest["notice"] else "",
-        f"**{RESEARCH_USE}**",
-        "## What it is\n\n| | |\n|---|---|\n" + "\n".join(f"| {name} | {text} |" for name, text in rows),
-        _metrics(training.get("metrics")),
-        _making(training),
-        "## Cite\n\n" + "\n".join(f"- {entry}" for entry in manifest["citation"]) if manifest["citation"] else "",
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return rendered_card(manifest, "image-registration", rows, purpose=_PURPOSE, making=MAKING)
 
 
 def _grid(preparation: Mapping[str, Any]) -> str:
@@ -58,14 +46,3 @@ def _steps(training: Mapping[str, Any]) -> str:
         config.get("data", {}).get("source"), "scans"
     )
     return f"{training['steps']} steps on {source}{', from trained weights' if started else ''}"
-
-
-def _metrics(metrics: Mapping[str, Any] | None) -> str:
-    if not metrics:
-        return ""
-    return "## Measured\n\n" + "\n\n".join(f"{part['text']}\n\n{part['table']}" for part in metrics.values())
-
-
-def _making(training: Mapping[str, Any]) -> str:
-    lines = [f"- {name.replace('_', ' ').capitalize()}: `{training[name]}`" for name in _MAKING if training.get(name)]
-    return "## How it was made\n\n" + "\n".join(lines) if lines else ""

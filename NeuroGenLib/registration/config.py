@@ -13,9 +13,12 @@ from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.registration.published.datasets.config import LayoutConfig
 from NeuroGenLib.simulate.contrast import ContrastConfig
 from NeuroGenLib.simulate.deformation import DeformationConfig
-from NeuroGenLib.training.run import TrainerConfig
+from NeuroGenLib.training.settings import TrainerConfig
 
 Three = tuple[float, float, float]
+
+BUNDLED = "bundled:registration"
+"""The model that is used when none is named."""
 
 
 @dataclass(frozen=True)
@@ -311,7 +314,7 @@ class LossConfig(Config):
         Help("Weight of the round through three images: [step, weight] pairs, linear between them"),
     ] = ()
     regularize_with_affine: Annotated[bool, Help("The affine part of the map counts as roughness too")] = True
-    ignore_mask: Annotated[bool, Help("Compare whole images, also outside masks and the field of view")] = False
+    ignore_mask: Annotated[bool, Help("Compare images outside their masks too; beyond the field of view never")] = False
     grid: Annotated[
         Literal["image", "transform"],
         Help("Where images, labels and truth are compared: on their own grid, or averaged to the transform's (quick)"),

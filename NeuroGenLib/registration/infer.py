@@ -8,24 +8,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from NeuroGenLib.alignment.halfway import halfway_start
-from NeuroGenLib.alignment.rotation_search import reduced, reduced_mask
+from NeuroGenLib.alignment.prepared_image import PreparedImage
 from NeuroGenLib.core.device import with_memory_fallback
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.models import Model
 from NeuroGenLib.registration.config import RegisterConfig
-from NeuroGenLib.registration.evaluation.quality import Quality, measured
+from NeuroGenLib.registration.evaluation.quality import LabelMaps, Quality, measured
 from NeuroGenLib.registration.prepare import fine_grids, network_grid, sides, transform_affine
 from NeuroGenLib.spatial.labels import as_label_map
 from NeuroGenLib.spatial.spatial_map import SpatialMap, from_voxel_displacement
-from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite, require_same_space
+from NeuroGenLib.spatial.volume import require_3d, require_finite, require_same_space
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import torch
 
     from NeuroGenLib.alignment.halfway import Start
     from NeuroGenLib.models.folder import ModelFolder
     from NeuroGenLib.registration.network.sitreg import Mappings, Shape, SITReg
     from NeuroGenLib.registration.prepare import Side
+    from NeuroGenLib.spatial.volume import Volume
 
 MOST_FINE_VOXELS = 1_200_000
 """Voxels of the grid that the optimisation ends on; more take longer than people wait."""
@@ -54,6 +58,8 @@ class Registration:
         Determinant of ``forward`` on the fixed image's grid: above 1 where the moving image is shrunk to fit.
     quality:
         How good it is.
+    foreground:
+        Where the head is in the fixed image, boolean, in its space on a coarser grid.
     warnings:
         What a person should know about this result.
     """
@@ -65,6 +71,7 @@ class Registration:
     warped_labels: Volume | None
     jacobian: Volume
     quality: Quality
+    foreground: Volume
     warnings: list[str] = field(default_factory=list)
 
 
@@ -72,7 +79,8 @@ class Registration:
 class _Found:
     """Maps in halfway space, the grid they lie on, and the way from there to the images, (4, 4) RAS mm.
 
-    Images with voxels smaller than ``finest``, mm, would have been seen on the same grid.
+    Images with voxels smaller than ``finest``, mm, would have been seen on the same grid. ``notes`` say how the grids
+    were limited.
     """
 
     forward: np.ndarray
@@ -81,9 +89,10 @@ class _Found:
     to_fixed: np.ndarray
     to_moving: np.ndarray
     finest: float
+    notes: tuple[str, ...] = ()
 
 
-class RegistrationModel:
+class RegistrationModel(Model):
     """A trained registration network, opened by :func:`NeuroGenLib.models.open_model`.
 
     Attributes
@@ -94,44 +103,28 @@ class RegistrationModel:
         Images that it compares at once; more than one are the channels of a volume.
     """
 
+    kind = "registration"
+    title = "a registration network"
+
     def __init__(self, folder: ModelFolder, network: SITReg, device: torch.device) -> None:
-        self.folder = folder
-        self.device = device
+        super().__init__(folder, device)
         self.preparation: dict[str, Any] = folder.manifest["preparation"]
         self.shape: Shape = network.shape
         self._network = network
 
     @classmethod
-    def from_folder(cls, folder: ModelFolder, device: torch.device) -> RegistrationModel:
-        """Open a model folder of kind ``registration``.
-
-        Raises
-        ------
-        InputError
-            When the weights do not fit the manifest.
-        """
-        from NeuroGenLib.models.folder import load_tensors
+    def build(cls, folder: ModelFolder, tensors: Mapping[str, torch.Tensor], device: torch.device) -> RegistrationModel:
+        """Make the model from its manifest and its weights."""
         from NeuroGenLib.registration.network.sitreg import SITReg
 
-        shape = network_shape(folder.manifest["network"])
-        network = SITReg(shape)
-        try:
-            network.load_state_dict(load_tensors(folder))
-        except RuntimeError as error:
-            raise InputError(
-                f"The weights of {folder.reference} do not fit its description.", "Fetch or train the model again."
-            ) from error
+        network = SITReg(network_shape(folder.manifest["network"]))
+        network.load_state_dict(dict(tensors))
         return cls(folder, network.eval().requires_grad_(requires_grad=False), device)
 
     @property
     def channels(self) -> int:
         """Images that the network compares at once."""
         return self.shape.channels
-
-    @property
-    def notice(self) -> str:
-        """What every result of this model must say."""
-        return str(self.folder.manifest.get("notice", ""))
 
     def register(
         self,
@@ -175,52 +168,34 @@ class RegistrationModel:
         _check_mask(moving_mask, moving, "moving")
         fixed_labels = _label_map(fixed_labels, fixed, "fixed")
         moving_labels = _label_map(moving_labels, moving, "moving")
-        first, second = first_channel(fixed), first_channel(moving)
-        warnings = _mask_warnings(fixed_mask, moving_mask)
-        seen, masks = _fitting((fixed, moving), (fixed_mask, moving_mask))
-        start = halfway_start(
-            first_channel(seen[0]), first_channel(seen[1]), chosen.start, *masks, progress=progress.part(0, 0.2)
-        )
-        warnings += start.notes
+        images = PreparedImage.of(fixed, fixed_mask, "The fixed"), PreparedImage.of(moving, moving_mask, "The moving")
+        start = halfway_start(*images, chosen.start, progress.part(0, 0.2))
+        warnings = [*_mask_warnings(fixed_mask, moving_mask), *start.notes]
         if start.is_worse:
             warnings.append("The affine start made the images less similar than their headers do: look at the result.")
-        ready = sides(seen, masks, start, self.preparation)
+        ready = sides(*images, start, self.preparation)
 
         def find(device: torch.device, _: int) -> _Found:
-            return self._find(*ready, chosen, device, progress.part(0.2, 0.8), warnings)
+            return self._find(*ready, chosen, device, progress.part(0.2, 0.8))
 
         found = with_memory_fallback(find, self.device, 1, warn=warnings.append)
-        warnings += _reduction_warnings((fixed, moving), seen, found.finest)
+        warnings += [*found.notes, *_reduction_warnings(images, found.finest)]
         back_from_fixed, back_from_moving = np.linalg.inv(found.to_fixed), np.linalg.inv(found.to_moving)
         forward = from_voxel_displacement(found.forward, found.affine, back_from_fixed, found.to_moving)
         inverse = from_voxel_displacement(found.inverse, found.affine, back_from_moving, found.to_fixed)
         warped = forward.pull(moving, fixed, order=1, progress=progress.part(0.8, 0.85))
         labels = None if moving_labels is None else forward.pull(moving_labels, fixed, order=0)
         jacobian = forward.jacobian(fixed, progress.part(0.86, 0.92))
-        quality = measured(
-            forward,
-            inverse,
-            start,
-            first,
-            second,
-            ready[0].inside,
-            jacobian,
-            fixed_labels,
-            moving_labels,
-            labels,
-            progress.part(0.92, 1),
-        )
-        warnings += quality.remarks()
-        return Registration(forward, inverse, start, warped, labels, jacobian, quality, list(dict.fromkeys(warnings)))
+        maps = None
+        if fixed_labels is not None and moving_labels is not None and labels is not None:
+            maps = LabelMaps(fixed_labels, moving_labels, labels)
+        quality = measured(forward, inverse, start, *images, jacobian, maps, progress.part(0.92, 1))
+        warnings = list(dict.fromkeys([*warnings, *quality.remarks()]))
+        inside = images[0].foreground
+        return Registration(forward, inverse, start, warped, labels, jacobian, quality, inside, warnings)
 
     def _find(
-        self,
-        fixed: Side,
-        moving: Side,
-        settings: RegisterConfig,
-        device: torch.device,
-        progress: Progress,
-        warnings: list[str],
+        self, fixed: Side, moving: Side, settings: RegisterConfig, device: torch.device, progress: Progress
     ) -> _Found:
         import torch
 
@@ -239,7 +214,7 @@ class RegistrationModel:
                 forward, inverse = mappings.forward[0].cpu().numpy(), mappings.inverse[0].cpu().numpy()
                 return _Found(forward, inverse, affine, fixed.from_halfway, moving.from_halfway, min(spacing))
             half_maps = mappings.half_maps()
-        return _optimised(fixed, moving, half_maps, affine, settings, device, progress.part(0.2, 1), warnings)
+        return _optimised(fixed, moving, half_maps, affine, settings, device, progress.part(0.2, 1))
 
 
 def _optimised(
@@ -250,14 +225,13 @@ def _optimised(
     settings: RegisterConfig,
     device: torch.device,
     progress: Progress,
-    warnings: list[str],
 ) -> _Found:
     """Improve the half-way maps on a coarse and on a fine grid."""
     from NeuroGenLib.registration.refine import HalfMaps, refine
 
     maps = HalfMaps(*(one.clone() for one in half_maps))  # no longer bound to inference mode
     grids = fine_grids(fixed, moving, MOST_FINE_VOXELS, _MARGIN_MM)
-    warnings += [grid.note for grid in grids if grid.note]
+    notes = tuple(grid.note for grid in grids if grid.note)
     coarse = round(settings.refine * _COARSE_SHARE)
     own = affine
     for grid, steps, part in zip(grids, (coarse, settings.refine - coarse), ((0, 0.3), (0.3, 1)), strict=True):
@@ -267,7 +241,7 @@ def _optimised(
     forward, inverse = (one[0].cpu().numpy() for one in maps.polished().total())
     # The fine grid has voxels of two image voxels, or larger ones where that would be too many.
     finest = float(np.linalg.norm(own[:3, 0])) / 2
-    return _Found(forward, inverse, own, fixed.from_halfway, moving.from_halfway, finest)
+    return _Found(forward, inverse, own, fixed.from_halfway, moving.from_halfway, finest, notes)
 
 
 def _apart(mappings: Mappings, affine: np.ndarray) -> tuple[Mappings, np.ndarray, np.ndarray]:
@@ -289,24 +263,16 @@ def _apart(mappings: Mappings, affine: np.ndarray) -> tuple[Mappings, np.ndarray
     return dense, to_fixed, to_moving
 
 
-def _fitting(
-    images: tuple[Volume, Volume], masks: tuple[Volume | None, Volume | None]
-) -> tuple[tuple[Volume, Volume], tuple[Volume | None, Volume | None]]:
-    """Return images and masks that fit the memory; the original ones unless they are huge."""
-    fixed_mask, moving_mask = (None if mask is None else reduced_mask(mask) for mask in masks)
-    return (reduced(images[0]), reduced(images[1])), (fixed_mask, moving_mask)
-
-
-def _reduction_warnings(images: tuple[Volume, Volume], seen: tuple[Volume, Volume], finest: float) -> list[str]:
+def _reduction_warnings(images: tuple[PreparedImage, PreparedImage], finest: float) -> list[str]:
     """Return a sentence for each image that was reduced, where that limits the registration."""
-    width = float(np.prod([*seen[0].spacing, *seen[1].spacing]) ** (1 / 6))
+    width = float(np.prod([*images[0].volume.spacing, *images[1].volume.spacing]) ** (1 / 6))
     if width < finest * (1 - 1e-6):
         return []
     return [
-        f"The {role} image is huge: the registration sees means over blocks of "
-        f"{' x '.join(f'{side:.2f}' for side in small.spacing)} mm. Cropped to the head it would show more."
-        for role, image, small in zip(("fixed", "moving"), images, seen, strict=True)
-        if small is not image
+        f"{image.name} image is huge: the registration sees means over blocks of "
+        f"{' x '.join(f'{side:.2f}' for side in image.volume.spacing)} mm. Cropped to the head it would show more."
+        for image in images
+        if image.volume is not image.scan
     ]
 
 
@@ -338,11 +304,6 @@ def network_shape(record: dict[str, Any]) -> Shape:
         raise InputError(
             "The model's description of its network is not understood.", "Update NeuroGen, or fetch the model again."
         ) from error
-
-
-def first_channel(volume: Volume) -> Volume:
-    """Return the first channel of a volume, 3-D."""
-    return volume if volume.channels is None else Volume(volume.array[0], volume.affine)
 
 
 def _label_map(labels: Volume | None, image: Volume, role: str) -> Volume | None:

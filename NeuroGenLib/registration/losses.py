@@ -214,13 +214,17 @@ def gradient_loss(displacement: Tensor, spacing: Sequence[float] = (1.0, 1.0, 1.
     InputError
         When an axis has a single voxel, or a distance is not above zero.
     """
-    return _mean_squared_slope(displacement, spacing, identity=0.0)
-
-
-@_in_full_precision
-def gradient_flow_loss(displacement: Tensor, spacing: Sequence[float] = (1.0, 1.0, 1.0)) -> Tensor:
-    """Return the mean squared slope of the map ``x + u(x)`` itself, 1/3 without motion; see :func:`gradient_loss`."""
-    return _mean_squared_slope(displacement, spacing, identity=1.0)
+    _require_spacing(spacing)
+    if displacement.ndim != 5 or min(displacement.shape[2:]) < 2:
+        raise InputError(
+            f"A displacement field of shape {tuple(displacement.shape)} has no slope.",
+            "Give (batch, 3, I, J, K) with two voxels or more along every axis.",
+        )
+    scale = torch.tensor(spacing, device=displacement.device, dtype=displacement.dtype).view(3, 1, 1, 1)
+    total = displacement.new_zeros(())
+    for axis in range(3):
+        total = total + (displacement.diff(dim=2 + axis) * scale / scale[axis]).square().mean()
+    return total / 3
 
 
 @_in_full_precision
@@ -381,22 +385,6 @@ def _memberships(image: Tensor, bins: int, sigma_ratio: float) -> Tensor:
     sigma = sigma_ratio / (bins - 1)
     distances = image.clamp(0, 1).flatten(1)[:, :, None] - centres
     return functional.softmax(-distances.square() / (2 * sigma**2), dim=2)
-
-
-def _mean_squared_slope(displacement: Tensor, spacing: Sequence[float], identity: float) -> Tensor:
-    _require_spacing(spacing)
-    if displacement.ndim != 5 or min(displacement.shape[2:]) < 2:
-        raise InputError(
-            f"A displacement field of shape {tuple(displacement.shape)} has no slope.",
-            "Give (batch, 3, I, J, K) with two voxels or more along every axis.",
-        )
-    scale = torch.tensor(spacing, device=displacement.device, dtype=displacement.dtype).view(3, 1, 1, 1)
-    total = displacement.new_zeros(())
-    for axis in range(3):
-        slope = displacement.diff(dim=2 + axis)
-        slope = slope + identity * torch.eye(3, device=slope.device, dtype=slope.dtype)[axis].view(3, 1, 1, 1)
-        total = total + (slope * scale / scale[axis]).square().mean()
-    return total / 3
 
 
 def _round(steps: Sequence[Tensor], masks: Sequence[Tensor | None], spacing: Sequence[float]) -> Tensor:

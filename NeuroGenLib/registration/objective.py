@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from NeuroGenLib.registration import losses as measures
 from NeuroGenLib.registration.data.pairs import Item, Truth
+from NeuroGenLib.registration.network.sitreg import on_images
 from NeuroGenLib.spatial.displacement import warp
 from NeuroGenLib.spatial.jacobian import overlap_mask
 
@@ -118,7 +119,8 @@ class Objective:
             likeness = {name: rule for name, rule in config.similarity.items() if rule.level == level}
             if likeness:
                 warped = warp(moving.image, field)
-                mask = None if config.ignore_mask else overlap_mask(field, moving.mask, fixed.mask)
+                masks = (None, None) if config.ignore_mask else (moving.mask, fixed.mask)
+                mask = overlap_mask(field, *masks)
                 terms |= {name: similarity(rule, warped, fixed.image, mask) for name, rule in likeness.items()}
             overlaps = [name for name, overlap in config.segmentation.items() if overlap.level == level]
             if overlaps and moving.labels is not None and fixed.labels is not None:
@@ -141,8 +143,6 @@ class Objective:
         return float(np.interp(step, steps, weights))
 
     def _sampled(self, field: Tensor, grids: Grids) -> Tensor:
-        from NeuroGenLib.registration.network.sitreg import on_images
-
         return field if self._config.grid == "transform" else on_images(field, grids)
 
     def _truth_loss(self, whole: Mappings, truth: Truth) -> Tensor:

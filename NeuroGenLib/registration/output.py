@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from NeuroGenLib.alignment.prepared_image import first_channel
 from NeuroGenLib.core import provenance
 from NeuroGenLib.core.files import staged_outputs, write_json
 from NeuroGenLib.core.reports import save_figure, write_table
 from NeuroGenLib.registration.evaluation.overview_figure import registration_figure
 from NeuroGenLib.registration.evaluation.quality import STAGES
-from NeuroGenLib.registration.infer import first_channel
 from NeuroGenLib.spatial.spatial_map_files import TRANSFORM_SUFFIXES, write_displacement_field, write_transform
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def write_result(
         write_json(staging / "quality.json", summary(registration))
         write_table(staging / "quality.tsv", quality_rows(registration.quality))
         figure = registration_figure(
-            registration, first_channel(scans.fixed), first_channel(scans.moving), scans.fixed_mask, model.notice
+            registration, first_channel(scans.fixed), first_channel(scans.moving), model.notice
         )
         save_figure(staging / "registration.png", figure)
         write_json(staging / "provenance.json", _record(model, registration, parameters))
@@ -167,28 +167,12 @@ def _cell(value: float | None) -> str:
 
 
 def _record(model: RegistrationModel, registration: Registration, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    return provenance.record(
+    return model.provenance(
         "registration run",
-        model=model_record(model),
-        parameters=dict(parameters),
-        device=str(model.device),
-        warnings=registration.warnings,
+        parameters,
+        registration.warnings,
         transforms={
             "forward": "maps fixed to moving points; resampling with it brings the moving image onto the fixed grid",
             "inverse": "maps moving to fixed points",
         },
-        shows=model.notice,
-        citation=model.folder.manifest.get("citation", []),
     )
-
-
-def model_record(model: RegistrationModel) -> dict[str, Any]:
-    """Return what identifies the model, for the record of a result."""
-    folder = model.folder
-    return {
-        "reference": folder.reference,
-        "revision": folder.revision,
-        "name": folder.manifest.get("name"),
-        "license": folder.manifest.get("license"),
-        "weights": folder.manifest["files"],
-    }

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from NeuroGenLib.alignment.halfway import HalfwayGrid, Start, resample_to
-from NeuroGenLib.alignment.rotation_search import foreground
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.spatial.volume import Volume
 
@@ -16,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import torch
+
+    from NeuroGenLib.alignment.prepared_image import PreparedImage
 
 _BRIGHTEST = 99.5
 """Percentile of the foreground that becomes 1, as in the generated images of the training."""
@@ -61,38 +62,35 @@ class Side:
         return points @ back[:3, :3].T + back[:3, 3]
 
 
-def prepared(
-    image: Volume, mask: Volume | None, from_halfway: np.ndarray, preparation: Mapping[str, Any], name: str
-) -> Side:
+def prepared(image: PreparedImage, from_halfway: np.ndarray, preparation: Mapping[str, Any]) -> Side:
     """Return a scan ready for the network.
 
     Parameters
     ----------
-    image, mask:
-        The scan, and where it counts (nonzero) or None.
+    image:
+        The scan, and where it counts.
     from_halfway:
         (4, 4) of :class:`~NeuroGenLib.alignment.halfway.Start`.
     preparation:
         Section of the model's manifest.
-    name:
-        What an error calls the image: "The fixed".
 
     Raises
     ------
     InputError
         When the model wants a mask and none is given.
     """
-    if preparation.get("masked") and mask is None:
+    if preparation.get("masked") and image.mask is None:
         raise InputError(
-            f"The model was trained on masked images, and {name.lower()} image has no mask.", "Give a mask for each."
+            f"The model was trained on masked images, and {image.name.lower()} image has no mask.",
+            "Give a mask for each.",
         )
-    channels = image.array if image.channels is not None else image.array[None]
-    inside = foreground(Volume(channels[0], image.affine), mask, name)
-    within = None if mask is None else mask.array != 0
-    layers = np.stack([_scaled(layer, within, preparation) for layer in channels])
+    inside = image.foreground
+    within = None if image.mask is None else image.mask.array != 0
+    layers = np.stack([_scaled(layer, within, preparation) for layer in image.channels])
     if within is not None:
         layers *= within
-    return Side(image.with_array(layers if image.channels is not None else layers[0]), inside, from_halfway)
+    ready = image.volume.with_array(layers if image.volume.channels is not None else layers[0])
+    return Side(ready, inside, from_halfway)
 
 
 def _scaled(values: np.ndarray, within: np.ndarray | None, preparation: Mapping[str, Any]) -> np.ndarray:
@@ -175,16 +173,12 @@ def transform_affine(grid: HalfwayGrid, factor: tuple[float, float, float], shap
 
 
 def sides(
-    images: tuple[Volume, Volume],
-    masks: tuple[Volume | None, Volume | None],
-    start: Start,
-    preparation: Mapping[str, Any],
+    fixed: PreparedImage, moving: PreparedImage, start: Start, preparation: Mapping[str, Any]
 ) -> tuple[Side, Side]:
     """Return the fixed and the moving image, ready."""
-    fixed, moving = images
     return (
-        prepared(fixed, masks[0], start.halfway_to_fixed, preparation, "The fixed"),
-        prepared(moving, masks[1], start.halfway_to_moving, preparation, "The moving"),
+        prepared(fixed, start.halfway_to_fixed, preparation),
+        prepared(moving, start.halfway_to_moving, preparation),
     )
 
 

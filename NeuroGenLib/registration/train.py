@@ -15,6 +15,7 @@ from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import require_folder_place
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.core.provenance import checkout_commit, software_versions
+from NeuroGenLib.models import resolve
 from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
 from NeuroGenLib.registration.card import model_card
 from NeuroGenLib.registration.data.augment import augmented
@@ -23,9 +24,12 @@ from NeuroGenLib.registration.network.grids import Grids
 from NeuroGenLib.registration.network.sitreg import Mappings, Shape, SITReg
 from NeuroGenLib.registration.objective import Objective, pairs_of
 from NeuroGenLib.training.checkpoint import newest_checkpoint
+from NeuroGenLib.training.initial_weights import load_initial
 from NeuroGenLib.training.loop import StepModule, is_first_process
-from NeuroGenLib.training.run import cosine_schedule, fit, load_initial, seeded_weights
+from NeuroGenLib.training.random_streams import seeded_weights
+from NeuroGenLib.training.run import fit
 from NeuroGenLib.training.run_folder import checkpoints_folder
+from NeuroGenLib.training.schedules import cosine_schedule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -301,8 +305,6 @@ def _open_initial(reference: str) -> ModelFolder:
     InputError
         When the model is of another kind.
     """
-    from NeuroGenLib.models import resolve
-
     folder = resolve(reference)
     if folder.kind != "registration":
         raise InputError(

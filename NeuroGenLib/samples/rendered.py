@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from NeuroGenLib.core import provenance
-from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.atlas.infer import AtlasModel
+from NeuroGenLib.atlas.output import plain_name
 from NeuroGenLib.core.files import write_json
 from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.models import open_model
+from NeuroGenLib.simulate.thick_slices import SliceProfile, thick_slices
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from NeuroGenLib.atlas.infer import AtlasBrain, AtlasModel
+    from NeuroGenLib.atlas.brain import AtlasBrain
     from NeuroGenLib.samples.registry import Sample, Storage
     from NeuroGenLib.spatial.volume import Volume
 
@@ -53,13 +55,7 @@ def write_drawn(sample: Sample, folder: Path, progress: Progress = SILENT) -> Dr
     Cancelled
         When it was cancelled.
     """
-    from NeuroGenLib.atlas.infer import AtlasModel
-    from NeuroGenLib.atlas.output import plain_name
-    from NeuroGenLib.models import open_model
-
-    model = open_model(sample.model, device="cpu", progress=progress.part(0, 0.05))
-    if not isinstance(model, AtlasModel):
-        raise InputError(f"The model {sample.model} of the sample '{sample.name}' is no atlas.", "Name an atlas.")
+    model = open_model(sample.model, AtlasModel, device="cpu", progress=progress.part(0, 0.05))
     part = progress.part(0.05, 0.9, f"drawing {sample.name}")
     brain = model.generate(sample.age, sample.conditions, sample.spacing, progress=part)
     images, labels = dict(brain.images), brain.labels
@@ -107,8 +103,6 @@ def _in_thick_slices(
     images: dict[str, Volume], labels: Volume, storage: Storage, thickness: float
 ) -> tuple[dict[str, Volume], Volume]:
     """Scan with a slice profile: on thin slices first, whose voxels are as long as they are wide."""
-    from NeuroGenLib.simulate.thick_slices import SliceProfile, thick_slices
-
     wide, high, distance = storage.spacing
     thin = replace(storage, spacing=(wide, high, min(wide, high)), axcodes="RAS", thickness=None)
     tilted, tilted_labels = stored_scan(images, labels, thin)
@@ -136,15 +130,9 @@ def tilted_grid(volume: Volume, storage: Storage) -> tuple[tuple[int, int, int],
 
 def _record(sample: Sample, model: AtlasModel, brain: AtlasBrain) -> dict[str, Any]:
     stored = sample.stored
-    return provenance.record(
+    return model.provenance(
         "samples get",
-        model={
-            "reference": model.folder.reference,
-            "revision": model.folder.revision,
-            "license": model.folder.manifest.get("license"),
-            "weights": model.folder.manifest["files"],
-        },
-        parameters={
+        {
             "sample": sample.name,
             "age": sample.age,
             "conditions": brain.conditions,
@@ -152,9 +140,7 @@ def _record(sample: Sample, model: AtlasModel, brain: AtlasBrain) -> dict[str, A
             "stored": stored and {name: value for name, value in asdict(stored).items() if value is not None},
             **({"guide": "the brightness reversed"} if sample.guide else {}),
         },
+        brain.warnings,
         title=sample.title,
         licence=sample.licence,
-        warnings=brain.warnings,
-        shows=model.notice,
-        citation=model.folder.manifest.get("citation", []),
     )

@@ -19,7 +19,7 @@ from NeuroGenLib.mrml.scene import HeadlessScene, save_scene
 from NeuroGenLib.mrml.segmentations import add_segmentation
 from NeuroGenLib.mrml.sequences import Index, Played, add_browser, add_segmentation_sequence, add_volume_sequence
 from NeuroGenLib.mrml.views import show_in_slices
-from NeuroGenLib.mrml.volumes import GREY, add_volume
+from NeuroGenLib.mrml.volumes import GREY, add_volume, window_of
 from NeuroGenLib.scenes.atlas_growth_plot import GrowthNodes, add_growth
 from NeuroGenLib.spatial.labels import LabelTable
 from NeuroGenLib.spatial.volume import Volume
@@ -233,16 +233,6 @@ class _Adder:
         set_provenance(node, self.record)
         self.nodes.append(node)
         return node
-
-
-def window_of(volumes: list[Volume]) -> tuple[float, float]:
-    """Return the values that all volumes are shown between: from 0 (or the lowest values) to the 99.5th percentile."""
-    values = np.concatenate([volume.array[volume.array != 0].ravel() for volume in volumes])
-    values = values[np.isfinite(values)]
-    if not values.size:
-        return 0.0, 1.0
-    low, high = (float(value) for value in np.percentile(values, (0.5, 99.5)))
-    return min(low, 0.0), max(high, 0.0)
 
 
 def _record(folder: Path) -> dict[str, Any]:

@@ -16,8 +16,7 @@ from NeuroGenLib.mrml.segmentations import add_segmentation
 from NeuroGenLib.mrml.tables import add_table
 from NeuroGenLib.mrml.transforms import add_linear_transform
 from NeuroGenLib.mrml.views import show_in_slices
-from NeuroGenLib.mrml.volumes import add_volume
-from NeuroGenLib.scenes.atlas import window_of
+from NeuroGenLib.mrml.volumes import add_volume, window_of
 from NeuroGenLib.scenes.atlas_growth_plot import GrowthNodes, add_growth
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from NeuroGenLib.mrml.folders import folder_named, put_into_folder
 from NeuroGenLib.mrml.provenance import set_provenance
 from NeuroGenLib.mrml.segmentations import add_segmentation, update_segmentation
 from NeuroGenLib.mrml.views import lay_over_slices, show_in_slices, shown_over_slices
-from NeuroGenLib.mrml.volumes import FAINTEST, GREY, add_volume, update_volume
-from NeuroGenLib.scenes.atlas import window_of
+from NeuroGenLib.mrml.volumes import FAINTEST, GREY, add_volume, update_volume, window_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

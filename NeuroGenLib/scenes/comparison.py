@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from NeuroGenLib.mrml.colours import thresholded_colours
-from NeuroGenLib.scenes.atlas import window_of
+from NeuroGenLib.mrml.volumes import window_of
 from NeuroGenLib.spatial.volume import Volume, require_same_space
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from NeuroGenLib.alignment.prepared_image import first_channel
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.mrml.arrays import node_name
 from NeuroGenLib.mrml.folders import folder_named, put_into_folder
@@ -23,8 +24,8 @@ from NeuroGenLib.mrml.spatial_maps import add_spatial_map, update_spatial_map
 from NeuroGenLib.mrml.tables import add_table, rows_of
 from NeuroGenLib.mrml.transforms import parent_matrix
 from NeuroGenLib.mrml.views import lay_over_slices, show_in_slices
-from NeuroGenLib.mrml.volumes import add_volume, update_volume, volume_of
-from NeuroGenLib.scenes.atlas import window_of
+from NeuroGenLib.mrml.volumes import add_volume, update_volume, volume_of, window_of
+from NeuroGenLib.registration.output import quality_rows
 from NeuroGenLib.scenes.comparison import CHANGE_WINDOW, change_colours, checkerboard
 from NeuroGenLib.spatial.spatial_map import SpatialMap
 
@@ -123,9 +124,6 @@ class ShownRegistration:
     @classmethod
     def of(cls, registration: Registration, table: LabelTable | None = None) -> ShownRegistration:
         """Return what a scene shows of a registration that was made here; labels without a table get numbers."""
-        from NeuroGenLib.registration.infer import first_channel
-        from NeuroGenLib.registration.output import quality_rows
-
         labels = registration.warped_labels
         if labels is not None and not labels.array.any():
             labels = None
@@ -318,8 +316,6 @@ def write_registration_scene(
     InputError
         As :func:`add_registration` and :func:`NeuroGenLib.mrml.scene.save_scene`.
     """
-    from NeuroGenLib.registration.infer import first_channel
-
     with HeadlessScene() as headless:
         scene = headless.scene
         images = [first_channel(one) for one in (fixed, moving)]

@@ -125,33 +125,6 @@ def draw_deformation(shape: Sequence[int], generator: torch.Generator, config: D
     return Deformation(matrix, flow=flows[0], inverse_flow=flows[1], origin=-float(rim * FLOW_STEP))
 
 
-def random_deformation(
-    shape: Sequence[int], generator: torch.Generator, config: DeformationConfig | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw a deformation as two displacement fields.
-
-    Parameters
-    ----------
-    shape:
-        (I, J, K) voxels.
-    generator:
-        Source of randomness; the fields are on its device.
-    config:
-        How much it moves; the defaults when not given.
-
-    Returns
-    -------
-    tuple of Tensor
-        The displacement and that of the inverse map, each (1, 3, I, J, K) float32 in voxels: channel c moves along
-        axis c, and ``x + displacement(x)`` is where voxel x goes.
-    """
-    from NeuroGenLib.spatial.displacement import voxel_grid
-
-    drawn = draw_deformation(shape, generator, config or DeformationConfig())
-    grid = voxel_grid(shape, drawn.flow)
-    return drawn.forward(grid) - grid, drawn.backward(grid) - grid
-
-
 def warp(image: torch.Tensor, displacement: torch.Tensor, order: int = 1) -> torch.Tensor:
     """Return ``image(x + displacement(x))``; beyond the border its values go on.
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 BACKGROUND = "background"
 WHITE_MATTER = "white_matter"
-CORTEX = "cortex"
 CSF = "csf"
 LESION = "lesion"
 

@@ -15,7 +15,6 @@ from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.spatial.displacement import sample, voxel_grid
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
     from torch import Tensor
 
 Scheme = Literal["average", "forward", "central", "every"]
@@ -49,68 +48,6 @@ def jacobian_matrices(displacement: Tensor, scheme: Scheme = "central") -> Tenso
 def jacobian_determinants(displacement: Tensor, scheme: Scheme = "central") -> Tensor:
     """Return the determinants of :func:`jacobian_matrices`, (B, i, j, k): 1 keeps the volume, below 0 folds."""
     return _determinants(jacobian_matrices(displacement, scheme))
-
-
-def jacobian_determinants_at(displacement: Tensor, points: Tensor) -> Tensor:
-    """Return the determinants of the linearly interpolated map at points between voxels, (B, N).
-
-    Parameters
-    ----------
-    displacement:
-        (B, 3, I, J, K) voxels.
-    points:
-        (N, 3) voxel coordinates inside the grid, of the displacement's type.
-
-    Raises
-    ------
-    InputError
-        When it is no displacement field, an axis has a single voxel, or a point lies outside the grid.
-    """
-    _require_field(displacement, 2)
-    last = torch.tensor(displacement.shape[2:], device=points.device) - 1
-    if not bool(((points >= 0) & (points <= last)).all()):
-        raise InputError("A point lies outside the grid of the displacement field.", "Give points inside the grid.")
-    corner = torch.minimum(points.floor().long(), last - 1)
-    share = (points - corner).T
-    matrices = torch.zeros(len(displacement), 3, 3, len(points), device=points.device, dtype=displacement.dtype)
-    for offset in itertools.product((0, 1), repeat=3):
-        i, j, k = (corner + torch.tensor(offset, device=points.device)).T
-        values = displacement[:, :, i, j, k]
-        weights = [part if step else 1 - part for step, part in zip(offset, share, strict=True)]
-        for axis, step in enumerate(offset):
-            others = weights[axis - 2] * weights[axis - 1]
-            matrices[:, :, axis] += values * others * (1 if step else -1)
-    return _determinants(matrices + torch.eye(3, device=points.device, dtype=displacement.dtype)[None, :, :, None])
-
-
-def world_log_jacobian(
-    displacement: Tensor, affine: ArrayLike, scheme: Scheme = "every", floor: float = 1e-9
-) -> Tensor:
-    """Return the logarithm of the Jacobian determinant of a map in mm, (B, i, j, k).
-
-    Parameters
-    ----------
-    displacement:
-        (B, 3, I, J, K) vectors in RAS mm, on a grid.
-    affine:
-        4x4 of that grid, voxels to RAS mm.
-    scheme:
-        See :data:`Scheme`.
-    floor:
-        Folded places, whose logarithm does not exist, count as a determinant of this.
-
-    Raises
-    ------
-    InputError
-        When it is no displacement field, has too few voxels, or the affine cannot be inverted.
-    """
-    linear = torch.as_tensor(affine, dtype=torch.float64)[:3, :3]
-    if not bool(torch.isfinite(linear).all()) or float(torch.linalg.det(linear)) == 0:
-        raise InputError("The affine of the displacement field cannot be inverted.", "Repair the header of the image.")
-    to_voxels = torch.linalg.inv(linear).to(displacement)
-    matrices = torch.einsum("bcaijk,ad->bcdijk", _gradient(displacement, scheme), to_voxels)
-    matrices = matrices + torch.eye(3, device=displacement.device, dtype=displacement.dtype).view(1, 3, 3, 1, 1, 1)
-    return _determinants(matrices).clamp(min=floor).log()
 
 
 def discrete_jacobians(displacement: Tensor) -> dict[str, Tensor]:

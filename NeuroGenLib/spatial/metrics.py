@@ -6,7 +6,7 @@ All functions take plain arrays of one shape; whoever compares volumes makes sur
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -148,22 +148,19 @@ def ssim(image: ArrayLike, reference: ArrayLike, data_range: float = 1.0, *, mas
     return float(np.mean(_masked(similarity[whole], similarity[whole], np.asarray(mask)[whole])[0]))
 
 
-def ncc(image: ArrayLike, reference: ArrayLike) -> float:
-    """Return the normalised cross-correlation (Pearson's) of all voxels, between -1 and 1.
+def entropies(first: NDArray[Any], second: NDArray[Any], bins: int) -> tuple[float, float, float]:
+    """Return the entropies in nats of paired values, (N,): of the first, of the second, and of both together.
 
-    Raises
-    ------
-    InputError
-        When the shapes differ, a value is not finite, or an image is constant.
+    Their mutual information is the first two less the third. The values are counted in ``bins`` by ``bins`` cells.
     """
-    first, second = _images(image, reference)
-    first, second = first - first.mean(), second - second.mean()
-    norm = float(np.linalg.norm(first) * np.linalg.norm(second))
-    if norm == 0:
-        raise InputError(
-            "The correlation with a constant image is not defined.", "Check that the images are not empty."
-        )
-    return float(np.vdot(first, second) / norm)
+    joint = np.histogram2d(first, second, bins=bins)[0]
+    joint /= joint.sum()
+
+    def entropy(shares: NDArray[Any]) -> float:
+        counted = shares[shares > 0]
+        return -float((counted * np.log(counted)).sum())
+
+    return entropy(joint.sum(axis=1)), entropy(joint.sum(axis=0)), entropy(joint.ravel())
 
 
 def bounding_box(image: ArrayLike) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError, nearest
 from NeuroGenLib.core.files import read_json, staged_outputs
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.core.reports import write_table
+from NeuroGenLib.core.reports import one_line, reason_of, write_table
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.output import IMAGE, RECORD, write_result
 from NeuroGenLib.superres.stacks.inputs import AlreadyIsotropic
@@ -161,7 +161,7 @@ def run_batch(
             row, files = _row(case, "isotropic", remarks=nothing.problem), []
         except (NeuroGenError, RuntimeError, MemoryError, OSError, ValueError) as error:
             first = first or (case, error)
-            row, files = _row(case, "failed", remarks=_one_line(str(error)) or type(error).__name__), []
+            row, files = _row(case, "failed", remarks=reason_of(error)), []
         rows.append(row)
         written += files
     if first is not None and all(row["status"] == "failed" for row in rows):
@@ -216,7 +216,7 @@ def _row(case: Case, status: str, quality: Mapping[str, Any] | None = None, rema
         "spacing_mm": quality["spacing_mm"] if quality else MISSING,
         "residual_percent": stack.get("percent", MISSING),
         "guide_likeness": guide.get("likeness") or MISSING,
-        "remarks": _one_line(remarks) or MISSING,
+        "remarks": one_line(remarks) or MISSING,
     }
 
 
@@ -256,11 +256,7 @@ def _facts(path: Path) -> list[object]:
 def _nothing_done(case: Case, error: Exception) -> NeuroGenError:
     if isinstance(error, NeuroGenError):
         return error.within(f"{case.name} cannot be super-resolved")
-    reason = _one_line(str(error)) or type(error).__name__
+    reason = reason_of(error)
     return NeuroGenError(
         f"{case.name} could not be super-resolved ({reason}).", "Close other programs, or try a smaller scan."
     )
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

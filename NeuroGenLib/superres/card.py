@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from NeuroGenLib.core.provenance import RESEARCH_USE
+from NeuroGenLib.models.card import rendered_card
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,20 +24,8 @@ def model_card(manifest: Mapping[str, Any]) -> str:
     """Return the card in Markdown, with the front matter that model hubs read."""
     rows = _published(manifest) if manifest["network"]["kind"] == "published" else _residual(manifest)
     training = manifest["training"]
-    rows += [("Training", f"{training['steps']} steps"), ("Licence of the weights", manifest["license"])]
-    parts = [
-        f"---\nlicense: {str(manifest['license']).lower()}\nlibrary_name: neurogen\n"
-        "tags: [neuroimaging, super-resolution]\n---",
-        f"# {manifest['name']}",
-        manifest["description"],
-        f"**{manifest['notice']}**" if manifest["notice"] else "",
-        LIMITS,
-        f"**{RESEARCH_USE}**",
-        "## What it is\n\n| | |\n|---|---|\n" + "\n".join(f"| {name} | {text} |" for name, text in rows),
-        _metrics(training.get("metrics")),
-        "## Cite\n\n" + "\n".join(f"- {entry}" for entry in manifest["citation"]) if manifest["citation"] else "",
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    rows += [("Training", f"{training['steps']} steps")]
+    return rendered_card(manifest, "super-resolution", rows, limits=LIMITS)
 
 
 def _residual(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -64,9 +52,3 @@ def _published(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Windows", f"{network['window']} voxels a side, no other"),
         ("Network", f"residual U-Net, {', '.join(map(str, network['channels']))} channels, folded"),
     ]
-
-
-def _metrics(metrics: Mapping[str, Any] | None) -> str:
-    if not metrics:
-        return ""
-    return "## Measured\n\n" + "\n\n".join(f"{part['text']}\n\n{part['table']}" for part in metrics.values())

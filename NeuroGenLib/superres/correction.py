@@ -8,8 +8,8 @@ import numpy as np
 
 from NeuroGenLib.core.device import with_memory_fallback
 from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.spatial.sliding_window import sliding_window_inference
 from NeuroGenLib.superres.intensity import head_range
-from NeuroGenLib.superres.windows import corrected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,6 +30,7 @@ PUBLISHED_OVERLAP = 3 / 8
 """Of windows of the published network: its own pipeline takes a half without weights, 1.8 times as many windows."""
 _BATCH = 16
 """Windows of the published network at a time."""
+_MESSAGE = "super-resolution"
 
 
 def residual_correction(
@@ -81,14 +82,15 @@ def residual_correction(
 
         multiple = network.shape.multiple
         length = max(1, side // multiple) * multiple
-        return corrected(
+        return sliding_window_inference(
             correction,
             channels,
-            torch.from_numpy(wanted.array),
             length,
             _OVERLAP,
+            inside=torch.from_numpy(wanted.array),
             multiple=multiple,
             device=place,
+            message=_MESSAGE,
             progress=progress,
         )
 
@@ -138,15 +140,16 @@ def published_correction(
             found: torch.Tensor = here(windows)
             return found - windows[:, 1:]
 
-        return corrected(
+        return sliding_window_inference(
             correction,
             [t1w, t2w],
-            torch.from_numpy(head.array),
             network.window,
             PUBLISHED_OVERLAP,
+            inside=torch.from_numpy(head.array),
             multiple=network.window,
             batch=batch,
             device=place,
+            message=_MESSAGE,
             progress=progress,
         )
 

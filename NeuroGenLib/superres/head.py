@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from NeuroGenLib.alignment.rotation_search import foreground
+from NeuroGenLib.spatial.foreground import foreground
 
 if TYPE_CHECKING:
     from NeuroGenLib.spatial.volume import Volume

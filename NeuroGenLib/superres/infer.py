@@ -9,12 +9,14 @@ import numpy as np
 
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.models import Model, open_model
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.correction import residual_correction, slices_along
 from NeuroGenLib.superres.evaluation.quality import Quality, guide_quality, stack_quality
 from NeuroGenLib.superres.head import Head, find_head
 from NeuroGenLib.superres.intensity import head_range
 from NeuroGenLib.superres.published.atlas_pose import correction_at, known_place
+from NeuroGenLib.superres.published.reference import WINDOW, reference_super_resolve
 from NeuroGenLib.superres.run_config import BUNDLED, SuperresConfig
 from NeuroGenLib.superres.stacks.combine import Combined, combined
 from NeuroGenLib.superres.stacks.consistency import back_projected, residual_of, sharpened, spread, unseen
@@ -23,7 +25,7 @@ from NeuroGenLib.superres.stacks.overview import guide_need
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import torch
 
@@ -68,7 +70,7 @@ class SuperResolution:
     transforms: dict[str, np.ndarray]
 
 
-class SuperresModel:
+class SuperresModel(Model):
     """A trained super-resolution, opened by :func:`NeuroGenLib.models.open_model`.
 
     Attributes
@@ -81,41 +83,24 @@ class SuperresModel:
         Whether its network is the published one, which knows one voxel size, orientation and pose.
     """
 
+    kind = "superres"
+    title = "a super-resolution"
+
     def __init__(self, folder: ModelFolder, network: SuperresNetwork | FoldedUNet, device: torch.device) -> None:
-        self.folder = folder
-        self.device = device
+        super().__init__(folder, device)
         self.published = folder.manifest["network"]["kind"] == "published"
         self._preparation = folder.manifest["preparation"]
         self._network: Any = network
 
     @classmethod
-    def from_folder(cls, folder: ModelFolder, device: torch.device) -> SuperresModel:
-        """Open a model folder of kind ``superres``.
-
-        Raises
-        ------
-        InputError
-            When its weights do not fit what its manifest says.
-        """
-        from NeuroGenLib.models.folder import load_tensors
+    def build(cls, folder: ModelFolder, tensors: Mapping[str, torch.Tensor], device: torch.device) -> SuperresModel:
+        """Make the model from its manifest and its weights."""
         from NeuroGenLib.superres import network
         from NeuroGenLib.superres.published import unet as published_network
 
-        tensors = load_tensors(folder)
-        try:
-            entry = folder.manifest["network"]
-            of_kind = published_network if entry["kind"] == published_network.KIND else network
-            return cls(folder, of_kind.network_from_tensors(entry, tensors), device)
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            raise InputError(
-                f"The model {folder.reference} is not a complete super-resolution ({error}).",
-                "Download or train it again.",
-            ) from error
-
-    @property
-    def notice(self) -> str:
-        """What every output must say of what the model was trained on."""
-        return str(self.folder.manifest.get("notice", ""))
+        entry = folder.manifest["network"]
+        of_kind = published_network if entry["kind"] == published_network.KIND else network
+        return cls(folder, of_kind.network_from_tensors(entry, tensors), device)
 
     @property
     def guide(self) -> str:
@@ -127,18 +112,6 @@ class SuperresModel:
         """Least and largest voxel size, in mm, that the network was trained at."""
         known = [float(mm) for mm in self._preparation.get("spacing") or _SPACINGS_MM]
         return min(known), max(known)
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """What identifies the model, for the provenance of a result."""
-        manifest = self.folder.manifest
-        return {
-            "reference": self.folder.reference,
-            "revision": self.folder.revision,
-            "name": manifest.get("name"),
-            "license": manifest.get("license"),
-            "weights": manifest["files"],
-        }
 
     def super_resolve(
         self,
@@ -178,13 +151,12 @@ class SuperresModel:
         """
         settings = settings or SuperresConfig()
         given = [scans] if isinstance(scans, Volume) else list(scans)
-        warnings: list[str] = []
-        guide = self._usable_guide(guide, warnings)
-        stacks = thick_stacks(given, settings, warnings)
-        self._warn_of_thickness(stacks, warnings)
-        spacing = chosen_spacing(stacks, settings.spacing, self.spacings, warnings)
-        placing = progress.part(0, 0.2)
-        seen = combined(stacks, spacing, like, warnings, align=settings.align, progress=placing)
+        guide, guide_warnings = self._usable_guide(guide)
+        stacks, stack_warnings = thick_stacks(given, settings)
+        spacing, spacing_warnings = chosen_spacing(stacks, settings.spacing, self.spacings)
+        seen = combined(stacks, spacing, like, align=settings.align, progress=progress.part(0, 0.2))
+        warnings = [*guide_warnings, *stack_warnings, *self._thickness_warnings(stacks), *spacing_warnings]
+        warnings += seen.warnings
         image = seen.image
         head = find_head(image)
         start = on_grid = None
@@ -196,11 +168,24 @@ class SuperresModel:
             on_grid = interpolated(guide, image, start.fixed_to_moving)
         correcting = progress.part(0.35, 0.9)
         if self.published and guide is not None and start is not None:
-            found, to_atlas = self._published(seen, guide, start.fixed_to_moving, head, warnings, correcting)
-            transforms |= to_atlas
+            place = known_place(self.folder, seen.stacks, guide, start.fixed_to_moving, correcting.part(0, 0.2))
+            found, more = correction_at(
+                place,
+                self._network,
+                seen,
+                guide,
+                start.fixed_to_moving,
+                head.mask,
+                self.device,
+                correcting.part(0.2, 1),
+            )
+            warnings += [*place.warnings, *more]
+            if place.is_atlas:
+                transforms["scan_to_atlas"] = np.linalg.inv(place.pose)
         else:
             sharper = self._sharpened(seen)
-            added = self._residual(sharper, seen, on_grid, head, warnings, correcting)
+            added, more = self._residual(sharper, seen, on_grid, head, correcting)
+            warnings += more
             if len(stacks) > 1:  # a fusion is better than what any network saw: it adds what no scan tells
                 added = unseen(added, seen.stacks)
             found = image.with_array(sharper.array - image.array + added.array)
@@ -257,14 +242,12 @@ class SuperresModel:
         Cancelled
             When ``progress`` was cancelled.
         """
-        from NeuroGenLib.superres.published.reference import WINDOW, reference_super_resolve
-
         if not self.published or self._network.window != WINDOW:
             raise InputError(
                 f"The model {self.folder.reference} is not the published one, whose pipeline is asked for.",
                 "Leave --reference out, or give --model hf:almalennartsson/baby-ai.",
             )
-        guide = self._usable_guide(guide, [])
+        guide, _ = self._usable_guide(guide)
         if guide is None:  # the published network never takes none
             raise ValueError("no guide")
         network = self._network.to(self.device)
@@ -272,22 +255,22 @@ class SuperresModel:
 
     # --- steps ------------------------------------------------------------------------------------------------------
 
-    def _usable_guide(self, guide: Volume | None, warnings: list[str]) -> Volume | None:
+    def _usable_guide(self, guide: Volume | None) -> tuple[Volume | None, list[str]]:
+        """Return the guide that the model takes, and a sentence where it takes none."""
         if guide is None and self.guide == "needed":
             raise InputError(
                 f"The model {self.folder.reference} needs a T1w of the same head as guide.",
                 f"Give it as --guide, or use a model that needs none, such as {BUNDLED}.",
             )
         if guide is not None and self.guide == "none":
-            warnings.append(f"The model {self.folder.reference} takes no guide: the one that was given is not used.")
-            return None
-        return guide
+            return None, [f"The model {self.folder.reference} takes no guide: the one that was given is not used."]
+        return guide, []
 
-    def _warn_of_thickness(self, stacks: Sequence[Stack], warnings: list[str]) -> None:
+    def _thickness_warnings(self, stacks: Sequence[Stack]) -> list[str]:
         known = self._preparation.get("thickness")
         if known is None:
-            return
-        warnings += [
+            return []
+        return [
             f"The model was trained with slices of {known[0]:g} to {known[1]:g} mm, and the {stack.direction} ones are"
             f" {stack.thickness:.3g} mm: compare the result with the slices."
             for stack in stacks
@@ -301,41 +284,15 @@ class SuperresModel:
         return sharpened(seen.image, seen.stacks[0], int(self._preparation.get("sharpened", 0)))
 
     def _residual(
-        self, image: Volume, seen: Combined, guide: Volume | None, head: Head, warnings: list[str], progress: Progress
-    ) -> Volume:
-        """Return what the residual network adds to an image; ``guide`` lies on its grid."""
+        self, image: Volume, seen: Combined, guide: Volume | None, head: Head, progress: Progress
+    ) -> tuple[Volume, list[str]]:
+        """Return what the residual network adds to an image, and warnings; ``guide`` lies on its grid."""
+        warnings: list[str] = []
         wanted = head.weight.with_array(head.weight.array > 0)
         along = slices_along(seen.stacks, image)
         network, device = self._network, self.device
-        return residual_correction(network, image, guide, head.mask, wanted, along, device, warnings.append, progress)
-
-    def _published(
-        self, seen: Combined, guide: Volume, to_guide: np.ndarray, head: Head, warnings: list[str], progress: Progress
-    ) -> tuple[Volume, dict[str, np.ndarray]]:
-        """Return what the published network adds, and the way to the pose that it knows."""
-        place = known_place(self.folder, seen.stacks, guide, to_guide, warnings, progress.part(0, 0.2))
-        found = correction_at(
-            place, self._network, seen, guide, to_guide, head.mask, self.device, warnings, progress.part(0.2, 1)
-        )
-        return found, {"scan_to_atlas": np.linalg.inv(place.pose)} if place.is_atlas else {}
-
-
-def open_superres_model(
-    reference: str | os.PathLike[str] = BUNDLED, device: str = "auto", progress: Progress = SILENT
-) -> SuperresModel:
-    """Open a model and make sure that it is a super-resolution.
-
-    Raises
-    ------
-    InputError
-        When there is no such model, or it is of another kind.
-    """
-    from NeuroGenLib.models import open_model
-
-    model = open_model(reference, device=device, progress=progress)
-    if not isinstance(model, SuperresModel):
-        raise InputError(f"The model {reference} is no super-resolution.", "See 'neurogen models list'.")
-    return model
+        warn = warnings.append
+        return residual_correction(network, image, guide, head.mask, wanted, along, device, warn, progress), warnings
 
 
 def super_resolve(
@@ -360,7 +317,7 @@ def super_resolve(
     progress:
         Told how far it is.
     """
-    opened = open_superres_model(model, device, progress.part(0, 0.05))
+    opened = open_model(model, SuperresModel, device=device, progress=progress.part(0, 0.05))
     return opened.super_resolve(scans, guide=guide, settings=settings, progress=progress.part(0.05, 1))
 
 

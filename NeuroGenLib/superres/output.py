@@ -81,13 +81,4 @@ def summary(found: SuperResolution) -> dict[str, Any]:
 def _record(
     model: SuperresModel, parameters: Mapping[str, Any], warnings: list[str], more: Mapping[str, Any]
 ) -> dict[str, Any]:
-    return provenance.record(
-        "superres run",
-        model=model.record,
-        parameters=dict(parameters),
-        device=str(model.device),
-        warnings=warnings,
-        shows=model.notice,
-        citation=model.folder.manifest.get("citation", []),
-        **more,
-    )
+    return model.provenance("superres run", parameters, warnings, **more)

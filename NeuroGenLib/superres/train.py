@@ -15,6 +15,7 @@ from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import require_folder_place
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.core.provenance import checkout_commit, software_versions
+from NeuroGenLib.models import resolve
 from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
 from NeuroGenLib.superres.card import model_card
 from NeuroGenLib.superres.data.degradation import SHARPENED
@@ -27,8 +28,11 @@ from NeuroGenLib.superres.network import Shape, SuperresNetwork
 from NeuroGenLib.superres.published import reference
 from NeuroGenLib.superres.published import unet as published_network
 from NeuroGenLib.superres.published.patches import PublishedPatches, raster
+from NeuroGenLib.training.initial_weights import load_initial
 from NeuroGenLib.training.loop import StepModule, is_first_process
-from NeuroGenLib.training.run import cosine_schedule, fit, load_initial, seeded_weights
+from NeuroGenLib.training.random_streams import seeded_weights
+from NeuroGenLib.training.run import fit
+from NeuroGenLib.training.schedules import cosine_schedule
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -273,8 +277,6 @@ def _open_initial(model: str, network: str) -> ModelFolder:
     InputError
         When the model is of another kind.
     """
-    from NeuroGenLib.models import resolve
-
     folder = resolve(model)
     if folder.kind != KIND:
         raise InputError(f"{model} is no super-resolution but of kind '{folder.kind}'.", "Give one to start from.")

@@ -25,7 +25,7 @@ from typing_extensions import override
 from NeuroGenLib.core.errors import Cancelled, NeuroGenError
 from NeuroGenLib.training.checkpoint import checkpoint_path, keep_newest, read_checkpoint, write_checkpoint
 from NeuroGenLib.training.metrics_log import MetricsTable, wandb_run_id
-from NeuroGenLib.training.run import step_generator, step_rng, step_seed
+from NeuroGenLib.training.random_streams import step_generator, step_rng, step_seed
 from NeuroGenLib.training.run_folder import checkpoints_folder, open_run
 from NeuroGenLib.training.stop import Stop, StopSignals, requeue
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from NeuroGenLib.core.config import Config
     from NeuroGenLib.core.progress import Progress
-    from NeuroGenLib.training.run import TrainerConfig
+    from NeuroGenLib.training.settings import TrainerConfig
 
 log = logging.getLogger(__name__)
 
@@ -94,11 +94,11 @@ class StepModule(lightning.LightningModule):
         raise NotImplementedError
 
     def generator(self, step: int, purpose: str = "", device: str | torch.device = "cpu") -> torch.Generator:
-        """Return this process's generator for ``step``; see :func:`NeuroGenLib.training.run.step_generator`."""
+        """Return this process's generator; see :func:`~NeuroGenLib.training.random_streams.step_generator`."""
         return step_generator(self.seed, step, self.global_rank, purpose, device)
 
     def rng(self, step: int, purpose: str = "") -> np.random.Generator:
-        """Return this process's NumPy generator for ``step``; see :func:`NeuroGenLib.training.run.step_rng`."""
+        """Return this process's NumPy generator; see :func:`~NeuroGenLib.training.random_streams.step_rng`."""
         return step_rng(self.seed, step, self.global_rank, purpose)
 
     @override

@@ -1,234 +1,31 @@
-"""Training that may stop at any moment and goes on as if it had not: settings, draws, schedule, and the run itself.
+"""A training run that may stop at any moment and goes on as if it had not.
 
 A capability's ``train.py`` writes a :class:`~NeuroGenLib.training.loop.StepModule` and hands it to :func:`fit`.
 """
 
 from __future__ import annotations
 
-import fnmatch
-import hashlib
 import importlib.util
-import math
 import os
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from NeuroGenLib.core.config import Config, Help, Range, Unit
 from NeuroGenLib.core.device import choose_device, out_of_memory
 from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError
 from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.training import run_folder as training_folder
+from NeuroGenLib.training.initial_weights import abridged, state_mismatches
+from NeuroGenLib.training.stop import StopSignals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
-    import torch
     from lightning.pytorch import Callback, Trainer
 
+    from NeuroGenLib.core.config import Config
     from NeuroGenLib.training.loop import RunKeeper, StepModule
-
-
-@dataclass(frozen=True)
-class TrainerConfig(Config):
-    """How long, where and on what a training run computes; every training job holds one as its field ``train``.
-
-    :func:`fit` reads all of it but ``init_from``, which the capability's ``train.py`` opens and hands to
-    :func:`load_initial`.
-    """
-
-    out: Annotated[Path, Help("Run folder: checkpoints, metrics.csv, TensorBoard events, config.yaml, run.json")]
-    steps: Annotated[int, Range(1), Unit("steps"), Help("Length of the whole run; may grow when a run goes on")]
-    seed: Annotated[int, Range(0, 2**32 - 1), Help("Start of every random draw")] = 0
-    device: Annotated[str, Help("auto, cpu, cuda, cuda:N or mps")] = "auto"
-    devices: Annotated[int, Range(1), Help("Processes per node, one GPU (or share of the CPU) each")] = 1
-    nodes: Annotated[int, Range(1), Help("Machines that train together")] = 1
-    precision: Annotated[Literal["32", "16-mixed", "bf16-mixed"], Help("Number format; mixed needs CUDA")] = "32"
-    checkpoint_minutes: Annotated[
-        float, Range(0, exclusive_low=True), Unit("minutes"), Help("Longest time between two checkpoints")
-    ] = 15.0
-    checkpoint_steps: Annotated[int | None, Range(1), Unit("steps"), Help("A checkpoint every so many steps")] = None
-    log_every: Annotated[int, Range(1), Unit("steps"), Help("A row in metrics.csv every so many steps")] = 50
-    max_minutes: Annotated[
-        float | None, Range(0, exclusive_low=True), Unit("minutes"), Help("Stop with a checkpoint after this time")
-    ] = None
-    resume: Annotated[bool, Help("Go on from the newest checkpoint in the run folder")] = True
-    init_from: Annotated[str | None, Help("Model whose weights the run starts from")] = None
-    threads: Annotated[int | None, Range(1), Help("CPU threads of one process; none leaves PyTorch's choice")] = None
-    wandb: Annotated[str | None, Help("Also log to this Weights & Biases project (pip install neurogen[wandb])")] = None
-
-    def check(self) -> None:
-        """Refuse a project without a name."""
-        if self.wandb is not None and not self.wandb.strip():
-            raise InputError("wandb names no project.", "Give the project's name, or leave it out.")
-
-
-def step_seed(seed: int, step: int, rank: int = 0, purpose: str = "") -> int:
-    """Return 63 bits that are a function of the arguments alone; see :func:`step_generator`."""
-    return _hashed(seed, step, rank, purpose) >> 193
-
-
-def step_generator(
-    seed: int, step: int, rank: int = 0, purpose: str = "", device: str | torch.device = "cpu"
-) -> torch.Generator:
-    """Return the random generator of one training step, a function of its arguments alone.
-
-    Parameters
-    ----------
-    seed:
-        The run's seed.
-    step:
-        Number of the step, from 0.
-    rank:
-        Number of the process among those that train together.
-    purpose:
-        What is drawn (``"subjects"``, ``"noise"``): each purpose has its own stream.
-    device:
-        Where tensors are drawn; the numbers differ between kinds of device.
-    """
-    import torch
-
-    return torch.Generator(device).manual_seed(step_seed(seed, step, rank, purpose))
-
-
-def step_rng(seed: int, step: int, rank: int = 0, purpose: str = "") -> np.random.Generator:
-    """Return NumPy's random generator of one training step; see :func:`step_generator`."""
-    return np.random.default_rng(_hashed(seed, step, rank, purpose))
-
-
-@contextmanager
-def seeded_weights(seed: int) -> Iterator[None]:
-    """Build a network on the CPU inside this block: its initial weights depend on ``seed`` alone.
-
-    PyTorch's global generator is as it was when the block ends.
-    """
-    import torch
-
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(step_seed(seed, 0, purpose="initial weights"))
-        yield
-
-
-def cosine_factor(step: int, total: int, warmup: int = 0, floor: float = 0.0) -> float:
-    """Return what the learning rate is multiplied by: a linear rise, then half a cosine from 1 to ``floor``.
-
-    Parameters
-    ----------
-    step:
-        Number of the step, from 0; from ``total`` on the factor is ``floor``.
-    total:
-        Steps of the whole run.
-    warmup:
-        The factor is ``(step + 1) / (warmup + 1)`` in the first ``warmup`` steps.
-    floor:
-        Where it ends, as a fraction of the full rate.
-
-    Raises
-    ------
-    InputError
-        When the warm-up leaves no step, or ``floor`` is not between 0 and 1.
-    """
-    if not 0 <= warmup < total:
-        raise InputError(f"A warm-up of {warmup} steps does not fit into {total} steps.", "Shorten it or train longer.")
-    if not 0 <= floor <= 1:
-        raise InputError(f"The learning rate cannot end at {floor:g} of its start.", "Choose between 0 and 1.")
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    done = min((step - warmup) / (total - warmup), 1.0)
-    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
-
-
-def cosine_schedule(
-    optimizer: torch.optim.Optimizer, total: int, warmup: int = 0, floors: float | Sequence[float] = 0.0
-) -> dict[str, Any]:
-    """Return the ``lr_scheduler`` entry of ``configure_optimizers``: :func:`cosine_factor` at every step.
-
-    Parameters
-    ----------
-    optimizer:
-        Its learning rates are the full ones.
-    total, warmup:
-        In steps.
-    floors:
-        Where the rate ends, as a fraction; one for all parameter groups or one for each.
-
-    Raises
-    ------
-    InputError
-        When there are not as many floors as parameter groups, or :func:`cosine_factor` refuses the numbers.
-    """
-    from torch.optim.lr_scheduler import LambdaLR
-
-    groups = len(optimizer.param_groups)
-    each = [float(floors)] * groups if isinstance(floors, int | float) else [float(floor) for floor in floors]
-    if len(each) != groups:
-        raise InputError(f"There are {len(each)} floors for {groups} parameter groups.", "Give one for each group.")
-
-    def factor(floor: float) -> Any:
-        return lambda step: cosine_factor(step, total, warmup, floor)
-
-    return {"scheduler": LambdaLR(optimizer, [factor(floor) for floor in each]), "interval": "step", "frequency": 1}
-
-
-@dataclass(frozen=True)
-class InitialReport:
-    """Which tensors :func:`load_initial` took from the other model and which it left alone."""
-
-    loaded: tuple[str, ...]
-    skipped: tuple[str, ...]
-
-
-def load_initial(
-    module_state: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor], skip: Sequence[str] = ()
-) -> InitialReport:
-    """Copy a model's tensors into a module, strictly by name and shape, or change nothing.
-
-    Parameters
-    ----------
-    module_state:
-        The module's ``state_dict()``; its tensors are overwritten in place.
-    tensors:
-        The model's tensors by name.
-    skip:
-        Names, or patterns such as ``"codes.*"``, that stay as they are: tables that differ in subjects.
-
-    Raises
-    ------
-    InputError
-        When a tensor is missing on either side or has another shape (all are listed), or a ``skip`` fits no name.
-    """
-    import torch
-
-    names = sorted({*module_state, *tensors})
-    unused = [pattern for pattern in skip if not fnmatch.filter(names, pattern)]
-    if unused:
-        raise InputError(f"Nothing is named '{unused[0]}' in either model.", f"Names: {_some(names)}.")
-    wanted = [name for name in names if not any(fnmatch.fnmatchcase(name, pattern) for pattern in skip)]
-    mismatches = state_mismatches({name: module_state[name] for name in wanted if name in module_state},
-                                  {name: tensors[name] for name in wanted if name in tensors})  # fmt: skip
-    if mismatches:
-        raise InputError(
-            f"The weights do not fit this network: {_some(mismatches, '; ')}.",
-            "Use the same network settings as that model, or skip the tables that are meant to differ.",
-        )
-    with torch.no_grad():
-        for name in wanted:
-            module_state[name].copy_(tensors[name])
-    return InitialReport(tuple(wanted), tuple(name for name in names if name not in wanted))
-
-
-def state_mismatches(expected: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> list[str]:
-    """Return one phrase for each tensor that is missing, unexpected or of another shape."""
-    phrases = [f"'{name}' is missing" for name in expected if name not in given]
-    phrases += [f"'{name}' is not expected" for name in given if name not in expected]
-    phrases += [
-        f"'{name}' has shape {tuple(given[name].shape)} instead of {tuple(expected[name].shape)}"
-        for name in expected
-        if name in given and given[name].shape != expected[name].shape
-    ]
-    return phrases
+    from NeuroGenLib.training.settings import TrainerConfig
 
 
 def fit(
@@ -251,7 +48,8 @@ def fit(
     Parameters
     ----------
     module:
-        The module, with its initial weights; :func:`seeded_weights` makes those repeatable.
+        The module, with its initial weights;
+        :func:`~NeuroGenLib.training.random_streams.seeded_weights` makes those repeatable.
     config:
         The run's settings.
     progress:
@@ -272,9 +70,7 @@ def fit(
         When the loss is not finite, memory runs out, a checkpoint cannot be written, or none can be read.
     """
     _require_packages(config)
-    from NeuroGenLib.training import run_folder as training_folder
     from NeuroGenLib.training.loop import RunKeeper, StepLoader, quiet_lightning
-    from NeuroGenLib.training.stop import StopSignals
 
     start = training_folder.find_start(config, job)
     if start.state is not None:
@@ -376,7 +172,7 @@ def _require_same_network(module: StepModule, state: Mapping[str, Any], folder: 
     mismatches = state_mismatches(module.state_dict(), state["state_dict"])
     if mismatches:
         raise InputError(
-            f"The run in {folder} trains another network: {_some(mismatches, '; ')}.",
+            f"The run in {folder} trains another network: {abridged(mismatches, '; ')}.",
             "Give the settings it was started with, or choose another folder.",
         )
 
@@ -388,13 +184,3 @@ def _require_packages(config: TrainerConfig) -> None:
             raise NeuroGenError(
                 f"This training needs the package '{name}'.", f"Install it with: pip install neurogen[{extra}]"
             )
-
-
-def _hashed(seed: int, step: int, rank: int, purpose: str) -> int:
-    """Return 256 bits in which neighbouring seeds, steps and ranks have nothing in common."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{step}/{rank}/{purpose}".encode()).digest(), "big")
-
-
-def _some(phrases: Sequence[str], separator: str = ", ", most: int = 8) -> str:
-    more = f"{separator}and {len(phrases) - most} more" if len(phrases) > most else ""
-    return separator.join(phrases[:most]) + more

@@ -17,7 +17,7 @@ from NeuroGenLib.training.checkpoint import list_checkpoints, newest_checkpoint,
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from NeuroGenLib.training.run import TrainerConfig
+    from NeuroGenLib.training.settings import TrainerConfig
 
 log = logging.getLogger(__name__)
 

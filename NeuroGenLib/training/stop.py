@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import logging
-import os
 import signal
 import subprocess
 import threading
@@ -35,9 +34,11 @@ class StopSignals:
     """
 
     def __init__(self) -> None:
+        from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+
         self.wish = Stop.NONE
         self._meaning = {signal.SIGINT: Stop.INTERRUPTED, signal.SIGTERM: Stop.TERMINATED}
-        if on_slurm(os.environ) and hasattr(signal, "SIGUSR1"):
+        if SLURMEnvironment.job_id() is not None and hasattr(signal, "SIGUSR1"):
             self._meaning[signal.SIGUSR1] = Stop.REQUEUED
         self._before = {number: signal.getsignal(number) for number in self._meaning}
 
@@ -63,11 +64,6 @@ class StopSignals:
     def _set(number: signal.Signals, handler: Any) -> None:
         if threading.current_thread() is threading.main_thread():
             signal.signal(number, handler)
-
-
-def on_slurm(environment: Mapping[str, str]) -> bool:
-    """Whether this process is a task of a SLURM batch job."""
-    return "SLURM_JOB_ID" in environment and environment.get("SLURM_JOB_NAME") not in ("bash", "interactive")
 
 
 def requeue(environment: Mapping[str, str]) -> None:

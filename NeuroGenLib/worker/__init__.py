@@ -31,8 +31,7 @@ deletes them. When stdin ends without ``quit`` the parent is gone, and the child
 
 from __future__ import annotations
 
-from NeuroGenLib.worker.client import Worker
-from NeuroGenLib.worker.handle import JobHandle
+from NeuroGenLib.worker.client import JobHandle, Worker
 from NeuroGenLib.worker.protocol import JobFailed
 
 __all__ = ["JobFailed", "JobHandle", "Worker"]

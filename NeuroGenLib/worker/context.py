@@ -6,13 +6,18 @@ import time
 from collections import OrderedDict
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
+
+from NeuroGenLib.models import Model, open_model, require_kind
+from NeuroGenLib.models.folder import MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from NeuroGenLib.core.progress import Progress
+
+Opened = TypeVar("Opened", bound=Model)
 
 OPEN_MODELS: Final = 2
 """Models that stay open; the one that was not used for longest is closed for another."""
@@ -22,28 +27,27 @@ class Models:
     """Models that stay open between jobs, by reference and device."""
 
     def __init__(self) -> None:
-        self._open: OrderedDict[tuple[str, str], tuple[Any, int]] = OrderedDict()
+        self._open: OrderedDict[tuple[str, str], tuple[Model, int]] = OrderedDict()
 
-    def get(self, reference: str, device: str, progress: Progress) -> Any:
-        """Return a model; it is opened again when its folder has changed since.
+    def get(self, reference: str, device: str, progress: Progress, expected: type[Opened]) -> Opened:
+        """Return a model of the expected class; it is opened again when its folder has changed since.
 
         Raises
         ------
         InputError, NeuroGenError
             As :func:`NeuroGenLib.models.open_model`.
         """
-        from NeuroGenLib.models import open_model
-        from NeuroGenLib.models.folder import MANIFEST
-
         key = (reference, device)
         model, stamp = self._open.pop(key, (None, None))
         if model is None or stamp != _last_change(model.folder.path / MANIFEST):
             del model  # closed before the next is opened: there may be memory for one only
             while len(self._open) >= OPEN_MODELS:
                 self._open.popitem(last=False)
-            model = open_model(reference, device=device, progress=progress)
+            model = open_model(reference, expected, device=device, progress=progress)
         self._open[key] = model, _last_change(model.folder.path / MANIFEST)
-        return model
+        if not isinstance(model, expected):
+            require_kind(model.folder, expected)
+        return cast("Opened", model)
 
     def clear(self) -> None:
         """Close all."""

@@ -9,10 +9,14 @@ from contextlib import redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.core.errors import InputError, NeuroGenError
+from NeuroGenLib.models.dotted import load_object
 
 if TYPE_CHECKING:
     from NeuroGenLib.core.progress import Progress
     from NeuroGenLib.worker.context import Context
+
+_DISPATCH = "NeuroGenLib.cli:dispatch"
+"""The command line stands above the worker: it is known by name alone."""
 
 
 def run_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
@@ -31,8 +35,6 @@ def run_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
     dict
         ``output``, what was printed; ``json``, the same read as JSON where the command printed one line of it.
     """
-    from NeuroGenLib.cli import dispatch
-
     words = arguments.get("words")
     if arguments.keys() != {"words"} or not isinstance(words, list) or not all(isinstance(one, str) for one in words):
         raise InputError("The job 'run' takes 'words', a list of text.", 'Send {"words": ["atlas", "info"]}.')
@@ -40,7 +42,7 @@ def run_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
     reader = _ProgressReader(context.progress)
     with redirect_stdout(printed), redirect_stderr(reader):
         try:
-            dispatch([word for word in words if word != "--debug"])
+            load_object(_DISPATCH)([word for word in words if word != "--debug"])
         except SystemExit as stop:  # --help ends so
             if stop.code:
                 command = f"neurogen {' '.join(words[:2])}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from NeuroGenLib.core.errors import Cancelled, InputError
 from NeuroGenLib.core.progress import JsonLinesProgress
+from NeuroGenLib.core.provenance import software_versions
 from NeuroGenLib.worker.context import Context, Models, Rates
 from NeuroGenLib.worker.process_tree import end_tree
 from NeuroGenLib.worker.protocol import PROTOCOL, Request, error_to_message
@@ -80,8 +81,6 @@ class Server:
 
     def serve(self) -> None:
         """Answer until ``quit`` or the end of the stream."""
-        from NeuroGenLib.core.provenance import software_versions
-
         hello = {"protocol": PROTOCOL, "pid": os.getpid(), "versions": software_versions(), "jobs": sorted(self._jobs)}
         self._answers.send({"hello": hello})
         threading.Thread(target=self._read, name="requests", daemon=True).start()

@@ -20,13 +20,14 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from NeuroGenLib.core.config import from_mapping, read_yaml
+from NeuroGenLib.core.config import from_mapping
+from NeuroGenLib.core.yaml_files import read_yaml
 from NeuroGenLib.registration.config import NetworkConfig
 from NeuroGenLib.registration.evaluation.cost import MIB, Cost
 from NeuroGenLib.registration.network.sitreg import SITReg
 from NeuroGenLib.registration.train import network_shape
 from NeuroGenLib.simulate.smooth_noise import smooth_noise
-from NeuroGenLib.training.run import seeded_weights
+from NeuroGenLib.training.random_streams import seeded_weights
 
 CONFIG = Path(__file__).resolve().parents[2] / "training" / "configs" / "registration" / "oasis.yaml"
 SIZES = {"80x96x80": 3, "160x192x160": 3}

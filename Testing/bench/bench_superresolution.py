@@ -22,15 +22,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from NeuroGenLib.core.config import from_mapping, read_yaml
+from NeuroGenLib.core.config import from_mapping
+from NeuroGenLib.core.yaml_files import read_yaml
 from NeuroGenLib.registration.evaluation.cost import Cost
+from NeuroGenLib.spatial.sliding_window import window_boxes
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.config import NetworkConfig
 from NeuroGenLib.superres.correction import PUBLISHED_OVERLAP, published_correction, residual_correction
 from NeuroGenLib.superres.network import Shape, SuperresNetwork
 from NeuroGenLib.superres.published.unet import FoldedUNet, published_network
 from NeuroGenLib.superres.published.unet import Shape as PublishedShape
-from NeuroGenLib.superres.windows import window_boxes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

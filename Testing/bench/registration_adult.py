@@ -21,15 +21,15 @@ import numpy as np
 import torch
 from peers.pairs import Pair, read_pairs, scan_files
 
+from NeuroGenLib.cohort.scans import read_cohort
 from NeuroGenLib.core.errors import NeuroGenError
 from NeuroGenLib.core.reports import write_table
 from NeuroGenLib.mask.data import brain_of
-from NeuroGenLib.registration.data.table import read_cohort
 from NeuroGenLib.simulate.contrast import ContrastConfig, random_image
 from NeuroGenLib.simulate.tissues import CSF, freesurfer_tissues
 from NeuroGenLib.spatial.labels import as_label_map
 from NeuroGenLib.spatial.volume import Volume
-from NeuroGenLib.training.run import step_generator, step_rng
+from NeuroGenLib.training.random_streams import step_generator, step_rng
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -20,7 +20,7 @@ import torch
 
 from NeuroGenLib.cli import run_safely
 from NeuroGenLib.commands.options import make_parser, parse
-from NeuroGenLib.core.config import parse_config
+from NeuroGenLib.core.config_command_line import parse_config
 from NeuroGenLib.core.reports import write_table
 from NeuroGenLib.simulate.contrast import random_image
 from NeuroGenLib.spatial.labels import as_label_map

@@ -130,6 +130,7 @@ def small_extension(tmp_path: Path) -> Path:
     return source
 
 
+@pytest.mark.slow
 def test_what_is_installed_is_what_is_here_and_nothing_else(extension: Extension) -> None:
     expected = expected_files()
     installed = {

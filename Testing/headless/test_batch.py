@@ -20,9 +20,11 @@ def run(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, encoding="utf-8", check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(missing_parts()), reason=missing_parts())
 def test_a_scene_comes_out(atlas_run: Path, tmp_path: Path) -> None:
-    from NeuroGenLib.mrml.scene import HeadlessScene, load_scene
+    from NeuroGenLib.mrml.scene import HeadlessScene
+    from Testing.mrml.nodes import load_scene
 
     words = ("atlas", "generate", "--model", str(atlas_run / "model"), "--ages", "26:30:2", "--spacing", "5")
     done = run("--", *words, "--out", "out", "--scene", "out.mrb", folder=tmp_path)

@@ -18,7 +18,7 @@ from NeuroGenLib import cli
 from NeuroGenLib.cli import COMMANDS
 from NeuroGenLib.spatial.labels import LabelTable
 from NeuroGenLib.version import __version__
-from Testing.hostile.workspace import Workspace, trained, write_good_inputs
+from Testing.hostile.workspace import Workspace, kept_workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,9 +38,9 @@ def neurogen(*arguments: object, folder: Path, **environment: str) -> subprocess
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def inputs(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A trained tiny atlas."""
-    return trained(write_good_inputs(tmp_path_factory.mktemp("headless") / "inputs"))
+    return kept_workspace(pytestconfig).copied(tmp_path_factory.mktemp("headless") / "inputs")
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +159,7 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_json_is_one_line_on_stdout_and_progress_goes_to_stderr(
     growth: tuple[subprocess.CompletedProcess[str], Path],
 ) -> None:
@@ -242,6 +243,7 @@ def test_the_same_line_gives_the_same_volumes(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_a_scan_is_fitted_in_its_own_space(inputs: Workspace) -> None:
     """As a batch job reads it: one line of JSON on stdout, progress on stderr."""
     done = neurogen(
@@ -272,6 +274,7 @@ def test_a_scan_is_fitted_in_its_own_space(inputs: Workspace) -> None:
     assert fractions[-1] == 1
 
 
+@pytest.mark.slow
 def test_the_demo_writes_volumes_tables_and_pictures(demo: tuple[subprocess.CompletedProcess[str], Path]) -> None:
     import matplotlib.image
 

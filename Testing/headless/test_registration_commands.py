@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from NeuroGenLib import cli
+from NeuroGenLib import cli, models
 from NeuroGenLib.mask.infer import FoundBrain
 from NeuroGenLib.spatial.landmark_files import read_point_file
 from NeuroGenLib.spatial.spatial_map_files import read_transform
@@ -35,7 +35,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "M
 PAUSED_REGISTRATION = """
 import sys, time
 from pathlib import Path
-from NeuroGenLib import cli
+from NeuroGenLib import cli, models
 from NeuroGenLib.registration import infer
 def pause(*_, **__):
     Path("paused").touch()
@@ -86,6 +86,7 @@ def said(workplace: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_run_says_how_good_it_is_and_what_it_is_for(workplace: Path, said: str) -> None:
     lines = said.splitlines()
     assert lines[0].split() == ["headers", "start", "registered"]
@@ -161,6 +162,7 @@ def test_points_follow_another_programs_affine(tmp_path: Path) -> None:
     np.testing.assert_allclose((-back[0], -back[1], back[2]), (10, 20, 30), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_image_registered_to_itself_stays(
     workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -208,7 +210,11 @@ class HalfHead:
 def test_masks_are_found_where_none_is_given(
     workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("NeuroGenLib.mask.infer.open_mask_model", lambda *_: HalfHead())
+    real = models.open_model
+    monkeypatch.setattr(
+        "NeuroGenLib.commands.registration.run.open_model",
+        lambda name, *more, **how: HalfHead() if "mask" in str(name) else real(name, *more, **how),
+    )
     words = ["registration", "run", str(workplace / "fixed.nii.gz"), str(workplace / "moving.nii.gz"), "--mask=auto"]
     own = f"--moving-mask={workplace / 'moving_labels.nii.gz'}"
     model = f"--model={workplace / 'model'}"
@@ -221,6 +227,7 @@ def test_masks_are_found_where_none_is_given(
     assert record["warnings"][0].endswith("Look at it.")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 @pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGKILL", -9)])
 def test_a_stop_in_the_middle_leaves_nothing(number: str, code: int, workplace: Path, tmp_path: Path) -> None:
@@ -235,13 +242,11 @@ def test_a_stop_in_the_middle_leaves_nothing(number: str, code: int, workplace: 
         text=True,
     )
     try:
-        end = time.monotonic() + 120
         while not (tmp_path / "paused").exists():
             assert process.poll() is None, process.communicate()
-            assert time.monotonic() < end, "the run does not get there"
             time.sleep(0.02)
         process.send_signal(getattr(signal, number))
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate()
     finally:
         process.kill()
     assert process.returncode == code

@@ -53,6 +53,7 @@ def script(config: Path, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_as_if_nothing_had_happened(config: Path) -> None:
     whole = script(config, f"--train.out={config.parent / 'whole'}")
     assert whole.returncode == 0, whole.stderr
@@ -83,6 +84,7 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(config: Path) -> N
     assert weights[0] == weights[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "says"),
     [

@@ -105,32 +105,38 @@ def test_the_bundled_atlas_is_what_the_documentation_says() -> None:
     assert atlas.folder.card
 
 
-@pytest.mark.parametrize("path", LIBRARY, ids=relative)
-def test_the_library_imports_no_gui_at_top_level(path: Path) -> None:
-    assert not [name for name in at_top(path) if name.split(".")[0] in GUI]
+def test_the_library_imports_no_gui_at_top_level() -> None:
+    assert LIBRARY
+    offenders = {relative(path): [name for name in at_top(path) if name.split(".")[0] in GUI] for path in LIBRARY}
+    assert not {path: names for path, names in offenders.items() if names}
 
 
 def test_only_the_rooms_for_slicer_know_slicer() -> None:
     allowed = ("mrml", "worker")
+    offenders = {}
     for path in LIBRARY:
         if not any(part.startswith(allowed) for part in path.relative_to(ROOT / "NeuroGenLib").parts):
             names = imported(ast.parse(path.read_text(encoding="utf-8")))
-            assert not [name for name in names if name.split(".")[0] in GUI], relative(path)
+            offenders[relative(path)] = [name for name in names if name.split(".")[0] in GUI]
+    assert offenders
+    assert not {path: names for path, names in offenders.items() if names}
 
 
 def test_nothing_forks() -> None:
     """Slicer and Windows: no multiprocessing, no fork, in the library."""
+    offenders = {}
     for path in LIBRARY:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         modules = {".".join(name.split(".")[:2]) for name in imported(tree)}
-        assert not modules & {"multiprocessing", "torch.multiprocessing"}, relative(path)
         calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-        assert not calls & {"os.fork", "os.forkpty", "pty.fork"}, relative(path)
+        forbidden = {"multiprocessing", "torch.multiprocessing", "os.fork", "os.forkpty", "pty.fork"}
+        offenders[relative(path)] = (modules | calls) & forbidden
+    assert not {path: names for path, names in offenders.items() if names}
 
 
-@pytest.mark.parametrize("path", [*LIBRARY, *OTHERS], ids=relative)
-def test_files_are_short_enough_to_read(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST_FILE
+def test_files_are_short_enough_to_read() -> None:
+    lengths = {relative(path): len(path.read_text(encoding="utf-8").splitlines()) for path in [*LIBRARY, *OTHERS]}
+    assert not {path: lines for path, lines in lengths.items() if lines > LONGEST_FILE}
 
 
 def test_file_names_suit_every_system() -> None:

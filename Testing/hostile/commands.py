@@ -6,7 +6,9 @@ A new command joins the hostile suite by one entry in :data:`USAGES`; a test fai
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 import Testing.hostile.inputs_evaluate  # adds to HOSTILE
 import Testing.hostile.inputs_mask  # adds to HOSTILE
@@ -20,7 +22,7 @@ import Testing.hostile.inputs_superres_train  # noqa: F401  # adds to HOSTILE
 from Testing.hostile.workspace import FRAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from Testing.hostile.workspace import Workspace
@@ -39,11 +41,14 @@ class Usage:
         :func:`good_values`; hostile inputs name the kinds that they spoil.
     good:
         Values where those of :func:`good_values` do not fit.
+    slow:
+        Whether a run with good inputs takes more than two CPU seconds.
     """
 
     words: str
     slots: Mapping[str, str] = field(default_factory=dict)
     good: Mapping[str, str] = field(default_factory=dict)
+    slow: bool = False
 
     def arguments(self, made: Workspace, **replaced: object) -> list[str]:
         """Return the command line with good values but for the ``replaced`` ones; a tuple repeats the option."""
@@ -191,13 +196,17 @@ USAGES = (
             "device": "--device={}",
             "out": "--out={}",
         },
+        slow=True,
     ),
     Usage(
-        "atlas fit", {"brain": "{}", "atlas": "--model={}", "age": "--age={}", "steps": "--steps={}", "out": "--out={}"}
+        "atlas fit",
+        {"brain": "{}", "atlas": "--model={}", "age": "--age={}", "steps": "--steps={}", "out": "--out={}"},
+        slow=True,
     ),
     Usage(
         "atlas fit",
         {"scan": "{}", "atlas": "--model={}", "label_map": "--labels={}", "steps": "--steps={}", "out": "--out={}"},
+        slow=True,
     ),
     Usage(
         "atlas train",
@@ -226,6 +235,7 @@ USAGES = (
             "out": "--out={}",
         },
         {"subjects": "sub-02"},
+        slow=True,
     ),
     Usage(
         "atlas evaluate",
@@ -236,6 +246,7 @@ USAGES = (
             "steps": "--steps={}",
             "out": "--out={}",
         },
+        slow=True,
     ),
     Usage(
         "atlas latents",
@@ -457,7 +468,7 @@ USAGES = (
     ),
     Usage("samples list"),
     Usage("samples info", {"sample": "{}"}),
-    Usage("samples get", {"sample": "{}", "drawn_licence": "--accept-licence={}", "out": "--out={}"}),
+    Usage("samples get", {"sample": "{}", "drawn_licence": "--accept-licence={}", "out": "--out={}"}, slow=True),
     Usage("models list"),
     Usage("models info", {"model": "{}"}),
     Usage("models download", {"hub": "{}"}),
@@ -476,3 +487,11 @@ USAGES = (
         {"system": "sitreg"},
     ),
 )
+
+
+def as_cases(usages: Iterable[Usage]) -> list[Any]:
+    """Return ways to call commands as parameters of a test that runs them with good inputs."""
+    return [
+        pytest.param(usage, id=f"{usage.words} {'-'.join(usage.slots)}", marks=pytest.mark.slow if usage.slow else [])
+        for usage in usages
+    ]

@@ -9,7 +9,7 @@ import pytest
 
 from NeuroGenLib import cli
 from NeuroGenLib.commands.atlas import demo
-from Testing.hostile.workspace import Workspace, trained, write_good_inputs
+from Testing.hostile.workspace import Workspace, kept_workspace
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,9 +45,9 @@ class Caller:
 
 
 @pytest.fixture(scope="session")
-def good_inputs(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def good_inputs(pytestconfig: pytest.Config) -> Workspace:
     """Good inputs with a trained atlas; to be copied, not changed."""
-    return trained(write_good_inputs(tmp_path_factory.mktemp("good") / "inputs"))
+    return kept_workspace(pytestconfig)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 
 from NeuroGenLib.training.checkpoint import list_checkpoints
 from NeuroGenLib.training.metrics_log import read_metrics
-from Testing.hostile.commands import USAGES, Usage
+from Testing.hostile.commands import USAGES, Usage, as_cases
 from Testing.hostile.test_every_command import assert_one_sentence
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def small_files_only() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.parametrize("usage", WRITING, ids=lambda usage: usage.words)
+@pytest.mark.parametrize("usage", as_cases(WRITING))
 def test_a_full_disk_leaves_nothing(usage: Usage, workspace: Workspace, call: Caller, no_room: None) -> None:
     before = snapshot_without_out(workspace)
     answer = call(usage.arguments(workspace))
@@ -104,7 +104,7 @@ def test_a_full_disk_leaves_nothing(usage: Usage, workspace: Workspace, call: Ca
         assert not workspace.out.exists()
 
 
-@pytest.mark.parametrize("usage", WRITING, ids=lambda usage: usage.words)
+@pytest.mark.parametrize("usage", as_cases(WRITING))
 def test_a_file_that_cannot_grow_leaves_nothing(
     usage: Usage, workspace: Workspace, call: Caller, small_files_only: None
 ) -> None:
@@ -185,10 +185,9 @@ def child(workspace: Workspace) -> Iterator[Callable[..., subprocess.Popen[str]]
 
 
 def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + 120
+    """Wait for what the child does, however busy the machine is; pytest's own timeout ends a child that hangs."""
     while not condition():
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end, "the child does not get there"
         time.sleep(0.01)
 
 
@@ -198,6 +197,7 @@ def training(made: Workspace, out: Path) -> list[str]:
 
 
 @posix
+@pytest.mark.slow
 def test_ctrl_c_and_kill_in_training_cost_nothing_but_time(
     workspace: Workspace, call: Caller, child: Callable[..., subprocess.Popen[str]]
 ) -> None:
@@ -212,7 +212,7 @@ def test_ctrl_c_and_kill_in_training_cost_nothing_but_time(
 
     wait_until(lambda: len(read_metrics(stopped_run / "metrics.csv")) >= 5, stopped)
     stopped.send_signal(signal.SIGINT)
-    _, said = stopped.communicate(timeout=60)
+    _, said = stopped.communicate()
     assert stopped.returncode == 130
     assert "Traceback" not in said
     assert "Run the same command again to continue." in said
@@ -246,7 +246,7 @@ def test_a_stop_while_drawing_leaves_no_result(
     process = child(arguments, PAUSED_DRAWING)
     wait_until((workspace.folder / "paused").exists, process)
     process.send_signal(getattr(signal, number))
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate()
     assert process.returncode == code
     assert "Traceback" not in said
     if number == "SIGINT":

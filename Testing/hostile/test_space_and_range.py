@@ -96,6 +96,7 @@ def test_thick_slices_have_the_same_head(workspace: Workspace, call: Caller) -> 
     assert sum(found["volumes_ml"].values()) == pytest.approx(sum(expected["volumes_ml"].values()), rel=0.05)
 
 
+@pytest.mark.slow
 def test_evaluation_does_not_depend_on_how_a_subject_is_stored(workspace: Workspace, call: Caller) -> None:
     def dice() -> float:
         answer = call([*usage_of("atlas evaluate").arguments(workspace), "--json"])
@@ -108,6 +109,7 @@ def test_evaluation_does_not_depend_on_how_a_subject_is_stored(workspace: Worksp
     assert dice() == pytest.approx(before, abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", ["atlas generate", "atlas evaluate", "models import"])
 def test_spaces_and_letters_of_the_world_in_paths(
     words: str, good_inputs: Workspace, call: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -13,12 +13,15 @@ import numpy as np
 from NeuroGenLib.core.resources import resource
 from Testing.drawn_head import write_coarse_head
 from Testing.geometry import Phantom, a_brain_phantom
+from Testing.kept import kept
 from Testing.registration_pairs import a_tiny_model
 from Testing.sitreg_run import write_sitreg_run
 from Testing.superres_models import write_residual_model
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 ROWS = (
     ("sub-01", 24.0, 0.11, "F"),
@@ -123,6 +126,15 @@ epochs: {train: 2, val: 1}
 batch_size: 250
 n_samples: 500
 """
+
+HELPERS = (
+    *(
+        f"Testing/{name}.py"
+        for name in ("drawn_head", "geometry", "registration_pairs", "sitreg_run", "superres_models")
+    ),
+    "Testing/hostile/workspace.py",
+)
+"""The modules of the tests that make it."""
 
 FRAMES = "ga=24-28_cond=0_ep=1.nii.gz"
 """How the names of the published atlas's 4-D files end."""
@@ -267,7 +279,7 @@ def trained(made: Workspace) -> Workspace:
     """Train the tiny atlas with the workspace's settings and put it where the commands expect it."""
     from NeuroGenLib.atlas.config import AtlasTrainConfig
     from NeuroGenLib.atlas.train import train
-    from NeuroGenLib.core.config import load_config
+    from NeuroGenLib.core.config_command_line import load_config
 
     run = made.folder / "run"
     overrides = {"data.table": str(made.table), "data.labels": str(made.labels), "train.out": str(run)}
@@ -275,6 +287,14 @@ def trained(made: Workspace) -> Workspace:
     (run / "model").replace(made.model)
     shutil.rmtree(run)
     return made
+
+
+def kept_workspace(config: pytest.Config) -> Workspace:
+    """Return the good inputs with the trained atlas, shared and kept; to be copied, not changed."""
+    sources = ("NeuroGenLib", "Resources/labels", *HELPERS)
+    return Workspace(
+        kept(config, "workspace", sources, lambda folder: trained(write_good_inputs(folder / "inputs"))) / "inputs"
+    )
 
 
 def grown(phantom: Phantom, factor: float) -> Phantom:

@@ -66,6 +66,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "where", "segmentations"), [("generate", "scenes/ä b.mrb", 2), ("fit", "out/all.mrb", 1)]
 )
@@ -73,7 +74,8 @@ def test_a_scene_is_written_with_the_files(
     command: str, where: str, segmentations: int, folder: Path, atlas_run: Path
 ) -> None:
     pytest.importorskip("slicer", reason=WITHOUT_SLICER)
-    from NeuroGenLib.mrml.scene import HeadlessScene, load_scene
+    from NeuroGenLib.mrml.scene import HeadlessScene
+    from Testing.mrml.nodes import load_scene
 
     done = neurogen(*line(command, atlas_run / "model"), "--scene", where, "--json", folder=folder)
     assert done.returncode == 0, done.stderr
@@ -155,7 +157,7 @@ def test_a_scene_that_fails_at_the_end_leaves_no_files(
 def test_without_slicer_the_demo_says_that_its_scene_is_missing(
     atlas: AtlasModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in [name for name in sys.modules if name.startswith("NeuroGenLib.mrml.")]:
+    for module in [name for name in sys.modules if name.startswith(("NeuroGenLib.mrml.", "NeuroGenLib.scenes."))]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "slicer", None)
     written = run_demo(atlas, (9.0,), "ventricles", (0.5,), tmp_path / "demo")

@@ -17,14 +17,13 @@ from Testing.mrml.places import WITHOUT_SLICER
 pytest.importorskip("slicer", reason=WITHOUT_SLICER)
 
 from NeuroGenLib.mrml.colours import DIVERGING
-from NeuroGenLib.mrml.folders import folder_of
 from NeuroGenLib.mrml.provenance import provenance_of
-from NeuroGenLib.mrml.scene import HeadlessScene, load_scene
+from NeuroGenLib.mrml.scene import HeadlessScene
 from NeuroGenLib.mrml.segmentations import label_map_of
 from NeuroGenLib.mrml.tables import rows_of
-from NeuroGenLib.mrml.transforms import matrix_of
 from NeuroGenLib.mrml.volumes import volume_of
 from NeuroGenLib.scenes.atlas_fit import ShownFit, add_fit, write_fit_scene
+from Testing.mrml.nodes import folder_of, load_scene, matrix_of
 
 if TYPE_CHECKING:
     from pathlib import Path

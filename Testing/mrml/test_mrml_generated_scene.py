@@ -24,14 +24,14 @@ from Testing.mrml.places import WITHOUT_SLICER
 pytest.importorskip("slicer", reason=WITHOUT_SLICER)
 
 from NeuroGenLib.mrml.colours import DIVERGING
-from NeuroGenLib.mrml.folders import folder_of
 from NeuroGenLib.mrml.provenance import provenance_of
-from NeuroGenLib.mrml.scene import HeadlessScene, load_scene
+from NeuroGenLib.mrml.scene import HeadlessScene
 from NeuroGenLib.mrml.segmentations import label_map_of
 from NeuroGenLib.mrml.sequences import select
 from NeuroGenLib.mrml.tables import rows_of
 from NeuroGenLib.mrml.volumes import volume_of
 from NeuroGenLib.scenes.atlas import Generated, add_generated, write_generated_scene
+from Testing.mrml.nodes import folder_of, load_scene
 
 if TYPE_CHECKING:
     from NeuroGenLib.atlas.infer import AtlasModel
@@ -72,6 +72,7 @@ def frame(folder: Path, file: str, age: float) -> np.ndarray:
     return np.asarray(nibabel.load(folder / file).dataobj)[..., ASKED.index(age)]
 
 
+@pytest.mark.slow
 def test_each_age_shows_what_the_files_hold(grown: Path, model: AtlasModel, scene: Scene) -> None:
     nodes = add_generated(scene, Generated.read(grown), model)
     assert list(nodes.images) == sorted(MODALITIES)
@@ -89,6 +90,7 @@ def test_each_age_shows_what_the_files_hold(grown: Path, model: AtlasModel, scen
     assert sequence.GetNumberOfDataNodes() == len(SHOWN)
 
 
+@pytest.mark.slow
 def test_growth_is_shown_about_zero(grown: Path, model: AtlasModel, scene: Scene) -> None:
     nodes = add_generated(scene, Generated.read(grown), model)
     node = nodes.growth_maps["T2w"]
@@ -98,6 +100,7 @@ def test_growth_is_shown_about_zero(grown: Path, model: AtlasModel, scene: Scene
     assert display.GetWindowLevelMin() == -display.GetWindowLevelMax() < 0
 
 
+@pytest.mark.slow
 def test_the_table_and_its_plot_are_those_of_the_files(grown: Path, model: AtlasModel, scene: Scene) -> None:
     growth = add_generated(scene, Generated.read(grown), model).growth
     with (grown / "growth.tsv").open(encoding="utf-8", newline="") as file:
@@ -132,6 +135,7 @@ def test_one_age_needs_no_sequence(single: Path, model: AtlasModel, scene: Scene
     assert len(rows_of(nodes.growth.table)) == 1
 
 
+@pytest.mark.slow
 def test_every_node_is_in_the_folder_and_says_how_it_was_made(grown: Path, model: AtlasModel, scene: Scene) -> None:
     nodes = add_generated(scene, Generated.read(grown), model)
     record = json.loads((grown / "provenance.json").read_text(encoding="utf-8"))
@@ -143,6 +147,7 @@ def test_every_node_is_in_the_folder_and_says_how_it_was_made(grown: Path, model
     assert "research use only" in provenance_of(nodes.segmentation)["notice"]
 
 
+@pytest.mark.slow
 def test_folders_of_several_conditions_share_a_file(grown: Path, single: Path, tmp_path: Path) -> None:
     write_generated_scene([grown, single], tmp_path / "both.mrb")
     with HeadlessScene() as opened:
@@ -192,6 +197,7 @@ def test_a_cancelled_scene_leaves_no_file(grown: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_demo_writes_a_scene(model: AtlasModel, tmp_path: Path) -> None:
     written = run_demo(model, (8.0,), "ventricles", (0.3, 0.5, 0.7), tmp_path / "demo")
     assert tmp_path / "demo" / SCENE in written.files
@@ -211,6 +217,7 @@ def test_the_demo_writes_a_scene(model: AtlasModel, tmp_path: Path) -> None:
         assert provenance_of(image)["action"] == "atlas generate"
 
 
+@pytest.mark.slow
 def test_an_atlas_of_another_program_becomes_a_scene(
     tmp_path: Path, scene: Scene, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,14 +15,14 @@ from Testing.mrml.places import STORED, WITHOUT_SLICER, stored
 
 pytest.importorskip("slicer", reason=WITHOUT_SLICER)
 
-from NeuroGenLib.mrml.folders import folder_of
 from NeuroGenLib.mrml.provenance import provenance_of
-from NeuroGenLib.mrml.scene import HeadlessScene, load_scene, save_scene
+from NeuroGenLib.mrml.scene import HeadlessScene, save_scene
 from NeuroGenLib.mrml.segmentations import add_segmentation, label_map_of, mask_of
 from NeuroGenLib.mrml.transforms import add_linear_transform
 from NeuroGenLib.mrml.views import VIEWS
 from NeuroGenLib.mrml.volumes import add_volume, volume_of
 from NeuroGenLib.scenes.atlas_live import FOLDER, LiveBrain
+from Testing.mrml.nodes import folder_of, load_scene
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -23,10 +23,9 @@ from Testing.registration_pairs import a_bent_pair, a_tiny_model
 
 pytest.importorskip("slicer", reason=WITHOUT_SLICER)
 
-from NeuroGenLib.mrml.folders import folder_of
 from NeuroGenLib.mrml.labelled import labels_on, mask_on, matched, numbered, table_of
 from NeuroGenLib.mrml.provenance import provenance_of
-from NeuroGenLib.mrml.scene import HeadlessScene, load_scene, save_scene
+from NeuroGenLib.mrml.scene import HeadlessScene, save_scene
 from NeuroGenLib.mrml.segmentations import add_segmentation, label_map_of
 from NeuroGenLib.mrml.spatial_maps import add_spatial_map, update_spatial_map
 from NeuroGenLib.mrml.transforms import add_linear_transform
@@ -42,6 +41,7 @@ from NeuroGenLib.scenes.registration import (
     unregistered,
     write_registration_scene,
 )
+from Testing.mrml.nodes import folder_of, load_scene
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ from Testing.mrml.places import WITHOUT_SLICER, stored
 pytest.importorskip("slicer", reason=WITHOUT_SLICER)
 
 from NeuroGenLib.mrml.provenance import provenance_of
-from NeuroGenLib.mrml.scene import load_scene, save_scene
+from NeuroGenLib.mrml.scene import save_scene
 from NeuroGenLib.mrml.segmentations import label_map_of, update_segmentation
 from NeuroGenLib.mrml.sequences import (
     Index,
@@ -26,6 +26,7 @@ from NeuroGenLib.mrml.sequences import (
     select,
 )
 from NeuroGenLib.mrml.volumes import update_volume, volume_of
+from Testing.mrml.nodes import load_scene
 
 if TYPE_CHECKING:
     from pathlib import Path

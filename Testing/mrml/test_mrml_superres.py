@@ -17,10 +17,9 @@ from Testing.mrml.places import STORED, WITHOUT_SLICER, stored
 
 pytest.importorskip("slicer", reason=WITHOUT_SLICER)
 
-from NeuroGenLib.mrml.folders import folder_of
 from NeuroGenLib.mrml.layouts import AFTER, BEFORE, PLOT
 from NeuroGenLib.mrml.provenance import provenance_of
-from NeuroGenLib.mrml.scene import HeadlessScene, load_scene, save_scene
+from NeuroGenLib.mrml.scene import HeadlessScene, save_scene
 from NeuroGenLib.mrml.tables import rows_of
 from NeuroGenLib.mrml.volumes import add_volume, volume_of
 from NeuroGenLib.scenes.superres import (
@@ -35,6 +34,7 @@ from NeuroGenLib.scenes.superres import (
     show_superres,
 )
 from NeuroGenLib.superres.evaluation.profile import profile_rows
+from Testing.mrml.nodes import folder_of, load_scene
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -25,13 +25,9 @@ from Testing.mrml.places import (
 
 pytest.importorskip("slicer", reason=WITHOUT_SLICER)
 
-from NeuroGenLib.mrml.transforms import (
-    add_displacement_field,
-    add_linear_transform,
-    displacement_field_of,
-    matrix_of,
-)
+from NeuroGenLib.mrml.transforms import add_linear_transform
 from NeuroGenLib.mrml.volumes import add_volume, volume_of
+from Testing.mrml.nodes import add_displacement_field, displacement_field_of, matrix_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -198,14 +194,3 @@ def test_what_no_field_can_be_is_refused(phantom: Any, scene: Any) -> None:
     with pytest.raises(InputError, match="'warp' is sheared"):
         add_displacement_field(scene, sheared(field), "warp", maps="to_parent")
     assert scene.GetNumberOfNodesByClass("vtkMRMLTransformNode") == 0
-
-
-def test_the_other_direction_and_the_other_kind_are_refused(phantom: Any, scene: Any) -> None:
-    warp = add_displacement_field(scene, field_on(phantom.image), "warp", maps="from_parent")
-    line = add_linear_transform(scene, AFFINE, "line", maps="to_parent")
-    with pytest.raises(InputError, match="'warp' holds no displacement field in the direction to_parent"):
-        displacement_field_of(warp, maps="to_parent")
-    with pytest.raises(InputError, match="'line' holds no displacement field"):
-        displacement_field_of(line, maps="from_parent")
-    with pytest.raises(InputError, match="'warp' is a warp"):
-        matrix_of(warp, maps="to_parent")

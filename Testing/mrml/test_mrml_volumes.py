@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.spatial.labels import LabelTable
 from NeuroGenLib.spatial.volume import Volume
-from Testing.geometry import ALL_ORIENTATIONS, oblique, reoriented, rotation, same_in_world
+from Testing.geometry import SWEEP, oblique, reoriented, rotation, same_in_world
 from Testing.mrml.places import (
     STORED,
     WITHOUT_SLICER,
@@ -26,8 +25,9 @@ pytest.importorskip("slicer", reason=WITHOUT_SLICER)
 
 from NeuroGenLib.mrml.arrays import right_handed
 from NeuroGenLib.mrml.core import slicer, vtk
-from NeuroGenLib.mrml.transforms import add_displacement_field, add_linear_transform
-from NeuroGenLib.mrml.volumes import add_probabilities, add_volume, update_volume, volume_of
+from NeuroGenLib.mrml.transforms import add_linear_transform
+from NeuroGenLib.mrml.volumes import add_volume, update_volume, volume_of
+from Testing.mrml.nodes import add_displacement_field
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +45,7 @@ def value_at(node: Any, world: np.ndarray) -> float:
     return float(node.GetImageData().GetScalarComponentAsDouble(round(i), round(j), round(k), 0))
 
 
-@pytest.mark.parametrize("codes", ALL_ORIENTATIONS)
+@pytest.mark.parametrize("codes", SWEEP)
 def test_a_right_handed_volume_lies_where_it_lay(codes: str, phantom: Phantom) -> None:
     volume = oblique(reoriented(phantom.image, codes))
     result = right_handed(volume)
@@ -186,21 +186,3 @@ def test_what_no_scalar_volume_can_be_is_refused(phantom: Phantom, scene: Any) -
     empty = scene.AddNewNodeByClass(VOLUME, "nothing")
     with pytest.raises(InputError, match="'nothing' holds no voxels"):
         volume_of(empty)
-
-
-@pytest.mark.parametrize("how", ["RAS", "LAS turned"])
-def test_probabilities_become_one_volume_a_class(how: str, phantom: Phantom, scene: Any) -> None:
-    table = LabelTable.from_names(["background", "brain", "skull"])
-    image = stored(phantom.image, how)
-    maps = np.random.default_rng(1).dirichlet([1, 1, 1], image.shape).astype(np.float32)
-    probabilities = Volume(np.moveaxis(maps, -1, 0), image.affine)
-    nodes = add_probabilities(scene, probabilities, table)
-    assert list(nodes) == ["background", "brain", "skull"]
-    for index, (name, node) in enumerate(nodes.items()):
-        assert node.GetName() == f"{name} probability"
-        assert same_in_world(image.with_array(maps[..., index]), volume_of(node), 0)
-        display = node.GetDisplayNode()
-        assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (0, 1)
-        assert display.GetApplyThreshold()
-    with pytest.raises(InputError, match=r"3 channel\(s\), the label table 2 names"):
-        add_probabilities(scene, probabilities, LabelTable.from_names(["background", "brain"]))

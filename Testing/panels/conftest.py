@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from NeuroGenLib.worker import Worker
+from Testing.panels.warm_workers import WarmWorkers
 from Testing.slicer_desktop import Desktop, missing_parts
 
 if TYPE_CHECKING:
@@ -17,14 +19,32 @@ if TYPE_CHECKING:
 MODULES = Path(__file__).parents[2] / "NeuroGen"
 
 
+@pytest.fixture(scope="session")
+def warm_workers() -> Iterator[WarmWorkers]:
+    """The worker processes of all panel tests."""
+    workers = WarmWorkers()
+    yield workers
+    workers.close()
+
+
 @pytest.fixture
-def desktop() -> Iterator[Desktop]:
-    """A fresh desktop with an empty scene; an exception that a slot swallowed fails the test at its end."""
+def desktop(warm_workers: WarmWorkers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desktop]:
+    """A fresh desktop with an empty scene; an exception that a slot swallowed fails the test at its end.
+
+    Panels are lent warm workers.
+    """
     reason = missing_parts()
     if reason:
         pytest.skip(reason)
+    monkeypatch.setattr("NeuroGenLib.worker.Worker", warm_workers.lend)
     with Desktop() as started:
         yield started
+
+
+@pytest.fixture
+def cold_workers(desktop: Desktop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Panels start worker processes of their own, which know nothing yet and may be killed."""
+    monkeypatch.setattr("NeuroGenLib.worker.Worker", Worker)
 
 
 @pytest.fixture

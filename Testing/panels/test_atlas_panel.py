@@ -23,7 +23,8 @@ from Testing.slicer_desktop import missing_parts
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from NeuroGenLib.atlas.infer import AtlasBrain, AtlasModel
+    from NeuroGenLib.atlas.brain import AtlasBrain
+    from NeuroGenLib.atlas.infer import AtlasModel
     from Testing.slicer_desktop import Desktop, Panel
 
 pytestmark = pytest.mark.skipif(bool(missing_parts()), reason=missing_parts())
@@ -306,6 +307,8 @@ def test_the_scene_is_closed_in_mid_run(desktop: Desktop, drawn_panel: Panel) ->
     desktop.wait_until(lambda: widget.brain.node("image") is not None, timeout=PATIENCE)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("cold_workers")
 def test_the_worker_dies_and_the_next_brain_comes(desktop: Desktop, drawn_panel: Panel) -> None:
     widget = drawn_panel.widget
     os.kill(widget.live._worker.hello["pid"], signal.SIGKILL)

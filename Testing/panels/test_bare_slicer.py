@@ -46,6 +46,7 @@ with Desktop() as desktop:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(missing_parts()), reason=missing_parts())
 def test_panels_open_where_nothing_is_installed() -> None:
     lines = (ROOT / "Resources" / "requirements.txt").read_text(encoding="utf-8").splitlines()

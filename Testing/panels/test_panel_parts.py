@@ -267,6 +267,8 @@ def test_a_closed_service_starts_anew_and_a_retired_one_does_not(service: Any, w
         service.submit("three", {})
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("cold_workers")
 def test_a_worker_that_dies_is_said_and_replaced(desktop: Desktop, real_service: Any, foot: Any) -> None:
     from NeuroGenPanels.run_bar import RunBar
 

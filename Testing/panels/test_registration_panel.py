@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from NeuroGenLib.models import open_model
-from NeuroGenLib.mrml.folders import folder_of
 from NeuroGenLib.mrml.provenance import provenance_of
 from NeuroGenLib.mrml.segmentations import add_segmentation, label_map_of
 from NeuroGenLib.mrml.volumes import add_volume, volume_of
@@ -20,6 +19,7 @@ from NeuroGenLib.registration.config import RegisterConfig
 from NeuroGenLib.scenes.registration import forward_of, unregistered
 from NeuroGenLib.spatial.labels import LabelTable
 from Testing.geometry import reoriented, rotated_copy, same_in_world
+from Testing.mrml.nodes import folder_of
 from Testing.registration_pairs import a_bent_pair, a_tiny_model
 from Testing.slicer_desktop import missing_parts
 
@@ -328,6 +328,7 @@ def test_missing_torch_is_asked_for_and_may_be_declined(
     assert not panel.widget.runBar.busy
 
 
+@pytest.mark.usefixtures("cold_workers")
 def test_time_is_estimated_before_register(desktop: Desktop, panel: Panel) -> None:
     desktop.wait_until(lambda: bool(panel.ui.estimateLabel.text), timeout=PATIENCE)
     before = panel.ui.estimateLabel.text

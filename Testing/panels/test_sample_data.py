@@ -173,9 +173,9 @@ def test_every_sample_has_a_button(sample_data: ModuleType, buttons: dict) -> No
 def test_a_drawn_head_is_loaded_in_its_place(
     sample_data: ModuleType, buttons: dict, worker: FakeWorker, desktop: Desktop, tmp_path: Path
 ) -> None:
-    from NeuroGenLib.mrml.folders import folder_of
     from NeuroGenLib.mrml.provenance import provenance_of
     from NeuroGenLib.mrml.volumes import volume_of
+    from Testing.mrml.nodes import folder_of
 
     worker.offer = {"needs_acceptance": False}
     sample_data.register()
@@ -269,9 +269,9 @@ def test_a_licence_that_is_declined_downloads_nothing(
 def test_a_pair_of_the_hub_is_loaded_and_explained(
     sample_data: ModuleType, buttons: dict, worker: FakeWorker, desktop: Desktop, tmp_path: Path
 ) -> None:
-    from NeuroGenLib.mrml.folders import folder_of
     from NeuroGenLib.mrml.provenance import provenance_of
     from NeuroGenLib.mrml.volumes import volume_of
+    from Testing.mrml.nodes import folder_of
 
     worker.offer = {**OFFER, "licence": "not-stated", "files": ["demo_t1w_input.nii.gz", "demo_t2w_input.nii.gz"]}
     sample_data.register()

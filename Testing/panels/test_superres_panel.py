@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from NeuroGenLib.models import open_model
-from NeuroGenLib.mrml.folders import folder_of
 from NeuroGenLib.mrml.provenance import provenance_of
 from NeuroGenLib.mrml.tables import rows_of
 from NeuroGenLib.mrml.volumes import add_volume, volume_of
@@ -18,6 +17,7 @@ from NeuroGenLib.scenes.superres import quality_of, result_of
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.run_config import SuperresConfig
 from Testing.geometry import oblique, reoriented, same_in_world
+from Testing.mrml.nodes import folder_of
 from Testing.slicer_desktop import missing_parts
 from Testing.superres_models import MM, THICKNESS, a_head, in_thick_slices, write_residual_model
 
@@ -392,6 +392,7 @@ def test_a_result_whose_scan_went_meanwhile_is_still_shown(desktop: Desktop, pan
     assert named(desktop, "axial isotropic")
 
 
+@pytest.mark.usefixtures("cold_workers")
 def test_time_is_estimated_before_apply(desktop: Desktop, panel: Panel, scan: Any) -> None:
     desktop.wait_until(lambda: bool(panel.ui.estimateLabel.text), timeout=PATIENCE)
     before = panel.ui.estimateLabel.text

@@ -2,31 +2,63 @@
 
 from __future__ import annotations
 
-import itertools
+import functools
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import yaml
 
 from NeuroGenLib.atlas import transform
-from NeuroGenLib.atlas.conditions import Condition
+from NeuroGenLib.atlas.config import AtlasTrainConfig
+from NeuroGenLib.atlas.data.dataset import condition_of
 from NeuroGenLib.atlas.network import AtlasDecoder, Shape
-from NeuroGenLib.atlas.published.checkpoint import decoder_tensors, shape_from_config
+from NeuroGenLib.atlas.published.checkpoint import data_section, decoder_tensors, read_published, shape_from_config
+from NeuroGenLib.atlas.published.generation import PublishedAtlases, published_atlases
+from NeuroGenLib.atlas.published.training_config import Translation, import_config
+from NeuroGenLib.core.config import from_mapping
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from NeuroGenLib.atlas.conditions import Condition
+    from NeuroGenLib.cohort.subjects import Cohort
+
+_SETTINGS = tempfile.TemporaryDirectory()
+"""Where the importer writes the settings files that it translates."""
 
 FLOAT32 = 5e-5
 
 
-def atlas_config(case: Path) -> dict[str, Any]:
-    return yaml.safe_load((case / "configs" / "config_atlas.yaml").read_text())
+@functools.cache
+def translation_of(case: Path) -> Translation:
+    """Return the settings of a case as the importer translates them."""
+    out = Path(_SETTINGS.name) / f"{len(list(Path(_SETTINGS.name).glob('*.yaml')))}_{case.name}.yaml"
+    configs = case / "configs"
+    translation, _ = import_config(
+        configs / "config_data.yaml", configs / "config_atlas.yaml", out, root=case, points_per_subject=1
+    )
+    return translation
 
 
-def data_config(case: Path) -> dict[str, Any]:
-    content = yaml.safe_load((case / "configs" / "config_data.yaml").read_text())
-    return content.get(atlas_config(case)["config_data"]) or next(iter(content.values()))
+@functools.cache
+def config_of(case: Path) -> AtlasTrainConfig:
+    return from_mapping(AtlasTrainConfig, translation_of(case).settings)
+
+
+@functools.cache
+def atlases_of(case: Path) -> PublishedAtlases:
+    return published_atlases(*configs_of(case))
+
+
+def configs_of(case: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the contents of the two published configs: of the atlas, and of its data set."""
+    atlas = read_published(case / "configs" / "config_atlas.yaml")
+    return atlas, data_section(read_published(case / "configs" / "config_data.yaml"), atlas)[1]
+
+
+def background_of(case: Path) -> int:
+    """Return the position of the background among the labels."""
+    return translation_of(case).labels.names.index(config_of(case).data.background)
 
 
 def arrays(case: Path, name: str) -> dict[str, np.ndarray]:
@@ -39,7 +71,7 @@ def tensor(array: np.ndarray) -> torch.Tensor:
 
 
 def shape_of(case: Path) -> Shape:
-    return shape_from_config(atlas_config(case), data_config(case))
+    return shape_from_config(*configs_of(case))
 
 
 def decoder_of(case: Path) -> AtlasDecoder:
@@ -54,28 +86,11 @@ def decoder_of(case: Path) -> AtlasDecoder:
 
 
 def half_box(case: Path) -> np.ndarray:
-    return np.array(data_config(case)["world_bbox"], float) / 2
+    return np.array(config_of(case).data.box, float) / 2
 
 
-def used_conditions(case: Path) -> list[str]:
-    return [name for name, used in data_config(case)["conditions"].items() if used]
-
-
-def condition_of(case: Path, name: str, bounds: np.ndarray, scale: float) -> Condition:
-    return Condition(name, "numeric", float(bounds[0]), float(bounds[1]), scale=float(scale))
-
-
-def raw_combinations(case: Path) -> list[dict[str, float]]:
-    """Return the table values of every combination of conditions of the atlas, the first condition slowest."""
-    asked = atlas_config(case)["atlas_gen"]["conditions"] or {}
-    choices = []
-    for name in used_conditions(case):
-        low, high = (float(data_config(case)["constraints"][name][end]) for end in ("min", "max"))
-        values = [float(value) for value in asked[name]["values"]]
-        if asked[name].get("normed_values"):
-            values = [low + (value + 1) / 2 * (high - low) for value in values]
-        choices.append(values)
-    return [dict(zip(used_conditions(case), values, strict=True)) for values in itertools.product(*choices)]
+def conditions_of(case: Path, cohort: Cohort) -> list[Condition]:
+    return [condition_of(name, config, cohort) for name, config in config_of(case).data.conditions.items()]
 
 
 def moves(case: Path, transforms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,20 +8,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from cases import parity_root
+from cases import each_sitreg_case, folders
 
 from NeuroGenLib.registration.network.sitreg import SITReg
-from NeuroGenLib.registration.published.checkpoint import own_state, published_shape
+from NeuroGenLib.registration.published import loss_config
+from NeuroGenLib.registration.published.checkpoint import own_state
+from NeuroGenLib.registration.published.model import preparation_of
+from NeuroGenLib.registration.published.network_config import shape_of as imported_shape
+from NeuroGenLib.registration.published.settings_file import FILE, Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from NeuroGenLib.registration.config import LossConfig
     from NeuroGenLib.registration.network.sitreg import Shape
 
-CASES = sorted((parity_root() / "sitreg").glob("case_*"))
-PRIMITIVES = sorted((parity_root() / "sitreg").glob("primitives*"))
+PRIMITIVES = [found for folder in folders("sitreg") for found in sorted(folder.glob("primitives*"))]
 
-each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+each_case = each_sitreg_case()
 each_set = pytest.mark.parametrize("primitives", PRIMITIVES, ids=lambda folder: folder.name)
 
 
@@ -38,20 +42,28 @@ def values(folder: Path, name: str = "values") -> dict[str, Any]:
     return json.loads((folder / f"{name}.json").read_text())
 
 
-def settings(case: Path) -> dict[str, Any]:
-    return values(case, "training_config")["application"]["config"]
+def settings(case: Path) -> Settings:
+    return Settings.load(case / FILE)
 
 
 def spacing_of(case: Path) -> tuple[float, float, float]:
-    return tuple(settings(case)["model"]["voxel_size"])
+    return tuple(preparation_of(settings(case), "RAS")["spacing"])
+
+
+def checkpoint_of(case: Path) -> Path:
+    return sorted(case.glob("model_epoch_*.pt"))[-1]
 
 
 def checkpoint(case: Path) -> dict[str, torch.Tensor]:
-    return torch.load(case / "model_epoch_001.pt", weights_only=True)["registration_network"]
+    return torch.load(checkpoint_of(case), weights_only=True)["registration_network"]
 
 
 def shape_of(case: Path, *, legacy_levels: bool = True) -> Shape:
-    return published_shape(settings(case)["model"], legacy_levels=legacy_levels)
+    return imported_shape(settings(case), legacy_levels=legacy_levels)
+
+
+def losses_of(case: Path) -> LossConfig:
+    return loss_config.loss_config(settings(case), shape_of(case))
 
 
 def network_of(case: Path, shape: Shape | None = None) -> SITReg:

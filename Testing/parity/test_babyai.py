@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from cases import parity_root
+from babyai_case import RECORDED, arrays, named, seeded_weights
 
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.models.folder import ModelFolder, load_tensors
 from NeuroGenLib.simulate.decimation import decimated
+from NeuroGenLib.spatial.metrics import nrmse, psnr, ssim
 from NeuroGenLib.spatial.volume import Volume
-from NeuroGenLib.superres.published.checkpoint import import_checkpoint
+from NeuroGenLib.superres.published.checkpoint import import_checkpoint, shape_of_state
 from NeuroGenLib.superres.published.reference import (
     STRIDE,
     WINDOW,
@@ -28,14 +29,12 @@ from NeuroGenLib.superres.published.reference import (
     normalised,
     padded,
     patches,
-    published_metrics,
     published_split,
     reference_super_resolve,
 )
 from NeuroGenLib.superres.published.unet import (
     FoldedUNet,
     PublishedUNet,
-    Shape,
     fold,
     network_from_tensors,
     sizes_of,
@@ -43,11 +42,6 @@ from NeuroGenLib.superres.published.unet import (
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-FOLDER = parity_root() / "babyai"
-RECORDED = sorted(FOLDER.glob("*")) if FOLDER.is_dir() else []
-if not RECORDED:
-    pytest.skip("no recorded super-resolution runs here (set NEUROGEN_PARITY)", allow_module_level=True)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -60,12 +54,7 @@ def recorded(pattern: str) -> Any:
     files = [path for path in RECORDED if path.match(pattern)]
     if not files:
         return lambda test: None  # noqa: ARG005 (pytest does not collect None)
-    return pytest.mark.parametrize("file", files, ids=lambda path: path.name)
-
-
-def arrays(file: Path) -> dict[str, np.ndarray]:
-    with np.load(file) as content:
-        return {name: content[name] for name in content.files}
+    return pytest.mark.parametrize("file", files, ids=named)
 
 
 def near(actual: Any, expected: Any, tolerance: float) -> None:
@@ -86,13 +75,6 @@ def imported(weights: Path, folder: Path) -> FoldedUNet:
     return network
 
 
-def shape_of(sizes: dict[str, tuple[int, ...]]) -> Shape:
-    down = [name for name in sizes if re.fullmatch(r"model\.(1\.submodule\.)*(0\.)?conv\.unit0\.conv\.weight", name)]
-    units = [name for name in sizes if re.fullmatch(r"model\.0\.conv\.unit\d+\.conv\.weight", name)]
-    first = sizes["model.0.conv.unit0.conv.weight"]
-    return Shape(tuple(sizes[name][0] for name in sorted(down, key=len)), len(units), inputs=first[1])
-
-
 def output(network: PublishedUNet, images: np.ndarray) -> np.ndarray:
     with torch.no_grad():
         return network(torch.from_numpy(images)).numpy()
@@ -101,20 +83,26 @@ def output(network: PublishedUNet, images: np.ndarray) -> np.ndarray:
 # --- the network ----------------------------------------------------------------------------------------------------
 
 
-@recorded("*_weights.pth")
-def test_a_checkpoint_has_every_weight_of_the_whole_network(file: Path) -> None:
-    state = torch.load(file, weights_only=True)
-    network = PublishedUNet(shape_of({name: tuple(value.shape) for name, value in state.items()}))
+@recorded("mini_forward.npz")
+def test_a_checkpoint_has_every_weight_of_the_whole_network(file: Path, tmp_path: Path) -> None:
+    weights = seeded_weights(file.parent, tmp_path)
+    state = torch.load(weights, weights_only=True)
+    network = PublishedUNet(shape_of_state(state, weights))
     network.load_state_dict(state, strict=True)
-    given = arrays(file.with_name(file.name.replace("_weights.pth", "_forward.npz")))
+    given = arrays(file)
     near(output(network, given["input"]), given["output"], NETWORK)
 
 
-@recorded("*_weights.pth")
+@recorded("mini_forward.npz")
 def test_an_imported_checkpoint_gives_the_recorded_windows(file: Path, tmp_path: Path) -> None:
-    network = imported(file, tmp_path / "model")
-    given = arrays(file.with_name(file.name.replace("_weights.pth", "_forward.npz")))
+    network = imported(seeded_weights(file.parent, tmp_path), tmp_path / "model")
+    given = arrays(file)
     near(output(network, given["input"]), given["output"], NETWORK)
+
+
+@recorded("mini_forward.npz")
+def test_the_order_of_the_channels_matters(file: Path, tmp_path: Path) -> None:
+    network, given = imported(seeded_weights(file.parent, tmp_path), tmp_path / "model"), arrays(file)
     swapped = given["output_channels_swapped"]
     assert np.abs(output(network, given["input"][: len(swapped)]) - swapped).max() > 10 * NETWORK, "the order matters"
     near(output(network, given["input"][: len(swapped), ::-1].copy()), swapped, NETWORK)
@@ -125,7 +113,7 @@ def test_the_recorded_seed_gives_the_recorded_network_and_folding_keeps_it(file:
     facts = json.loads(file.read_text())
     record = json.loads(file.with_name("meta.json").read_text())
     sizes = {name: tuple(value["shape"]) for name, value in facts.items()}
-    shape = shape_of(sizes)
+    shape = shape_of_state({name: torch.empty(size, device="meta") for name, size in sizes.items()}, file)
     assert sizes_of(shape) == sizes
 
     torch.manual_seed(record["seed"])
@@ -196,11 +184,7 @@ def test_patches(file: Path) -> None:
 def test_the_rim_that_no_patch_covers_is_zero(file: Path) -> None:
     given = arrays(file)
     image, expected = given["uncovered_stride_in"], given["uncovered_stride_out"]
-    # The recording does not say its stride: the one that gives as many patches and covers as much.
-    size = triple(given["patch_size"])
-    count = round(int(given["uncovered_stride_n"]) ** (1 / 3))
-    covered = 1 + int(np.flatnonzero(expected.any(axis=(1, 2)))[-1])
-    stride = ((covered - size[0]) // (count - 1),) * 3
+    size, stride = (8, 8, 8), (5, 5, 5)  # of this recording alone, whatever the patches of the others are
     found = patches(image, size, stride)
     assert len(found) == given["uncovered_stride_n"]
     near(aggregated(found, image.shape, size, stride), expected, DOUBLE)
@@ -219,8 +203,8 @@ def test_decimation(file: Path) -> None:
 @recorded("pipeline*.npz")
 def test_the_pipeline_from_two_volumes_to_one(file: Path, tmp_path: Path) -> None:
     given = arrays(file)
-    weights = [path for path in RECORDED if path.match("*_weights.pth")]
-    network = imported(weights[0], tmp_path / "model")
+    (weights, *_) = sorted(file.parent.glob("*_weights.pth"))
+    network = imported(weights, tmp_path / "model")
     t1w, t2w = (Volume(given[name], given["affine"]) for name in ("t1", "t2_anisotropic"))
     shape = triple(given["target_shape"])
     assert len(corners(shape, (WINDOW,) * 3, (STRIDE,) * 3)) == given["n_patches"]
@@ -236,15 +220,17 @@ def test_metrics(file: Path) -> None:
     values, images = json.loads(file.read_text()), arrays(file.with_suffix(".npz"))
     real = images["real"]
     generated = [images[name] for name in sorted(images) if name != "real"]
-    both = published_metrics([(real, image) for image in generated])
-    one = published_metrics([(real, generated[0])])
-    exchanged = published_metrics([(generated[0], real)])
-    found = {"mean_of_two": both, "first_only": one, "arguments_swapped": exchanged}
-    for name, metrics in found.items():
-        for metric, expected in values[name].items():
-            assert getattr(metrics, metric).mean == pytest.approx(expected, rel=1e-9), f"{name}, {metric}"
-    assert both.psnr.std == pytest.approx(values["ci"]["psnr_std"], rel=1e-9)
-    assert both.psnr.values == pytest.approx(values["ci"]["psnr_list"], rel=1e-9)
+    pairs = {
+        "mean_of_two": [(image, real) for image in generated],
+        "first_only": [(generated[0], real)],
+        "arguments_swapped": [(real, generated[0])],
+    }
+    for name, compared in pairs.items():
+        for metric in (psnr, ssim, nrmse):
+            found = np.mean([metric(image, reference) for image, reference in compared])
+            assert found == pytest.approx(values[name][metric.__name__], rel=1e-9), f"{name}, {metric.__name__}"
+    ratios = [psnr(image, real) for image in generated]
+    assert ratios == pytest.approx(values["ci"]["psnr_list"], rel=1e-9)
 
 
 @recorded("split_sizes.json")

@@ -9,55 +9,45 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from cases import parity_root
+from babyai_case import named, published_row, seeded_weights
+from cases import folders
 
+from NeuroGenLib.core.config import from_mapping
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres import train as training
-from NeuroGenLib.superres.config import (
-    NetworkConfig,
-    OptimiserConfig,
-    PublishedPatchesConfig,
-    ScansConfig,
-    SplitConfig,
-    SuperresTrainConfig,
-    ValidationConfig,
-)
+from NeuroGenLib.superres.config import SuperresTrainConfig
 from NeuroGenLib.superres.published import unet as published_network
 from NeuroGenLib.superres.published.patches import PublishedPatches
-from NeuroGenLib.superres.published.training_info import COLUMNS
+from NeuroGenLib.superres.published.training_info import COLUMNS, settings_of_row
 from NeuroGenLib.training.checkpoint import newest_checkpoint
-from NeuroGenLib.training.run import TrainerConfig
 from NeuroGenLib.training.run_folder import checkpoints_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-CASE = parity_root() / "babyai"
-NEEDED = ("training_run.json", "training_info.csv", "training_volumes.npz", "mini_weights.pth")
+NEEDED = ("training_run.json", "training_info.csv", "training_volumes.npz", "meta.json")
 RELATIVE = 1e-4
-
-if not all((CASE / name).is_file() for name in NEEDED):
-    pytest.skip("no recorded BABY-AI run here (set NEUROGEN_PARITY)", allow_module_level=True)
+CASES = [folder for folder in folders("babyai") if all((folder / name).is_file() for name in NEEDED)]
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture(scope="module")
-def recorded() -> dict:
-    return json.loads((CASE / "training_run.json").read_text(encoding="utf-8"))
-
-
-@pytest.fixture(scope="module")
-def published_row() -> dict[str, str]:
-    with (CASE / "training_info.csv").open(newline="", encoding="utf-8") as file:
-        return next(csv.DictReader(file))
+@pytest.fixture(params=CASES, ids=named)
+def case(request: pytest.FixtureRequest) -> Path:
+    """The folder of a recorded run."""
+    return request.param
 
 
 @pytest.fixture
-def job(tmp_path: Path, recorded: dict, published_row: dict[str, str]) -> SuperresTrainConfig:
+def recorded(case: Path) -> dict:
+    return json.loads((case / "training_run.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def job(tmp_path: Path, case: Path, recorded: dict) -> SuperresTrainConfig:
     """The recorded run's settings, on its volumes."""
     columns: dict[str, dict[str, str]] = {}
-    with np.load(CASE / "training_volumes.npz") as volumes:
+    with np.load(case / "training_volumes.npz") as volumes:
         for key in volumes.files:
             if key == "affine":
                 continue
@@ -73,35 +63,23 @@ def job(tmp_path: Path, recorded: dict, published_row: dict[str, str]) -> Superr
     ]
     text = "\n".join("\t".join(row) for row in [["participant_id", *names], *rows])
     (tmp_path / "participants.tsv").write_text(text + "\n", encoding="utf-8")
-    patch, *_ = listed(published_row["patch_size"])
-    stride, *_ = listed(published_row["stride"])
-    patches = PublishedPatchesConfig(listed(published_row["target_shape"]), patch, stride)
-    batch = int(published_row["batch_size"])
-    per_epoch = -(-len(recorded["train_order"]) // batch)  # a patch a subject
-    return SuperresTrainConfig(
-        train=TrainerConfig(
-            out=tmp_path / "run", steps=per_epoch * recorded["epochs"], seed=recorded["seed"], device="cpu", threads=1
-        ),
-        scans=ScansConfig(source=tmp_path / "participants.tsv", images="T2w", guide="T1w", low="T2w_LR"),
-        split=SplitConfig(kind="order"),
-        published=patches,
-        network=NetworkConfig(
-            kind="published",
-            features=listed(published_row["net channels"]),
-            residual_units=int(published_row["net num_res_units"]),
-        ),
-        optimiser=OptimiserConfig(
-            kind="adam", loss="mse", rate=float(published_row["learning_rate"]), schedule="constant", clip=None,
-            batch=batch,
-        ),
-        validation=ValidationConfig(keep="best"),
-        note=published_row["note"],
-    )  # fmt: skip
-
-
-def listed(text: str) -> tuple[float, ...]:
-    """Read the numbers of a list or tuple as Python prints it."""
-    return tuple(json.loads(text.replace("(", "[").replace(")", "]")))
+    settings = settings_of_row(published_row(case))
+    per_epoch = -(-len(recorded["train_order"]) // settings["optimiser"]["batch"])  # a patch a subject
+    given = {
+        "train": {
+            "out": (tmp_path / "run").as_posix(),
+            "steps": per_epoch * recorded["epochs"],
+            "seed": recorded["seed"],
+            "device": "cpu",
+            "threads": 1,
+        },
+        "scans": {
+            "source": (tmp_path / "participants.tsv").as_posix(), "images": "T2w", "guide": "T1w", "low": "T2w_LR"
+        },
+        "split": {"kind": "order"},
+        "validation": {"keep": "best"},
+    }  # fmt: skip
+    return from_mapping(SuperresTrainConfig, settings | given)
 
 
 def test_subjects_come_in_the_recorded_order(job: SuperresTrainConfig, recorded: dict) -> None:
@@ -110,24 +88,27 @@ def test_subjects_come_in_the_recorded_order(job: SuperresTrainConfig, recorded:
 
 
 def test_a_run_gives_the_recorded_losses_and_weights(
-    job: SuperresTrainConfig, recorded: dict, published_row: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    job: SuperresTrainConfig, case: Path, recorded: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    expected = published_row(case)
+    weights_file = seeded_weights(case, tmp_path)
+
     def started(shape: published_network.Shape) -> published_network.PublishedUNet:
         network = published_network.PublishedUNet(shape)
-        network.load_state_dict(torch.load(CASE / "mini_weights.pth", weights_only=True))
+        network.load_state_dict(torch.load(weights_file, weights_only=True))
         return network
 
     monkeypatch.setattr(training.published_network, "published_network", started)
     training.train(job)
     with (job.train.out / "training_info.csv").open(newline="", encoding="utf-8") as file:
         (row,) = csv.DictReader(file)
-    assert tuple(row) == tuple(published_row) == COLUMNS
-    assert listed(row["loss_list"]) == pytest.approx(recorded["loss_list"], rel=RELATIVE)
-    assert listed(row["val_loss_list"]) == pytest.approx(recorded["val_loss_list"], rel=RELATIVE)
+    assert tuple(row) == tuple(expected) == COLUMNS
+    assert json.loads(row["loss_list"]) == pytest.approx(recorded["loss_list"], rel=RELATIVE)
+    assert json.loads(row["val_loss_list"]) == pytest.approx(recorded["val_loss_list"], rel=RELATIVE)
     assert int(row["best_epoch"]) == recorded["best_epoch"]
     own = {"weights", "start time", "end time", "loss_list", "val_loss_list"}
     assert {name: text for name, text in row.items() if name not in own} == {
-        name: text for name, text in published_row.items() if name not in own
+        name: text for name, text in expected.items() if name not in own
     }
     found = newest_checkpoint(checkpoints_folder(job.train.out))
     assert found is not None

@@ -8,34 +8,31 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from cases import cinema_cases, each_cinema_case
+from cases import each_cinema_case
 from cinema_case import (
     arrays,
     assert_close,
-    atlas_config,
-    condition_of,
-    data_config,
+    background_of,
+    conditions_of,
+    config_of,
     decoder_of,
     half_box,
     moves,
     tensor,
-    used_conditions,
+    translation_of,
 )
 
 from NeuroGenLib.atlas import transform
-from NeuroGenLib.atlas.config import OptimiserConfig
+from NeuroGenLib.atlas.conditions import Condition
 from NeuroGenLib.atlas.data.points import intensity_scaling, prepare
 from NeuroGenLib.atlas.losses import LossWeights, atlas_loss, transform_penalty
-from NeuroGenLib.atlas.published.checkpoint import decoder_tensors
+from NeuroGenLib.atlas.published.checkpoint import decoder_tensors, halo_as_published
 from NeuroGenLib.atlas.train import class_weights, parameter_groups
 from NeuroGenLib.cohort.subjects import Cohort
 from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-if not cinema_cases(requires=("configs",)):
-    pytest.skip("no recorded CINeMA runs here (set NEUROGEN_PARITY)", allow_module_level=True)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -58,7 +55,8 @@ def test_normalised_intensities(case):
 def test_normalised_conditions(case):
     recorded = arrays(case, "normalisation")
     for name in (key[5:-7] for key in recorded if re.fullmatch("cond_.*_bounds", key)):
-        condition = condition_of(case, name, recorded[f"cond_{name}_bounds"], recorded["cond_scale"])
+        low, high = (float(bound) for bound in recorded[f"cond_{name}_bounds"])
+        condition = Condition(name, "numeric", low, high, scale=float(recorded["cond_scale"]))
         encoded = [condition.encode(value) for value in recorded[f"cond_{name}_values"]]
         again = [condition.encode(value) for value in recorded[f"cond_{name}_restored"]]
         assert_close(np.ravel(encoded), recorded[f"cond_{name}_normalised"])
@@ -67,24 +65,22 @@ def test_normalised_conditions(case):
 
 @each_cinema_case("dataset.npz", "inputs/*")
 def test_prepared_subjects(case):
-    recorded, data = arrays(case, "dataset"), data_config(case)
-    *modalities, segmentation = data["modalities"]
-    table = Cohort.from_table(case / "configs" / "participants.tsv", data["modalities"], root=case)
+    recorded, data = arrays(case, "dataset"), config_of(case).data
+    table = Cohort.from_table(data.table, (*data.modalities, data.segmentation), root=data.root)
     rows = [key.removesuffix("_subject_id") for key in recorded if key.endswith("_subject_id")]
     assert rows
     for row in rows:
         (subject,) = table.select([str(recorded[f"{row}_subject_id"])])
-        labels = Volume.load(subject.paths[segmentation])
-        images = np.stack([Volume.load(subject.paths[name]).array for name in modalities])
-        masked = atlas_config(case)["mask_reconstruction"]
+        labels = Volume.load(subject.paths[data.segmentation])
+        images = np.stack([Volume.load(subject.paths[name]).array for name in data.modalities])
         points = prepare(
             images,
             labels.array,
             labels.affine,
-            background=data["label_names"].index("BG"),
-            normalisation=data["normalize_values"],
-            mask=masked,
-            reference_compat=True,
+            background=background_of(case),
+            normalisation=data.normalisation,
+            mask=data.mask,
+            halo=halo_as_published,
         )
         halo = np.zeros(labels.shape, np.uint8)
         halo[tuple(points.index.T)] = points.classes
@@ -92,12 +88,8 @@ def test_prepared_subjects(case):
         assert_close(points.centre, recorded[f"{row}_centre_world_mm"], 1e-6)
         assert_close(points.world(points.index) / half_box(case), recorded[f"{row}_coords"])
         assert_close(np.column_stack([points.intensities, points.classes]), recorded[f"{row}_values"])
-        conditions = [
-            condition_of(case, name, [data["constraints"][name][end] for end in ("min", "max")],
-                         atlas_config(case)["atlas_gen"]["cond_scale"]).encode(subject.values[name])
-            for name in used_conditions(case)
-        ]  # fmt: skip
-        assert_close(np.ravel(conditions), recorded[f"{row}_conditions"])
+        conditions = [condition.encode(subject.values[condition.name]) for condition in conditions_of(case, table)]
+        assert_close(np.concatenate([np.zeros(0), *conditions]), recorded[f"{row}_conditions"])
 
 
 # --- what training computes -----------------------------------------------------------------------------------------
@@ -137,16 +129,9 @@ def targets(values: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
 
 def loss_weights(case: Path, segmentation: float) -> LossWeights:
     """Return the weighting of a case; the program applies ``segmentation`` twice."""
-    optimiser, data = atlas_config(case)["optimizer"], data_config(case)
-    names = tuple(data["label_names"])
-    given = data.get("class_weights")
-    named = {} if given is None else dict(zip(names, map(float, given), strict=True))
-    return LossWeights(
-        "mse" if optimiser["loss_metric"] == "mse" else "l1",
-        segmentation**2,
-        float(optimiser["tf_weight"]),
-        classes=class_weights(OptimiserConfig(class_weights=named), names),
-    )
+    optimiser = config_of(case).optimiser
+    classes = class_weights(optimiser, translation_of(case).labels.names)
+    return LossWeights(optimiser.loss, segmentation**2, optimiser.transform_weight, classes=classes)
 
 
 class Steps:
@@ -157,28 +142,17 @@ class Steps:
         self.rows = tensor(recorded["subject_index"]).long()
         self.decoder = decoder_of(case).requires_grad_(not fitting)
         self.latents = torch.nn.Parameter(tensor(recorded["latents_before"]))
-        moving = atlas_config(case)["inr_decoder"]["tf_dim"] > 0
+        moving = config_of(case).optimiser.transform != "none"
         self.transforms = torch.nn.Parameter(tensor(recorded["tfs_before"]), requires_grad=moving)
         self.conditions = tensor(recorded["conditions_before"] if fitting else recorded["conditions"])
-        settings = self.settings()
+        settings = config_of(case).optimiser
         groups = parameter_groups(self.decoder, self.latents, self.transforms, settings)
         if fitting:
             self.conditions.requires_grad_()
             groups.append({**groups[0], "params": [self.conditions]})
         self.optimiser = torch.optim.AdamW(groups)
-        self.weights = loss_weights(case, 0.0 if fitting else float(atlas_config(case)["optimizer"]["seg_weight"]))
+        self.weights = loss_weights(case, 0.0 if fitting else settings.segmentation_weight)
         self.label_weight = self.weights.segmentation**0.5
-
-    def settings(self) -> OptimiserConfig:
-        given = atlas_config(self.case)["optimizer"]
-        return OptimiserConfig(
-            rate=float(given["lr_inr"]),
-            weight_decay=float(given["inr_weight_decay"]),
-            latent_rate=float(given["lr_latent"]),
-            latent_decay=float(given["latent_weight_decay"]),
-            transform_rate=float(given["lr_tf"]),
-            transform_decay=float(given["tf_weight_decay"]),
-        )
 
     def output(self) -> torch.Tensor:
         points = tensor(self.recorded["coords"])[:, None]

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
-from cases import parity_root
+from sitreg_case import checkpoint_of, each_case, losses_of, settings
 
 from NeuroGenLib.core.config import from_mapping
 from NeuroGenLib.models.catalogue import import_model
 from NeuroGenLib.models.folder import load_tensors
-from NeuroGenLib.registration.config import RegistrationTrainConfig
+from NeuroGenLib.registration.config import NetworkConfig
 from NeuroGenLib.registration.network.sitreg import Mappings, Shape, SITReg
-from NeuroGenLib.registration.published.training_config import import_config
+from NeuroGenLib.registration.published.training_config import network_settings
 from NeuroGenLib.registration.train import network_shape
 
 if TYPE_CHECKING:
@@ -23,17 +22,7 @@ if TYPE_CHECKING:
 
     from NeuroGenLib.models.folder import ModelFolder
 
-CASES = sorted((parity_root() / "sitreg").glob("case_*"))
-if not CASES:
-    pytest.skip("no recorded registration runs here (set NEUROGEN_PARITY)", allow_module_level=True)
-
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-
-
-def checkpoint_of(case: Path) -> Path:
-    return sorted(case.glob("model_epoch_*.pt"))[-1]
 
 
 def shape_in(folder: ModelFolder) -> Shape:
@@ -77,13 +66,14 @@ def test_all_stages_go_further_where_the_program_stops_early(case, tmp_path):
 
 @each_case
 def test_the_settings_of_a_run_describe_its_network(case, tmp_path):
-    translation, _ = import_config(case / "training_config.json", tmp_path / "settings.yaml")
-    config = from_mapping(RegistrationTrainConfig, translation.settings)
+    network = from_mapping(NetworkConfig, network_settings(settings(case)))
     folder = import_model("sitreg", checkpoint_of(case), tmp_path / "model")
-    assert network_shape(config.network, folder.manifest["preparation"]["grid"]) == shape_in(folder)
-    published = json.loads((case / "training_config.json").read_text())["application"]["config"]["training"]
-    similarity = [term for level in published["loss"]["similarity"] for term in level or []]
-    assert len(config.losses.similarity) == len(similarity)
-    assert sorted(term.weight for term in config.losses.similarity.values()) == sorted(
-        term.get("weight", 1.0) for term in similarity
-    )
+    assert network_shape(network, folder.manifest["preparation"]["grid"]) == shape_in(folder)
+
+
+@each_case
+def test_the_settings_of_a_run_name_its_losses(case):
+    losses = losses_of(case)
+    published = settings(case).levels("application.config.training.loss.similarity")
+    weights = [term.get("weight", 1.0) for level in published for term in level]
+    assert [term.weight for term in losses.similarity.values()] == weights

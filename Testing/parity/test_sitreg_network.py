@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from cases import each_sitreg_case
 from sitreg_case import (
-    CASES,
     arrays,
     each_case,
     each_set,
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from NeuroGenLib.registration.network.sitreg import Mappings, SITReg
-
-if not CASES:
-    pytest.skip("no recorded registration runs here (set NEUROGEN_PARITY)", allow_module_level=True)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -110,7 +107,7 @@ def test_displacements_on_the_images_grid(case):
         near(field[0], recorded.get(name, recorded[f"{direction}_displacement"]))
 
 
-@each_case
+@each_sitreg_case("levels.npz")
 def test_every_level(case):
     """The program's index of a level does not count coarse levels without a stage; -n brings their share back."""
     recorded = arrays(case, "levels")
@@ -126,7 +123,7 @@ def test_every_level(case):
         near(getattr(found[done], f"dense_{match[1]}" if match[3] else match[1])[0], field)
 
 
-@each_case
+@each_sitreg_case("stages.npz")
 def test_features(case):
     recorded = tensors(case, "stages")
     features = network_of(case).pyramid(torch.cat(images_of(case)))
@@ -137,7 +134,7 @@ def test_features(case):
         near(features[int(name.rpartition("_")[2])], expected, 1e-4 * float(expected.abs().max()))
 
 
-@each_case
+@each_sitreg_case("stages.npz")
 def test_control_points_and_their_bounds(case):
     recorded = tensors(case, "stages")
     network = network_of(case, shape_of(case, legacy_levels=False))
@@ -157,7 +154,7 @@ def test_control_points_and_their_bounds(case):
         near(reverse[0], recorded[f"dense_{number}_control_points_reverse"])
 
 
-@each_case
+@each_sitreg_case("stages.npz")
 def test_displacement_of_a_stage_and_its_inverse(case):
     recorded = tensors(case, "stages")
     shape = shape_of(case)
@@ -173,7 +170,7 @@ def test_displacement_of_a_stage_and_its_inverse(case):
         near(invert(dense, shape.fixed_point)[0], recorded[f"dense_{number}_atomic_forward_inverted"])
 
 
-@each_case
+@each_sitreg_case("stages.npz")
 def test_affine_stage(case):
     recorded = tensors(case, "stages")
     network = network_of(case)

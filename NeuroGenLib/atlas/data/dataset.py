@@ -12,13 +12,14 @@ import numpy as np
 
 from NeuroGenLib.atlas.conditions import Condition, as_word
 from NeuroGenLib.atlas.data.points import SubjectPoints, prepare
+from NeuroGenLib.atlas.published.checkpoint import halo_as_published
 from NeuroGenLib.cohort.subjects import Cohort, Subject, age_unit, draw, read_splits
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.simulate.motion import draw_motion, with_motion
 from NeuroGenLib.spatial.labels import LabelTable, as_label_map, label_volumes_ml
 from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite, require_same_space
-from NeuroGenLib.training.run import step_rng
+from NeuroGenLib.training.random_streams import step_rng
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -154,7 +155,7 @@ def build_dataset(
     ages = cohort.column(data.age)
     folder = Path(data.table) if Path(data.table).is_dir() else Path(data.table).parent
     unit = data.age_unit or age_unit(data.age, folder / "participants.json")
-    conditions = tuple(_condition(name, config, cohort) for name, config in data.conditions.items())
+    conditions = tuple(condition_of(name, config, cohort) for name, config in data.conditions.items())
     values = tuple({one.name: one.parse(_value(subject, one.name)) for one in conditions} for subject in cohort)
     labels = _labels(data, cohort)
     background = _background(data, labels)
@@ -245,7 +246,7 @@ def _prepare(
             halo_mm=data.halo,
             normalisation=data.normalisation,
             mask=data.mask,
-            reference_compat=reference_compat,
+            halo=halo_as_published if reference_compat else None,
         )
     except InputError as error:
         raise error.within(f"{subject.key} cannot be used") from error
@@ -318,7 +319,14 @@ def _value(subject: Subject, name: str) -> float | str:
     return subject.values[name]
 
 
-def _condition(name: str, config: ConditionConfig, cohort: Cohort) -> Condition:
+def condition_of(name: str, config: ConditionConfig, cohort: Cohort) -> Condition:
+    """Return a condition; what its settings leave open is taken from the cohort.
+
+    Raises
+    ------
+    InputError
+        When the table has no such column, or all subjects the same value.
+    """
     if config.kind == "categoric":
         if name not in cohort.columns:
             raise InputError(f"The table has no column '{name}'.", nearest(name, cohort.columns))

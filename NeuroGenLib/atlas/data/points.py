@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from NeuroGenLib.atlas.published.checkpoint import halo_as_published
 from NeuroGenLib.atlas.rendering.brain import within
 from NeuroGenLib.core.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 Normalisation = Literal["percentile", "minmax", "zscore"]
 
@@ -93,7 +92,7 @@ def prepare(
     normalisation: Normalisation = "percentile",
     mask: bool = True,
     seed: int = 0,
-    reference_compat: bool = False,
+    halo: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> SubjectPoints:
     """Turn one subject's volumes into training points.
 
@@ -116,8 +115,8 @@ def prepare(
         Set intensities outside the labelled brain to zero and use the halo.
     seed:
         Draws the outside points.
-    reference_compat:
-        Make the halo as the published code does: in voxels, about four of them wide.
+    halo:
+        Another rule for the brain with its halo, (i, j, k) bool from the brain, instead of ``halo_mm``.
 
     Raises
     ------
@@ -129,7 +128,7 @@ def prepare(
         raise InputError("The label map is empty.", "Every voxel is 0; give a segmentation of the brain.")
     if mask:
         images = images * brain
-        near = halo_as_published(brain) if reference_compat else rim(brain, spacing(affine), halo_mm)
+        near = rim(brain, spacing(affine), halo_mm) if halo is None else halo(brain)
         classes = np.where(near & ~brain, background, classes)
         inside = brain | near
     else:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from NeuroGenLib.atlas.infer import AtlasModel
+    from NeuroGenLib.atlas.trained import TrainedAtlas
     from NeuroGenLib.spatial.volume import Volume
 
 MOST_SHOWN = 6
@@ -40,7 +40,7 @@ class Comparison:
 
 
 def evaluation_figure(
-    model: AtlasModel, comparisons: Sequence[Comparison], rows: Sequence[Mapping[str, float | str]]
+    model: TrainedAtlas, comparisons: Sequence[Comparison], rows: Sequence[Mapping[str, float | str]]
 ) -> Figure:
     """Draw an axial section of each subject, the atlas and the fit, and the mean Dice of every tissue.
 
@@ -73,7 +73,7 @@ def evaluation_figure(
     return figure
 
 
-def _show_subject(axes: Sequence[Axes], one: Comparison, model: AtlasModel, row: Mapping[str, float | str]) -> None:
+def _show_subject(axes: Sequence[Axes], one: Comparison, model: TrainedAtlas, row: Mapping[str, float | str]) -> None:
     labels = one.labels.reorient("RAS")
     window = _axial_window(labels)
     aspect = labels.spacing[1] / labels.spacing[0]
@@ -109,7 +109,7 @@ def _row_inches(labels: Volume) -> float:
     return float(np.clip(tall + 0.5, LOWEST, HIGHEST))
 
 
-def painted(section: np.ndarray, model: AtlasModel) -> np.ndarray:
+def painted(section: np.ndarray, model: TrainedAtlas) -> np.ndarray:
     """Return a section of a label map, (a, b), as colours, (a, b, 3) in 0..1, by the model's label table."""
     colours = np.zeros((*section.shape, 3))
     for entry in model.labels:
@@ -118,7 +118,7 @@ def painted(section: np.ndarray, model: AtlasModel) -> np.ndarray:
     return colours
 
 
-def _plot_dice(axis: Axes, model: AtlasModel, mean: Mapping[str, float | str], *, fitted: bool) -> None:
+def _plot_dice(axis: Axes, model: TrainedAtlas, mean: Mapping[str, float | str], *, fitted: bool) -> None:
     names = [entry.name for entry in model.labels if isinstance(mean.get(f"dice_{entry.name}"), float)]
     places = np.arange(len(names) + 1)
     for index, (prefix, label, colour) in enumerate(

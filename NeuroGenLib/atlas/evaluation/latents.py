@@ -18,7 +18,6 @@ from NeuroGenLib.atlas.conditions import as_word
 from NeuroGenLib.atlas.output import Written
 from NeuroGenLib.cohort.subjects import ID_COLUMNS, row_values
 from NeuroGenLib.cohort.tables import MISSING, read_table
-from NeuroGenLib.core import provenance
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.files import staged_outputs, write_json
 from NeuroGenLib.core.progress import SILENT, Progress
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from NeuroGenLib.atlas.infer import AtlasModel
+    from NeuroGenLib.atlas.trained import TrainedAtlas
 
 FEWEST = 4
 """Subjects with a known value that are needed: a fit for the left-out one, and a choice of its penalty."""
@@ -129,7 +128,7 @@ class Finding:
 
 
 def analyse_to_folder(
-    model: AtlasModel, out: Path, table: Path | None = None, columns: Sequence[str] = (), progress: Progress = SILENT
+    model: TrainedAtlas, out: Path, table: Path | None = None, columns: Sequence[str] = (), progress: Progress = SILENT
 ) -> tuple[list[Finding], Written]:
     """Predict age, conditions and columns of a table from the latents, and write what came of it, all or nothing.
 
@@ -182,12 +181,12 @@ def analyse_to_folder(
     return findings, Written(out, files, warnings, time.monotonic() - started)
 
 
-def subject_features(model: AtlasModel) -> np.ndarray:
+def subject_features(model: TrainedAtlas) -> np.ndarray:
     """Return the subjects' latents, (S, C * nz * ny * nx) float64."""
     return model.latents.detach().cpu().double().flatten(1).numpy()
 
 
-def model_targets(model: AtlasModel) -> list[Target]:
+def model_targets(model: TrainedAtlas) -> list[Target]:
     """Return what the model itself knows of its subjects: age, then every condition."""
     targets = [Target(model.age_name, "numeric", tuple(model.ages.tolist()), model.age_unit)]
     for one in model.conditions:
@@ -196,7 +195,7 @@ def model_targets(model: AtlasModel) -> list[Target]:
     return targets
 
 
-def table_targets(model: AtlasModel, table: Path, columns: Sequence[str] = ()) -> list[Target]:
+def table_targets(model: TrainedAtlas, table: Path, columns: Sequence[str] = ()) -> list[Target]:
     """Return columns of a cohort table for the subjects of the model; those that the model knows itself are left out.
 
     A column of numbers is numeric, but one of two numbers, such as 0 and 1, is categoric.
@@ -392,7 +391,7 @@ def _interval(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def latents_figure(model: AtlasModel, features: np.ndarray, finding: Finding) -> Figure:
+def latents_figure(model: TrainedAtlas, features: np.ndarray, finding: Finding) -> Figure:
     """Draw the first two principal components of the latents, coloured by age, and a numeric value as predicted."""
     import matplotlib.pyplot as plt
 
@@ -423,7 +422,7 @@ def latents_figure(model: AtlasModel, features: np.ndarray, finding: Finding) ->
     return figure
 
 
-def _prediction_rows(model: AtlasModel, findings: Sequence[Finding]) -> list[dict[str, object]]:
+def _prediction_rows(model: TrainedAtlas, findings: Sequence[Finding]) -> list[dict[str, object]]:
     names = [str(subject.get("id", row)) for row, subject in enumerate(model.subjects)]
     return [
         {"subject": names[row], "target": finding.target.name, "true": true, "predicted": predicted}
@@ -433,13 +432,12 @@ def _prediction_rows(model: AtlasModel, findings: Sequence[Finding]) -> list[dic
 
 
 def _record(
-    model: AtlasModel, table: Path | None, columns: Sequence[str], findings: Sequence[Finding], warnings: list[str]
+    model: TrainedAtlas, table: Path | None, columns: Sequence[str], findings: Sequence[Finding], warnings: list[str]
 ) -> dict[str, Any]:
-    folder = model.folder
-    return provenance.record(
+    return model.provenance(
         "atlas latents",
-        model={"reference": folder.reference, "revision": folder.revision, "weights": folder.manifest["files"]},
-        parameters={"table": None if table is None else str(table), "columns": list(columns)},
+        {"table": None if table is None else str(table), "columns": list(columns)},
+        warnings,
         method={
             "regression": "ridge on standardised latents, each subject predicted from the others",
             "penalties": [float(PENALTIES[0]), float(PENALTIES[-1]), len(PENALTIES)],
@@ -448,7 +446,5 @@ def _record(
         },
         seed=SEED,
         results=[finding.row() for finding in findings],
-        warnings=warnings,
-        shows=model.notice,
         about="It describes the subjects of the training; it is no estimate of the error for a new scan.",
     )

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from NeuroGenLib.alignment.rigid import aligned, rigid_alignment
+from NeuroGenLib.alignment.halfway import aligned
+from NeuroGenLib.alignment.prepared_image import PreparedImage
+from NeuroGenLib.alignment.rotation_search import rigid_alignment, scan_levels
 from NeuroGenLib.atlas.config import FitConfig
 from NeuroGenLib.atlas.data.dataset import load_subject
 from NeuroGenLib.atlas.evaluation.figure import Comparison, evaluation_figure
+from NeuroGenLib.atlas.fit.fit import fit_scan
+from NeuroGenLib.atlas.fit.output import write_fit
 from NeuroGenLib.atlas.fit.scan import require_known_labels
 from NeuroGenLib.atlas.output import plain_name
-from NeuroGenLib.core import provenance
 from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import staged_outputs, write_json
@@ -92,18 +95,16 @@ def evaluate_to_folder(
         rows.append(mean_row(rows))
         write_table(staging / "evaluation.tsv", rows)
         save_figure(staging / "evaluation.png", evaluation_figure(model, comparisons, rows))
-        record = provenance.record(
+        record = model.provenance(
             "atlas evaluate",
-            model={"reference": model.folder.reference, "weights": model.folder.manifest["files"]},
-            parameters={
+            {
                 "subjects": list(cohort.ids),
                 "segmentation": settings.segmentation,
                 "fit": None if settings.fit is None else to_mapping(settings.fit),
                 **settings.drawing,
             },
+            (),
             results=rows,
-            shows=model.notice,
-            citation=model.folder.manifest.get("citation", []),
         )
         write_json(staging / "provenance.json", record)
     return rows
@@ -129,7 +130,11 @@ def evaluate_subject(
     centred = np.eye(4)
     centred[:3, 3] = -_brain_centre(labels)
     drawn.update(0.6, 1, "aligning")
-    transform = rigid_alignment(reference[first], brain.images[first], centred)
+    levels = scan_levels(
+        PreparedImage.of(reference[first], labels.with_array(labels.array > 0)),
+        PreparedImage.of(brain.images[first], brain.labels.with_array(brain.labels.array > 0)),
+    )
+    transform = rigid_alignment(*levels, centred)
     before = overlaps(model, aligned(brain.labels, centred, labels, order=0), labels)
     atlas_labels = aligned(brain.labels, transform, labels, order=0)
     after = overlaps(model, atlas_labels, labels)
@@ -181,14 +186,6 @@ def mean_row(rows: Sequence[Row]) -> Row:
     return mean | {"subject": "mean"}
 
 
-def markdown_table(rows: Sequence[Row]) -> str:
-    """Return rows as a Markdown table, for cards and documents."""
-    names = list(rows[0])
-    lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
-    lines += [f"| {' | '.join(str(row.get(name, '')) for name in names)} |" for row in rows]
-    return "\n".join(lines)
-
-
 def _fitted(
     model: AtlasModel,
     comparison: Comparison,
@@ -200,9 +197,6 @@ def _fitted(
 ) -> tuple[Row, Comparison]:
     """Fit the atlas to the images alone and compare the result with the label map."""
     from dataclasses import replace
-
-    from NeuroGenLib.atlas.fit.fit import fit_scan
-    from NeuroGenLib.atlas.fit.output import write_fit
 
     labels = comparison.labels
     mask = labels.with_array((labels.array > 0).astype(np.uint8))

@@ -14,7 +14,7 @@ from NeuroGenLib.core.progress import SILENT, Progress
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from NeuroGenLib.atlas.infer import AtlasModel
+    from NeuroGenLib.atlas.trained import TrainedAtlas
 
 MOST_SUBJECTS = 40
 """More do not make the spread of the errors much better known."""
@@ -29,7 +29,7 @@ FEW = 20
 
 LEAST_SUBJECTS = 4
 
-_found: WeakKeyDictionary[AtlasModel, dict[frozenset[str], np.ndarray]] = WeakKeyDictionary()
+_found: WeakKeyDictionary[TrainedAtlas, dict[frozenset[str], np.ndarray]] = WeakKeyDictionary()
 """What was found before: an evaluation fits one atlas to many subjects."""
 
 
@@ -56,7 +56,7 @@ class AgeEstimate:
     at_end: bool
 
     @classmethod
-    def of(cls, model: AtlasModel, value: float, errors: np.ndarray) -> AgeEstimate:
+    def of(cls, model: TrainedAtlas, value: float, errors: np.ndarray) -> AgeEstimate:
         """Return the estimate with the interval that leave-one-out errors give: Student's t times their RMS."""
         from scipy.stats import t
 
@@ -69,7 +69,7 @@ class AgeEstimate:
         return cls(value, value - half, value + half, count, at_end)
 
 
-def leave_one_out_errors(model: AtlasModel, known: Iterable[str] = (), progress: Progress = SILENT) -> np.ndarray:
+def leave_one_out_errors(model: TrainedAtlas, known: Iterable[str] = (), progress: Progress = SILENT) -> np.ndarray:
     """Return the error of the age (found minus true) of each training subject.
 
     Each subject is drawn from its own latents and compared with the atlas of all others, at random points of the box.
@@ -94,7 +94,7 @@ def leave_one_out_errors(model: AtlasModel, known: Iterable[str] = (), progress:
     return _found[model][names].copy()
 
 
-def _errors(model: AtlasModel, known: frozenset[str], progress: Progress) -> np.ndarray:
+def _errors(model: TrainedAtlas, known: frozenset[str], progress: Progress) -> np.ndarray:
     rows = np.argsort(model.ages, kind="stable")
     if len(rows) > MOST_SUBJECTS:
         rows = rows[np.linspace(0, len(rows) - 1, MOST_SUBJECTS).round().astype(int)]
@@ -104,7 +104,7 @@ def _errors(model: AtlasModel, known: frozenset[str], progress: Progress) -> np.
     return np.array([error for error in errors if error is not None])
 
 
-def _error(model: AtlasModel, row: int, known: frozenset[str]) -> float | None:
+def _error(model: TrainedAtlas, row: int, known: frozenset[str]) -> float | None:
     import torch
 
     others = model.without(row)

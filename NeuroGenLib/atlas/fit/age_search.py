@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from NeuroGenLib.atlas.data.points import Batch
     from NeuroGenLib.atlas.fit.scan import Scan
-    from NeuroGenLib.atlas.infer import AtlasModel, Recipe
+    from NeuroGenLib.atlas.trained import Recipe, TrainedAtlas
 
 POSE_RATE = 0.03
 LABEL_WEIGHT = 0.2
@@ -95,7 +95,7 @@ class Matcher:
         Points of a score; the refinement of a pose draws a quarter of them each step.
     """
 
-    def __init__(self, model: AtlasModel, scan: Scan, seed: int, points: int) -> None:
+    def __init__(self, model: TrainedAtlas, scan: Scan, seed: int, points: int) -> None:
         self._model = model
         self._channels = [model.modalities.index(name) for name in scan.images]
         self._labelled = scan.labelled
@@ -161,7 +161,7 @@ def _stacked(recipes: Sequence[Recipe]) -> tuple[Tensor, Tensor]:
 
 
 def find_match(
-    model: AtlasModel,
+    model: TrainedAtlas,
     scan: Scan,
     *,
     age: float | None = None,
@@ -222,7 +222,7 @@ def find_match(
     return Match(candidate.age, candidate.conditions, pose, loss, np.array([one.age for one in shown]), losses)
 
 
-def typical_conditions(model: AtlasModel, age: float) -> dict[str, float | str]:
+def typical_conditions(model: TrainedAtlas, age: float) -> dict[str, float | str]:
     """Return what training subjects of an age have: the kernel-weighted mean, or the word with most weight."""
     weights = gaussian_weights(model.ages, age, model.bandwidth)
     values: dict[str, float | str] = {}
@@ -239,7 +239,7 @@ def typical_conditions(model: AtlasModel, age: float) -> dict[str, float | str]:
     return values
 
 
-def supported(model: AtlasModel, candidates: Sequence[Candidate]) -> list[Recipe]:
+def supported(model: TrainedAtlas, candidates: Sequence[Candidate]) -> list[Recipe]:
     """Return what draws the candidates, of those that the atlas can draw."""
     recipes = []
     for one in candidates:
@@ -269,7 +269,7 @@ def lowest(values: np.ndarray, losses: np.ndarray) -> float:
 
 
 def _start(
-    model: AtlasModel, matcher: Matcher, age: float | None, given: Mapping[str, float | str], progress: Progress
+    model: TrainedAtlas, matcher: Matcher, age: float | None, given: Mapping[str, float | str], progress: Progress
 ) -> tuple[Candidate, Tensor]:
     """Try ages and orientations, refine the best few, return the best."""
     ages = [age] if age is not None else np.linspace(*model.age_range, COARSE_AGES).tolist()
@@ -312,7 +312,7 @@ def start_rotations() -> np.ndarray:
     return np.array([*cube[:1], *tilts, *cube[1:]], np.float32)
 
 
-def _best_age(model: AtlasModel, matcher: Matcher, best: Candidate, pose: Tensor, span: float) -> Candidate:
+def _best_age(model: TrainedAtlas, matcher: Matcher, best: Candidate, pose: Tensor, span: float) -> Candidate:
     """Return the candidate at its best age within ``span`` bandwidths, or half the coarse step where that is wider."""
     low, high = model.age_range
     reach = span * max(model.bandwidth, (high - low) / COARSE_AGES)
@@ -322,7 +322,7 @@ def _best_age(model: AtlasModel, matcher: Matcher, best: Candidate, pose: Tensor
 
 
 def _best_condition(
-    model: AtlasModel, matcher: Matcher, best: Candidate, pose: Tensor, name: str, span: float | None
+    model: TrainedAtlas, matcher: Matcher, best: Candidate, pose: Tensor, name: str, span: float | None
 ) -> Candidate:
     """Return the candidate with its best value of one condition; its age moves by ``span`` (None where it is known)."""
     condition = next(one for one in model.conditions if one.name == name)
@@ -345,7 +345,7 @@ def _best_condition(
 
 def _along(
     matcher: Matcher,
-    model: AtlasModel,
+    model: TrainedAtlas,
     candidates: Sequence[Candidate],
     pose: Tensor,
     value_of: Callable[[Recipe], float],

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from NeuroGenLib.atlas.conditions import encode_all
+from NeuroGenLib.atlas.growth.volumes import subject_volume
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from matplotlib.figure import Figure
 
-    from NeuroGenLib.atlas.infer import AtlasModel
+    from NeuroGenLib.atlas.trained import TrainedAtlas
 
 QUADRATIC_FROM = 8
 """Subjects per further column of the regression from which on age enters squared as well."""
@@ -102,7 +103,7 @@ class TissueDeviation:
 
 
 def tissue_deviations(
-    model: AtlasModel, volumes: Mapping[str, float], age: float, conditions: Mapping[str, object]
+    model: TrainedAtlas, volumes: Mapping[str, float], age: float, conditions: Mapping[str, object]
 ) -> list[TissueDeviation]:
     """Compare tissue volumes (ml, by name, with ``total``) with those of the model's subjects.
 
@@ -127,10 +128,8 @@ def tissue_deviations(
     return found
 
 
-def volume_norm(model: AtlasModel, name: str) -> VolumeNorm | None:
+def volume_norm(model: TrainedAtlas, name: str) -> VolumeNorm | None:
     """Return the regression of one tissue (or ``total``) over the model's subjects, if it knows their volumes."""
-    from NeuroGenLib.atlas.growth.volumes import subject_volume
-
     rows = [(subject, subject_volume(subject, name)) for subject in model.subjects]
     known = [(subject, volume) for subject, volume in rows if volume is not None]
     if not known:
@@ -141,7 +140,7 @@ def volume_norm(model: AtlasModel, name: str) -> VolumeNorm | None:
 
 
 def deviation_figure(
-    model: AtlasModel, tissues: list[TissueDeviation], age: float, conditions: Mapping[str, object]
+    model: TrainedAtlas, tissues: list[TissueDeviation], age: float, conditions: Mapping[str, object]
 ) -> Figure:
     """Draw each tissue's volume against age: training subjects, expectation with +-2 SD, and the subject's dot."""
     import matplotlib.pyplot as plt
@@ -163,10 +162,8 @@ def deviation_figure(
 
 
 def _plot_tissue(
-    axis: object, model: AtlasModel, tissue: TissueDeviation, age: float, ages: np.ndarray, position: np.ndarray
+    axis: object, model: TrainedAtlas, tissue: TissueDeviation, age: float, ages: np.ndarray, position: np.ndarray
 ) -> None:
-    from NeuroGenLib.atlas.growth.volumes import subject_volume
-
     plot = axis.plot  # type: ignore[attr-defined]
     dots = [(subject["age"], subject_volume(subject, tissue.name)) for subject in model.subjects]
     known = [(own, volume) for own, volume in dots if volume is not None]
@@ -185,7 +182,7 @@ def _plot_tissue(
     axis.set_ylim(bottom=0)  # type: ignore[attr-defined]
 
 
-def _relative(model: AtlasModel, conditions: Mapping[str, object]) -> np.ndarray:
+def _relative(model: TrainedAtlas, conditions: Mapping[str, object]) -> np.ndarray:
     """Return the conditions as (c,) numbers in -1..1."""
     if not model.conditions:
         return np.zeros(0)

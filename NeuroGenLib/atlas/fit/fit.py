@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from NeuroGenLib.atlas.config import FitConfig
-    from NeuroGenLib.atlas.infer import AtlasModel, Recipe
+    from NeuroGenLib.atlas.trained import Recipe, TrainedAtlas
     from NeuroGenLib.spatial.volume import Volume
 
 INTENSITY_RATE = 0.01
@@ -103,7 +103,7 @@ class _Optimised:
 
 
 def fit_scan(
-    model: AtlasModel,
+    model: TrainedAtlas,
     images: Mapping[str, Volume],
     *,
     mask: Volume | None = None,
@@ -160,7 +160,7 @@ def fit_scan(
     )
 
 
-def _optimise(model: AtlasModel, scan: Scan, match: Match, settings: FitConfig, progress: Progress) -> _Optimised:
+def _optimise(model: TrainedAtlas, scan: Scan, match: Match, settings: FitConfig, progress: Progress) -> _Optimised:
     """Free the latents: gradient steps on latents, pose and the linear map of each image's intensities."""
     start = model.recipe(match.age, match.conditions)
     channels = [model.modalities.index(name) for name in scan.images]
@@ -222,7 +222,7 @@ class _Facts:
 
 
 def _drawn(
-    model: AtlasModel, scan: Scan, fitted: _Optimised, atlas: Recipe, facts: _Facts, progress: Progress
+    model: TrainedAtlas, scan: Scan, fitted: _Optimised, atlas: Recipe, facts: _Facts, progress: Progress
 ) -> FittedBrain:
     """Decode the brain's voxels twice, fitted and atlas, and put them into the scan's grid."""
     voxels = np.argwhere(scan.mask.array)
@@ -275,7 +275,7 @@ def _drawn(
     )
 
 
-def _to_atlas(model: AtlasModel, scan: Scan, recipe: Recipe) -> np.ndarray:
+def _to_atlas(model: TrainedAtlas, scan: Scan, recipe: Recipe) -> np.ndarray:
     """Return (4, 4) scan RAS mm to atlas RAS mm from a motion in half boxes."""
     matrix = np.eye(4)
     if recipe.motion is not None:
@@ -286,7 +286,7 @@ def _to_atlas(model: AtlasModel, scan: Scan, recipe: Recipe) -> np.ndarray:
     return matrix
 
 
-def _cautions(model: AtlasModel, estimate: AgeEstimate, pose: Tensor) -> list[str]:
+def _cautions(model: TrainedAtlas, estimate: AgeEstimate, pose: Tensor) -> list[str]:
     notes = []
     if estimate.at_end:
         low, high = model.age_range

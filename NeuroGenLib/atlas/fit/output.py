@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from NeuroGenLib.atlas.fit.fit import FittedBrain
-    from NeuroGenLib.atlas.infer import AtlasModel
+    from NeuroGenLib.atlas.trained import TrainedAtlas
     from NeuroGenLib.spatial.volume import Volume
 
 
 def write_fit(
-    model: AtlasModel, fit: FittedBrain, images: Mapping[str, Volume], out: Path, parameters: dict[str, Any]
+    model: TrainedAtlas, fit: FittedBrain, images: Mapping[str, Volume], out: Path, parameters: dict[str, Any]
 ) -> list[Path]:
     """Write a fit, all or nothing, and return the files.
 
@@ -58,7 +58,7 @@ def write_fit(
     return [out / name for name in files]
 
 
-def summary(model: AtlasModel, fit: FittedBrain) -> dict[str, Any]:
+def summary(model: TrainedAtlas, fit: FittedBrain) -> dict[str, Any]:
     """Return what ``fit.json`` holds."""
     estimate = fit.age
     interval = None
@@ -101,7 +101,7 @@ def summary(model: AtlasModel, fit: FittedBrain) -> dict[str, Any]:
     }
 
 
-def fit_figure(model: AtlasModel, fit: FittedBrain, images: Mapping[str, Volume]) -> Figure:
+def fit_figure(model: TrainedAtlas, fit: FittedBrain, images: Mapping[str, Volume]) -> Figure:
     """Draw sections of scan, labels, fitted brain, atlas and deviation; below, how well each age of the atlas fits."""
     import matplotlib.pyplot as plt
 
@@ -138,7 +138,7 @@ def fit_figure(model: AtlasModel, fit: FittedBrain, images: Mapping[str, Volume]
     return figure
 
 
-def _show(axis: Axes, section: np.ndarray, title: str, aspect: float, top: float, model: AtlasModel) -> None:
+def _show(axis: Axes, section: np.ndarray, title: str, aspect: float, top: float, model: TrainedAtlas) -> None:
     """Show one section, patient's right on the left, superior or anterior up."""
     shown = section[::-1].T if title != "labels" else painted(section[::-1].T, model)
     limits: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": top}
@@ -149,7 +149,7 @@ def _show(axis: Axes, section: np.ndarray, title: str, aspect: float, top: float
     axis.spines[:].set_visible(False)
 
 
-def _plot_profile(axis: Axes, model: AtlasModel, fit: FittedBrain) -> None:
+def _plot_profile(axis: Axes, model: TrainedAtlas, fit: FittedBrain) -> None:
     axis.plot(fit.match.ages, fit.match.losses, color="#31688e")
     axis.axvline(fit.age.value, color="#d1495b", linewidth=1.2, label=f"best age {fit.age.value:.1f} {model.age_unit}")
     if fit.age.low is not None and fit.age.high is not None:
@@ -176,21 +176,5 @@ def _tissue_rows(fit: FittedBrain) -> list[dict[str, object]]:
     ]
 
 
-def _record(model: AtlasModel, fit: FittedBrain, parameters: dict[str, Any]) -> dict[str, Any]:
-    folder = model.folder
-    return provenance.record(
-        "atlas fit",
-        model={
-            "reference": folder.reference,
-            "revision": folder.revision,
-            "name": folder.manifest.get("name"),
-            "license": folder.manifest.get("license"),
-            "weights": folder.manifest["files"],
-        },
-        parameters=parameters,
-        device=str(model.device),
-        warnings=fit.warnings,
-        training_subjects=len(model.subjects),
-        shows=model.notice,
-        citation=folder.manifest.get("citation", []),
-    )
+def _record(model: TrainedAtlas, fit: FittedBrain, parameters: dict[str, Any]) -> dict[str, Any]:
+    return model.provenance("atlas fit", parameters, fit.warnings, training_subjects=len(model.subjects))

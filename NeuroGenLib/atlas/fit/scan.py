@@ -16,7 +16,7 @@ from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite, requi
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from NeuroGenLib.atlas.infer import AtlasModel
+    from NeuroGenLib.atlas.trained import TrainedAtlas
     from NeuroGenLib.spatial.labels import LabelTable
 
 ROOM_MM = 15.0
@@ -71,7 +71,7 @@ class Scan:
 
 
 def read_scan(
-    model: AtlasModel, images: Mapping[str, Volume], mask: Volume | None = None, labels: Volume | None = None
+    model: TrainedAtlas, images: Mapping[str, Volume], mask: Volume | None = None, labels: Volume | None = None
 ) -> Scan:
     """Check a subject's volumes and prepare them as the model's training data were.
 
@@ -132,7 +132,7 @@ def require_known_labels(labels: Volume, table: LabelTable, name: str) -> None:
         )
 
 
-def _brain(model: AtlasModel, image: Volume, mask: Volume | None, labels: Volume | None) -> np.ndarray:
+def _brain(model: TrainedAtlas, image: Volume, mask: Volume | None, labels: Volume | None) -> np.ndarray:
     """Return the brain (i, j, k) bool, checked against the sizes that the model knows."""
     remedy = OTHER_BRAINS
     found: np.ndarray
@@ -172,13 +172,13 @@ def _largest_piece(found: np.ndarray) -> np.ndarray:
     return filled
 
 
-def _training_volumes(model: AtlasModel) -> list[float]:
+def _training_volumes(model: TrainedAtlas) -> list[float]:
     """Return the whole brain's volume in ml of each training subject, where the model knows it."""
     return [sum(subject["volumes_ml"].values()) for subject in model.subjects if subject.get("volumes_ml")]
 
 
 def _prepared(
-    model: AtlasModel, images: Mapping[str, Volume], brain: np.ndarray, labels: Volume | None, whole: Volume
+    model: TrainedAtlas, images: Mapping[str, Volume], brain: np.ndarray, labels: Volume | None, whole: Volume
 ) -> Scan:
     # Stored as RAS: the points are drawn in one order however the file is stored.
     mask = whole.with_array(brain.astype(np.uint8)).reorient("RAS")

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from NeuroGenLib.atlas.infer import AtlasModel, Recipe
     from NeuroGenLib.atlas.network import AtlasDecoder
     from NeuroGenLib.atlas.regression import Method
     from NeuroGenLib.atlas.rendering.brain_search import Drawn
     from NeuroGenLib.atlas.rendering.render import Grid
+    from NeuroGenLib.atlas.trained import Recipe, TrainedAtlas
 
 FOUND = 0.2
 """Share of the work that finding the brain takes; for the progress."""
@@ -58,7 +58,7 @@ class AtlasGrowth:
 
 
 def draw_growth(
-    model: AtlasModel,
+    model: TrainedAtlas,
     recipe: Recipe,
     bandwidth: float,
     regression: Method,
@@ -89,11 +89,11 @@ def draw_growth(
     trend = _latent_trend(model, recipe, bandwidth, regression)
 
     def work(device: torch.device, chunk: int) -> tuple[np.ndarray, np.ndarray]:
-        search = model._brain_search(model._renderer(recipe, device, chunk))
+        search = model.brain_search(model.renderer(recipe, device, chunk))
         drawn = search.draw(grid, masked=masked, progress=progress.part(0, FOUND))
         voxels = _near_brain(model, drawn, grid) if masked else drawn.voxels
         points = grid.points(model.box / 2, voxels)
-        decoder = model._decoder(device)
+        decoder = model.decoder_on(device)
         return voxels, _rates(decoder, recipe, trend, points, device, chunk, progress.part(FOUND, 1))
 
     voxels, rates = with_memory_fallback(work, model.device, chunk, warn=recipe.warnings.append)
@@ -111,11 +111,11 @@ def draw_growth(
     )
 
 
-def _latent_trend(model: AtlasModel, recipe: Recipe, bandwidth: float, regression: Method) -> Tensor:
+def _latent_trend(model: TrainedAtlas, recipe: Recipe, bandwidth: float, regression: Method) -> Tensor:
     """Return how fast the recipe's latents change with age; say so when the atlas does not age as fast as asked."""
     import torch
 
-    offsets = model._offsets(recipe.conditions.cpu().numpy())
+    offsets = model.condition_offsets(recipe.conditions.cpu().numpy())
     rates = weight_rates(model.ages, recipe.age, bandwidth, regression, offsets)
     speed = float(rates @ model.ages)
     if abs(speed - 1) > 0.05:
@@ -128,7 +128,7 @@ def _latent_trend(model: AtlasModel, recipe: Recipe, bandwidth: float, regressio
     return latents
 
 
-def _near_brain(model: AtlasModel, drawn: Drawn, grid: Grid) -> np.ndarray:
+def _near_brain(model: TrainedAtlas, drawn: Drawn, grid: Grid) -> np.ndarray:
     """Return the evaluated voxels (flat indices) in the brain or its rim."""
     classes = np.full(grid.size, model.background[0])
     classes[drawn.voxels] = drawn.outputs[:, len(model.modalities) :].argmax(1)

@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
+    from NeuroGenLib.atlas.brain import AtlasBrain
     from NeuroGenLib.atlas.growth.maps import AtlasGrowth
-    from NeuroGenLib.atlas.infer import AtlasBrain, AtlasModel
+    from NeuroGenLib.atlas.trained import TrainedAtlas
     from NeuroGenLib.spatial.volume import Volume
 
 
-def tissue_volumes(model: AtlasModel, labels: Volume) -> dict[str, float]:
+def tissue_volumes(model: TrainedAtlas, labels: Volume) -> dict[str, float]:
     """Return the volume in ml of every tissue of a label map, and of all together as ``total``."""
     names = [name for index, name in enumerate(model.labels.names) if index not in model.background]
     measured = label_volumes_ml(labels, model.labels)
@@ -26,7 +27,7 @@ def tissue_volumes(model: AtlasModel, labels: Volume) -> dict[str, float]:
     return volumes | {"total": sum(volumes.values())}
 
 
-def tissue_rates(model: AtlasModel, growth: AtlasGrowth) -> dict[str, float]:
+def tissue_rates(model: TrainedAtlas, growth: AtlasGrowth) -> dict[str, float]:
     """Return how fast every tissue grows, in ml per unit of age, and all together as ``total``.
 
     A tissue's volume is here the sum of its probability; that of its labels changes by whole voxels.
@@ -37,7 +38,7 @@ def tissue_rates(model: AtlasModel, growth: AtlasGrowth) -> dict[str, float]:
     return rates | {"total": sum(rates.values())}
 
 
-def growth_row(model: AtlasModel, brain: AtlasBrain, growth: AtlasGrowth | None = None) -> dict[str, float | str]:
+def growth_row(model: TrainedAtlas, brain: AtlasBrain, growth: AtlasGrowth | None = None) -> dict[str, float | str]:
     """Return age, conditions, volumes in ml, their growth in ml per unit of age when given, and effective n."""
     volumes = {f"{name}_ml": round(value, 3) for name, value in tissue_volumes(model, brain.labels).items()}
     if growth is not None:
@@ -47,7 +48,7 @@ def growth_row(model: AtlasModel, brain: AtlasBrain, growth: AtlasGrowth | None 
     return {model.age_name: brain.age, **brain.conditions, **volumes, **support}
 
 
-def growth_figure(model: AtlasModel, series: Mapping[str, Sequence[Mapping[str, float | str]]]) -> Figure:
+def growth_figure(model: TrainedAtlas, series: Mapping[str, Sequence[Mapping[str, float | str]]]) -> Figure:
     """Draw tissue volumes against age, one panel a tissue, one line a series; dots are the training subjects.
 
     Parameters

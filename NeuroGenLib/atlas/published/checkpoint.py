@@ -12,9 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from NeuroGenLib.atlas.brain import AtlasBrain
+from NeuroGenLib.atlas.card import model_card
 from NeuroGenLib.atlas.conditions import Condition
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.core.provenance import software_versions
+from NeuroGenLib.core.yaml_files import read_yaml
+from NeuroGenLib.models.folder import write_model
+from NeuroGenLib.models.pickled_frame import frame_columns
+from NeuroGenLib.models.unpickle import load_foreign_checkpoint
 from NeuroGenLib.spatial.labels import LabelTable
 from NeuroGenLib.spatial.volume import Volume
 
@@ -24,9 +31,9 @@ if TYPE_CHECKING:
 
     import torch
 
-    from NeuroGenLib.atlas.infer import AtlasBrain, AtlasModel, Recipe
     from NeuroGenLib.atlas.network import Shape
     from NeuroGenLib.atlas.rendering.render import Grid
+    from NeuroGenLib.atlas.trained import Recipe, TrainedAtlas
 
 CITATION = "Dannecker M, et al. CINeMA. IEEE Transactions on Medical Imaging 2025. doi:10.1109/TMI.2025.3605194"
 AGE = "scan_age"
@@ -68,10 +75,6 @@ def import_checkpoint(
     InputError
         When the file is no such checkpoint, or the configs do not belong to it.
     """
-    from NeuroGenLib.atlas.card import model_card
-    from NeuroGenLib.models.folder import write_model
-    from NeuroGenLib.models.unpickle import load_foreign_checkpoint
-
     content = load_foreign_checkpoint(checkpoint)
     missing = {"latents", "transformations", "inr_decoder", "dataset_df"} - set(content)
     if missing:
@@ -128,8 +131,6 @@ def _translated(
     content: Mapping[str, Any], atlas: Mapping[str, Any], data: Mapping[str, Any], *, store_ids: bool
 ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     from NeuroGenLib.atlas.network import decoder_from_tensors
-    from NeuroGenLib.core.provenance import software_versions
-    from NeuroGenLib.models.pickled_frame import frame_columns
 
     shape = shape_from_config(atlas, data)
     tensors = {f"decoder.{name}": value for name, value in decoder_tensors(content["inr_decoder"]).items()}
@@ -198,8 +199,6 @@ def read_published(path: Path) -> dict[str, Any]:
     InputError
         When it is missing, no YAML of names and values, or of a size that no settings have (aliases that multiply).
     """
-    from NeuroGenLib.core.config import read_yaml
-
     try:
         content = read_yaml(path)
     except RecursionError:
@@ -253,7 +252,7 @@ def grid_as_published(box: np.ndarray, spacing: tuple[float, float, float]) -> G
 
 
 def decode_as_published(
-    model: AtlasModel,
+    model: TrainedAtlas,
     recipe: Recipe,
     spacing: tuple[float, float, float],
     *,
@@ -267,8 +266,6 @@ def decode_as_published(
     kept: the header's origin is right.
     """
     from scipy.special import softmax
-
-    from NeuroGenLib.atlas.infer import AtlasBrain
 
     grid = grid_as_published(model.box, spacing)
     outputs = model.decode(recipe, grid, progress)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import dataclass, replace
@@ -27,8 +26,10 @@ from NeuroGenLib.core.config import from_mapping
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import staged_outputs, write_json, write_text
 from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.models.folder import sha256_of
 from NeuroGenLib.spatial.labels import LabelTable, as_label_map
 from NeuroGenLib.spatial.volume import Volume
+from NeuroGenLib.training.published_settings import plain, reason_for, require_new_settings_file, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -40,7 +41,6 @@ MEASURED_SUBJECTS = 4
 _AFTER = "drawn after the training, by 'neurogen atlas generate --ages ... --spacing ... --set ...'"
 _LOGGED = "every run writes metrics.csv and TensorBoard events into its folder; train.wandb adds Weights & Biases"
 _UNREAD = "the published program never reads it"
-_UNKNOWN = "it is no setting of the published program that NeuroGen knows"
 _NO_COUNTERPART = {
     "root_dir": _UNREAD,
     "device_dataset": _UNREAD,
@@ -160,7 +160,7 @@ def import_config(
     InputError
         When a file is missing or broken, the data set unknown, a value unusable, or ``out`` exists.
     """
-    _require_new(out)
+    require_new_settings_file(out)
     atlas = _Keys(config_atlas.name, read_published(config_atlas))
     name, block = data_section(read_published(config_data), atlas.content, dataset)
     data = _Keys(config_data.name, block)
@@ -192,7 +192,7 @@ def import_config(
     settings["train"]["steps"] = steps
     _tell_interval(atlas, steps // epochs, remarks)
     reasons = _NO_COUNTERPART | (_OWN_DEFAULTS if recommended else {})
-    left_out = tuple((key, value, _reason(key, reasons)) for keys in (data, atlas) for key, value in keys.rest())
+    left_out = tuple((key, value, reason_for(key, reasons)) for keys in (data, atlas) for key, value in keys.rest())
     translation = Translation(str(name), settings, labels, splits, tuple(remarks), left_out)
     return translation, _write(translation, out, (config_data, config_atlas), recommended=recommended)
 
@@ -267,7 +267,7 @@ class _Keys:
         for name in key:
             value = value.get(name) if isinstance(value, dict) else None
         return InputError(
-            f"'{'.'.join(key)}' of {self.file} is {_shown(value)}; it must be {wanted}.", "Correct it in that file."
+            f"'{'.'.join(key)}' of {self.file} is {shown(value)}; it must be {wanted}.", "Correct it in that file."
         )
 
     def rest(self) -> Iterator[tuple[str, Any]]:
@@ -316,9 +316,7 @@ def _constraints(data: _Keys, remarks: list[str]) -> dict[str, Any]:
         spread = constraint.get("distribution")
         if spread is not None and not (isinstance(spread, dict) and "priority" in spread):
             del constraint["distribution"]
-            remarks.append(
-                f"The distribution of {_plain(column)} has no priority, so the published program ignores it."
-            )
+            remarks.append(f"The distribution of {plain(column)} has no priority, so the published program ignores it.")
         constraints[column] = constraint
     return constraints
 
@@ -469,7 +467,7 @@ def _logging(atlas: _Keys, remarks: list[str]) -> dict[str, Any]:
     project = atlas.offered(str, "project_name")
     if not project or not project.strip():
         return {}
-    remarks.append(f"Metrics go to the Weights & Biases project {_plain(project)} too: pip install neurogen[wandb].")
+    remarks.append(f"Metrics go to the Weights & Biases project {plain(project)} too: pip install neurogen[wandb].")
     return {"wandb": project}
 
 
@@ -484,9 +482,7 @@ def _steps(
             how = "measured"
         except InputError as error:
             each = USUAL_POINTS
-            how = (
-                f"an estimate, 250 ml in voxels of 0.5 mm, because they could not be measured: {_plain(error.problem)}"
-            )
+            how = f"an estimate, 250 ml in voxels of 0.5 mm, because they could not be measured: {plain(error.problem)}"
     steps = epochs * math.ceil(count * each / points)
     remarks.append(
         f"train.steps is {epochs} epoch(s) x {count} subjects x {each} points each / {points} points of a step; "
@@ -521,20 +517,18 @@ def settings_text(translation: Translation, sources: Sequence[str], *, recommend
     """Return the settings file: the settings, and as comments how they came about and what has no counterpart."""
     what = "on its data with NeuroGen's own defaults" if recommended else "as the published program does"
     head = [
-        f"Made by 'neurogen atlas import-config' from {' and '.join(map(_plain, sources))},",
-        f"data set {_plain(translation.dataset)}: trains an atlas {what}.",
+        f"Made by 'neurogen atlas import-config' from {' and '.join(map(plain, sources))},",
+        f"data set {plain(translation.dataset)}: trains an atlas {what}.",
         "Start it with: neurogen atlas train --config THIS_FILE",
     ]
     tail = ["How it was translated:", *(f"- {remark}" for remark in translation.remarks)]
     tail += ["Published settings without a counterpart:"]
-    tail += [f"- {_plain(key)}: {_shown(value)} ({reason})" for key, value, reason in translation.left_out]
+    tail += [f"- {plain(key)}: {shown(value)} ({reason})" for key, value, reason in translation.left_out]
     comments = ["\n".join(f"# {line}" for line in lines) for lines in (head, tail)]
     return f"{comments[0]}\n{_as_yaml(translation.settings)}{comments[1]}\n"
 
 
 def _write(translation: Translation, out: Path, sources: tuple[Path, Path], *, recommended: bool) -> list[Path]:
-    from NeuroGenLib.models.folder import sha256_of
-
     with staged_outputs(out.parent) as staging:
         text = settings_text(translation, [path.name for path in sources], recommended=recommended)
         write_text(staging / out.name, text)
@@ -552,21 +546,8 @@ def _write(translation: Translation, out: Path, sources: tuple[Path, Path], *, r
         return [out.parent / path.name for path in sorted(staging.iterdir())]
 
 
-def _require_new(out: Path) -> None:
-    if out.suffix not in (".yaml", ".yml"):
-        raise InputError(f"{out} is no name of a settings file.", "End it in .yaml.")
-    if out.exists():
-        raise InputError(f"{out} exists already.", "Choose another name, or delete it.")
-
-
 def _beside(out: Path, end: str) -> Path:
     return out.with_name(f"{out.stem}_{end}")
-
-
-def _reason(key: str, reasons: Mapping[str, str]) -> str:
-    parts = key.split(".")
-    known = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
-    return next((reasons[name] for name in known if name in reasons), _UNKNOWN)
 
 
 def _as_yaml(content: Any) -> str:
@@ -582,13 +563,3 @@ def _as_yaml(content: Any) -> str:
         "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
     )
     return yaml.dump(content, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=110)
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, default=str, skipkeys=True)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _plain(text: str) -> str:
-    """Return a text of another file so that it can stand in a comment and on a terminal."""
-    return json.dumps(" ".join(str(text).split()), ensure_ascii=True)[1:-1].replace('\\"', '"')

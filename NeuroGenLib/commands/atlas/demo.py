@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from NeuroGenLib.commands.atlas.shared import BUNDLED, open_atlas, report_written
+from NeuroGenLib.atlas.config import BUNDLED
+from NeuroGenLib.atlas.infer import AtlasModel
+from NeuroGenLib.commands.atlas.demo_run import run_demo
+from NeuroGenLib.commands.atlas.shared import report_written
 from NeuroGenLib.commands.options import (
     add_device_option,
     add_report_options,
     make_parser,
     make_progress,
     numbers,
-    parse,
 )
+from NeuroGenLib.models import open_model
 
 DEMO_CONDITION = "lv_volume_normed"
 DEMO_VALUES = (0.11, 0.14, 0.17)
@@ -33,12 +36,11 @@ def demo(arguments: list[str]) -> None:
     parser.add_argument("--spacing", default="1.5", metavar="MM", help="voxel size (default: 1.5)")
     add_device_option(parser)
     add_report_options(parser)
-    options = parse(parser, arguments)
-
-    from NeuroGenLib.commands.atlas.demo_run import run_demo
+    options = parser.parse(arguments)
 
     progress = make_progress(options.progress)
-    model = open_atlas(BUNDLED, options.device)
+
+    model = open_model(BUNDLED, AtlasModel, device=options.device)
     spacing = numbers(options.spacing, "a spacing in mm")
     written = run_demo(model, spacing, DEMO_CONDITION, DEMO_VALUES, Path(options.out), progress)
     report_written(model, written, progress, as_json=options.json)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from NeuroGenLib.atlas.infer import AtlasBrain, AtlasModel
+    from NeuroGenLib.atlas.brain import AtlasBrain
+    from NeuroGenLib.atlas.infer import AtlasModel
 
 PICTURE = "atlas.png"
 PICTURE_SPACING = 1.0

@@ -5,18 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from NeuroGenLib.commands.atlas.shared import BUNDLED, open_atlas
+from NeuroGenLib.atlas.config import BUNDLED, FitConfig
+from NeuroGenLib.atlas.infer import AtlasModel
+from NeuroGenLib.cohort.subjects import Cohort, read_splits
 from NeuroGenLib.commands.options import (
     add_device_option,
     add_report_options,
     make_parser,
     make_progress,
     number,
-    parse,
     print_json,
     whole_number,
 )
 from NeuroGenLib.commands.shared import add_model_option, out_folder
+from NeuroGenLib.core.errors import InputError, nearest
+from NeuroGenLib.core.progress import TerminalProgress
+from NeuroGenLib.core.provenance import RESEARCH_USE
+from NeuroGenLib.models import open_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,15 +57,10 @@ def evaluate(arguments: list[str]) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_device_option(parser)
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     out = out_folder(options.out)
-    from NeuroGenLib.atlas.config import FitConfig
     from NeuroGenLib.atlas.evaluation.table import EvaluationSettings, evaluate_to_folder
-    from NeuroGenLib.cohort.subjects import Cohort
-    from NeuroGenLib.core.errors import InputError
-    from NeuroGenLib.core.progress import TerminalProgress
-    from NeuroGenLib.core.provenance import RESEARCH_USE
 
     if (options.subjects is None) == (options.splits is None):
         raise InputError("The subjects to compare with are not clear.", "Give either --subjects or --splits.")
@@ -72,7 +72,8 @@ def evaluate(arguments: list[str]) -> None:
         options.segmentation, None if options.no_fit else FitConfig(steps=steps), drawing, options.volumes
     )
     progress = make_progress(options.progress)
-    model = open_atlas(options.model, options.device)
+
+    model = open_model(options.model, AtlasModel, device=options.device)
     cohort = Cohort.from_table(Path(options.table), (*model.modalities, options.segmentation))
     cohort = cohort.select(_ids(options.subjects, options.splits, options.split))
     table = evaluate_to_folder(model, cohort, out, settings, progress)
@@ -86,9 +87,6 @@ def evaluate(arguments: list[str]) -> None:
 
 
 def _ids(subjects: str | None, splits: str | None, split: str) -> Sequence[str]:
-    from NeuroGenLib.cohort.subjects import read_splits
-    from NeuroGenLib.core.errors import InputError, nearest
-
     if subjects is not None:
         return subjects.split(",")
     known = read_splits(Path(str(splits)))

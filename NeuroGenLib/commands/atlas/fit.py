@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from NeuroGenLib.commands.atlas.shared import BUNDLED, open_atlas
+from NeuroGenLib.atlas.config import BUNDLED, FitConfig
+from NeuroGenLib.atlas.infer import AtlasModel
 from NeuroGenLib.commands.options import (
     add_device_option,
     add_report_options,
@@ -14,19 +15,23 @@ from NeuroGenLib.commands.options import (
     make_progress,
     name_values,
     number,
-    parse,
     print_json,
     whole_number,
 )
 from NeuroGenLib.commands.shared import add_model_option, add_scene_option, out_folder, print_files, scene_path
+from NeuroGenLib.core.config import to_mapping
+from NeuroGenLib.core.errors import InputError, nearest
+from NeuroGenLib.core.files import read_json, staged_outputs
+from NeuroGenLib.core.progress import TerminalProgress
+from NeuroGenLib.core.provenance import RESEARCH_USE
+from NeuroGenLib.models import open_model
+from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
     from NeuroGenLib.atlas.fit.fit import FittedBrain
-    from NeuroGenLib.atlas.infer import AtlasModel
-    from NeuroGenLib.spatial.volume import Volume
 
 
 def fit(arguments: list[str]) -> None:
@@ -59,16 +64,11 @@ def fit(arguments: list[str]) -> None:
     add_scene_option(parser)
     add_device_option(parser)
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     out, scene = out_folder(options.out), scene_path(options.scene)
-    from NeuroGenLib.atlas.config import FitConfig
     from NeuroGenLib.atlas.fit.fit import fit_scan
     from NeuroGenLib.atlas.fit.output import summary
-    from NeuroGenLib.core.config import to_mapping
-    from NeuroGenLib.core.errors import InputError
-    from NeuroGenLib.core.progress import TerminalProgress
-    from NeuroGenLib.spatial.volume import Volume
 
     started = time.monotonic()
     progress = make_progress(options.progress)
@@ -80,7 +80,8 @@ def fit(arguments: list[str]) -> None:
         if len(values) > 1:
             raise InputError(f"'{name}' has {len(values)} values; a subject has one.", f"Write --set {name}=VALUE.")
     age = None if options.age is None else number(options.age, "an age")
-    model = open_atlas(options.model, options.device, progress)
+
+    model = open_model(options.model, AtlasModel, device=options.device, progress=progress.part(0, 0.02))
     files = scan_files(options.volume, model)
     images = {name: Volume.load(path) for name, path in files.items()}
     fitted = fit_scan(
@@ -128,7 +129,6 @@ def _write(
 
     if scene is None:
         return write_fit(model, fitted, images, out, parameters)
-    from NeuroGenLib.core.files import read_json, staged_outputs
     from NeuroGenLib.scenes.atlas_fit import write_fit_scene
 
     with staged_outputs(scene.parent) as beside, staged_outputs(out) as folder:
@@ -146,8 +146,6 @@ def scan_files(volumes: Sequence[str], model: AtlasModel) -> dict[str, str]:
         When an image is given twice or without a file, several are given without their names, or a name is no image of
         the model.
     """
-    from NeuroGenLib.core.errors import InputError, nearest
-
     files: dict[str, str] = {}
     for text in volumes:
         name, equals, path = text.partition("=")
@@ -174,8 +172,6 @@ def _exists(path: str) -> bool:
 
 def _report(model: AtlasModel, fitted: FittedBrain) -> None:
     """Say age, conditions and tissues, with what limits them."""
-    from NeuroGenLib.core.provenance import RESEARCH_USE
-
     estimate = fitted.age
     interval = "" if estimate.low is None else f", 95 % interval {estimate.low:.1f} to {estimate.high:.1f}"
     print(f"{model.age_name}: {estimate.value:.2f} {model.age_unit}{interval} (n = {estimate.n})")

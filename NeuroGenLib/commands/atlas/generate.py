@@ -6,7 +6,10 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from NeuroGenLib.commands.atlas.shared import BUNDLED, open_atlas, report_written
+from NeuroGenLib.atlas.config import BUNDLED
+from NeuroGenLib.atlas.infer import AtlasModel
+from NeuroGenLib.atlas.output import Request, generate_to_folder, parse_ages
+from NeuroGenLib.commands.atlas.shared import report_written
 from NeuroGenLib.commands.options import (
     add_device_option,
     add_report_options,
@@ -15,15 +18,15 @@ from NeuroGenLib.commands.options import (
     name_values,
     number,
     numbers,
-    parse,
 )
 from NeuroGenLib.commands.shared import add_model_option, add_scene_option, out_folder, scene_path
+from NeuroGenLib.core.files import staged_outputs
+from NeuroGenLib.models import open_model
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from NeuroGenLib.atlas.infer import AtlasModel
-    from NeuroGenLib.atlas.output import Request, Written
+    from NeuroGenLib.atlas.output import Written
     from NeuroGenLib.core.progress import Progress
 
 
@@ -69,10 +72,9 @@ def generate(arguments: list[str]) -> None:
     add_scene_option(parser)
     add_device_option(parser)
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     out, scene = out_folder(options.out), scene_path(options.scene)
-    from NeuroGenLib.atlas.output import Request, parse_ages
 
     progress = make_progress(options.progress)
     bandwidth = None if options.bandwidth is None else number(options.bandwidth, "a bandwidth", positive=True)
@@ -90,18 +92,16 @@ def generate(arguments: list[str]) -> None:
         growth=options.growth,
         certainty=options.certainty,
     )
-    model = open_atlas(options.model, options.device, progress)
+
+    model = open_model(options.model, AtlasModel, device=options.device, progress=progress.part(0, 0.02))
     written = _write(model, request, out, scene, progress)
     report_written(model, written, progress, as_json=options.json)
 
 
 def _write(model: AtlasModel, request: Request, out: Path, scene: Path | None, progress: Progress) -> Written:
     """Write the brains, and the scene where one is asked for, all or nothing."""
-    from NeuroGenLib.atlas.output import generate_to_folder
-
     if scene is None:
         return generate_to_folder(model, request, out, progress)
-    from NeuroGenLib.core.files import staged_outputs
     from NeuroGenLib.scenes.atlas import write_generated_scene
 
     started = time.monotonic()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, number, parse, print_json
+from NeuroGenLib.atlas.published import training_config as published_config
+from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, number
+from NeuroGenLib.commands.translation import report_translation
+from NeuroGenLib.core.progress import TerminalProgress
 
 
 def import_config(arguments: list[str]) -> None:
@@ -35,11 +38,7 @@ def import_config(arguments: list[str]) -> None:
     )
     parser.add_argument("--out", required=True, metavar="FILE", help="settings file to write, .yaml")
     add_report_options(parser)
-    options = parse(parser, arguments)
-
-    from NeuroGenLib.atlas.published import training_config as published_config
-    from NeuroGenLib.core.progress import TerminalProgress
-    from NeuroGenLib.core.provenance import RESEARCH_USE
+    options = parser.parse(arguments)
 
     points = options.points_per_subject
     progress = make_progress(options.progress)
@@ -57,16 +56,4 @@ def import_config(arguments: list[str]) -> None:
     )
     if isinstance(progress, TerminalProgress):
         progress.close()
-    if options.json:
-        left_out = {key: reason for key, _, reason in translation.left_out}
-        print_json({"out": options.out, "written": files, "remarks": translation.remarks, "left_out": left_out})
-        return
-    for remark in translation.remarks:
-        print(f"Note: {remark}")
-    print("Without a counterpart:")
-    for reason in dict.fromkeys(reason for _, _, reason in translation.left_out):
-        print(f"  {', '.join(key for key, _, why in translation.left_out if why == reason)}: {reason}")
-    print("Written:")
-    for file in files:
-        print(f"  {file}")
-    print(f"Train with: neurogen atlas train --config {options.out}\n{RESEARCH_USE}")
+    report_translation(translation, options.out, files, "atlas", as_json=options.json)

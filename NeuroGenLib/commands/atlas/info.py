@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from NeuroGenLib.commands.atlas.shared import BUNDLED, open_atlas
-from NeuroGenLib.commands.options import make_parser, parse, print_json
+from NeuroGenLib.atlas.config import BUNDLED
+from NeuroGenLib.atlas.infer import AtlasModel
+from NeuroGenLib.commands.options import make_parser, print_json
 from NeuroGenLib.commands.shared import add_model_option
-
-if TYPE_CHECKING:
-    from NeuroGenLib.atlas.infer import AtlasModel
+from NeuroGenLib.models import open_model
 
 
 def info(arguments: list[str]) -> None:
@@ -21,8 +20,9 @@ def info(arguments: list[str]) -> None:
     )
     add_model_option(parser, BUNDLED)
     parser.add_argument("--json", action="store_true", help="print it as one line of JSON")
-    options = parse(parser, arguments)
-    model = open_atlas(options.model, "cpu")
+    options = parser.parse(arguments)
+
+    model = open_model(options.model, AtlasModel, device="cpu")
     facts = _facts(model)
     if options.json:
         print_json(facts)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from NeuroGenLib.commands.atlas.shared import BUNDLED, open_atlas, report_written
-from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, parse, print_json
+from NeuroGenLib.atlas.config import BUNDLED
+from NeuroGenLib.atlas.evaluation.latents import analyse_to_folder
+from NeuroGenLib.atlas.infer import AtlasModel
+from NeuroGenLib.commands.atlas.shared import report_written
+from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
 from NeuroGenLib.commands.shared import add_model_option, out_folder
+from NeuroGenLib.models import open_model
 
 
 def latents(arguments: list[str]) -> None:
@@ -26,13 +30,13 @@ def latents(arguments: list[str]) -> None:
     parser.add_argument("--columns", metavar="NAME,NAME...", help="its columns to predict (default: all that can be)")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     out = out_folder(options.out)
-    from NeuroGenLib.atlas.evaluation.latents import analyse_to_folder
 
     progress = make_progress(options.progress)
-    model = open_atlas(options.model, "cpu")
+
+    model = open_model(options.model, AtlasModel, device="cpu")
     table = None if options.table is None else Path(options.table)
     columns = [] if options.columns is None else [name.strip() for name in options.columns.split(",")]
     findings, written = analyse_to_folder(model, out, table, columns, progress)

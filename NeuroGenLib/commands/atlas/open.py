@@ -5,11 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, parse, print_json
+from NeuroGenLib.atlas.output import parse_ages
+from NeuroGenLib.atlas.precomputed import PrecomputedAtlas, export
+from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
 from NeuroGenLib.commands.shared import add_scene_option, out_folder, print_files, scene_path
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.files import staged_outputs
+from NeuroGenLib.core.progress import TerminalProgress
+from NeuroGenLib.core.provenance import RESEARCH_USE
 
 if TYPE_CHECKING:
-    from NeuroGenLib.atlas.precomputed import PrecomputedAtlas
     from NeuroGenLib.core.progress import Progress
 
 
@@ -44,13 +49,7 @@ def open_(arguments: list[str]) -> None:
     parser.add_argument("--out", metavar="DIR", help="folder to write into (default: write nothing)")
     add_scene_option(parser)
     add_report_options(parser)
-    options = parse(parser, arguments)
-
-    from NeuroGenLib.atlas.output import parse_ages
-    from NeuroGenLib.atlas.precomputed import PrecomputedAtlas
-    from NeuroGenLib.core.errors import InputError
-    from NeuroGenLib.core.progress import TerminalProgress
-    from NeuroGenLib.core.provenance import RESEARCH_USE
+    options = parser.parse(arguments)
 
     if options.labels and not options.segmentation:
         raise InputError(f"The label table {options.labels} has no label maps.", "Give them as --segmentation.")
@@ -85,11 +84,8 @@ def open_(arguments: list[str]) -> None:
 
 def _write(atlas: PrecomputedAtlas, out: Path, scene: Path | None, progress: Progress) -> list[Path]:
     """Write the atlas, and the scene where one is asked for, all or nothing."""
-    from NeuroGenLib.atlas.precomputed import export
-
     if scene is None:
         return export(atlas, out, progress)
-    from NeuroGenLib.core.files import staged_outputs
     from NeuroGenLib.scenes.atlas import write_generated_scene
 
     with staged_outputs(scene.parent) as beside, staged_outputs(out) as folder:

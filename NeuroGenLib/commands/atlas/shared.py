@@ -12,27 +12,6 @@ if TYPE_CHECKING:
     from NeuroGenLib.atlas.output import Written
     from NeuroGenLib.core.progress import Progress
 
-BUNDLED = "bundled:fetal-sba"
-
-
-def open_atlas(reference: str, device: str, progress: Progress | None = None) -> AtlasModel:
-    """Open a model and make sure that it is an atlas.
-
-    Raises
-    ------
-    InputError
-        When it is of another kind.
-    """
-    from NeuroGenLib.atlas.infer import AtlasModel
-    from NeuroGenLib.core.errors import InputError
-    from NeuroGenLib.core.progress import SILENT
-    from NeuroGenLib.models import open_model
-
-    model = open_model(reference, device=device, progress=(progress or SILENT).part(0, 0.02))
-    if not isinstance(model, AtlasModel):
-        raise InputError(f"The model {reference} is no atlas.", "See 'neurogen models list'.")
-    return model
-
 
 def report_written(model: AtlasModel, written: Written, progress: Progress, *, as_json: bool) -> None:
     """Say what was written, where, how long it took, and what to know about it."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from NeuroGenLib.atlas.config import AtlasTrainConfig
 from NeuroGenLib.commands.options import make_progress
 from NeuroGenLib.commands.shared import run_training
 
 
 def train(arguments: list[str]) -> None:
     """`neurogen atlas train`: the same program as training/train_atlas.py."""
-    from NeuroGenLib.atlas.config import AtlasTrainConfig
-
     description = (
         "Train a conditional atlas on a cohort: a table with one image column per modality, one label-map column, the\n"
         "age and any conditions. Stop it whenever you like: the same command goes on where it was. Example: neurogen\n"

@@ -14,17 +14,22 @@ from NeuroGenLib.commands.options import (
     make_parser,
     make_progress,
     number,
-    parse,
     print_json,
 )
 from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.files import require_folder_place, staged_outputs, write_json
+from NeuroGenLib.core.progress import TerminalProgress
+from NeuroGenLib.core.provenance import RESEARCH_USE
+from NeuroGenLib.mask.infer import MaskModel
+from NeuroGenLib.models import open_model
+from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.spatial.volume_files import ITK_SUFFIXES, WRITTEN_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from NeuroGenLib.core.progress import Progress
-    from NeuroGenLib.mask.infer import FoundBrain, MaskModel
+    from NeuroGenLib.mask.infer import FoundBrain
 
 
 @dataclass(frozen=True)
@@ -70,18 +75,15 @@ def run(arguments: list[str]) -> None:
     )
     add_device_option(parser)
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     jobs = planned(options.image, options.out)
-    from NeuroGenLib.core.files import require_folder_place
-    from NeuroGenLib.core.progress import TerminalProgress
-    from NeuroGenLib.mask.infer import open_mask_model
 
     require_folder_place(jobs[0].mask.parent)
     started = time.monotonic()
     spacing = None if options.spacing is None else number(options.spacing, "a spacing in mm", positive=True)
     progress = make_progress(options.progress)
-    model = open_mask_model(options.model, options.device, progress.part(0, 0.02))
+    model = open_model(options.model, MaskModel, device=options.device, progress=progress.part(0, 0.02))
     found = []
     for index, job in enumerate(jobs):
         begin, end = (0.02 + 0.98 * place / len(jobs) for place in (index, index + 1))
@@ -145,25 +147,17 @@ def _stem(path: Path) -> str:
 
 def _written(model: MaskModel, job: Job, spacing: float | None, progress: Progress) -> FoundBrain:
     """Find the brain in one scan, write its mask and the record, and return it."""
-    from NeuroGenLib.core import provenance
-    from NeuroGenLib.core.files import staged_outputs, write_json
-    from NeuroGenLib.spatial.volume import Volume
-
     scan = Volume.load(job.image)
     try:
         brain = model.find(scan, progress.part(0, 0.95), spacing=spacing)
     except InputError as error:
         raise error.within(f"{job.image} cannot be masked") from error
-    made = provenance.record(
+    made = model.provenance(
         "mask",
-        model=model.record,
-        parameters={"image": str(job.image), "spacing": model.spacing if spacing is None else spacing},
-        device=str(model.device),
+        {"image": str(job.image), "spacing": model.spacing if spacing is None else spacing},
+        brain.warnings,
         volume_ml=round(brain.volume_ml, 1),
         certainty=round(brain.certainty, 3),
-        warnings=brain.warnings,
-        shows=model.notice,
-        citation=model.folder.manifest.get("citation", []),
     )
     with staged_outputs(job.mask.parent) as staging:
         brain.mask.save(staging / job.mask.name)
@@ -175,8 +169,6 @@ def _written(model: MaskModel, job: Job, spacing: float | None, progress: Progre
 def _report(
     model: MaskModel, jobs: Sequence[Job], found: Sequence[FoundBrain], seconds: float, *, as_json: bool
 ) -> None:
-    from NeuroGenLib.core.provenance import RESEARCH_USE
-
     pairs = list(zip(jobs, found, strict=True))
     if as_json:
         masks = [

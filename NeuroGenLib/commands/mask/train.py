@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from NeuroGenLib.commands.options import make_progress
 from NeuroGenLib.commands.shared import run_training
+from NeuroGenLib.mask.config import MaskTrainConfig
 
 
 def train(arguments: list[str]) -> None:
     """`neurogen mask train`: the same program as training/train_mask.py."""
-    from NeuroGenLib.mask.config import MaskTrainConfig
-
     description = (
         "Train a brain mask on images generated from label maps of whole heads. Stop it whenever you like: the same\n"
         "command goes on where it was. Example: neurogen mask train --config training/configs/mask/bundled.yaml\n"

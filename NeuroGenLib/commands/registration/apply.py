@@ -8,10 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from NeuroGenLib.cohort.subjects import IMAGE_SUFFIXES
-from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, parse, print_json
+from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
 from NeuroGenLib.commands.shared import close_bar, print_result
+from NeuroGenLib.core import provenance
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.spatial.landmark_files import POINT_SUFFIXES, point_suffix
+from NeuroGenLib.core.files import require_folder_place, staged_outputs, write_json
+from NeuroGenLib.spatial.labels import as_label_map
+from NeuroGenLib.spatial.landmark_files import POINT_SUFFIXES, point_suffix, read_point_file
+from NeuroGenLib.spatial.spatial_map_files import FileTransform, read_transform
+from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.spatial.volume_files import ITK_SUFFIXES, WRITTEN_SUFFIXES
 
 if TYPE_CHECKING:
@@ -19,7 +24,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from NeuroGenLib.core.progress import Progress
-    from NeuroGenLib.spatial.spatial_map_files import FileTransform
 
 DIRECTIONS = ("forward", "inverse")
 """How the two transforms of one registration are named."""
@@ -79,10 +83,9 @@ def apply(arguments: list[str]) -> None:
         "--out", required=True, metavar="PLACE", help="a file (.nii.gz, .nii, .nrrd; as --points), or a folder"
     )
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     plan = planned(options.volume, options.points, options.out)
-    from NeuroGenLib.core.files import require_folder_place
 
     require_folder_place(plan.record.parent)
     if plan.images and options.like is None:
@@ -180,13 +183,6 @@ def _resolved(path: Path) -> Path:
 
 def _carry(options: Any, plan: Plan, progress: Progress) -> dict[str, str]:
     """Carry everything, all or nothing, and return which transform carried what."""
-    from NeuroGenLib.core import provenance
-    from NeuroGenLib.core.files import staged_outputs, write_json
-    from NeuroGenLib.spatial.labels import as_label_map
-    from NeuroGenLib.spatial.landmark_files import read_point_file
-    from NeuroGenLib.spatial.spatial_map_files import read_transform
-    from NeuroGenLib.spatial.volume import Volume
-
     given = read_transform(options.transform)
     order = 0 if options.labels else int(options.order or 1)
     used: dict[str, str] = {}
@@ -224,8 +220,6 @@ def opposite(transform: FileTransform, *, inverse: bool) -> FileTransform:
     InputError
         When there is no such file, and the transform deforms.
     """
-    from NeuroGenLib.spatial.spatial_map_files import FileTransform, read_transform
-
     path = Path(transform.name)
     for name, opposed in (DIRECTIONS, DIRECTIONS[::-1]):
         beside = path.with_name(path.name.replace(name, opposed))

@@ -10,18 +10,24 @@ from NeuroGenLib.commands.options import (
     add_report_options,
     make_parser,
     make_progress,
-    parse,
     print_json,
     whole_number,
 )
-from NeuroGenLib.commands.registration.shared import BUNDLED, open_registration
 from NeuroGenLib.core.errors import InputError, NeuroGenError
+from NeuroGenLib.core.files import require_folder_place
+from NeuroGenLib.core.progress import TerminalProgress
+from NeuroGenLib.core.provenance import RESEARCH_USE
+from NeuroGenLib.models import open_model
+from NeuroGenLib.registration.config import BUNDLED, RegisterConfig
+from NeuroGenLib.registration.evaluation.checkpoints import SELECT, evaluate_run, run_checkpoints
+from NeuroGenLib.registration.evaluation.pairs import read_pairs
+from NeuroGenLib.registration.evaluation.table import evaluate_to_folder
+from NeuroGenLib.registration.infer import RegistrationModel
 
 if TYPE_CHECKING:
     from NeuroGenLib.core.progress import Progress
-    from NeuroGenLib.registration.config import RegisterConfig
     from NeuroGenLib.registration.evaluation.pairs import PairFiles
-    from NeuroGenLib.registration.evaluation.table import Evaluation
+    from NeuroGenLib.registration.evaluation.results import Evaluation
 
 
 def evaluate(arguments: list[str]) -> None:
@@ -65,12 +71,9 @@ def evaluate(arguments: list[str]) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_device_option(parser)
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     _require_consistent(options)
-    from NeuroGenLib.core.files import require_folder_place
-    from NeuroGenLib.registration.config import RegisterConfig
-    from NeuroGenLib.registration.evaluation.pairs import read_pairs
 
     out = Path(options.out)
     require_folder_place(out)
@@ -99,9 +102,10 @@ def _require_consistent(options: Any) -> None:
 def _evaluate_model(
     options: Any, pairs: list[PairFiles], out: Path, settings: RegisterConfig, progress: Progress
 ) -> None:
-    from NeuroGenLib.registration.evaluation.table import evaluate_to_folder
 
-    model = open_registration(options.model or BUNDLED, options.device, progress.part(0, 0.02))
+    model = open_model(
+        options.model or BUNDLED, RegistrationModel, device=options.device, progress=progress.part(0, 0.02)
+    )
     found = evaluate_to_folder(model, pairs, out, settings, progress.part(0.02, 1))
     _close(progress)
     if options.json:
@@ -116,8 +120,6 @@ def _evaluate_model(
 
 
 def _print_summary(found: Evaluation, out: Path, notice: str) -> None:
-    from NeuroGenLib.core.provenance import RESEARCH_USE
-
     width = max(len(name) for name in found.summary["metrics"])
     print(f"{found.summary['pairs'] - found.summary['failed']} of {found.summary['pairs']} pairs, mean and SD:")
     for name, numbers in found.summary["metrics"].items():
@@ -129,9 +131,6 @@ def _print_summary(found: Evaluation, out: Path, notice: str) -> None:
 def _evaluate_run(
     options: Any, pairs: list[PairFiles], out: Path, settings: RegisterConfig, progress: Progress
 ) -> None:
-    from NeuroGenLib.core.provenance import RESEARCH_USE
-    from NeuroGenLib.registration.evaluation.checkpoints import SELECT, evaluate_run, run_checkpoints
-
     run = Path(options.run)
     unit = run_checkpoints(run)[0].unit
     given = "epoch" if options.epochs is not None else "step"
@@ -165,7 +164,5 @@ def _evaluate_run(
 
 
 def _close(progress: Progress) -> None:
-    from NeuroGenLib.core.progress import TerminalProgress
-
     if isinstance(progress, TerminalProgress):
         progress.close()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from NeuroGenLib.commands.options import make_parser, parse, print_json, whole_number
+from NeuroGenLib.commands.options import make_parser, whole_number
+from NeuroGenLib.commands.translation import report_translation
+from NeuroGenLib.registration.published import training_config as published_config
 
 
 def import_config(arguments: list[str]) -> None:
@@ -35,10 +37,7 @@ def import_config(arguments: list[str]) -> None:
     )
     parser.add_argument("--out", required=True, metavar="FILE", help="settings file to write, .yaml")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
-    options = parse(parser, arguments)
-
-    from NeuroGenLib.core.provenance import RESEARCH_USE
-    from NeuroGenLib.registration.published import training_config as published_config
+    options = parser.parse(arguments)
 
     translation, files = published_config.import_config(
         Path(options.config),
@@ -48,16 +47,4 @@ def import_config(arguments: list[str]) -> None:
         start_epoch=whole_number(options.start_epoch, "a number of epochs"),
         legacy_levels=not options.all_stages,
     )
-    if options.json:
-        left_out = {key: reason for key, _, reason in translation.left_out}
-        print_json({"out": options.out, "written": files, "remarks": translation.remarks, "left_out": left_out})
-        return
-    for remark in translation.remarks:
-        print(f"Note: {remark}")
-    print("Without a counterpart:")
-    for reason in dict.fromkeys(reason for _, _, reason in translation.left_out):
-        print(f"  {', '.join(key for key, _, why in translation.left_out if why == reason)}: {reason}")
-    print("Written:")
-    for file in files:
-        print(f"  {file}")
-    print(f"Train with: neurogen registration train --config {options.out}\n{RESEARCH_USE}")
+    report_translation(translation, options.out, files, "registration", as_json=options.json)

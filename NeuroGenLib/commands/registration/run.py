@@ -6,16 +6,15 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from NeuroGenLib.alignment.prepared_image import first_channel
 from NeuroGenLib.commands.options import (
     add_device_option,
     add_report_options,
     make_parser,
     make_progress,
-    parse,
     print_json,
     whole_number,
 )
-from NeuroGenLib.commands.registration.shared import BUNDLED, open_registration
 from NeuroGenLib.commands.shared import (
     add_model_option,
     add_scene_option,
@@ -24,6 +23,17 @@ from NeuroGenLib.commands.shared import (
     print_result,
     scene_path,
 )
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.files import read_json, staged_outputs
+from NeuroGenLib.mask.config import BUNDLED as MASK_MODEL
+from NeuroGenLib.mask.infer import MaskModel
+from NeuroGenLib.models import open_model
+from NeuroGenLib.registration.config import BUNDLED, RegisterConfig
+from NeuroGenLib.registration.evaluation.quality import STAGES
+from NeuroGenLib.registration.infer import RegistrationModel
+from NeuroGenLib.registration.output import Scans, quality_rows, summary, write_result
+from NeuroGenLib.spatial.landmark_files import read_point_file
+from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,9 +41,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from NeuroGenLib.core.progress import Progress
-    from NeuroGenLib.registration.infer import Registration, RegistrationModel
-    from NeuroGenLib.registration.output import Scans
-    from NeuroGenLib.spatial.volume import Volume
+    from NeuroGenLib.registration.infer import Registration
 
 
 def run(arguments: list[str]) -> None:
@@ -90,15 +98,15 @@ def run(arguments: list[str]) -> None:
     add_scene_option(parser)
     add_device_option(parser)
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     out, scene = out_folder(options.out), scene_path(options.scene)
-    from NeuroGenLib.registration.config import RegisterConfig
 
     started = time.monotonic()
     progress = make_progress(options.progress)
     settings = RegisterConfig(start=options.start, refine=whole_number(options.refine, "a number of steps"))
-    model = open_registration(options.model, options.device, progress.part(0, 0.02))
+
+    model = open_model(options.model, RegistrationModel, device=options.device, progress=progress.part(0, 0.02))
     scans, remarks = _scans(options, progress.part(0.02, 0.1))
     registration = model.register(
         scans.fixed,
@@ -128,8 +136,6 @@ def run(arguments: list[str]) -> None:
     close_bar(progress)
     seconds = time.monotonic() - started
     if options.json:
-        from NeuroGenLib.registration.output import summary
-
         facts = {"out": str(out), "written": [str(file) for file in files], "seconds": round(seconds, 1)}
         print_json({**facts, "notice": model.notice, **summary(registration)})
         return
@@ -139,9 +145,6 @@ def run(arguments: list[str]) -> None:
 
 def _scans(options: Any, progress: Progress) -> tuple[Scans, list[str]]:
     """Read everything that was given and find the masks that are asked for; return what is to be known of these."""
-    from NeuroGenLib.registration.output import Scans
-    from NeuroGenLib.spatial.landmark_files import read_point_file
-    from NeuroGenLib.spatial.volume import Volume
 
     def loaded(path: str | None) -> Volume | None:
         return None if path is None else Volume.load(path)
@@ -162,12 +165,7 @@ def _find_masks(
     images: Mapping[str, Volume], masks: dict[str, Volume | None], wanted: list[str], device: str, progress: Progress
 ) -> list[str]:
     """Put the brain masks that are wanted into ``masks``, and return what is to be known of them."""
-    from NeuroGenLib.core.errors import InputError
-    from NeuroGenLib.mask.infer import BUNDLED as MASK_MODEL
-    from NeuroGenLib.mask.infer import open_mask_model
-    from NeuroGenLib.registration.infer import first_channel
-
-    model = open_mask_model(MASK_MODEL, device)
+    model = open_model(MASK_MODEL, MaskModel, device=device)
     remarks = []
     for number, role in enumerate(wanted):
         part = progress.part(number / len(wanted), (number + 1) / len(wanted), f"{role} mask")
@@ -189,12 +187,9 @@ def _write(
     scene: Path | None,
 ) -> list[Path]:
     """Write the registration, and the scene where one is asked for, all or nothing."""
-    from NeuroGenLib.registration.output import write_result
-
     form = parameters["format"]
     if scene is None:
         return write_result(model, registration, scans, out, parameters, form)
-    from NeuroGenLib.core.files import read_json, staged_outputs
     from NeuroGenLib.scenes.registration import write_registration_scene
 
     with staged_outputs(scene.parent) as beside, staged_outputs(out) as folder:
@@ -206,9 +201,6 @@ def _write(
 
 def _report(registration: Registration) -> None:
     """Say how similar and how equal the images are at each stage, and whether there and back agree."""
-    from NeuroGenLib.registration.evaluation.quality import STAGES
-    from NeuroGenLib.registration.output import quality_rows
-
     quality = registration.quality
     stages = [row for row in quality_rows(quality) if row["label"] in ("all", "mean") and row["start"] != "n/a"]
     width = max(len(str(row["measure"])) for row in stages)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from NeuroGenLib.commands.options import make_progress
 from NeuroGenLib.commands.shared import run_training
+from NeuroGenLib.registration.config import RegistrationTrainConfig
 
 
 def train(arguments: list[str]) -> None:
     """`neurogen registration train`: the same program as training/train_registration.py."""
-    from NeuroGenLib.registration.config import RegistrationTrainConfig
-
     description = (
         "Train a registration network: on a table of scans, on images generated from label maps, or on a published\n"
         "data set. Stop it whenever you like: the same command goes on where it was. Example: neurogen registration\n"

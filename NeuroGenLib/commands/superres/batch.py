@@ -10,12 +10,15 @@ from NeuroGenLib.commands.options import (
     add_report_options,
     make_parser,
     make_progress,
-    parse,
     print_json,
 )
 from NeuroGenLib.commands.shared import add_model_option, close_bar, out_folder
 from NeuroGenLib.commands.superres.shared import add_slice_options, settings_of
 from NeuroGenLib.core.errors import InputError, NeuroGenError
+from NeuroGenLib.core.provenance import RESEARCH_USE
+from NeuroGenLib.models import open_model
+from NeuroGenLib.superres.batch import SUMMARY, read_cases, run_batch
+from NeuroGenLib.superres.infer import SuperresModel
 from NeuroGenLib.superres.run_config import BUNDLED
 
 
@@ -47,20 +50,17 @@ def batch(arguments: list[str]) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_device_option(parser)
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     out, settings = out_folder(options.out), settings_of(options)
     names = [name.strip() for name in options.scans.split(",")]
     if not all(names):
         raise InputError(f"'{options.scans}' does not name columns.", "Write T2w, or T2w_ax,T2w_cor.")
-    from NeuroGenLib.core.provenance import RESEARCH_USE
-    from NeuroGenLib.superres.batch import SUMMARY, read_cases, run_batch
-    from NeuroGenLib.superres.infer import open_superres_model
 
     started = time.monotonic()
     progress = make_progress(options.progress)
     cases = read_cases(Path(options.source), names, options.guide)
-    model = open_superres_model(options.model, options.device, progress.part(0, 0.02))
+    model = open_model(options.model, SuperresModel, device=options.device, progress=progress.part(0, 0.02))
     found = run_batch(model, cases, out, settings, progress.part(0.02, 1))
     close_bar(progress)
     seconds = time.monotonic() - started

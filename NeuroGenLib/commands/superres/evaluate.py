@@ -12,12 +12,15 @@ from NeuroGenLib.commands.options import (
     make_parser,
     make_progress,
     number,
-    parse,
     print_json,
     whole_number,
 )
 from NeuroGenLib.commands.shared import add_model_option, close_bar, out_folder, print_result
+from NeuroGenLib.models import open_model
 from NeuroGenLib.simulate.thick_slices import DIRECTIONS
+from NeuroGenLib.superres.batch import read_cases
+from NeuroGenLib.superres.evaluation.table import Slices, evaluate_cases, markdown, write_evaluation
+from NeuroGenLib.superres.infer import SuperresModel
 from NeuroGenLib.superres.run_config import BUNDLED
 
 
@@ -55,12 +58,9 @@ def evaluate(arguments: list[str]) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_device_option(parser)
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     out = out_folder(options.out)
-    from NeuroGenLib.superres.batch import read_cases
-    from NeuroGenLib.superres.evaluation.table import Slices, evaluate_cases, markdown, write_evaluation
-    from NeuroGenLib.superres.infer import open_superres_model
 
     started = time.monotonic()
     slices = Slices(
@@ -72,7 +72,7 @@ def evaluate(arguments: list[str]) -> None:
     most = None if options.most is None else whole_number(options.most, "a number of scans", least=1)
     progress = make_progress(options.progress)
     cases = read_cases(Path(options.source), [options.scan], options.guide)[:most]
-    model = open_superres_model(options.model, options.device, progress.part(0, 0.02))
+    model = open_model(options.model, SuperresModel, device=options.device, progress=progress.part(0, 0.02))
     found = evaluate_cases(model, cases, slices, steps, progress.part(0.02, 0.98))
     parameters = {"source": options.source, "scans": len(cases), "back_projection": steps, **asdict(slices)}
     files = write_evaluation(found, model, out, parameters)

@@ -12,12 +12,17 @@ from NeuroGenLib.commands.options import (
     add_report_options,
     make_parser,
     make_progress,
-    parse,
     print_json,
 )
 from NeuroGenLib.commands.shared import add_model_option, close_bar, out_folder, print_result
 from NeuroGenLib.commands.superres.shared import add_slice_options, read_scan, settings_of
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.models import open_model
+from NeuroGenLib.superres.infer import SuperresModel
+from NeuroGenLib.superres.output import summary, write_reference, write_result
 from NeuroGenLib.superres.run_config import BUNDLED
+from NeuroGenLib.superres.stacks.inputs import AlreadyIsotropic
+from NeuroGenLib.superres.stacks.recorded_thickness import recorded_thickness
 
 if TYPE_CHECKING:
     from typing import Any
@@ -53,21 +58,16 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_device_option(parser)
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     out, settings = out_folder(options.out), settings_of(options, reference=options.reference)
-    from NeuroGenLib.core.errors import InputError
-    from NeuroGenLib.superres.infer import open_superres_model
-    from NeuroGenLib.superres.output import summary, write_reference, write_result
-    from NeuroGenLib.superres.stacks.inputs import AlreadyIsotropic
-    from NeuroGenLib.superres.stacks.recorded_thickness import recorded_thickness
 
     started = time.monotonic()
     progress = make_progress(options.progress)
     scans = [read_scan(Path(path)) for path in options.scan]
     settings = replace(settings, recorded=tuple(recorded_thickness(path) for path in options.scan))
     guide = None if options.guide is None else read_scan(Path(options.guide))
-    model = open_superres_model(options.model, options.device, progress.part(0, 0.02))
+    model = open_model(options.model, SuperresModel, device=options.device, progress=progress.part(0, 0.02))
     parameters = {"scan": options.scan, "guide": options.guide, **asdict(settings)}
     found: SuperResolution | None = None
     if settings.reference:

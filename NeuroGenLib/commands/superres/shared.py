@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.commands.options import number, whole_number
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite
+from NeuroGenLib.superres.run_config import SuperresConfig
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import jsonargparse
-
-    from NeuroGenLib.spatial.volume import Volume
-    from NeuroGenLib.superres.run_config import SuperresConfig
+    from NeuroGenLib.core.arguments import ArgumentParser
 
 
-def add_slice_options(parser: jsonargparse.ArgumentParser) -> None:
+def add_slice_options(parser: ArgumentParser) -> None:
     """Add what says how thick slices are and what becomes of them."""
     parser.add_argument(
         "--spacing", metavar="MM", help="voxel size of the result (default: that within slices, 0.8 to 1 mm)"
@@ -55,7 +55,6 @@ def settings_of(options: Any, *, reference: bool = False) -> SuperresConfig:
     InputError
         When one makes no sense, naming it.
     """
-    from NeuroGenLib.superres.run_config import SuperresConfig
 
     def length(text: str | None, what: str, *, positive: bool = True) -> float | None:
         return None if text is None else number(text, what, positive=positive)
@@ -80,9 +79,6 @@ def read_scan(path: Path) -> Volume:
     InputError
         When the file is missing or damaged, or the scan has channels, NaN or infinite voxels or no contrast.
     """
-    from NeuroGenLib.core.errors import InputError
-    from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite
-
     scan = Volume.load(path)
     require_3d(scan, str(path))
     require_finite(scan, str(path))

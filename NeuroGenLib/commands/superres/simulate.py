@@ -12,14 +12,26 @@ from NeuroGenLib.commands.options import (
     make_parser,
     make_progress,
     number,
-    parse,
     print_json,
     whole_number,
 )
+from NeuroGenLib.commands.registration.apply import stem
 from NeuroGenLib.commands.shared import close_bar, out_folder, print_result
 from NeuroGenLib.commands.superres.shared import read_scan
+from NeuroGenLib.core import provenance
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.simulate.thick_slices import DIRECTIONS, PROFILES, Direction, ProfileKind, slice_axis
+from NeuroGenLib.core.files import staged_outputs, write_json
+from NeuroGenLib.simulate.decimation import decimated_volume
+from NeuroGenLib.simulate.thick_slices import (
+    DIRECTIONS,
+    PROFILES,
+    Direction,
+    ProfileKind,
+    SliceProfile,
+    slice_axis,
+    thick_slices,
+    with_noise,
+)
 
 if TYPE_CHECKING:
     from typing import Any
@@ -86,12 +98,10 @@ def simulate(arguments: list[str]) -> None:
     parser.add_argument("--start", metavar="K", help="with --reference: the first one kept (default: 0)")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_report_options(parser)
-    options = parse(parser, arguments)
+    options = parser.parse(arguments)
 
     out, job = out_folder(options.out), requested(options)
     directions = DIRECTIONS if options.direction == "all" else (options.direction,)
-    from NeuroGenLib.core import provenance
-    from NeuroGenLib.core.files import staged_outputs, write_json
 
     started = time.monotonic()
     progress = make_progress(options.progress)
@@ -175,8 +185,6 @@ def simulated(scan: Volume, direction: Direction, job: Simulation | Decimation, 
             f"The scan itself has {direction} slices {own:.3g} mm apart: what lies between them is not in it."
         )
     if isinstance(job, Decimation):
-        from NeuroGenLib.simulate.decimation import decimated_volume
-
         thick = decimated_volume(scan, direction, job.factor, job.start)
         return thick.with_array(thick.array.astype("float32"))
     return _measured(scan, direction, axis, job)
@@ -184,8 +192,6 @@ def simulated(scan: Volume, direction: Direction, job: Simulation | Decimation, 
 
 def _measured(scan: Volume, direction: Direction, axis: int, job: Simulation) -> Volume:
     import numpy as np
-
-    from NeuroGenLib.simulate.thick_slices import SliceProfile, thick_slices, with_noise
 
     own = scan.spacing[axis]
     if job.thickness < own * 0.999:
@@ -228,7 +234,5 @@ def _not_negative(text: str, what: str) -> float:
 
 
 def _file_name(scan: Path, direction: Direction, job: Simulation | Decimation) -> str:
-    from NeuroGenLib.commands.registration.apply import stem
-
     how = f"LR{job.factor}" if isinstance(job, Decimation) else f"{job.thickness:g}mm"
     return f"{stem(scan)}_{direction}_{how}.nii.gz"

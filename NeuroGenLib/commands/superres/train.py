@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from NeuroGenLib.commands.options import make_progress
 from NeuroGenLib.commands.shared import run_training
+from NeuroGenLib.superres.config import SuperresTrainConfig
 
 
 def train(arguments: list[str]) -> None:
     """`neurogen superres train`: the same program as training/train_superresolution.py."""
-    from NeuroGenLib.superres.config import SuperresTrainConfig
-
     description = (
         "Train super-resolution on isotropic scans, on label maps, or both; thick slices are made on the way. Stop it\n"
         "whenever you like: the same command goes on where it was. Example: neurogen superres train --config\n"

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from NeuroGenLib.cohort.scans import read_cohort
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.registration.data.group_alignment import affine_to_mean
-from NeuroGenLib.registration.data.pairs import Batch, Item, Truth, below, drawn, one_hot
-from NeuroGenLib.registration.data.table import near_pairs, read_cohort
-from NeuroGenLib.simulate.draws import chance, uniform
+from NeuroGenLib.registration.data.pairs import Batch, Item, Truth, drawn, one_hot
+from NeuroGenLib.registration.data.table import near_pairs
+from NeuroGenLib.simulate.draws import below, chance, uniform
 from NeuroGenLib.simulate.pair import generated_pair
 from NeuroGenLib.simulate.tissues import CSF, TissueTable, fetal_tissues, freesurfer_tissues, unknown_tissues
 from NeuroGenLib.spatial.grids import filled_grid

@@ -14,6 +14,7 @@ import numpy as np
 from NeuroGenLib.cohort.tables import few, read_table, repeated
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.simulate.draws import below
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -324,13 +325,6 @@ class ScanPairs:
         present = [set(np.unique(labels).tolist()) for labels in maps if labels is not None]
         shared = [group for group in self._labels if all(values.intersection(group) for values in present)]
         return drawn(shared, self._most_labels, generator) or None
-
-
-def below(generator: torch.Generator, count: int) -> int:
-    """Return a whole number from 0 to ``count`` - 1."""
-    import torch
-
-    return int(torch.randint(count, (1,), generator=generator, device=generator.device))
 
 
 def drawn(groups: Sequence[tuple[int, ...]], most: int, generator: torch.Generator) -> LabelGroups:

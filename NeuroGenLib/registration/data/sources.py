@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.registration.data.generated import GeneratedPairs
+from NeuroGenLib.registration.data.table import TablePairs
+from NeuroGenLib.registration.published.datasets.opening import layout_pairs
 
 if TYPE_CHECKING:
     from NeuroGenLib.registration.config import DataConfig, RegistrationTrainConfig
@@ -22,8 +25,6 @@ def pair_source(config: RegistrationTrainConfig, progress: Progress = SILENT) ->
     data = config.data
     most = data.labels_per_step if config.losses.segmentation else 0
     if data.source == "generated":
-        from NeuroGenLib.registration.data.generated import GeneratedPairs
-
         return GeneratedPairs(data.generated, most, progress)
     source = _scans(data, most)
     source.preload(progress)
@@ -32,9 +33,6 @@ def pair_source(config: RegistrationTrainConfig, progress: Progress = SILENT) ->
 
 def _scans(data: DataConfig, most: int | None) -> ScanPairs:
     if data.source == "layout":
-        from NeuroGenLib.registration.published.datasets.opening import layout_pairs
-
         return layout_pairs(data.layout, items=data.items_per_step, most_labels=most, cache_gib=data.cache_gib)
-    from NeuroGenLib.registration.data.table import TablePairs
 
     return TablePairs(data.table, items=data.items_per_step, most_labels=most, cache_gib=data.cache_gib)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from NeuroGenLib.cohort.scans import read_cohort
 from NeuroGenLib.cohort.subjects import Cohort, read_table
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.registration.data.pairs import Prepared, Scan, ScanPairs, pairs_from_table, pairs_within
+from NeuroGenLib.spatial.foreground import foreground
 from NeuroGenLib.spatial.grids import centred_affine, filled_grid
 from NeuroGenLib.spatial.labels import as_label_map
 from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite, require_same_space
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from NeuroGenLib.cohort.subjects import Subject
     from NeuroGenLib.registration.config import TableConfig
@@ -121,8 +122,6 @@ class OnGrid:
             return centred_affine(image, image.centre, self._shape, self._spacing)
         given = labels if mask is None else mask
         if given is None:
-            from NeuroGenLib.alignment.rotation_search import foreground
-
             given = foreground(image)
         return filled_grid(given, self._shape, self._config.fill)[1]
 
@@ -136,33 +135,6 @@ class OnGrid:
             raise InputError(f"An image of {name} has the same value everywhere.", "Check that it is the right file.")
         scaled: np.ndarray = ((values - low) / (high - low)).clip(0, 1).astype(np.float32)
         return scaled
-
-
-def read_cohort(
-    table: Path, columns: Sequence[str] | None, root: Path | None, include: Sequence[str], exclude: Sequence[str]
-) -> Cohort:
-    """Read a table or a folder, and keep the ids that match an ``include`` (all without any) and no ``exclude``.
-
-    Raises
-    ------
-    InputError
-        When the table or a column is missing, or nobody is left.
-    """
-    cohort = (
-        Cohort.from_folder(table, columns) if Path(table).is_dir() else Cohort.from_table(table, columns, root=root)
-    )
-    for pattern in (*include, *exclude):
-        if not any(fnmatch.fnmatchcase(name, pattern) for name in cohort.ids):
-            raise InputError(f"No scan of {table} is named '{pattern}'.", nearest(pattern, cohort.ids))
-
-    def kept(name: str) -> bool:
-        wanted = not include or any(fnmatch.fnmatchcase(name, pattern) for pattern in include)
-        return wanted and not any(fnmatch.fnmatchcase(name, pattern) for pattern in exclude)
-
-    ids = [name for name in cohort.ids if kept(name)]
-    if not ids:
-        raise InputError(f"include and exclude leave no scan of {table}.", "Correct one of them.")
-    return cohort.select(ids)
 
 
 def read_points(path: Path) -> np.ndarray:

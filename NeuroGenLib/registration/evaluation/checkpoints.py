@@ -10,12 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from NeuroGenLib.core.config import from_mapping
+from NeuroGenLib.core.device import choose_device
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import read_json, require_folder_place, staged_outputs, write_json
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.core.reports import save_figure, write_table
+from NeuroGenLib.models.folder import ModelFolder
+from NeuroGenLib.registration.config import RegistrationTrainConfig
+from NeuroGenLib.registration.data.sources import pair_source
 from NeuroGenLib.registration.evaluation.figure import checkpoints_figure
-from NeuroGenLib.registration.evaluation.table import MISSING, Evaluation, evaluate_to_folder
+from NeuroGenLib.registration.evaluation.results import METRICS
+from NeuroGenLib.registration.evaluation.table import MISSING, evaluate_to_folder
+from NeuroGenLib.registration.infer import RegistrationModel
+from NeuroGenLib.registration.published.model import import_checkpoint
 from NeuroGenLib.training.checkpoint import list_checkpoints, read_checkpoint
 from NeuroGenLib.training.run_folder import checkpoints_folder
 
@@ -24,6 +31,7 @@ if TYPE_CHECKING:
 
     from NeuroGenLib.registration.config import RegisterConfig
     from NeuroGenLib.registration.evaluation.pairs import PairFiles
+    from NeuroGenLib.registration.evaluation.results import Evaluation
 
 Select = Literal["dice", "tre", "similarity"]
 
@@ -214,9 +222,6 @@ def evaluate_run(
     Cancelled
         When ``progress`` was cancelled.
     """
-    from NeuroGenLib.core.device import choose_device
-    from NeuroGenLib.registration.infer import RegistrationModel
-
     place = choose_device(device)
     require_folder_place(out)
     known = run_checkpoints(run)
@@ -265,11 +270,8 @@ def write_checkpoint_model(run: Path, checkpoint: Checkpoint, folder: Path, orie
         When the checkpoint is damaged.
     """
     if checkpoint.unit == "epoch":
-        from NeuroGenLib.registration.published.model import import_checkpoint
-
         import_checkpoint(checkpoint.path, folder, orientation=orientation)
         return
-    from NeuroGenLib.registration.config import RegistrationTrainConfig
     from NeuroGenLib.registration.network.sitreg import SITReg
     from NeuroGenLib.registration.train import network_shape, write_registration
 
@@ -295,21 +297,16 @@ def _preparation(run: Path, config: Any) -> dict[str, Any]:
     """Return how images get ready: from the run's model, or before there is one from its data."""
     if (run / "model").is_dir():
         return dict(_read(run / "model").manifest["preparation"])
-    from NeuroGenLib.registration.data.sources import pair_source
 
     # Without a cache nothing but the first scan is read.
     return dict(pair_source(replace(config, data=replace(config.data, cache_gib=0.0))).record)
 
 
 def _read(folder: Path) -> Any:
-    from NeuroGenLib.models.folder import ModelFolder
-
     return ModelFolder.read(folder)
 
 
 def _row(checkpoint: Checkpoint, found: Evaluation) -> dict[str, Any]:
-    from NeuroGenLib.registration.evaluation.table import METRICS
-
     row = {checkpoint.unit: checkpoint.number, "pairs": len(found.rows), "failed": len(found.failed)}
     return row | {name: found.mean(name) for name in METRICS}
 

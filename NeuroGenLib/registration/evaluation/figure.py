@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from NeuroGenLib.registration.evaluation.table import Evaluation
+    from NeuroGenLib.registration.evaluation.results import Evaluation
 
 STAGES = (
     ("_headers", "by the headers", "#bdbdbd"),

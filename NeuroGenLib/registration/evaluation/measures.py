@@ -10,7 +10,7 @@ import functools
 import itertools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,75 +23,11 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from torch import Tensor
 
-    from NeuroGenLib.spatial.jacobian import Scheme
 
 Corner = tuple[int, int, int]
 Point = tuple[float, float, float]
 
-_LEARN2REG_OFFSET = 3.0
-_LOG_RANGE = (1e-9, 1e9)
-_CHUNK = 100_000
 _PERCENTILE = 0.95
-
-
-@dataclass(frozen=True)
-class DeterminantStatistics:
-    """Jacobian determinants of a map, 1 where it keeps volumes.
-
-    Attributes
-    ----------
-    count:
-        Number of determinants.
-    negative:
-        How many are below zero: folds.
-    proportion_negative, proportion_nonpositive:
-        Share of ``count`` below zero, and at or below it.
-    mean, std:
-        Of the determinants (the sample's standard deviation, n - 1).
-    std_log:
-        Standard deviation of their natural logarithm, values below 1e-9 counting as 1e-9.
-    std_log_learn2reg:
-        The same after adding 3, as the Learn2Reg challenge defines it.
-    """
-
-    count: int
-    negative: int
-    proportion_negative: float
-    proportion_nonpositive: float
-    mean: float
-    std: float
-    std_log: float
-    std_log_learn2reg: float
-
-
-@dataclass(frozen=True)
-class Residual:
-    """How far points miss the place where they started: mean square, mean and largest size."""
-
-    mse: float
-    mae: float
-    max: float
-
-
-@dataclass(frozen=True)
-class InverseConsistency:
-    """What remains of a displacement and its inverse, one after the other; all zero for an exact inverse.
-
-    Attributes
-    ----------
-    voxels, voxels_inside:
-        Of the components in voxels: at all voxels, and where the first step stays in the grid.
-    mm, mm_inside:
-        Of the lengths in mm, likewise.
-    inside:
-        Share of voxels where the first step stays in the grid.
-    """
-
-    voxels: Residual
-    voxels_inside: Residual
-    mm: Residual
-    mm_inside: Residual
-    inside: float
 
 
 @dataclass(frozen=True)
@@ -112,85 +48,6 @@ class LabelScores:
         return tuple(label for label, score in self.by_label.items() if not math.isfinite(score))
 
 
-@dataclass(frozen=True)
-class LandmarkErrors:
-    """Distances between landmarks, one for each that lies inside the grid in both images.
-
-    Attributes
-    ----------
-    mm, voxels:
-        (N,) after registration.
-    before_mm, before_voxels:
-        (N,) without it.
-    outside:
-        Number of landmarks left out.
-    """
-
-    mm: NDArray[np.float64]
-    voxels: NDArray[np.float64]
-    before_mm: NDArray[np.float64]
-    before_voxels: NDArray[np.float64]
-    outside: int
-
-
-def determinant_statistics(displacement: ArrayLike | Tensor, scheme: Scheme = "central") -> DeterminantStatistics:
-    """Return the statistics of a map's Jacobian determinants from differences of voxels.
-
-    Parameters
-    ----------
-    displacement:
-        (3, I, J, K) voxels.
-    scheme:
-        Which differences: see :data:`NeuroGenLib.spatial.jacobian.Scheme`.
-
-    Raises
-    ------
-    InputError
-        When it is no displacement field, holds NaN, or has too few voxels.
-    """
-    from NeuroGenLib.spatial.jacobian import jacobian_determinants
-
-    return _statistics(jacobian_determinants(_field(displacement), scheme))
-
-
-def sampled_determinant_statistics(
-    displacement: ArrayLike | Tensor, count: int = 1_000_000, seed: int = 0
-) -> DeterminantStatistics:
-    """Return the statistics of the Jacobian determinants at random points of the linearly interpolated map.
-
-    Unlike differences of voxels, that finds folds anywhere between them.
-
-    Parameters
-    ----------
-    displacement:
-        (3, I, J, K) voxels.
-    count:
-        Number of points, spread evenly between the first and last voxels.
-    seed:
-        Of the draw; the points are the same on every device.
-
-    Raises
-    ------
-    InputError
-        When it is no displacement field, holds NaN, an axis has a single voxel, or there are fewer than two points.
-    """
-    import torch
-
-    from NeuroGenLib.spatial.jacobian import jacobian_determinants_at
-
-    if count < 2:
-        raise InputError(f"{count} random points make no statistics.", "Give a thousand or more.")
-    field = _field(displacement)
-    last = torch.tensor(field.shape[2:], dtype=field.dtype) - 1
-    generator = torch.Generator().manual_seed(seed)
-    found = []
-    for start in range(0, count, _CHUNK):
-        size = min(_CHUNK, count - start)
-        points = torch.rand(size, 3, generator=generator, dtype=field.dtype) * last
-        found.append(jacobian_determinants_at(field, points.to(field.device)))
-    return _statistics(torch.cat(found, dim=1))
-
-
 def ndv_percent(displacement: ArrayLike | Tensor) -> float:
     """Return the non-diffeomorphic volume as percent of the inner voxels (Liu et al.; 0: folds nowhere).
 
@@ -204,48 +61,6 @@ def ndv_percent(displacement: ArrayLike | Tensor) -> float:
     from NeuroGenLib.spatial import jacobian
 
     return float(jacobian.ndv_percent(_field(displacement))[0])
-
-
-def inverse_consistency(outer: ArrayLike | Tensor, inner: ArrayLike | Tensor, affine: ArrayLike) -> InverseConsistency:
-    """Return what remains of a map after its inverse: ``outer(inner(x)) - x``.
-
-    Call it with (forward, inverse) and with (inverse, forward): the two orders differ.
-
-    Parameters
-    ----------
-    outer, inner:
-        (3, I, J, K) voxels on one grid; ``inner`` moves first.
-    affine:
-        4x4 of that grid, voxels to RAS mm.
-
-    Raises
-    ------
-    InputError
-        When one is no displacement field or holds NaN, their shapes differ, or the affine is no 4x4.
-    """
-    import torch
-
-    from NeuroGenLib.spatial.displacement import compose
-    from NeuroGenLib.spatial.jacobian import overlap_mask
-
-    first, second = _field(outer), _field(inner)
-    if first.shape != second.shape:
-        raise InputError(
-            f"The two displacement fields have {tuple(first.shape[2:])} and {tuple(second.shape[2:])} voxels.",
-            "Give both on one grid.",
-        )
-    linear = torch.as_tensor(_linear(affine)).to(second)
-    left = compose(first, second)
-    seen = overlap_mask(second)[0, 0].bool()
-    components = left[0].abs()
-    lengths = torch.einsum("xc,cijk->xijk", linear, left[0]).norm(dim=0)
-    return InverseConsistency(
-        voxels=_residual(components),
-        voxels_inside=_residual(components[:, seen]),
-        mm=_residual(lengths),
-        mm_inside=_residual(lengths[seen]),
-        inside=float(seen.double().mean()),
-    )
 
 
 def label_dice(
@@ -345,52 +160,6 @@ def hausdorff95(first: ArrayLike, second: ArrayLike, spacing: Sequence[float] = 
     )
 
 
-def target_registration_error(
-    forward: ArrayLike | Tensor, fixed_points: ArrayLike, moving_points: ArrayLike, affine: ArrayLike
-) -> LandmarkErrors:
-    """Return how far fixed landmarks land from the same landmarks of the moving image.
-
-    Parameters
-    ----------
-    forward:
-        (3, I, J, K) voxels.
-    fixed_points, moving_points:
-        (N, 3) voxel coordinates of the same landmarks. One that leaves the grid in either image does not count.
-    affine:
-        4x4 of the grid, voxels to RAS mm.
-
-    Raises
-    ------
-    InputError
-        When the landmarks do not correspond or all lie outside, or the field is none or holds NaN.
-    """
-    import torch
-
-    from NeuroGenLib.spatial.jacobian import displacement_at
-
-    field, linear = _field(forward), _linear(affine)
-    fixed, moving = np.asarray(fixed_points, np.float64), np.asarray(moving_points, np.float64)
-    if fixed.shape != moving.shape or fixed.ndim != 2 or fixed.shape[1] != 3:
-        raise InputError(
-            f"Landmarks of shape {fixed.shape} and {moving.shape} do not correspond.",
-            "Give (N, 3) voxel coordinates of the same landmarks for both images.",
-        )
-    last = np.array(field.shape[2:]) - 1
-    kept = np.all([(points >= 0) & (points <= last) for points in (fixed, moving)], axis=(0, 2))
-    if not kept.any():
-        raise InputError("No landmark lies inside the grid of the registration.", "Check the landmarks' coordinates.")
-    fixed, moving = fixed[kept], moving[kept]
-    moved = displacement_at(field, torch.as_tensor(fixed).to(field)[None])[0].cpu().numpy()
-    before, after = fixed - moving, fixed + moved - moving
-    return LandmarkErrors(
-        mm=np.linalg.norm(after @ linear.T, axis=1),
-        voxels=np.linalg.norm(after, axis=1),
-        before_mm=np.linalg.norm(before @ linear.T, axis=1),
-        before_voxels=np.linalg.norm(before, axis=1),
-        outside=int((~kept).sum()),
-    )
-
-
 def _field(displacement: ArrayLike | Tensor) -> Tensor:
     """Return a finite displacement as (1, 3, I, J, K), float32 unless it comes as float64, without gradient."""
     import torch
@@ -416,40 +185,7 @@ def _field(displacement: ArrayLike | Tensor) -> Tensor:
     return field
 
 
-def _linear(affine: ArrayLike) -> NDArray[np.float64]:
-    matrix = np.asarray(affine, np.float64)
-    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
-        raise InputError(f"An affine of shape {matrix.shape} is no finite 4x4 matrix.", "Give the grid's affine.")
-    return matrix[:3, :3]
-
-
-def _statistics(determinants: Tensor) -> DeterminantStatistics:
-    values = determinants.double().flatten()
-
-    def log_spread(offset: float) -> float:
-        return float((values + offset).clamp(*_LOG_RANGE).log().std(correction=0))
-
-    return DeterminantStatistics(
-        count=values.numel(),
-        negative=int((values < 0).sum()),
-        proportion_negative=float((values < 0).double().mean()),
-        proportion_nonpositive=float((values <= 0).double().mean()),
-        mean=float(values.mean()),
-        std=float(values.std()) if values.numel() > 1 else 0.0,
-        std_log=log_spread(0.0),
-        std_log_learn2reg=log_spread(_LEARN2REG_OFFSET),
-    )
-
-
-def _residual(sizes: Tensor) -> Residual:
-    """Return the summary of sizes, NaN when there are none."""
-    if sizes.numel() == 0:
-        return Residual(math.nan, math.nan, math.nan)
-    values = sizes.double()
-    return Residual(float(values.square().mean()), float(values.mean()), float(values.max()))
-
-
-def _percentile(distances: NDArray[np.float64], areas: NDArray[np.float64], share: float) -> float:
+def _percentile(distances: NDArray[Any], areas: NDArray[Any], share: float) -> float:
     """Return the distance within which a share of the area lies."""
     order = np.argsort(distances)
     covered = np.cumsum(areas[order])

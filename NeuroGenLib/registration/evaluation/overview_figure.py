@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from NeuroGenLib.alignment.rotation_search import foreground
 from NeuroGenLib.spatial.spatial_map import SpatialMap
 
 if TYPE_CHECKING:
@@ -58,17 +57,13 @@ class Plane(NamedTuple):
     affine: np.ndarray
 
 
-def registration_figure(
-    registration: Registration, fixed: Volume, moving: Volume, fixed_mask: Volume | None = None, notice: str = ""
-) -> Figure:
+def registration_figure(registration: Registration, fixed: Volume, moving: Volume, notice: str = "") -> Figure:
     """Draw three planes of the fixed image, of the moving one before, after the start and registered, and of both.
 
     Parameters
     ----------
     registration, fixed, moving:
         The result and its images, 3-D.
-    fixed_mask:
-        Nonzero where the fixed image counted.
     notice:
         What the model demands to be said.
     """
@@ -83,7 +78,7 @@ def registration_figure(
         "registered": registration.forward,
     }
     whole = abs(float(np.linalg.det(registration.start.fixed_to_moving[:3, :3])))
-    window = head_window(fixed, fixed_mask)
+    window = head_window(fixed, registration.foreground)
     bright = {"fixed": _range(fixed), "moving": _range(moving)}
     titles = ("fixed", *stages, "fixed and registered", "local change of volume")
     figure, axes = plt.subplots(3, len(titles), figsize=(2.2 * len(titles), 6.9), layout="constrained", squeeze=False)
@@ -112,10 +107,9 @@ def registration_figure(
     return figure
 
 
-def head_window(fixed: Volume, mask: Volume | None = None) -> Window:
-    """Return the middle of the fixed image's foreground, and the box around it, on its grid stored as RAS."""
+def head_window(fixed: Volume, inside: Volume) -> Window:
+    """Return the middle of the foreground ``inside`` of the fixed image, and the box around it, on its RAS grid."""
     image = fixed.reorient("RAS")
-    inside = foreground(fixed, mask, "The fixed")
     index = image.world_to_voxel(inside.voxel_to_world(np.argwhere(inside.array)))
     last = np.array(image.shape) - 1
     margin = _MARGIN_MM / np.array(image.spacing)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from NeuroGenLib.alignment.prepared_image import first_channel
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.registration.evaluation.measures import label_dice, label_hd95, ndv_percent
+from NeuroGenLib.spatial.metrics import entropies
 from NeuroGenLib.spatial.spatial_map import SpatialMap
 
 if TYPE_CHECKING:
     from NeuroGenLib.alignment.halfway import Start
+    from NeuroGenLib.alignment.prepared_image import PreparedImage
     from NeuroGenLib.spatial.volume import Volume
 
 STAGES = ("headers", "start", "registered")
@@ -102,17 +105,22 @@ class Quality:
         return remarks
 
 
+class LabelMaps(NamedTuple):
+    """Label maps of the fixed and the moving image, and the moving one pulled by the registration."""
+
+    fixed: Volume
+    moving: Volume
+    warped: Volume
+
+
 def measured(
     forward: SpatialMap,
     inverse: SpatialMap,
     start: Start,
-    fixed: Volume,
-    moving: Volume,
-    inside: Volume,
+    fixed: PreparedImage,
+    moving: PreparedImage,
     jacobian: Volume,
-    fixed_labels: Volume | None = None,
-    moving_labels: Volume | None = None,
-    warped_labels: Volume | None = None,
+    labels: LabelMaps | None = None,
     progress: Progress = SILENT,
 ) -> Quality:
     """Measure a registration.
@@ -122,21 +130,20 @@ def measured(
     forward, inverse, start:
         The maps.
     fixed, moving:
-        3-D images.
-    inside:
-        Nonzero in the foreground of ``fixed``, in its space but on any grid.
+        The images; measured in the foreground of ``fixed``.
     jacobian:
         Determinant of ``forward`` on the grid of ``fixed``.
-    fixed_labels, moving_labels, warped_labels:
-        Label maps of the images and the moving one pulled by ``forward``, where there are any.
+    labels:
+        Their label maps, where both have one.
     progress:
         Told of every stage.
     """
+    inside = fixed.foreground
     points = _some(inside.voxel_to_world(np.argwhere(inside.array)))
     affine = SpatialMap(start.fixed_to_moving, None, np.eye(4))
     maps = {"headers": SpatialMap(np.eye(4), None, np.eye(4)), "start": affine, "registered": forward}
-    values = _values(fixed, points)
-    pairs = {stage: (values, _values(moving, one.points(points))) for stage, one in maps.items()}
+    values, second = _values(first_channel(fixed.scan), points), first_channel(moving.scan)
+    pairs = {stage: (values, _values(second, one.points(points))) for stage, one in maps.items()}
     progress.update(1, 4, "measuring")
     there = forward.points(points)
     away = np.linalg.norm(inverse.points(there) - points, axis=1)
@@ -144,17 +151,17 @@ def measured(
     folded = int(np.count_nonzero(jacobian.array <= 0))
     dice: dict[str, dict[int, float]] | None = None
     distances: dict[int, float] | None = None
-    if fixed_labels is not None and moving_labels is not None and warped_labels is not None:
+    if labels is not None:
         progress.update(2, 4, "measuring")
-        if fixed_labels.array.any() or moving_labels.array.any():
+        if labels.fixed.array.any() or labels.moving.array.any():
             dice = {}
             for stage in STAGES:  # one label map at a time: they may be large
-                carried = warped_labels
+                carried = labels.warped
                 if stage != STAGES[-1]:
-                    carried = maps[stage].pull(moving_labels, fixed_labels, order=0)
-                dice[stage] = dict(label_dice(carried.array, fixed_labels.array).by_label)
+                    carried = maps[stage].pull(labels.moving, labels.fixed, order=0)
+                dice[stage] = dict(label_dice(carried.array, labels.fixed.array).by_label)
             progress.update(3, 4, "measuring")
-            distances = dict(label_hd95(warped_labels.array, fixed_labels.array, fixed_labels.spacing).by_label)
+            distances = dict(label_hd95(labels.warped.array, labels.fixed.array, labels.fixed.spacing).by_label)
     progress.update(4, 4, "measuring")
     return Quality(
         correlation={stage: _correlation(*pair) for stage, pair in pairs.items()},
@@ -192,11 +199,8 @@ def _correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _mutual_information(first: np.ndarray, second: np.ndarray) -> float:
-    joint = np.histogram2d(first, second, bins=_BINS)[0]
-    joint /= joint.sum()
-    apart = np.outer(joint.sum(axis=1), joint.sum(axis=0))
-    seen = joint > 0
-    return float((joint[seen] * np.log(joint[seen] / apart[seen])).sum())
+    one, other, together = entropies(first, second, _BINS)
+    return one + other - together
 
 
 def _ndv_percent(forward: SpatialMap) -> float:

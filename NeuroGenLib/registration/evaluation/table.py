@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from NeuroGenLib.core import provenance
 from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError
 from NeuroGenLib.core.files import read_json, require_folder_place, staged_outputs, write_json
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.core.reports import save_figure, write_table
+from NeuroGenLib.core.reports import one_line, reason_of, save_figure, write_table
 from NeuroGenLib.registration.data.table import read_points
 from NeuroGenLib.registration.evaluation.cost import Cost
 from NeuroGenLib.registration.evaluation.figure import evaluation_figure
-from NeuroGenLib.registration.evaluation.quality import STAGES
+from NeuroGenLib.registration.evaluation.results import END_METRICS, METRICS, SUFFIXES, Evaluation, Row, stage_columns
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.version import __version__
 
@@ -29,72 +27,10 @@ if TYPE_CHECKING:
     from NeuroGenLib.registration.evaluation.pairs import PairFiles
     from NeuroGenLib.registration.infer import Registration, RegistrationModel
 
-Row = dict[str, Any]
-"""Numbers and words by column; None for what was not measured."""
-
 DONE = "done"
 """Folder of the pairs that are finished, inside that of the results."""
 MISSING = "n/a"
 _SCHEMA = 1
-
-# The end is the column without a stage's name.
-_SUFFIXES = dict(zip(STAGES, ("_headers", "_start", ""), strict=True))
-STAGE_METRICS = ("dice", "tre_mm", "mutual_information", "correlation")
-END_METRICS = (
-    "hd95_mm",
-    "labels_in_one_map",
-    "folded_voxels",
-    "folded_percent",
-    "ndv_percent",
-    "sd_log_jacobian",
-    "inverse_consistency_mm",
-    "inverse_consistency_max_mm",
-    "displacement_mm",
-    "wall_s",
-    "cpu_s",
-    "peak_memory_mib",
-    "peak_gpu_mib",
-)
-
-
-def stage_columns(metric: str) -> list[str]:
-    """Return the columns of a metric as the headers place the images, after the affine start, and at the end."""
-    return [f"{metric}{suffix}" for suffix in _SUFFIXES.values()]
-
-
-METRICS = (*(column for metric in STAGE_METRICS for column in stage_columns(metric)), *END_METRICS)
-"""All columns with numbers."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What an evaluation found.
-
-    Attributes
-    ----------
-    rows:
-        One a pair: ``fixed``, ``moving``, ``kind``, ``status`` (done or failed), the numbers of :data:`METRICS`,
-        ``remarks``.
-    labels:
-        One a pair and label: Dice by stage, and the 95 % Hausdorff distance in mm at the end.
-    summary:
-        Number of pairs, of those that failed, and for each metric mean, standard deviation (of the population) and
-        number of pairs that have it; over all pairs, and for each kind.
-    """
-
-    rows: list[Row]
-    labels: list[Row]
-    summary: dict[str, Any]
-
-    @property
-    def failed(self) -> list[Row]:
-        """The rows of the pairs that could not be registered."""
-        return [row for row in self.rows if row["status"] == "failed"]
-
-    def mean(self, metric: str, kind: str | None = None) -> float | None:
-        """Return the mean of a metric, None when no pair (of that kind) has it."""
-        part = self.summary if kind is None else self.summary["kinds"].get(kind, {"metrics": {}})
-        return part["metrics"][metric]["mean"] if metric in part["metrics"] else None
 
 
 def evaluate_to_folder(
@@ -191,7 +127,7 @@ def evaluate_pair(
     if landmarks is not None:
         row |= _landmark_errors(found, *landmarks)
     row |= {name: _finite(getattr(cost, name)) for name in ("wall_s", "cpu_s", "peak_memory_mib", "peak_gpu_mib")}
-    row["remarks"] = _one_line(" ".join(found.warnings)) or None
+    row["remarks"] = one_line(" ".join(found.warnings)) or None
     return row, _label_rows(pair, found)
 
 
@@ -205,13 +141,11 @@ def write_evaluation(
             write_table(staging / "labels.tsv", [_for_people(row) for row in evaluation.labels])
         write_json(staging / "summary.json", evaluation.summary)
         save_figure(staging / "evaluation.png", evaluation_figure(evaluation))
-        record = provenance.record(
+        record = model.provenance(
             command,
-            model={"reference": model.folder.reference, "weights": model.folder.manifest["files"]},
-            parameters={name: value for name, value in parameters.items() if name in ("settings", "pairs")},
+            {name: value for name, value in parameters.items() if name in ("settings", "pairs")},
+            (),
             results=evaluation.summary,
-            shows=model.notice,
-            citation=model.folder.manifest.get("citation", []),
         )
         write_json(staging / "provenance.json", record)
 
@@ -219,7 +153,7 @@ def write_evaluation(
 def _quality(found: Registration) -> Row:
     quality = found.quality
     row: Row = {}
-    for stage, suffix in _SUFFIXES.items():
+    for stage, suffix in SUFFIXES.items():
         row[f"mutual_information{suffix}"] = _finite(quality.mutual_information[stage])
         row[f"correlation{suffix}"] = _finite(quality.correlation[stage])
         row[f"dice{suffix}"] = _finite(quality.mean_dice(stage))
@@ -239,7 +173,7 @@ def _label_rows(pair: PairFiles, found: Registration) -> list[Row]:
     rows = []
     for label in sorted({label for by_label in dice.values() for label in by_label}):
         row: Row = {"fixed": pair.named[0], "moving": pair.named[1], "label": label}
-        row |= {f"dice{suffix}": _finite(dice[stage].get(label)) for stage, suffix in _SUFFIXES.items()}
+        row |= {f"dice{suffix}": _finite(dice[stage].get(label)) for stage, suffix in SUFFIXES.items()}
         distance = distances.get(label)
         row["hd95_mm"] = "inf" if distance is not None and math.isinf(distance) else _finite(distance)
         rows.append(row)
@@ -297,13 +231,13 @@ def _finished(place: Path) -> tuple[Row, list[Row]] | None:
 
 def _failed(pair: PairFiles, error: Exception) -> Row:
     row: Row = {"fixed": pair.named[0], "moving": pair.named[1], "kind": pair.kind or None, "status": "failed"}
-    return row | dict.fromkeys(METRICS) | {"remarks": _one_line(str(error)) or type(error).__name__}
+    return row | dict.fromkeys(METRICS) | {"remarks": reason_of(error)}
 
 
 def _nothing_done(pair: PairFiles, error: Exception) -> NeuroGenError:
     if isinstance(error, NeuroGenError):
         return error.within(f"{pair.name} cannot be registered")
-    reason = _one_line(str(error)) or type(error).__name__
+    reason = reason_of(error)
     return NeuroGenError(
         f"{pair.name} could not be registered ({reason}).", "Close other programs, or try a smaller pair."
     )
@@ -315,7 +249,3 @@ def _for_people(row: Row) -> Row:
 
 def _finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else value
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

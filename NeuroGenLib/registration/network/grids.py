@@ -76,10 +76,6 @@ class Grids:
         scale, offset = self.transform_from_level(level)
         return (positions - _column(offset, positions)) / _column(scale, positions)
 
-    def to_image(self, positions: Tensor) -> Tensor:
-        """Return positions in voxels of the transform (B, 3, ...) as voxels of the images."""
-        return self.to_level(positions, 0)
-
     def spline_matrices(self, level: int, like: Tensor) -> list[Tensor]:
         """Return one evaluation matrix an axis, from control points at a level's voxels to the transform's grid."""
         scale, offset = self.transform_from_level(level)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from NeuroGenLib.core.config import from_mapping
 from NeuroGenLib.core.errors import InputError, nearest
+from NeuroGenLib.registration.config import LossConfig
 from NeuroGenLib.registration.published.settings_file import TRAINING, Settings
 
 if TYPE_CHECKING:
@@ -91,6 +93,11 @@ def translated_losses(
     losses["regularize_with_affine"] = keys.flag(f"{_LOSS}.regularize_with_affine", default=True)
     losses["ignore_mask"] = keys.flag(f"{TRAINING}.ignore_mask", default=False)
     return losses, needs
+
+
+def loss_config(keys: Settings, shape: Shape) -> LossConfig:
+    """Return the losses of a step with two images; see :func:`translated_losses`."""
+    return from_mapping(LossConfig, translated_losses(keys, shape, 2, 0, 1, [])[0])
 
 
 def consistency_schedule(weights: list[float], start_epoch: int, epoch: int) -> list[list[float]]:

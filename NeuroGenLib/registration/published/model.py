@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.core.config import from_mapping
 from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.provenance import software_versions
+from NeuroGenLib.models.folder import write_model
+from NeuroGenLib.models.unpickle import load_foreign_checkpoint
+from NeuroGenLib.registration.card import model_card
 from NeuroGenLib.registration.published.checkpoint import own_state
 from NeuroGenLib.registration.published.datasets.config import PreparationConfig
 from NeuroGenLib.registration.published.datasets.opening import preparation_record
@@ -59,9 +63,6 @@ def import_checkpoint(
     InputError
         When a file is missing, damaged or something else, or the config does not describe these weights.
     """
-    from NeuroGenLib.models.folder import write_model
-    from NeuroGenLib.registration.card import model_card
-
     settings = Settings.load(checkpoint.with_name(FILE) if config is None else config)
     shape = shape_of(settings, legacy_levels=legacy_levels)
     axes = _orientation(settings, orientation)
@@ -80,8 +81,6 @@ def _weights(checkpoint: Path) -> dict[str, Tensor]:
         When the file holds something else, or weights that are no numbers.
     """
     import torch
-
-    from NeuroGenLib.models.unpickle import load_foreign_checkpoint
 
     content = load_foreign_checkpoint(checkpoint)
     if OPTIMISER in content and NETWORK not in content:
@@ -157,8 +156,6 @@ def preparation_of(settings: Settings, orientation: str) -> dict[str, Any]:
 
 
 def _manifest(settings: Settings, shape: Shape, orientation: str, checkpoint: Path) -> dict[str, Any]:
-    from NeuroGenLib.core.provenance import software_versions
-
     kind = KINDS[data_set(settings)]
     epoch = re.search(r"epoch_(\d+)", checkpoint.name)
     per_epoch = steps_of_an_epoch(settings)

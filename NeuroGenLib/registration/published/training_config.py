@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,13 +13,12 @@ from NeuroGenLib.core import provenance
 from NeuroGenLib.core.config import from_mapping
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.files import staged_outputs, write_json, write_text
+from NeuroGenLib.models.folder import sha256_of
 from NeuroGenLib.registration.config import RegistrationTrainConfig
 from NeuroGenLib.registration.published.loss_config import translated_losses
 from NeuroGenLib.registration.published.network_config import shape_of
 from NeuroGenLib.registration.published.settings_file import CITATION, DATA, MODEL, TRAINING, Settings
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from NeuroGenLib.training.published_settings import plain, reason_for, require_new_settings_file, shown
 
 KINDS = {"oasis": "oasis", "lpba40": "lpba40", "lung250m_4b": "lung250m", "lumir": "lumir", "nlst": "nlst"}
 """Published name of a data set -> NeuroGen's."""
@@ -37,7 +36,6 @@ _METRICS = "a trained model is judged apart from its training"
 _CHUNKS = "each process registers its own three pairs, so any number of devices will do"
 _SOLVER = "the gradient of the inversion is exact, without a solver"
 _UNREAD = "the published program never reads it for this data set"
-_UNKNOWN = "it is no setting of the published program that NeuroGen knows"
 _NO_COUNTERPART = {
     "commit": "the version of the program that wrote the file",
     "dtype": "training is in 32 bits, or as train.precision says",
@@ -124,7 +122,7 @@ def import_config(
     InputError
         When the file is missing or broken, the data set unknown, a value unusable, or ``out`` exists.
     """
-    _require_new(out)
+    require_new_settings_file(out)
     keys = Settings.load(config)
     translation = translated(
         keys,
@@ -176,7 +174,7 @@ def translated(
             "batch": batch,
             "layout": _layout(keys, module, data_root, data_needs),
         },
-        "network": _network(shape, affine=keys.flag(f"{MODEL}.predict_affine")),
+        "network": network_settings(keys, legacy_levels=legacy_levels),
         "losses": losses,
         "optimiser": _optimiser(keys),
     }
@@ -187,7 +185,7 @@ def translated(
         from_mapping(RegistrationTrainConfig, settings)
     except InputError as error:
         raise error.within(f"{keys.file} makes no settings", f"Correct {keys.file}: {error.remedy}") from error
-    left_out = tuple((key, value, _reason(key)) for key, value in keys.rest())
+    left_out = tuple((key, value, reason_for(key, _NO_COUNTERPART)) for key, value in keys.rest())
     return Translation(settings, tuple(remarks), left_out)
 
 
@@ -201,7 +199,7 @@ def data_set(keys: Settings) -> str:
     """
     module = keys.text("data.module")
     if module not in KINDS:
-        raise InputError(f"'data.module' of {keys.file} is '{_plain(module)}'.", nearest(module, KINDS))
+        raise InputError(f"'data.module' of {keys.file} is '{plain(module)}'.", nearest(module, KINDS))
     return str(module)
 
 
@@ -267,10 +265,11 @@ def _layout(keys: Settings, module: str, data_root: Path, needs: set[str]) -> di
     return layout | {"preparation": prepared_steps(keys)}
 
 
-def _network(shape: Any, *, affine: bool) -> dict[str, Any]:
-    sizes = asdict(shape)
+def network_settings(keys: Settings, *, legacy_levels: bool = True) -> dict[str, Any]:
+    """Return the section ``network`` of NeuroGen's settings; see :func:`import_config`."""
+    sizes = asdict(shape_of(keys, legacy_levels=legacy_levels))
     del sizes["affine_inputs"]
-    return sizes | {"affine": affine}
+    return sizes | {"affine": keys.flag(f"{MODEL}.predict_affine")}
 
 
 def _read_solver(keys: Settings) -> None:
@@ -309,21 +308,19 @@ def settings_text(translation: Translation, source: str) -> str:
     import yaml
 
     head = [
-        f"Made by 'neurogen registration import-config' from {_plain(source)}:",
+        f"Made by 'neurogen registration import-config' from {plain(source)}:",
         "trains a registration network as the published program does.",
         "Start it with: neurogen registration train --config THIS_FILE",
     ]
     tail = ["How it was translated:", *(f"- {remark}" for remark in translation.remarks)]
     tail += ["Published settings without a counterpart:"]
-    tail += [f"- {_plain(key)}: {_shown(value)} ({reason})" for key, value, reason in translation.left_out]
+    tail += [f"- {plain(key)}: {shown(value)} ({reason})" for key, value, reason in translation.left_out]
     comments = ["\n".join(f"# {line}" for line in lines) for lines in (head, tail)]
     body = yaml.safe_dump(translation.settings, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
     return f"{comments[0]}\n{body}{comments[1]}\n"
 
 
 def _write(translation: Translation, config: Path, out: Path) -> list[Path]:
-    from NeuroGenLib.models.folder import sha256_of
-
     with staged_outputs(out.parent) as staging:
         write_text(staging / out.name, settings_text(translation, config.name))
         record = provenance.record(
@@ -335,26 +332,3 @@ def _write(translation: Translation, config: Path, out: Path) -> list[Path]:
         )
         write_json(staging / f"{out.stem}_provenance.json", record)
         return [out.parent / path.name for path in sorted(staging.iterdir())]
-
-
-def _require_new(out: Path) -> None:
-    if out.suffix not in (".yaml", ".yml"):
-        raise InputError(f"{out} is no name of a settings file.", "End it in .yaml.")
-    if out.exists():
-        raise InputError(f"{out} exists already.", "Choose another name, or delete it.")
-
-
-def _reason(key: str, reasons: Mapping[str, str] = _NO_COUNTERPART) -> str:
-    parts = key.split(".")
-    known = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
-    return next((reasons[name] for name in known if name in reasons), _UNKNOWN)
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _plain(text: str) -> str:
-    """Return a text of another file so that it can stand in a comment and on a terminal."""
-    return json.dumps(" ".join(str(text).split()), ensure_ascii=True)[1:-1].replace('\\"', '"')

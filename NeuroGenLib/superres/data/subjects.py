@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from NeuroGenLib.alignment.rotation_search import foreground
+from NeuroGenLib.cohort.scans import read_cohort
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.registration.data.table import read_cohort
 from NeuroGenLib.simulate.tissues import TissueTable, fetal_tissues, freesurfer_tissues, unknown_tissues
+from NeuroGenLib.spatial.foreground import foreground
 from NeuroGenLib.spatial.labels import as_label_map
 from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite, require_same_space
 from NeuroGenLib.superres.intensity import head_range
+from NeuroGenLib.superres.published.reference import published_split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -186,8 +187,6 @@ def split(cohort: Cohort, config: SplitConfig) -> dict[str, tuple[Subject, ...]]
         parts = [tuple(one for one in everybody if (one.id in left_out) is wanted) for wanted in (False, True)]
         parts.append(())
     elif config.kind == "order":
-        from NeuroGenLib.superres.published.reference import published_split
-
         ends = np.cumsum(published_split(len(everybody)))
         parts = [everybody[: ends[0]], everybody[ends[0] : ends[1]], everybody[ends[1] :]]
     else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from NeuroGenLib.simulate.contrast import random_image
 from NeuroGenLib.simulate.deformation import Deformation, draw_deformation, warped_to
-from NeuroGenLib.simulate.draws import chance, uniform
+from NeuroGenLib.simulate.draws import below, chance, uniform
 from NeuroGenLib.simulate.smooth_noise import smooth_noise
 from NeuroGenLib.superres.config import ImagesConfig, SlicesConfig
 from NeuroGenLib.superres.data.degradation import draw_slices, reproduced, seen_in_slices, slice_record
@@ -98,7 +98,7 @@ class Windows:
         weights = [self._config.scans.weight * bool(scans), self._config.maps.weight * bool(maps)]
         of_scans = uniform(generator, 0, sum(weights)) < weights[0]
         group = scans if of_scans else maps
-        index = _below(generator, len(group))
+        index = below(generator, len(group))
         key = (generator.device, of_scans, index)
         if key not in self._on_device:
             self._on_device[key] = group[index].to(generator.device)
@@ -157,7 +157,7 @@ def window(
     order, flipped = _storage(generator, settings.turned)
     stacks = draw_slices(generator, config.slices, axis)
     if centre is None:
-        centre = [int(place) for place in example.centres[_below(generator, len(example.centres))]]
+        centre = [int(place) for place in example.centres[below(generator, len(example.centres))]]
     # Axis n of the window is axis order[n] of the head.
     margins = {order[one.axis]: one.margin(example.spacing) for one in stacks}
     box, inner = _boxes(example.head.shape, centre, side, margins)
@@ -333,9 +333,3 @@ def _turned(image: torch.Tensor, order: Sequence[int], flipped: Sequence[bool]) 
 def _brightness(generator: torch.Generator, config: ImagesConfig) -> tuple[float, float]:
     gain = math.exp(uniform(generator, -config.gain, config.gain))
     return gain, uniform(generator, -config.offset, config.offset)
-
-
-def _below(generator: torch.Generator, count: int) -> int:
-    import torch
-
-    return int(torch.randint(count, (1,), generator=generator, device=generator.device))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from NeuroGenLib.spatial.metrics import entropies
 from NeuroGenLib.superres.evaluation.guide_similarity import local_likeness
 
 if TYPE_CHECKING:
@@ -184,15 +185,8 @@ def stack_quality(
 def normalised_information(first: np.ndarray, second: np.ndarray) -> float:
     """Return (H(a) + H(b)) / H(a, b) - 1 of paired values, (N,): from 0 (nothing shared) to 1."""
     step = max(1, -(-len(first) // _MOST))
-    joint = np.histogram2d(first[::step], second[::step], bins=_BINS)[0]
-    joint /= joint.sum()
-
-    def entropy(part: np.ndarray) -> float:
-        seen = part[part > 0]
-        return -float((seen * np.log(seen)).sum())
-
-    together = entropy(joint.ravel())
-    return (entropy(joint.sum(axis=0)) + entropy(joint.sum(axis=1))) / together - 1 if together > 0 else 0.0
+    one, other, together = entropies(first[::step], second[::step], _BINS)
+    return (one + other) / together - 1 if together > 0 else 0.0
 
 
 def _rounded(content: Any) -> Any:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from NeuroGenLib.core import provenance
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import staged_outputs, write_json, write_text
 from NeuroGenLib.core.progress import SILENT, Progress
@@ -105,14 +104,7 @@ def write_evaluation(found: Evaluation, model: SuperresModel, out: Path, paramet
         write_table(staging / "means.tsv", found.means)
         write_text(staging / "table.md", markdown(found.means))
         save_figure(staging / "evaluation.png", _figure(found.means))
-        record = provenance.record(
-            "superres evaluate",
-            model=model.record,
-            parameters=parameters,
-            device=str(model.device),
-            shows=model.notice,
-            citation=model.folder.manifest.get("citation", []),
-        )
+        record = model.provenance("superres evaluate", parameters, ())
         write_json(staging / "provenance.json", record)
         files = sorted(path.name for path in staging.iterdir())
     return [out / name for name in files]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from NeuroGenLib.alignment.rigid import aligned
+from NeuroGenLib.alignment.halfway import aligned, halfway_start
+from NeuroGenLib.alignment.prepared_image import PreparedImage
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.correction import published_correction
@@ -40,11 +41,14 @@ class Place:
         (4, 4) RAS mm of the grid to RAS mm of the scan.
     is_atlas:
         Whether it is that of the model's atlas, or only the scan's own axes.
+    warnings:
+        A sentence when there is no atlas, or the alignment is unusual.
     """
 
     grid: Volume
     pose: np.ndarray
     is_atlas: bool
+    warnings: tuple[str, ...] = ()
 
 
 def known_place(
@@ -52,7 +56,6 @@ def known_place(
     stacks: Sequence[Stack],
     guide: Volume,
     to_guide: np.ndarray,
-    warnings: list[str],
     progress: Progress = SILENT,
 ) -> Place:
     """Find the way from a scan to the atlas of a published model; without an atlas, the scan's own axes.
@@ -65,8 +68,6 @@ def known_place(
         The scans; the isotropic guide, which is registered to the atlas.
     to_guide:
         (4, 4) RAS mm of the scan to RAS mm of the guide.
-    warnings:
-        Takes a sentence when there is no atlas, or the alignment is unusual.
     progress:
         Told of every stage.
 
@@ -75,21 +76,19 @@ def known_place(
     InputError
         When guide and atlas cannot be brought to overlap.
     """
-    from NeuroGenLib.alignment.halfway import halfway_start
-
     preparation = folder.manifest["preparation"]
     spacing, orientation = float(preparation["spacing"][0]), str(preparation["orientation"])
     name = preparation.get("atlas")
     if not name:
-        warnings.append(
-            f"The model {folder.reference} holds no atlas: the scan is taken to lie as those it was trained on."
-        )
-        return Place(fused_grid(stacks, spacing).reorient(orientation), np.eye(4), is_atlas=False)
+        warning = f"The model {folder.reference} holds no atlas: the scan is taken to lie as those it was trained on."
+        return Place(fused_grid(stacks, spacing).reorient(orientation), np.eye(4), is_atlas=False, warnings=(warning,))
     atlas = Volume.load(folder.file(name))
-    start = halfway_start(atlas, guide, "rigid", progress=progress)
-    warnings += [f"On the way to the atlas: {note}" for note in start.notes]
+    start = halfway_start(
+        PreparedImage.of(atlas, name="The fixed"), PreparedImage.of(guide, name="The moving"), "rigid", progress
+    )
+    warnings = tuple(f"On the way to the atlas: {note}" for note in start.notes)
     grid = atlas.resample(spacing).reorient(orientation)
-    return Place(grid, np.linalg.inv(to_guide) @ start.fixed_to_moving, is_atlas=True)
+    return Place(grid, np.linalg.inv(to_guide) @ start.fixed_to_moving, is_atlas=True, warnings=warnings)
 
 
 def correction_at(
@@ -100,10 +99,9 @@ def correction_at(
     to_guide: np.ndarray,
     head: Volume,
     device: torch.device,
-    warnings: list[str],
     progress: Progress = SILENT,
-) -> Volume:
-    """Return what the network adds, found at the place that it knows and brought back by one resampling.
+) -> tuple[Volume, list[str]]:
+    """Return what the network adds, and warnings; found at the place that it knows and brought back by one resampling.
 
     Parameters
     ----------
@@ -115,8 +113,8 @@ def correction_at(
         As for :func:`known_place`.
     head:
         Boolean, on the grid of the scan's interpolation.
-    device, warnings, progress:
-        Where it computes, what is to be said, who is told of every batch.
+    device, progress:
+        Where it computes, who is told of every batch.
 
     Raises
     ------
@@ -127,6 +125,7 @@ def correction_at(
     scan = seen.stacks[0].placed if len(seen.stacks) == 1 else image
     inside = aligned(head.with_array(head.array.astype(np.float32)), place.pose, known)
     mask = inside.with_array(inside.array > 0.5)
+    warnings: list[str] = []
     if _millilitres(mask) < (1 - _OUTSIDE) * _millilitres(head):
         warnings.append("Part of the head lies outside the field of view of the atlas: it is only interpolated.")
     found = published_correction(
@@ -139,7 +138,7 @@ def correction_at(
         progress,
     )
     back = aligned(found, np.linalg.inv(place.pose), image, 3)
-    return back.with_array(back.array.astype(np.float32))
+    return back.with_array(back.array.astype(np.float32)), warnings
 
 
 def _millilitres(mask: Volume) -> float:

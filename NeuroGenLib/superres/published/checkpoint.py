@@ -7,6 +7,11 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.provenance import RESEARCH_USE, software_versions
+from NeuroGenLib.models.folder import write_model
+from NeuroGenLib.models.unpickle import load_foreign_checkpoint
+from NeuroGenLib.spatial.volume import Volume, require_3d
+from NeuroGenLib.superres.published.reference import WINDOW, preparation_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -47,12 +52,10 @@ def import_checkpoint(checkpoint: Path, destination: Path, *, half: bool = False
     InputError
         When the file is missing, damaged or something else, or the atlas beside it is no volume.
     """
-    from NeuroGenLib.models.folder import write_model
-    from NeuroGenLib.superres.published.reference import WINDOW
     from NeuroGenLib.superres.published.unet import fold, reached_taps
 
     state = _state(checkpoint)
-    shape = _shape(state, checkpoint)
+    shape = shape_of_state(state, checkpoint)
     _require_fitting(state, shape, checkpoint)
     taps = reached_taps(shape, WINDOW)
     trained: list[str] = []
@@ -81,8 +84,6 @@ def _state(checkpoint: Path) -> dict[str, Tensor]:
     """
     import torch
 
-    from NeuroGenLib.models.unpickle import load_foreign_checkpoint
-
     content = load_foreign_checkpoint(checkpoint)
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor) or not value.is_floating_point():
@@ -90,7 +91,7 @@ def _state(checkpoint: Path) -> dict[str, Tensor]:
     return dict(content)
 
 
-def _shape(state: Mapping[str, Tensor], checkpoint: Path) -> Shape:
+def shape_of_state(state: Mapping[str, Tensor], checkpoint: Path) -> Shape:
     """Return the sizes of the network that a state is of, by the first kernel of each level.
 
     Raises
@@ -98,7 +99,6 @@ def _shape(state: Mapping[str, Tensor], checkpoint: Path) -> Shape:
     InputError
         When it is of another network, or of one that windows of 32 voxels are too small for.
     """
-    from NeuroGenLib.superres.published.reference import WINDOW
     from NeuroGenLib.superres.published.unet import Shape
 
     firsts = []
@@ -181,8 +181,6 @@ def _atlas_beside(checkpoint: Path) -> Path | None:
     InputError
         When it is no volume.
     """
-    from NeuroGenLib.spatial.volume import Volume, require_3d
-
     path = checkpoint.with_name(ATLAS)
     if not path.is_file():
         return None
@@ -191,8 +189,6 @@ def _atlas_beside(checkpoint: Path) -> Path | None:
 
 
 def _manifest(shape: Shape, checkpoint: Path, *, with_atlas: bool, larger_windows: bool) -> dict[str, Any]:
-    from NeuroGenLib.core.provenance import software_versions
-    from NeuroGenLib.superres.published.reference import WINDOW, preparation_record
     from NeuroGenLib.superres.published.unet import network_record
 
     warned = " Its weights may have been trained on larger windows than it is used with." if larger_windows else ""
@@ -216,8 +212,6 @@ def _manifest(shape: Shape, checkpoint: Path, *, with_atlas: bool, larger_window
 
 def _card(manifest: Mapping[str, Any]) -> str:
     """Return the card in Markdown, with the front matter that model hubs read."""
-    from NeuroGenLib.core.provenance import RESEARCH_USE
-
     network, preparation = manifest["network"], manifest["preparation"]
     rows = [
         ("Inputs", "T1w and thick-slice T2w of the same head, both needed"),

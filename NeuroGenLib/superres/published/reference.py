@@ -6,14 +6,12 @@ Volumes must be registered to the infant atlas, on its grid; the result is in no
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.spatial.metrics import psnr, ssim
 from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite, require_same_space
 
 if TYPE_CHECKING:
@@ -217,67 +215,6 @@ def _network_output(
         with torch.inference_mode():
             result = network(torch.from_numpy(windows.astype(np.float32)).to(device))
         yield from result[:, 0].cpu().numpy()
-
-
-class Summary(NamedTuple):
-    """One metric over several images."""
-
-    mean: float
-    std: float
-    values: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class PublishedMetrics:
-    """How alike generated images are to the real ones, as the published program measures it.
-
-    Attributes
-    ----------
-    psnr:
-        Peak signal-to-noise ratio in dB, of a range of 1; infinite where the images are equal.
-    ssim:
-        Structural similarity, windows of 7 voxels.
-    nrmse:
-        Root of the mean squared difference over that of the real image.
-    mse:
-        Mean squared difference.
-    """
-
-    psnr: Summary
-    ssim: Summary
-    nrmse: Summary
-    mse: Summary
-
-
-def published_metrics(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> PublishedMetrics:
-    """Compare generated images with real ones, background included.
-
-    Parameters
-    ----------
-    pairs:
-        (real, generated), both (I, J, K) in normalised units.
-
-    Raises
-    ------
-    InputError
-        When there is no pair, the shapes of a pair differ, or a value is not finite.
-    """
-    if not pairs:
-        raise InputError("There are no images to compare.", "Give at least one pair.")
-    rows = []
-    for real, generated in pairs:
-        first, second = (np.asarray(image, dtype=np.float64) for image in (real, generated))
-        ratio, likeness = psnr(second, first), ssim(second, first)  # these refuse what cannot be compared
-        mse = float(np.mean(np.square(first - second)))
-        with np.errstate(divide="ignore", invalid="ignore"):  # an empty real image: infinite, or not a number
-            nrmse = float(np.sqrt(mse) / np.sqrt(np.mean(np.square(first))))
-        rows.append((ratio, likeness, nrmse, mse))
-    return PublishedMetrics(*(_summary(values) for values in zip(*rows, strict=True)))
-
-
-def _summary(values: Sequence[float]) -> Summary:
-    with np.errstate(invalid="ignore"):  # equal images: the ratio is infinite, its deviation not a number
-        return Summary(float(np.mean(values)), float(np.std(values)), tuple(values))
 
 
 def published_split(files: int) -> tuple[int, int, int]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import io
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import write_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+    from typing import Any
 
     from NeuroGenLib.superres.config import SuperresTrainConfig
 
@@ -22,6 +26,56 @@ COLUMNS = (
 )  # fmt: skip
 
 WEIGHTS = "model/model.safetensors"
+
+
+def settings_of_row(row: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a row of the published program's table says of a training, as sections of NeuroGen's settings.
+
+    Parameters
+    ----------
+    row:
+        Text by the names of :data:`COLUMNS`.
+
+    Returns
+    -------
+    dict
+        ``published``, ``network``, ``optimiser`` and ``note`` of
+        :class:`~NeuroGenLib.superres.config.SuperresTrainConfig`.
+
+    Raises
+    ------
+    InputError
+        When a column is missing or its text is not what the program writes.
+    """
+    try:
+        (patch, *_), (stride, *_) = _listed(row["patch_size"]), _listed(row["stride"])
+        return {
+            "published": {"target_shape": _listed(row["target_shape"]), "patch": patch, "stride": stride},
+            "network": {
+                "kind": "published",
+                "features": _listed(row["net channels"]),
+                "residual_units": int(row["net num_res_units"]),
+            },
+            "optimiser": {
+                "kind": row["optimizer"].lower(),
+                "loss": {"MSE Loss": "mse"}[row["loss function"]],
+                "rate": float(row["learning_rate"]),
+                "schedule": "constant",
+                "clip": None,
+                "batch": int(row["batch_size"]),
+            },
+            "note": row["note"],
+        }
+    except (KeyError, ValueError, TypeError, SyntaxError) as error:
+        raise InputError(
+            f"The row is not one of the published training ({type(error).__name__}: {error}).",
+            "Give training_info.csv of the published program.",
+        ) from error
+
+
+def _listed(text: str) -> list[int]:
+    """Read a tuple as Python prints it."""
+    return [int(number) for number in ast.literal_eval(text)]
 
 
 @dataclass

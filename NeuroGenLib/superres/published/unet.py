@@ -1,11 +1,11 @@
 """The published network, BABY-AI's U-Net, whole or folded to the taps that its small windows can reach.
 
-The names of its weights are those of the published checkpoints (MONAI's ``UNet``); first weights are drawn in the same
-order.
+The network is MONAI's ``UNet``: so are the names of its weights, and a seed's first weights.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -72,8 +72,27 @@ class PublishedUNet(nn.Module):
         super().__init__()
         if window is not None and (window < 1 or window % shape.multiple):
             raise ValueError(f"a window of {window} voxels is no multiple of {shape.multiple}")
+        from monai.networks.nets.unet import UNet
+
         self.shape = shape
-        self.model = _level(shape, 0, window)
+        # Folded, it is built without memory: the kernels that are left out are seven eighths of it.
+        with torch.device("meta") if window is not None else contextlib.nullcontext():
+            self.model: nn.Module = UNet(
+                spatial_dims=3,
+                in_channels=shape.inputs,
+                out_channels=shape.outputs,
+                channels=shape.channels,
+                strides=(_STRIDE,) * (len(shape.channels) - 1),
+                num_res_units=shape.units,
+                norm=None,  # type: ignore[arg-type]  # MONAI takes it: no normalisation
+            ).model
+            if window is not None:
+                _leave_out_taps(self.model, window)
+        if window is not None:
+            self.to_empty(device=torch.get_default_device())
+            for layer in self.modules():
+                if isinstance(layer, nn.Conv3d | nn.ConvTranspose3d | nn.PReLU):
+                    layer.reset_parameters()
 
     def forward(self, images: Tensor) -> Tensor:
         """Return T2w (N, 1, I, J, K), in normalised units but not clipped to 0..1.
@@ -195,86 +214,42 @@ def network_from_tensors(entry: Mapping[str, Any], tensors: Mapping[str, Tensor]
     return network.eval()
 
 
-# --- its parts ------------------------------------------------------------------------------------------------------
+# --- folding --------------------------------------------------------------------------------------------------------
 
 
-def _level(shape: Shape, depth: int, size: int | None) -> nn.Sequential:
-    """Return one level with all below it, for an input of ``size`` voxels a side (None: of any size)."""
-    width = shape.channels[depth]
-    wider = shape.channels[depth + 1]
-    above = shape.inputs if depth == 0 else shape.channels[depth - 1]
-    half = None if size is None else size // _STRIDE
-    deepest = depth == len(shape.channels) - 2
-    # Drawn from below: a seed gives the published program's first weights.
-    below = _Residual(width, wider, shape.units, half) if deepest else _level(shape, depth + 1, half)
-    down = _Residual(above, width, shape.units, size, stride=_STRIDE)
-    top = depth == 0
-    result = shape.outputs if top else above
-    up = nn.Sequential(
-        _unit(_transposed(width + (wider if deepest else width), result, half)),
-        _Residual(result, result, 1, size, activated=not top),
-    )
-    return nn.Sequential(down, _Skip(below), up)
+def _leave_out_taps(level: nn.Module, size: int) -> None:
+    """Give every kernel of a level, and of those below it, the taps alone that ``size`` voxels a side reach."""
+    if not isinstance(level, nn.Sequential):  # the deepest level neither halves nor doubles
+        _reduce(level, size, size)
+        return
+    down, skip, up = level
+    half = size // _STRIDE
+    _reduce(down, half, size)
+    _leave_out_taps(skip.get_submodule("submodule"), half)
+    _reduce(up, size, half)
 
 
-class _Residual(nn.Module):
-    """Convolutions in a row, added to what went in."""
-
-    def __init__(
-        self, inputs: int, outputs: int, units: int, size: int | None, *, stride: int = 1, activated: bool = True
-    ) -> None:
-        super().__init__()
-        self.conv = nn.Sequential()
-        inner = size if size is None or stride == 1 else size // stride
-        for index in range(units):
-            layer = _convolution(
-                outputs if index else inputs, outputs, inner if index else size, 1 if index else stride
-            )
-            self.conv.add_module(f"unit{index}", _unit(layer, activated=activated or index < units - 1))
-        self.residual: nn.Module = nn.Identity()
-        if stride > 1:
-            self.residual = _convolution(inputs, outputs, size, stride)
-        elif inputs != outputs:
-            self.residual = nn.Conv3d(inputs, outputs, 1)
-
-    def forward(self, value: Tensor) -> Tensor:
-        residual: Tensor = self.residual(value)
-        result: Tensor = self.conv(value) + residual
-        return result
+def _reduce(block: nn.Module, plain: int, strided: int) -> None:
+    """Reduce the kernels of a block; ``plain`` and ``strided`` are the input sides of its layers of stride 1 and 2."""
+    for name, layer in list(block.named_modules()):
+        if isinstance(layer, nn.Conv3d | nn.ConvTranspose3d) and layer.kernel_size[0] == _KERNEL:
+            owner, _, attribute = name.rpartition(".")
+            size = plain if layer.stride[0] == 1 else strided
+            setattr(block.get_submodule(owner), attribute, _reduced(layer, size))
 
 
-class _Skip(nn.Module):
-    """What went in, and beside it, as further channels, what became of it."""
-
-    def __init__(self, submodule: nn.Module) -> None:
-        super().__init__()
-        self.submodule = submodule
-
-    def forward(self, value: Tensor) -> Tensor:
-        return torch.cat([value, self.submodule(value)], dim=1)
-
-
-def _unit(layer: nn.Module, *, activated: bool = True) -> nn.Sequential:
-    unit = nn.Sequential()
-    unit.add_module("conv", layer)
-    if activated:
-        activation = nn.Sequential()
-        activation.add_module("A", nn.PReLU())
-        unit.add_module("adn", activation)
-    return unit
-
-
-def _convolution(inputs: int, outputs: int, size: int | None, stride: int) -> nn.Conv3d:
-    first, taps = (0, _KERNEL) if size is None else _met_going_down(size, stride)
-    return nn.Conv3d(inputs, outputs, taps, stride, padding=_KERNEL // 2 - first)
-
-
-def _transposed(inputs: int, outputs: int, size: int | None) -> nn.ConvTranspose3d:
-    """Return the layer that doubles ``size``."""
-    first, taps = (0, _KERNEL) if size is None else _met_going_up(size)
-    padding = _KERNEL // 2 - first
-    missing = _STRIDE + 2 * padding - taps  # of the output, at its end
-    return nn.ConvTranspose3d(inputs, outputs, taps, _STRIDE, padding=padding, output_padding=missing)
+def _reduced(layer: nn.Conv3d | nn.ConvTranspose3d, size: int) -> nn.Module:
+    """Return the layer with the taps that an input of ``size`` voxels a side meets."""
+    if isinstance(layer, nn.ConvTranspose3d):
+        first, taps = _met_going_up(size)
+        padding = _KERNEL // 2 - first
+        missing = _STRIDE + 2 * padding - taps  # of the output, at its end
+        return nn.ConvTranspose3d(
+            layer.in_channels, layer.out_channels, taps, _STRIDE, padding=padding, output_padding=missing
+        )
+    stride = int(layer.stride[0])
+    first, taps = _met_going_down(size, stride)
+    return nn.Conv3d(layer.in_channels, layer.out_channels, taps, stride, padding=_KERNEL // 2 - first)
 
 
 def _met_going_down(size: int, stride: int) -> tuple[int, int]:

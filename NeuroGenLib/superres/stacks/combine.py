@@ -9,9 +9,9 @@ import numpy as np
 
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.superres.stacks.alignment import align_stacks, motion_between_slices
 from NeuroGenLib.superres.stacks.fusion import fuse, fused_grid
 from NeuroGenLib.superres.stacks.inputs import interpolated
-from NeuroGenLib.superres.stacks.stack import align_stacks, motion_between_slices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,13 +41,13 @@ class Combined:
     scales: Sequence[float]
     slice_weights: Sequence[np.ndarray]
     moved: Sequence[float | None]
+    warnings: Sequence[str] = ()
 
 
 def combined(
     stacks: Sequence[Stack],
     spacing: float,
     like: Volume | None,
-    warnings: list[str],
     *,
     align: bool,
     progress: Progress = SILENT,
@@ -60,8 +60,6 @@ def combined(
         The scans, and the voxel size in mm.
     like:
         The grid, for a single stack; along its axes when not given.
-    warnings:
-        Takes a sentence where the head moved between slices.
     align:
         Whether several are registered to the first one; without it the headers are trusted.
     progress:
@@ -83,9 +81,9 @@ def combined(
         stacks = align_stacks(stacks, progress=progress.part(0, 0.6))
     fusion = fuse(stacks, spacing, progress=progress.part(0.6, 1))
     motions = [motion_between_slices(stack, fusion.image) for stack in stacks]
-    warnings += [f"Scan {number}: {motion.warning}" for number, motion in enumerate(motions, 1) if motion.warning]
+    warnings = [f"Scan {number}: {motion.warning}" for number, motion in enumerate(motions, 1) if motion.warning]
     moved = [motion.moved for motion in motions]
-    return Combined(stacks, fusion.image.reorient("RAS"), fusion.scales, fusion.slice_weights, moved)
+    return Combined(stacks, fusion.image.reorient("RAS"), fusion.scales, fusion.slice_weights, moved, warnings)
 
 
 def _isotropic(grid: Volume) -> Volume:

@@ -10,6 +10,7 @@ import numpy as np
 
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.spatial.volume import Volume
+from NeuroGenLib.superres.stacks.fusion import StackModel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,8 +38,6 @@ def residual_of(image: Volume, stack: Stack, scale: float = 1.0) -> Volume:
         The factor that brings the stack to the units of ``image``.
     """
     import torch
-
-    from NeuroGenLib.superres.stacks.fusion import StackModel
 
     width = image.spacing[0]
     margin = math.ceil(_REACH * max(stack.thickness, *stack.volume.spacing) / width) + 1

@@ -81,7 +81,7 @@ def fuse(
     Parameters
     ----------
     stacks:
-        At their poses, see :func:`NeuroGenLib.superres.stacks.stack.align_stacks`.
+        At their poses, see :func:`NeuroGenLib.superres.stacks.alignment.align_stacks`.
     spacing:
         Voxel size in mm; when not given, the smallest of the first stack.
     roughness:

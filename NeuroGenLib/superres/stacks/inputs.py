@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from NeuroGenLib.alignment.halfway import aligned, halfway_start
+from NeuroGenLib.alignment.prepared_image import PreparedImage
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.simulate.thick_slices import slice_axis, thickest_axis
@@ -35,8 +37,8 @@ class AlreadyIsotropic(InputError):
     """The scan has no thick slices: there is nothing to do."""
 
 
-def thick_stacks(scans: Sequence[Volume], settings: SuperresConfig, warnings: list[str]) -> list[Stack]:
-    """Return the scans as stacks: thickness, gap and direction of records and headers unless given.
+def thick_stacks(scans: Sequence[Volume], settings: SuperresConfig) -> tuple[list[Stack], list[str]]:
+    """Return the scans as stacks, and warnings: thickness, gap and direction of records and headers unless given.
 
     Parameters
     ----------
@@ -44,8 +46,11 @@ def thick_stacks(scans: Sequence[Volume], settings: SuperresConfig, warnings: li
         One or more of a head, 3-D.
     settings:
         What goes before the headers; the direction is of a single scan alone.
-    warnings:
-        Takes a sentence where a field of view is small, or a recorded thickness is not believed.
+
+    Returns
+    -------
+    tuple
+        The stacks, and sentences where a field of view is small or a recorded thickness is not believed.
 
     Raises
     ------
@@ -64,6 +69,7 @@ def thick_stacks(scans: Sequence[Volume], settings: SuperresConfig, warnings: li
     if len(scans) == 1 and not given:
         _require_thick(scans[0], settings)
     stacks = []
+    warnings: list[str] = []
     for number, (scan, name) in enumerate(zip(scans, names, strict=True)):
         require_3d(scan, name)
         axis = None if settings.direction is None else slice_axis(scan, settings.direction)
@@ -75,17 +81,17 @@ def thick_stacks(scans: Sequence[Volume], settings: SuperresConfig, warnings: li
                 else "Give the scans as they were measured, in thick slices.",
             )
         distance = scan.spacing[thickest_axis(scan) if axis is None else axis]
-        thickness = believed_thickness(settings, number, distance, name, warnings)
+        thickness, doubts = believed_thickness(settings, number, distance, name)
         stack = as_stack(scan, thickness, settings.gap, axis, settings.profile, name)
-        _require_size(stack, name, warnings)
+        warnings += [*doubts, *_size_warnings(stack, name)]
         stacks.append(stack)
-    return stacks
+    return stacks, warnings
 
 
 def chosen_spacing(
-    stacks: Sequence[Stack], asked: float | None, trained: tuple[float, float], warnings: list[str]
-) -> float:
-    """Return the voxel size of the result in mm: that asked for, or the finest within slices as far as was trained.
+    stacks: Sequence[Stack], asked: float | None, trained: tuple[float, float]
+) -> tuple[float, list[str]]:
+    """Return the voxel size of the result in mm (as asked for, or the finest within slices as trained), and warnings.
 
     Parameters
     ----------
@@ -93,19 +99,22 @@ def chosen_spacing(
         The scans; the wish, if any.
     trained:
         Least and largest voxel size, in mm, that the network has seen.
-    warnings:
-        Takes a sentence when the network has not seen what is asked for.
+
+    Returns
+    -------
+    tuple
+        The voxel size, and a sentence when the network has not seen what is asked for.
     """
     low, high = trained
     if asked is None:
         within = [mm for stack in stacks for axis, mm in enumerate(stack.volume.spacing) if axis != stack.axis]
-        return float(np.clip(min(within), low, high))
-    if not low / _STRANGE <= asked <= high * _STRANGE:
-        warnings.append(
-            f"The model was trained at {low:g} to {high:g} mm, and voxels of {asked:g} mm are asked for: compare the"
-            " result with the slices."
-        )
-    return asked
+        return float(np.clip(min(within), low, high)), []
+    if low / _STRANGE <= asked <= high * _STRANGE:
+        return asked, []
+    return asked, [
+        f"The model was trained at {low:g} to {high:g} mm, and voxels of {asked:g} mm are asked for: compare the"
+        " result with the slices."
+    ]
 
 
 def interpolated(volume: Volume, grid: Grid, to_volume: np.ndarray | None = None) -> Volume:
@@ -118,8 +127,6 @@ def interpolated(volume: Volume, grid: Grid, to_volume: np.ndarray | None = None
     to_volume:
         (4, 4) RAS mm of the grid to RAS mm of the volume, when they are not the same.
     """
-    from NeuroGenLib.alignment.rigid import aligned
-
     darkest, brightest = float(volume.array.min()), float(volume.array.max())
     image = aligned(volume, np.eye(4) if to_volume is None else to_volume, grid, 3, darkest)
     return image.with_array(np.clip(image.array, darkest, brightest).astype(np.float32))
@@ -142,14 +149,13 @@ def place_guide(image: Volume, guide: Volume, *, align: bool, progress: Progress
     InputError
         When the guide has channels, NaN or infinite voxels or no contrast, or the two do not overlap.
     """
-    from NeuroGenLib.alignment.halfway import halfway_start
-
     require_3d(guide, "The guide")
     require_finite(guide, "The guide")
     if guide.array.min() == guide.array.max():
         raise InputError("The guide has the same value everywhere.", "Check that it is the right file.")
     try:
-        return halfway_start(image, guide, "rigid" if align else "none", progress=progress)
+        images = PreparedImage.of(image, name="The fixed"), PreparedImage.of(guide, name="The moving")
+        return halfway_start(*images, "rigid" if align else "none", progress)
     except InputError as error:
         raise InputError(
             "The scan and its guide could not be brought to overlap.",
@@ -166,7 +172,8 @@ def _require_thick(scan: Volume, settings: SuperresConfig) -> None:
         )
 
 
-def _require_size(stack: Stack, name: str, warnings: list[str]) -> None:
+def _size_warnings(stack: Stack, name: str) -> list[str]:
+    """Refuse a scan that shows too little of a head; return a sentence about one that shows a small part."""
     volume = stack.volume
     shown = [size * mm for size, mm in zip(volume.shape, volume.spacing, strict=True)]
     sides = " x ".join(f"{mm:.3g}" for mm in shown)
@@ -175,8 +182,9 @@ def _require_size(stack: Stack, name: str, warnings: list[str]) -> None:
             f"{name} measures {sides} mm in {volume.shape[stack.axis]} {stack.direction} slices: too little of a head.",
             "Check the voxel size in the header, or give a scan of more slices.",
         )
-    if min(shown) < _SMALL_MM:
-        warnings.append(f"{name} measures {sides} mm, a small part of a head: its brightness is scaled by that part.")
+    if min(shown) >= _SMALL_MM:
+        return []
+    return [f"{name} measures {sides} mm, a small part of a head: its brightness is scaled by that part."]
 
 
 def _sides(scan: Volume) -> str:

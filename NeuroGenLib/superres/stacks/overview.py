@@ -85,7 +85,7 @@ def slices_of(shape: Sequence[int], affine: np.ndarray, settings: SuperresConfig
     grid = Volume(_CORNERS, affine)
     axis = None if settings.direction is None else slice_axis(grid, settings.direction)
     across = thickest_axis(grid) if axis is None else axis
-    thickness = believed_thickness(settings, 0, grid.spacing[across], "The scan", [])
+    thickness, _ = believed_thickness(settings, 0, grid.spacing[across], "The scan")
     stack = as_stack(grid, thickness, settings.gap, axis)
     first, second = sorted(mm for other, mm in enumerate(grid.spacing) if other != stack.axis)
     i, j, k = (size * mm for size, mm in zip(shape, stack.volume.spacing, strict=True))

@@ -44,9 +44,9 @@ def recorded_thickness(path: str | os.PathLike[str]) -> float:
 
 
 def believed_thickness(
-    settings: SuperresConfig, number: int, distance: float, name: str, warnings: list[str]
-) -> float | None:
-    """Return the thickness of a scan's slices, in mm, None where nothing tells it from their distance.
+    settings: SuperresConfig, number: int, distance: float, name: str
+) -> tuple[float | None, list[str]]:
+    """Return the thickness of a scan's slices, in mm, None where nothing tells it from their distance; and warnings.
 
     Parameters
     ----------
@@ -54,21 +54,23 @@ def believed_thickness(
         A thickness or a gap that is given goes before what is recorded.
     number, distance, name:
         Which scan, from 0; from slice to slice in mm; how messages call the scan.
-    warnings:
-        Takes a sentence when a record is not believed.
+
+    Returns
+    -------
+    tuple
+        The thickness, and a sentence when a record is not believed.
     """
     if settings.thickness is not None or settings.gap is not None or number >= len(settings.recorded):
-        return settings.thickness
+        return settings.thickness, []
     recorded = settings.recorded[number]
     if recorded == UNKNOWN:
-        return None
+        return None, []
     if not distance / _UNLIKELY <= recorded <= distance * _UNLIKELY:
-        warnings.append(
+        return None, [
             f"{name} is recorded with slices of {recorded:g} mm, and they are {distance:.3g} mm apart: the record is"
             " not believed. Give the thickness if it is right."
-        )
-        return None
-    return recorded
+        ]
+    return recorded, []
 
 
 def _of_file(path: Path) -> object:

@@ -1,4 +1,4 @@
-"""Stacks of thick slices of one head: how thick, across which axis, and where they lie to each other."""
+"""Stacks of thick slices of one head: how thick, across which axis, at which pose."""
 
 from __future__ import annotations
 
@@ -9,30 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.simulate.thick_slices import ProfileKind, SliceProfile, slice_direction, thickest_axis
 from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from NeuroGenLib.simulate.thick_slices import Direction
 
 _log = logging.getLogger(__name__)
 
 _SAME_DISTANCE = 0.01
 """Part of the distance of slices by which thickness and gap may miss it."""
-_FUSION_MM = 2.0
-"""Voxel size of the fusion that stacks are placed on."""
-_HEAD = 0.1
-"""Part of the brightest (99th percentile) from which on a value belongs to the head."""
-_SHOWN = 0.1
-"""Part of the largest slice of the head that a slice must show for its motion to be measured."""
-_MOVED_MM = 1.5
-_MANY = 0.2
-_SMOOTHING = 1.0
-_STEPS = 8
-_LONGEST_MM = 4.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,28 +68,6 @@ class Stack:
     def posed(self, pose: np.ndarray) -> Stack:
         """Return this stack at another pose, (4, 4)."""
         return replace(self, pose=np.asarray(pose, dtype=np.float64))
-
-
-@dataclass(frozen=True, eq=False)
-class SliceMotion:
-    """What motion is left between the slices of a stack.
-
-    Attributes
-    ----------
-    millimetres:
-        (slices,) mean distance over the head of each slice from where it should lie; NaN where little head is seen.
-    limit:
-        Distance in mm from which on a slice counts as moved.
-    moved:
-        Part (0 to 1) of the slices with a head that moved.
-    warning:
-        A sentence where they are too many, else empty.
-    """
-
-    millimetres: np.ndarray
-    limit: float
-    moved: float
-    warning: str
 
 
 def as_stack(
@@ -169,144 +133,8 @@ def as_stack(
     return Stack(volume, across, float(thickness), profile)
 
 
-def align_stacks(
-    stacks: Sequence[Stack],
-    masks: Sequence[Volume | None] | None = None,
-    rounds: int = 0,
-    progress: Progress = SILENT,
-) -> list[Stack]:
-    """Return the stacks at rigid poses that bring them onto the first one, however far apart their headers are.
-
-    Normalised mutual information places every stack on the first. With ``rounds``, every stack, the first as well, is
-    then placed on the fusion of all, which has no thick slices in any direction.
-
-    Parameters
-    ----------
-    stacks:
-        The world of the first one is that of the result. Poses that they have are not looked at.
-    masks:
-        For each stack, nonzero where the brain is, in the space of the stack, or None.
-    rounds:
-        How often the stacks are fused and placed on the fusion: where they share little, it helps.
-    progress:
-        Told of every stage.
-
-    Raises
-    ------
-    InputError
-        When a stack is constant, has channels or values that are not finite, or cannot be brought to overlap with the
-        first one.
-    """
-    from NeuroGenLib.alignment.halfway import halfway_start
-
-    seen = [None] * len(stacks) if masks is None else list(masks)
-    placed = [stacks[0].posed(np.eye(4))]
-    parts = len(stacks) - 1 + rounds
-    for index, stack in enumerate(stacks[1:]):
-        part = progress.part(index / parts, (index + 1) / parts, f"Placing stack {index + 2}")
-        start = halfway_start(stacks[0].volume, stack.volume, "rigid", seen[0], seen[index + 1], part)
-        placed.append(stack.posed(np.linalg.inv(start.fixed_to_moving)))
-    for index in range(rounds if len(stacks) > 1 else 0):
-        begin = len(stacks) - 1 + index
-        placed = _placed_on_fusion(placed, seen, progress.part(begin / parts, (begin + 1) / parts))
-    progress.update(1, 1, "Placed")
-    return placed
-
-
-def motion_between_slices(stack: Stack, fused: Volume) -> SliceMotion:
-    """Measure how far each slice lies from where a rigid head would put it.
-
-    The fused image is seen through the stack's slices; each measured slice is turned and shifted in its plane until it
-    fits (motion across slices does not show). A slice counts as moved beyond half a thickness, or 1.5 mm, half of
-    what cortex is thick, whichever is less; a fifth of such slices is too many for a rigid stack.
-
-    Parameters
-    ----------
-    stack:
-        At its pose.
-    fused:
-        The image of all stacks, isotropic, in the world of the first.
-    """
-    import torch
-
-    from NeuroGenLib.superres.stacks.fusion import StackModel
-
-    expected = StackModel(stack, fused)(torch.from_numpy(fused.array.astype(np.float32))).numpy()
-    spacing = [mm for axis, mm in enumerate(stack.volume.spacing) if axis != stack.axis]
-    top = float(np.percentile(expected, 99))
-    pairs = zip(np.moveaxis(expected, stack.axis, 0), np.moveaxis(stack.volume.array, stack.axis, 0), strict=True)
-    counts = (np.moveaxis(expected, stack.axis, 0) > _HEAD * top).sum(axis=(1, 2))
-    millimetres = np.array(
-        [
-            _in_plane_motion(one, other.astype(np.float64), spacing, _HEAD * top)
-            if count > _SHOWN * counts.max()
-            else np.nan
-            for (one, other), count in zip(pairs, counts, strict=True)
-        ]
-    )
-    limit = min(_MOVED_MM, stack.thickness / 2)
-    shown = millimetres[np.isfinite(millimetres)]
-    share = float((shown > limit).mean()) if len(shown) else 0.0
-    warning = ""
-    if share > _MANY:
-        warning = (
-            f"{share:.0%} of the {stack.direction} slices lie more than {limit:g} mm from where a head at rest would"
-            " put them: it moved during the scan. NeSVoR and SVRTK are made for that: they place every slice by itself."
-        )
-    return SliceMotion(millimetres, limit, share, warning)
-
-
-def _placed_on_fusion(stacks: list[Stack], masks: Sequence[Volume | None], progress: Progress) -> list[Stack]:
-    """Return the stacks placed on their fusion; the first keeps its pose, the rest move with it."""
-    from NeuroGenLib.alignment.mutual_information import information_alignment
-    from NeuroGenLib.alignment.rotation_search import scan_levels
-    from NeuroGenLib.superres.stacks.fusion import fuse
-
-    finest = max(_FUSION_MM, min(stacks[0].volume.spacing))
-    fused = fuse(stacks, finest, progress=progress.part(0, 0.6)).image
-    poses = []
-    for index, (stack, mask) in enumerate(zip(stacks, masks, strict=True)):
-        progress.update(6 + 4 * index / len(stacks), 10, f"Placing stack {index + 1} on the fusion")
-        fixed, moving = scan_levels((stack.volume, fused), (mask, None))
-        pose = stack.pose
-        for level in (1, 2):
-            pose = information_alignment(fixed[level], moving[level], pose, affine=False)
-        poses.append(pose)
-    back = stacks[0].pose @ np.linalg.inv(poses[0])
-    return [stack.posed(back @ pose) for stack, pose in zip(stacks, poses, strict=True)]
-
-
 def _respaced(volume: Volume, axis: int, distance: float) -> Volume:
     affine = volume.affine.copy()
     affine[:3, axis] *= distance / volume.spacing[axis]
     affine[:3, 3] += volume.centre - Volume(volume.array, affine).centre
     return Volume(volume.array, affine)
-
-
-def _in_plane_motion(expected: np.ndarray, seen: np.ndarray, spacing: Sequence[float], dark: float) -> float:
-    """Return the mean distance in mm, over the head, that a slice (m, n) must be moved to fit the expected one."""
-    from scipy import ndimage
-
-    expected = ndimage.gaussian_filter(expected.astype(np.float64), _SMOOTHING)
-    seen = ndimage.gaussian_filter(seen, _SMOOTHING)
-    head = ndimage.binary_dilation(expected > dark, iterations=2)
-    places = np.argwhere(head) * np.asarray(spacing)
-    middle = places.mean(axis=0)
-    arms = places - middle
-    turn, shift = 0.0, np.zeros(2)
-    for _ in range(_STEPS):
-        rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-        index = ((arms @ rotation.T + middle + shift) / spacing).T
-        values = ndimage.map_coordinates(seen, index, order=1, mode="nearest")
-        slopes = [
-            ndimage.map_coordinates(np.gradient(seen, mm, axis=axis), index, order=1, mode="nearest")
-            for axis, mm in enumerate(spacing)
-        ]
-        turned = arms @ rotation.T
-        columns = np.stack([*slopes, slopes[1] * turned[:, 0] - slopes[0] * turned[:, 1], -expected[head]], axis=1)
-        # The brightness of the slice is free.
-        step = np.linalg.lstsq(columns, -values, rcond=1e-6)[0]
-        step[:3] *= min(1.0, _LONGEST_MM / max(float(np.abs(step[:2]).max()), 1e-9))
-        shift, turn = shift + step[:2], turn + step[2]
-    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    return float(np.linalg.norm(arms @ rotation.T + shift - arms, axis=1).mean())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from NeuroGenLib.core.config import from_mapping
 from NeuroGenLib.core.provenance import RESEARCH_USE
+from NeuroGenLib.models import Model
 from NeuroGenLib.worker.jobs.atlas import atlas_facts, fit_job, generate_job, sequence_job, slices_job
 from NeuroGenLib.worker.jobs.atlas_arguments import ModelArguments, group
 from NeuroGenLib.worker.jobs.atlas_estimate import estimate_job
@@ -50,17 +51,17 @@ def open_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
         gives.
     """
     wanted = from_mapping(ModelArguments, arguments)
-    model = context.models.get(wanted.model, wanted.device, context.progress)
+    model = context.models.get(wanted.model, wanted.device, context.progress, Model)
     folder = model.folder
     facts = {
         "reference": folder.reference,
         "revision": folder.revision,
         "kind": folder.kind,
-        "name": folder.manifest.get("name"),
-        "description": folder.manifest.get("description"),
-        "licence": folder.manifest.get("license"),
-        "citation": folder.manifest.get("citation", []),
-        "notice": folder.manifest.get("notice", ""),
+        "name": folder.about.name,
+        "description": folder.about.description,
+        "licence": folder.about.license,
+        "citation": model.citation,
+        "notice": model.notice,
         "research_use": RESEARCH_USE,
         "card": folder.card,
         "size_bytes": folder.size,

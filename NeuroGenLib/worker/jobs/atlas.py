@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from NeuroGenLib.atlas.growth.volumes import growth_row
 from NeuroGenLib.core.config import from_mapping, to_mapping
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.worker.jobs.atlas_arguments import (
@@ -23,8 +24,9 @@ from NeuroGenLib.worker.jobs.volumes import given_paths, given_volume
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from NeuroGenLib.atlas.brain import AtlasBrain
     from NeuroGenLib.atlas.growth.maps import AtlasGrowth
-    from NeuroGenLib.atlas.infer import AtlasBrain, AtlasModel
+    from NeuroGenLib.atlas.infer import AtlasModel
     from NeuroGenLib.core.progress import Progress
     from NeuroGenLib.spatial.volume import Volume
     from NeuroGenLib.worker.context import Context
@@ -153,8 +155,6 @@ def fit_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
 def _drawn(
     model: AtlasModel, wanted: GenerateArguments | SequenceArguments, age: float, context: Context, progress: Progress
 ) -> dict[str, Any]:
-    from NeuroGenLib.atlas.growth.volumes import growth_row
-
     share = 1 / (1 + COSTS["growth"]) if wanted.growth else 1.0
     with measured(context, model, wanted, "draw"):
         brain = model.generate(
@@ -222,22 +222,10 @@ def _support(model: AtlasModel, brain: AtlasBrain) -> dict[str, Any]:
 
 
 def _record(action: str, model: AtlasModel, parameters: Mapping[str, Any], warnings: list[str]) -> dict[str, Any]:
-    from NeuroGenLib.core import provenance
 
-    folder = model.folder
-    return provenance.record(
+    return model.provenance(
         action,
-        model={
-            "reference": folder.reference,
-            "revision": folder.revision,
-            "name": folder.manifest.get("name"),
-            "license": folder.manifest.get("license"),
-            "weights": folder.manifest["files"],
-        },
-        parameters={name: value for name, value in parameters.items() if name not in ("model", "device")},
-        device=str(model.device),
-        warnings=warnings,
+        {name: value for name, value in parameters.items() if name not in ("model", "device")},
+        warnings,
         training_subjects=len(model.subjects),
-        shows=model.notice,
-        citation=folder.manifest.get("citation", []),
     )

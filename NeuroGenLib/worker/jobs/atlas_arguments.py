@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 import numpy as np
 
 from NeuroGenLib.atlas.config import FitConfig
+from NeuroGenLib.atlas.infer import AtlasModel
 from NeuroGenLib.core.config import Config, Help, Range, Unit
 from NeuroGenLib.core.errors import InputError
 
 if TYPE_CHECKING:
-    from NeuroGenLib.atlas.infer import AtlasModel
     from NeuroGenLib.worker.context import Context
 
 
@@ -105,11 +105,7 @@ def asked_atlas(arguments: ModelArguments, context: Context) -> AtlasModel:
     InputError
         When the model is no atlas, or has no label of the name whose certainty was asked for.
     """
-    from NeuroGenLib.atlas.infer import AtlasModel
-
-    model = context.models.get(arguments.model, arguments.device, context.progress.part(0, 0.02))
-    if not isinstance(model, AtlasModel):
-        raise InputError(f"The model {arguments.model} is no atlas.", "See 'neurogen models list'.")
+    model = context.models.get(arguments.model, arguments.device, context.progress.part(0, 0.02), AtlasModel)
     if isinstance(arguments, BrainArguments) and arguments.certainty is not None:
         model.labels.lookup(arguments.certainty)
     return model

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import numpy as np
 
-from NeuroGenLib.core import provenance
+from NeuroGenLib.alignment.prepared_image import first_channel
 from NeuroGenLib.core.config import Help, Range, from_mapping, to_mapping
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.registration.config import RegisterConfig
+from NeuroGenLib.registration.infer import MOST_FINE_VOXELS, RegistrationModel
+from NeuroGenLib.registration.output import quality_rows, summary
 from NeuroGenLib.worker.jobs.atlas_arguments import ModelArguments
 from NeuroGenLib.worker.jobs.volumes import given_paths, given_volume
 
 if TYPE_CHECKING:
-    from NeuroGenLib.registration.infer import RegistrationModel
     from NeuroGenLib.spatial.spatial_map import SpatialMap
     from NeuroGenLib.worker.context import Context
 
@@ -74,9 +75,6 @@ def run_registration_job(arguments: dict[str, Any], context: Context) -> dict[st
         ``warped_labels`` (None without labels) and ``jacobian`` on the grid of the fixed image; ``quality`` as
         ``quality.json`` has it, ``quality_rows`` as ``quality.tsv``; ``warnings``, ``notice``; ``provenance``.
     """
-    from NeuroGenLib.registration.infer import first_channel
-    from NeuroGenLib.registration.output import model_record, quality_rows, summary
-
     sent = {name: arguments.get(name) for name in (*IMAGES, *OPTIONAL)}
     given = {name: value for name, value in arguments.items() if name not in sent}
     wanted = from_mapping(RunArguments, given)
@@ -85,7 +83,7 @@ def run_registration_job(arguments: dict[str, Any], context: Context) -> dict[st
             raise InputError(f"A registration needs a {role} image.", f"Give '{role}'.")
     fixed, moving = (given_volume(sent[role], role) for role in IMAGES)
     others = {name: None if sent[name] is None else given_volume(sent[name], name) for name in OPTIONAL}
-    model = _asked_registration(wanted, context)
+    model = context.models.get(wanted.model, wanted.device, context.progress.part(0, 0.02), RegistrationModel)
     with context.rates.measured(_key(wanted), _work(wanted, int(np.prod(fixed.shape)))):
         found = model.register(
             fixed,
@@ -105,14 +103,10 @@ def run_registration_job(arguments: dict[str, Any], context: Context) -> dict[st
         "quality_rows": quality_rows(found.quality),
         "warnings": found.warnings,
         "notice": model.notice,
-        "provenance": provenance.record(
+        "provenance": model.provenance(
             "registration run",
-            model=model_record(model),
-            parameters={name: value for name, value in parameters.items() if name not in ("model", "device")},
-            device=str(model.device),
-            warnings=found.warnings,
-            shows=model.notice,
-            citation=model.folder.manifest.get("citation", []),
+            {name: value for name, value in parameters.items() if name not in ("model", "device")},
+            found.warnings,
         ),
     }
 
@@ -148,19 +142,8 @@ def _key(wanted: RunArguments) -> tuple[str, ...]:
 
 def _work(wanted: RunArguments, voxels: int | None) -> float:
     """Return steps of the optimisation on its largest grid, whose voxels are two image voxels wide."""
-    from NeuroGenLib.registration.infer import MOST_FINE_VOXELS
-
     share = 1.0 if voxels is None else np.clip(voxels / 8 / MOST_FINE_VOXELS, LEAST_SHARE, 1)
     return float(share) * (OTHER_STEPS + wanted.settings.refine)
-
-
-def _asked_registration(wanted: RunArguments, context: Context) -> RegistrationModel:
-    from NeuroGenLib.registration.infer import RegistrationModel
-
-    model = context.models.get(wanted.model, wanted.device, context.progress.part(0, 0.02))
-    if not isinstance(model, RegistrationModel):
-        raise InputError(f"The model {wanted.model} does not register images.", "See 'neurogen models list'.")
-    return model
 
 
 def _sent_map(one: SpatialMap) -> dict[str, Any]:

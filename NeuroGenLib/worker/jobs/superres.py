@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from NeuroGenLib.core import provenance
 from NeuroGenLib.core.config import Help, Range, from_mapping, to_mapping
 from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.superres.evaluation.quality_table import quality_rows
+from NeuroGenLib.superres.infer import SuperresModel
+from NeuroGenLib.superres.output import summary
 from NeuroGenLib.superres.run_config import SuperresConfig
+from NeuroGenLib.superres.stacks.inputs import AlreadyIsotropic
+from NeuroGenLib.superres.stacks.overview import slices_of
 from NeuroGenLib.worker.jobs.atlas_arguments import ModelArguments
 from NeuroGenLib.worker.jobs.volumes import given_paths, given_volume
 
 if TYPE_CHECKING:
     from NeuroGenLib.spatial.volume import Volume
-    from NeuroGenLib.superres.infer import SuperresModel
     from NeuroGenLib.worker.context import Context
 
 RUN: Final = "superres.run"
@@ -68,10 +71,6 @@ def run_superres_job(arguments: dict[str, Any], context: Context) -> dict[str, A
         ``head`` (boolean, there too); ``across``, the direction of its slices by anatomy; ``dark`` and ``bright``;
         ``quality`` as ``quality.json`` has it; ``quality_rows``; ``warnings``, ``notice``; ``provenance``.
     """
-    from NeuroGenLib.superres.evaluation.quality_table import quality_rows
-    from NeuroGenLib.superres.output import summary
-    from NeuroGenLib.superres.stacks.inputs import AlreadyIsotropic
-
     sent: dict[str, Any] = {"scans": arguments.get("scans"), "guide": arguments.get("guide")}
     wanted = from_mapping(RunArguments, {name: value for name, value in arguments.items() if name not in sent})
     if wanted.settings.reference:
@@ -81,7 +80,7 @@ def run_superres_job(arguments: dict[str, Any], context: Context) -> dict[str, A
         )
     scans = _given_scans(sent["scans"])
     guide = None if sent["guide"] is None else given_volume(sent["guide"], "guide")
-    model = _asked_superres(wanted, context)
+    model = context.models.get(wanted.model, wanted.device, context.progress.part(0, 0.02), SuperresModel)
     work = _work(_expected_voxels(scans, wanted.settings), len(scans) - (guide is None))
     try:
         with context.rates.measured(_key(wanted), work):
@@ -103,14 +102,10 @@ def run_superres_job(arguments: dict[str, Any], context: Context) -> dict[str, A
         "quality_rows": quality_rows(found.quality),
         "warnings": found.warnings,
         "notice": model.notice,
-        "provenance": provenance.record(
+        "provenance": model.provenance(
             "superres run",
-            model=model.record,
-            parameters={name: value for name, value in kept.items() if name not in ("model", "device")},
-            device=str(model.device),
-            warnings=found.warnings,
-            shows=model.notice,
-            citation=model.folder.manifest.get("citation", []),
+            {name: value for name, value in kept.items() if name not in ("model", "device")},
+            found.warnings,
         ),
     }
 
@@ -150,8 +145,6 @@ def _work(voxels: int, placed: int) -> float:
 
 
 def _expected_voxels(scans: list[Volume], settings: SuperresConfig) -> int:
-    from NeuroGenLib.superres.stacks.overview import slices_of
-
     return slices_of(scans[0].shape, scans[0].affine, settings).voxels_of_result(settings.spacing)
 
 
@@ -159,12 +152,3 @@ def _given_scans(sent: object) -> list[Volume]:
     if not isinstance(sent, list) or not sent:
         raise InputError("A super-resolution needs a scan.", "Give 'scans', a list of at least one.")
     return [given_volume(one, f"scan {number}") for number, one in enumerate(sent, start=1)]
-
-
-def _asked_superres(wanted: RunArguments, context: Context) -> SuperresModel:
-    from NeuroGenLib.superres.infer import SuperresModel
-
-    model = context.models.get(wanted.model, wanted.device, context.progress.part(0, 0.02))
-    if not isinstance(model, SuperresModel):
-        raise InputError(f"The model {wanted.model} is no super-resolution.", "See 'neurogen models list'.")
-    return model

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.models.unpickle import load_foreign_checkpoint
 from NeuroGenLib.registration.data.pairs import Scan
 from NeuroGenLib.registration.published.datasets.cases import Cases, first_cases, no_split, require_files
 
@@ -73,8 +74,6 @@ def read_landmarks(scan: Scan) -> np.ndarray:
 def _all_landmarks(path: Path, _changed: int) -> dict[str, np.ndarray]:
     """Read all landmarks, (N, 6) a case: both images of it."""
     import torch
-
-    from NeuroGenLib.models.unpickle import load_foreign_checkpoint
 
     known = {}
     for name, value in load_foreign_checkpoint(path).items():

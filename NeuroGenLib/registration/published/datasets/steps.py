@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.spatial.foreground import pooled
 from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
@@ -59,32 +60,6 @@ def crop_box(shape: Shape, crop: Sequence[tuple[int, int]]) -> list[tuple[int, i
             "Lower preparation.crop, or check that these are the right files.",
         )
     return box
-
-
-def pooled(volume: Volume, factor: Shape) -> Volume:
-    """Return the means over blocks of voxels; what does not fill a block at the end of an axis is dropped.
-
-    A voxel of the result lies at the centre of its block.
-
-    Raises
-    ------
-    InputError
-        When the volume is smaller than a block.
-    """
-    if factor == (1, 1, 1):
-        return volume
-    counts = [size // step for size, step in zip(volume.shape, factor, strict=True)]
-    if min(counts) == 0:
-        raise InputError(
-            f"A volume of {volume.shape} voxels is smaller than blocks of {factor}.", "Lower preparation.downsampling."
-        )
-    used = volume.array[tuple(slice(count * step) for count, step in zip(counts, factor, strict=True))]
-    (i, j, k), (a, b, c) = counts, factor
-    means = used.astype(np.float32).reshape(i, a, j, b, k, c).mean(axis=(1, 3, 5))
-    steps = np.eye(4)
-    steps[:3, :3] = np.diag(factor)
-    steps[:3, 3] = (np.array(factor) - 1) / 2
-    return Volume(means, volume.affine @ steps)
 
 
 def scaled(array: np.ndarray, config: PreparationConfig) -> np.ndarray:

@@ -1,0 +1,58 @@
+"""A brain drawn from an atlas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from NeuroGenLib.spatial.volume import Volume
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from NeuroGenLib.atlas.regression import SubjectWeights
+
+
+@dataclass(frozen=True)
+class AtlasBrain:
+    """One brain drawn from an atlas; all volumes share one grid, whose world origin is the atlas centre.
+
+    Attributes
+    ----------
+    images:
+        One volume per modality, in the model's units.
+    labels:
+        Label values of the model's table.
+    probabilities:
+        (classes, i, j, k), in the order of the model's label table; they sum to one.
+    age, conditions:
+        What was asked for, in table units.
+    weights:
+        How much each training subject counted.
+    warnings:
+        What a person should know about this result.
+    """
+
+    images: dict[str, Volume]
+    labels: Volume
+    probabilities: Volume
+    age: float
+    conditions: dict[str, float | str]
+    weights: SubjectWeights
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def image(self) -> Volume:
+        """The first modality."""
+        return next(iter(self.images.values()))
+
+    def moved_to(self, centre: np.ndarray) -> AtlasBrain:
+        """Return this brain with its origin at ``centre`` (RAS mm)."""
+
+        def at(volume: Volume) -> Volume:
+            affine = volume.affine.copy()
+            affine[:3, 3] += centre
+            return Volume(volume.array, affine)
+
+        images = {name: at(volume) for name, volume in self.images.items()}
+        return replace(self, images=images, labels=at(self.labels), probabilities=at(self.probabilities))

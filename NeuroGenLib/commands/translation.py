@@ -1,0 +1,39 @@
+"""What the import-config commands say of translated settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from NeuroGenLib.commands.options import print_json
+from NeuroGenLib.core.provenance import RESEARCH_USE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from NeuroGenLib.atlas.published.training_config import Translation as AtlasTranslation
+    from NeuroGenLib.registration.published.training_config import Translation as RegistrationTranslation
+
+
+def report_translation(
+    translation: AtlasTranslation | RegistrationTranslation,
+    out: str,
+    files: Sequence[Path],
+    capability: str,
+    *,
+    as_json: bool,
+) -> None:
+    """Print what was translated into the settings file ``out`` and which files were written."""
+    if as_json:
+        left_out = {key: reason for key, _, reason in translation.left_out}
+        print_json({"out": out, "written": files, "remarks": translation.remarks, "left_out": left_out})
+        return
+    for remark in translation.remarks:
+        print(f"Note: {remark}")
+    print("Without a counterpart:")
+    for reason in dict.fromkeys(reason for _, _, reason in translation.left_out):
+        print(f"  {', '.join(key for key, _, why in translation.left_out if why == reason)}: {reason}")
+    print("Written:")
+    for file in files:
+        print(f"  {file}")
+    print(f"Train with: neurogen {capability} train --config {out}\n{RESEARCH_USE}")

@@ -1,0 +1,79 @@
+"""Initial weights from another model, strictly by name and shape."""
+
+from __future__ import annotations
+
+import fnmatch
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from NeuroGenLib.core.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import torch
+
+
+@dataclass(frozen=True)
+class InitialReport:
+    """Which tensors :func:`load_initial` took from the other model and which it left alone."""
+
+    loaded: tuple[str, ...]
+    skipped: tuple[str, ...]
+
+
+def load_initial(
+    module_state: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor], skip: Sequence[str] = ()
+) -> InitialReport:
+    """Copy a model's tensors into a module, strictly by name and shape, or change nothing.
+
+    Parameters
+    ----------
+    module_state:
+        The module's ``state_dict()``; its tensors are overwritten in place.
+    tensors:
+        The model's tensors by name.
+    skip:
+        Names, or patterns such as ``"codes.*"``, that stay as they are: tables that differ in subjects.
+
+    Raises
+    ------
+    InputError
+        When a tensor is missing on either side or has another shape (all are listed), or a ``skip`` fits no name.
+    """
+    import torch
+
+    names = sorted({*module_state, *tensors})
+    unused = [pattern for pattern in skip if not fnmatch.filter(names, pattern)]
+    if unused:
+        raise InputError(f"Nothing is named '{unused[0]}' in either model.", f"Names: {abridged(names)}.")
+    wanted = [name for name in names if not any(fnmatch.fnmatchcase(name, pattern) for pattern in skip)]
+    mismatches = state_mismatches({name: module_state[name] for name in wanted if name in module_state},
+                                  {name: tensors[name] for name in wanted if name in tensors})  # fmt: skip
+    if mismatches:
+        raise InputError(
+            f"The weights do not fit this network: {abridged(mismatches, '; ')}.",
+            "Use the same network settings as that model, or skip the tables that are meant to differ.",
+        )
+    with torch.no_grad():
+        for name in wanted:
+            module_state[name].copy_(tensors[name])
+    return InitialReport(tuple(wanted), tuple(name for name in names if name not in wanted))
+
+
+def state_mismatches(expected: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> list[str]:
+    """Return one phrase for each tensor that is missing, unexpected or of another shape."""
+    phrases = [f"'{name}' is missing" for name in expected if name not in given]
+    phrases += [f"'{name}' is not expected" for name in given if name not in expected]
+    phrases += [
+        f"'{name}' has shape {tuple(given[name].shape)} instead of {tuple(expected[name].shape)}"
+        for name in expected
+        if name in given and given[name].shape != expected[name].shape
+    ]
+    return phrases
+
+
+def abridged(phrases: Sequence[str], separator: str = ", ", most: int = 8) -> str:
+    """Return the first phrases of a list, and how many more there are."""
+    more = f"{separator}and {len(phrases) - most} more" if len(phrases) > most else ""
+    return separator.join(phrases[:most]) + more

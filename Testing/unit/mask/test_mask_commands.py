@@ -1,0 +1,129 @@
+"""`neurogen mask`: which scan gets which mask, and what is written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from NeuroGenLib import cli
+from NeuroGenLib.commands.mask.run import planned
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.mask.infer import MaskModel
+from NeuroGenLib.models import ModelFolder
+from NeuroGenLib.spatial.volume import Volume
+from Testing.geometry import a_brain_phantom
+
+
+class Brightness(torch.nn.Module):
+    """Stands for a network: what is brighter than a third is brain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shape = SimpleNamespace(multiple=8)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return 12 * (image - 1 / 3)
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    """A folder with two scans, a mask of one of them, and a text."""
+    head = a_brain_phantom((20, 24, 18), 4.0).image
+    for name in ("sub-1_T1w.nii.gz", "sub-2_T1w.nrrd", "sub-1_T1w_mask.nii.gz"):
+        head.save(tmp_path / "scans" / name)
+    (tmp_path / "scans" / "notes.txt").write_text("seen", encoding="utf-8")
+    return tmp_path / "scans"
+
+
+@pytest.fixture(autouse=True)
+def seen_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every model that is opened sees brightness."""
+    manifest = {"preparation": {"spacing": 3.0}, "notice": "It sees brightness.", "files": {}, "citation": ["Nobody."]}
+    folder = ModelFolder(Path("brightness"), manifest, "brightness")
+    model = MaskModel(folder, Brightness(), torch.device("cpu"))
+    monkeypatch.setattr("NeuroGenLib.commands.mask.run.open_model", lambda *_, **__: model)
+
+
+def test_a_file_gets_the_name_it_is_given(scans: Path, tmp_path: Path) -> None:
+    (job,) = planned([str(scans / "sub-1_T1w.nii.gz")], str(tmp_path / "brain.nrrd"))
+    assert job.mask == tmp_path / "brain.nrrd"
+    assert job.record == tmp_path / "brain_provenance.json"
+
+
+def test_images_of_a_folder_get_names_of_their_own_and_masks_are_left_out(scans: Path, tmp_path: Path) -> None:
+    jobs = planned([str(scans)], str(tmp_path / "masks"))
+    assert [job.image.name for job in jobs] == ["sub-1_T1w.nii.gz", "sub-2_T1w.nrrd"]
+    assert [job.mask.name for job in jobs] == ["sub-1_T1w_mask.nii.gz", "sub-2_T1w_mask.nii.gz"]
+    assert {job.mask.parent for job in jobs} == {tmp_path / "masks"}
+
+
+def test_a_folder_without_images_may_be_a_dicom_series(tmp_path: Path) -> None:
+    (tmp_path / "series7").mkdir()
+    (job,) = planned([str(tmp_path / "series7")], str(tmp_path / "masks"))
+    assert job.image == tmp_path / "series7"
+    assert job.mask.name == "series7_mask.nii.gz"
+
+
+@pytest.mark.parametrize(
+    ("images", "out", "says"),
+    [
+        (["scans"], "mask.nii.gz", "2 images"),
+        (["scans/sub-1_T1w.nii.gz"], "scans/sub-1_T1w.nii.gz", "would replace one of the images"),
+        (["scans/sub-1_T1w.nii.gz"], "mask.mha", r"mask\.mha has a suffix that is not written"),
+        (["scans/sub-3_T1w.nii.gz"], "masks", "sub-3_T1w.nii.gz does not exist"),
+        (["scans/sub-1_T1w.nii.gz", "scans/../scans/sub-1_T1w.nii.gz"], "masks", "would both be"),
+        (["x" * 5000], "masks", "does not exist"),
+    ],
+)
+def test_plans_that_cannot_be_are_refused(
+    scans: Path, monkeypatch: pytest.MonkeyPatch, images: list[str], out: str, says: str
+) -> None:
+    monkeypatch.chdir(scans.parent)
+    with pytest.raises(InputError, match=says):
+        planned(images, out)
+
+
+def test_masks_are_written_with_their_records(scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "masks"
+    assert cli.main(["mask", str(scans), "--out", str(out), "--progress", "none"]) == 0
+    said = capsys.readouterr().out
+    assert "sub-2_T1w_mask.nii.gz" in said
+    assert "It sees brightness. For research use only" in said
+    names = {"sub-1_T1w_mask.nii.gz", "sub-2_T1w_mask.nii.gz"}
+    records = {"sub-1_T1w_mask_provenance.json", "sub-2_T1w_mask_provenance.json"}
+    assert {path.name for path in out.iterdir()} == names | records
+    mask = Volume.load(out / "sub-2_T1w_mask.nii.gz")
+    assert mask.same_space(Volume.load(scans / "sub-2_T1w.nrrd"))
+    assert set(np.unique(mask.array)) == {0, 1}
+    made = json.loads((out / "sub-2_T1w_mask_provenance.json").read_text(encoding="utf-8"))
+    assert made["action"] == "mask"
+    assert made["parameters"]["image"].endswith("sub-2_T1w.nrrd")
+    assert made["parameters"]["spacing"] == 3.0
+    assert made["volume_ml"] == pytest.approx(mask.array.sum() * 0.064, abs=0.1)
+    assert made["citation"] == ["Nobody."]
+    assert any("whole head" in text for text in made["warnings"])
+
+
+def test_json_tells_all(scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image, out = str(scans / "sub-1_T1w.nii.gz"), str(tmp_path / "mask.nii.gz")
+    assert cli.main(["mask", image, "--out", out, "--spacing", "2", "--json", "--progress", "none"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["masks"][0]["image"] == image
+    assert told["masks"][0]["volume_ml"] > 0
+    assert told["written"] == [out, str(tmp_path / "mask_provenance.json")]
+
+
+def test_a_bad_scan_among_others_is_named_and_the_others_stay(
+    scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Volume(np.ones((20, 20, 20)), np.diag([4.0, 4, 4, 1])).save(scans / "sub-3_T1w.nii.gz")
+    out = tmp_path / "masks"
+    assert cli.main(["mask", str(scans), "--out", str(out), "--progress", "none"]) == 2
+    said = capsys.readouterr().err
+    assert "sub-3_T1w.nii.gz cannot be masked: The image has the same value everywhere." in said
+    assert len(list(out.iterdir())) == 4

@@ -1,0 +1,231 @@
+"""The brain mask of a scan: on its own voxels, wherever its head lies and however it is stored."""
+
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+
+from NeuroGenLib.core.errors import Cancelled, InputError
+from NeuroGenLib.core.progress import Progress
+from NeuroGenLib.mask import infer
+from NeuroGenLib.mask.config import MapsConfig, MaskTrainConfig, NetworkConfig
+from NeuroGenLib.mask.infer import MaskModel, brain_mask
+from NeuroGenLib.mask.network import BrainNetwork, Shape
+from NeuroGenLib.mask.train import write_mask_model
+from NeuroGenLib.models import ModelFolder, open_model
+from NeuroGenLib.spatial.volume import Volume
+from NeuroGenLib.training.settings import TrainerConfig
+from Testing.geometry import (
+    SWEEP,
+    a_brain_phantom,
+    anisotropic,
+    dice,
+    oblique,
+    orientations,
+    rotated_copy,
+    same_in_world,
+)
+from Testing.raising import raises
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Brightness(torch.nn.Module):
+    """Stands for a network: what is brighter than a third is brain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shape = SimpleNamespace(multiple=8)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return 12 * (image - 1 / 3)
+
+
+@pytest.fixture
+def model() -> MaskModel:
+    """A mask that finds what is bright, at 3 mm."""
+    manifest = {"preparation": {"spacing": 3.0}, "notice": "It sees brightness.", "files": {}}
+    folder = SimpleNamespace(manifest=manifest, reference="brightness", revision=None)
+    return MaskModel(folder, Brightness(), torch.device("cpu"))
+
+
+@pytest.fixture
+def head() -> Volume:
+    """An asymmetric head of 58 x 74 x 54 mm."""
+    return a_brain_phantom((52, 60, 50), 1.6).image
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A model folder with a small untrained network."""
+    job = MaskTrainConfig(
+        train=TrainerConfig(out=tmp_path / "run", steps=1),
+        maps=MapsConfig(include=("sub-secret",)),
+        network=NetworkConfig(features=(4, 8)),
+        notice="It is untrained.",
+    )
+    write_mask_model(BrainNetwork(Shape((4, 8))), job, tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_mask_is_what_the_network_finds_on_the_scans_voxels(model: MaskModel, head: Volume) -> None:
+    found = model.find(head)
+    assert found.mask.array.dtype == np.uint8
+    assert found.mask.same_space(head)
+    truth = head.with_array((head.array > head.array.max() / 3).astype(np.uint8))
+    assert dice(found.mask, truth) > 0.93
+    assert found.volume_ml == pytest.approx(found.mask.array.sum() * 1.6**3 / 1000)
+    assert 0.5 < found.certainty <= 1
+    assert any("ml" in text for text in found.warnings), "a phantom is smaller than a head"
+
+
+@pytest.mark.parametrize("codes", SWEEP)
+def test_storage_of_the_scan_does_not_change_the_mask(model: MaskModel, head: Volume, codes: str) -> None:
+    _, stored = next(orientations(head, [codes]))
+    assert same_in_world(model.mask(stored), model.mask(head))
+
+
+def test_a_turned_head_gets_a_turned_mask(model: MaskModel, head: Volume) -> None:
+    turned = oblique(head, 25)
+    found = model.mask(turned)
+    assert found.same_space(turned)
+    assert dice(found.with_array(found.array), Volume(model.mask(head).array, turned.affine)) > 0.98
+
+
+def test_a_resampled_oblique_copy_gets_the_same_mask(model: MaskModel, head: Volume) -> None:
+    copy = rotated_copy(head, 20)
+    wanted = model.mask(head).resample(like=copy, order=0)
+    assert dice(model.mask(copy), wanted) > 0.97
+
+
+def test_thick_slices_get_a_mask_in_the_same_place(model: MaskModel, head: Volume) -> None:
+    thick = anisotropic(head)
+    assert dice(model.mask(thick), model.mask(head).resample(like=thick, order=0)) > 0.94
+
+
+@pytest.mark.slow
+def test_a_fine_scan_is_one_part_without_holes(model: MaskModel) -> None:
+    from scipy import ndimage
+
+    phantom = a_brain_phantom((130, 150, 120), 0.6).image
+    mask = model.mask(phantom).array
+    assert ndimage.label(mask)[1] == 1
+    assert np.array_equal(ndimage.binary_fill_holes(mask), mask.astype(bool))
+
+
+def test_a_head_in_the_corner_of_a_large_field_of_view(
+    model: MaskModel, head: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows of 48 voxels; the scan has room for several."""
+    monkeypatch.setattr(infer, "_SIDE", 48)
+    large = head.pad([(5, 150), (130, 3), (0, 100)])
+    inside = model.mask(large).crop([(5, 57), (130, 190), (0, 50)])
+    assert dice(inside, model.mask(head)) > 0.98
+    assert model.mask(large).array.sum() == inside.array.sum()
+
+
+def test_values_and_types_of_the_scan_do_not_matter(model: MaskModel, head: Volume) -> None:
+    wanted = model.mask(head).array
+    assert np.array_equal(model.mask(head.with_array(head.array * 1e-3 - 5)).array, wanted)
+    rounded = model.mask(head.with_array(np.round(head.array).astype(np.int16)))
+    assert dice(rounded, head.with_array(wanted)) > 0.995
+
+
+def test_a_smaller_spacing_is_used(model: MaskModel, head: Volume) -> None:
+    usual, fine = model.find(head), model.find(head, spacing=1.6)
+    assert not np.array_equal(usual.mask.array, fine.mask.array)
+    assert dice(usual.mask, fine.mask) > 0.9
+
+
+@pytest.mark.parametrize("spacing", [0.0, -3.0, 50.0, float("nan")])
+def test_a_senseless_spacing_is_refused(model: MaskModel, head: Volume, spacing: float) -> None:
+    with pytest.raises(InputError, match=rf"spacing of {spacing} mm.*0\.5 to 10"):
+        model.find(head, spacing=spacing)
+
+
+@pytest.mark.parametrize(
+    ("array", "says"),
+    [
+        (np.zeros((40, 40, 40)), "same value everywhere"),
+        (np.full((40, 40, 40), np.inf), "infinite"),
+        (np.ones((2, 40, 40, 40)), "2 channels"),
+    ],
+)
+def test_what_is_no_image_is_refused(model: MaskModel, array: np.ndarray, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        model.find(Volume(array, np.eye(4)))
+
+
+def test_warnings_are_logged_by_mask(model: MaskModel, head: Volume, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        model.mask(head)
+    assert "Does the image show a whole head?" in caplog.text
+
+
+def test_short_memory_makes_smaller_windows_and_says_so(
+    model: MaskModel, head: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Greedy(Brightness):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            if max(image.shape) > 48:
+                raise MemoryError
+            return super().forward(image)
+
+    large = head.pad([(0, 60), (0, 60), (0, 60)])
+    wanted = model.mask(large)
+    greedy = MaskModel(model.folder, Greedy(), model.device)
+    found = greedy.find(large)
+    assert dice(found.mask, wanted) > 0.99
+    assert any("Memory ran out" in text for text in found.warnings)
+
+
+def test_finding_can_be_cancelled(model: MaskModel, head: Volume) -> None:
+    progress = Progress()
+    progress.cancel()
+    with pytest.raises(Cancelled):
+        model.mask(head, progress)
+
+
+def test_a_written_model_opens_again(folder: Path) -> None:
+    opened = open_model(folder, device="cpu")
+    assert isinstance(opened, MaskModel)
+    assert opened.spacing == 4.0
+    assert opened.notice == "It is untrained."
+    assert opened.record["weights"]["model.safetensors"]["size"] > 0
+    assert "sub-secret" not in (folder / "neurogen.json").read_text(encoding="utf-8")
+    assert str(folder.parent) not in (folder / "neurogen.json").read_text(encoding="utf-8")
+
+
+def test_card_says_what_it_is_not_for(folder: Path) -> None:
+    card = ModelFolder.read(folder).card
+    assert "fetus" in card
+    assert "research use only" in card
+    assert "It is untrained." in card
+
+
+def test_weights_of_another_network_are_refused(folder: Path) -> None:
+    import json
+
+    manifest = json.loads((folder / "neurogen.json").read_text(encoding="utf-8"))
+    manifest["network"]["features"] = [4, 16]
+    (folder / "neurogen.json").write_text(json.dumps(manifest), encoding="utf-8")
+    with raises("model-damaged", folder):
+        open_model(folder, device="cpu")
+
+
+def test_a_model_of_another_kind_is_refused(atlas: object) -> None:
+    with raises("model-kind", atlas.folder.reference, "brain mask"):
+        open_model(atlas.folder.path, MaskModel, device="cpu")
+
+
+def test_brain_mask_opens_the_model_it_is_given(folder: Path, head: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("NeuroGenLib.mask.network.network_from_tensors", lambda *_: Brightness())
+    found = brain_mask(head, folder, device="cpu")
+    assert found.same_space(head)
+    assert found.array.any()

@@ -1,0 +1,294 @@
+"""The atlas jobs of the worker, in a real child process: the same bits as the library's."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from NeuroGenLib.atlas.config import FitConfig
+from NeuroGenLib.atlas.fit.output import summary
+from NeuroGenLib.core.errors import Cancelled, InputError
+from NeuroGenLib.core.files import read_json
+from NeuroGenLib.spatial.volume import Volume
+from NeuroGenLib.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from NeuroGenLib.atlas.infer import AtlasModel
+    from Testing.atlas_fixtures import AtlasCohort
+
+CONDITIONS = {"ventricles": 0.4, "sex": "F"}
+QUICK = {"steps": 4, "points": 300}
+SECONDS = 60
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Worker]:
+    with Worker(environment={**os.environ, "OMP_NUM_THREADS": "1"}) as worker:
+        yield worker
+
+
+@pytest.fixture(scope="module")
+def model_folder(atlas_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny atlas in a folder with a name as people have them."""
+    return shutil.copytree(atlas_run / "model", tmp_path_factory.mktemp("models") / "fötaler Atlas (2)")
+
+
+@pytest.fixture
+def asked(model_folder: Path) -> dict[str, Any]:
+    """What every question about the tiny atlas holds."""
+    return {"model": str(model_folder), "device": "cpu"}
+
+
+@pytest.fixture
+def scan(atlas_cohort: AtlasCohort, tmp_path: Path) -> dict[str, str]:
+    """Paths of a left-handed, oblique person's images and brain mask."""
+    folder = tmp_path / "Patient Ø"
+    folder.mkdir()
+    images, labels = atlas_cohort.people[1].head()
+    volumes = {**images, "mask": labels.with_array((labels.array > 0).astype(np.uint8))}
+    for name, volume in volumes.items():
+        volume.save(folder / f"{name}.nii.gz")
+    return {name: str(folder / f"{name}.nii.gz") for name in volumes}
+
+
+def ask(worker: Worker, job: str, arguments: dict[str, Any], **more: Any) -> Any:
+    return worker.wait(worker.submit(job, {**arguments, **more}), SECONDS)
+
+
+def assert_same(came: Volume, expected: Volume) -> None:
+    assert isinstance(came, Volume)
+    assert came.array.dtype == expected.array.dtype
+    np.testing.assert_array_equal(came.array, expected.array)
+    np.testing.assert_array_equal(came.affine, expected.affine)
+
+
+def test_opening_tells_what_a_panel_shows(worker: Worker, asked: dict[str, Any], model_folder: Path) -> None:
+    facts = ask(worker, "model.open", asked)
+    manifest = read_json(model_folder / "neurogen.json")
+    assert facts["kind"] == "atlas"
+    assert facts["reference"] == facts["path"] == str(model_folder)
+    assert facts["licence"] == manifest["license"]
+    assert facts["card"] == (model_folder / "README.md").read_text(encoding="utf-8")
+    assert facts["size_bytes"] == sum(
+        item.stat().st_size for item in model_folder.iterdir() if item.name not in ("neurogen.json", "README.md")
+    )
+    assert "research use" in facts["research_use"]
+    atlas = facts["atlas"]
+    assert atlas["age"] == {"name": "scan_age", "unit": "weeks", "minimum": 24.0, "maximum": 32.0}
+    assert atlas["modalities"] == ["T2w", "T1w"]
+    ventricles, sex = atlas["conditions"]
+    assert (ventricles["kind"], ventricles["unit"], ventricles["minimum"], ventricles["maximum"]) == (
+        "numeric", "ml", 0.0, 1.0,
+    )  # fmt: skip
+    assert ventricles["middle"] == 0.5
+    assert (sex["kind"], sex["values"]) == ("categoric", ["F", "M"])
+    assert atlas["labels"][0]["background"]
+    assert {entry["name"]: entry["value"] for entry in atlas["labels"]}["ventricles"] > 0
+    assert all(len(entry["colour"]) == 3 for entry in atlas["labels"])
+    assert [subject["age"] for subject in atlas["subjects"]] == [24.0, 26.5, 29.0, 32.0]
+
+
+def test_planes_are_the_librarys(worker: Worker, asked: dict[str, Any], atlas: AtlasModel) -> None:
+    point = (3.0, -8.0, 11.0)
+    came = ask(
+        worker, "atlas.slices", asked, age=27.3, conditions=CONDITIONS, spacing=2.5, point=point, certainty="ventricles"
+    )
+    expected = atlas.slices(point, 27.3, CONDITIONS, 2.5)
+    assert came["planes"].keys() == expected.keys()
+    class_ = atlas.labels.names.index("ventricles")
+    for name, plane in came["planes"].items():
+        assert_same(plane["labels"], expected[name].labels)
+        assert_same(plane["images"]["T1w"], expected[name].images["T1w"])
+        np.testing.assert_array_equal(plane["certainty"].array, expected[name].probabilities.array[class_])
+    assert came["age"] == 27.3
+    assert came["effective_n"] == expected["axial"].weights.effective_n
+
+
+def test_a_brain_and_its_growth_are_the_librarys(worker: Worker, asked: dict[str, Any], atlas: AtlasModel) -> None:
+    options: dict[str, Any] = {"box": (-30, 40, -30, 35, -20, 30), "masked": False, "bandwidth": 2.0}
+    came = ask(
+        worker, "atlas.generate", asked, age=27.3, conditions=CONDITIONS, spacing=(5, 6, 7), growth=True,
+        probabilities=True, certainty="cerebellum", **options,
+    )  # fmt: skip
+    brain = atlas.generate(27.3, CONDITIONS, (5, 6, 7), **options)
+    growth = atlas.growth(27.3, CONDITIONS, (5, 6, 7), **options)
+    class_ = atlas.labels.names.index("cerebellum")
+    assert_same(came["labels"], brain.labels)
+    for part, drawn in ((came, brain), (came["growth"], growth)):
+        assert list(part["images"]) == ["T2w", "T1w"]
+        for name in drawn.images:
+            assert_same(part["images"][name], drawn.images[name])
+        assert_same(part["probabilities"], drawn.probabilities)
+        assert_same(part["certainty"], drawn.probabilities.with_array(drawn.probabilities.array[class_]))
+    assert came["growth"]["unit"] == growth.unit
+    assert came["conditions"] == CONDITIONS
+    record = came["provenance"]
+    assert record["parameters"]["age"] == 27.3
+    assert record["parameters"]["spacing"] == [5, 6, 7]
+    assert record["model"]["weights"]["model.safetensors"]["sha256"]
+    voxels = int((brain.labels.array == atlas.labels.values[class_]).sum())
+    assert came["row"]["cerebellum_ml"] == pytest.approx(voxels * 5 * 6 * 7 / 1000, abs=1e-3)
+    assert any(name.endswith("_ml_per_week") for name in came["row"])
+
+
+def test_a_sequence_is_one_brain_after_another(worker: Worker, asked: dict[str, Any], atlas: AtlasModel) -> None:
+    said: list[tuple[float, str]] = []
+    job = worker.submit(
+        "atlas.sequence",
+        {**asked, "ages": [25, 30.5], "conditions": CONDITIONS, "spacing": 6},
+        on_progress=lambda fraction, message: said.append((fraction, message)),
+    )
+    came = worker.wait(job, SECONDS)
+    assert came["age"] == {"name": "scan_age", "unit": "weeks"}
+    for frame, age in zip(came["frames"], (25, 30.5), strict=True):
+        brain = atlas.generate(age, CONDITIONS, 6)
+        assert frame["age"] == age
+        assert_same(frame["labels"], brain.labels)
+        assert_same(frame["images"]["T2w"], brain.image)
+    assert said[-1][0] == 1
+    assert "30.5 weeks" in said[-1][1]
+
+
+@pytest.mark.slow
+def test_a_fit_is_the_librarys_for_paths_and_for_volumes(
+    worker: Worker, asked: dict[str, Any], scan: dict[str, str], atlas: AtlasModel
+) -> None:
+    volumes = {name: Volume.load(path) for name, path in scan.items()}
+    known = {"age": 27.0, "conditions": {"sex": "M"}}
+    images = {name: volumes[name] for name in ("T2w", "T1w")}
+    expected = atlas.fit(images, mask=volumes["mask"], settings=FitConfig(**QUICK), **known)
+    for sent in (scan, volumes):
+        given: dict[str, Any] = {"images": {name: sent[name] for name in images}, "mask": sent["mask"]}
+        came = ask(worker, "atlas.fit", asked, **given, **known, settings=QUICK)
+        assert_same(came["labels"], expected.labels)
+        for name in images:
+            for part in ("reconstruction", "atlas", "deviation"):
+                assert_same(came[part][name], getattr(expected, part)[name])
+        np.testing.assert_array_equal(came["to_atlas"], expected.to_atlas)
+        assert came["summary"] == summary(atlas, expected)
+        kept = came["provenance"]["parameters"]
+        assert (kept["images"]["T1w"], kept["mask"]) == (
+            (scan["T1w"], scan["mask"]) if sent is scan else ("sent", "sent")
+        )
+        assert kept["settings"]["steps"] == QUICK["steps"]
+
+
+def test_time_and_memory_are_estimated(worker: Worker, asked: dict[str, Any]) -> None:
+    question = {**asked, "age": 28, "spacing": 1.5}
+    ask(worker, "atlas.generate", question)
+    estimate = ask(worker, "estimate", {"job": "atlas.generate", "arguments": question})
+    started = time.monotonic()
+    brain = ask(worker, "atlas.generate", question)
+    seconds = time.monotonic() - started
+    assert estimate["measured"]
+    assert seconds / 8 < estimate["seconds"] < 8 * seconds
+    volumes = [*brain["images"].values(), brain["labels"]]
+    assert estimate["scratch_bytes"] == sum(volume.array.nbytes for volume in volumes)
+    assert estimate["memory_bytes"] > estimate["scratch_bytes"]
+    one, two = (
+        ask(worker, "estimate", {"job": "atlas.sequence", "arguments": {**asked, "ages": ages, "spacing": 1.5}})
+        for ages in ([26], [26, 27])
+    )
+    assert two["seconds"] == pytest.approx(2 * one["seconds"])
+    assert two["scratch_bytes"] == 2 * one["scratch_bytes"] == 2 * estimate["scratch_bytes"]
+    fit = ask(worker, "estimate", {"job": "atlas.fit", "arguments": {**asked, "settings": QUICK}})
+    assert fit["seconds"] > 0
+
+
+@pytest.mark.parametrize(
+    ("job", "arguments", "said"),
+    [
+        ("atlas.generate", {"age": 28, "agee": 3}, "agee"),
+        ("atlas.generate", {}, "age"),
+        ("atlas.generate", {"age": "old"}, "age"),
+        ("atlas.generate", {"age": math.nan}, "nan"),
+        ("atlas.generate", {"age": 28, "spacing": 0}, "spacing"),
+        ("atlas.generate", {"age": 28, "spacing": [1, 1]}, "spacing"),
+        ("atlas.generate", {"age": 28, "spacing": [1, -1, 1]}, "spacing"),
+        ("atlas.generate", {"age": 28, "spacing": 1e-4}, "voxels"),
+        ("atlas.generate", {"age": 28, "conditions": {"sexe": "F"}}, "'sexe'"),
+        ("atlas.generate", {"age": 28, "certainty": "ventricle"}, "ventricle"),
+        ("atlas.generate", {"age": 28, "growth": True, "reference_compat": True}, "growth"),
+        ("atlas.generate", {"age": 28, "device": "gpu"}, "gpu"),
+        ("atlas.generate", {"age": 28, "model": "nowhere/to/be/found"}, "nowhere"),
+        ("atlas.slices", {"age": 28, "point": [1, 2]}, "point"),
+        ("atlas.slices", {"age": 28, "probabilities": True}, "probabilities"),
+        ("atlas.sequence", {"ages": []}, "age"),
+        ("atlas.sequence", {"ages": [28, 300]}, "300"),
+        ("atlas.fit", {}, "image"),
+        ("atlas.fit", {"images": "scan.nii"}, "scan.nii"),
+        ("atlas.fit", {"images": {"T2w": "nicht da.nii"}}, "nicht da.nii"),
+        ("atlas.fit", {"images": {"T2w": 3}}, "images.T2w"),
+        ("atlas.fit", {"images": {"T2w": Volume(np.zeros((4, 4, 4), np.float32), np.eye(4))}}, ""),
+        ("estimate", {"job": "atlas.paint", "arguments": {}}, "atlas.paint"),
+        ("run", {}, "words"),
+        ("run", {"words": "atlas info"}, "words"),
+        ("run", {"words": ["atlas", "generat"]}, "generat"),
+        ("run", {"words": ["atlas", "generate", "--age", "30", "--agee", "3"]}, "--agee"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_by_name(
+    job: str, arguments: dict[str, Any], said: str, worker: Worker, asked: dict[str, Any]
+) -> None:
+    given = arguments if job in ("estimate", "run") else {**asked, **arguments}
+    with pytest.raises(InputError) as raised:
+        ask(worker, job, given)
+    assert said in raised.value.problem
+    assert raised.value.remedy
+
+
+def test_a_command_runs_with_its_progress(worker: Worker, asked: dict[str, Any], tmp_path: Path) -> None:
+    out = tmp_path / "zwei Köpfe"
+    said: list[float] = []
+    words = ["atlas", "generate", "--model", asked["model"], "--ages", "25:26:1", "--spacing", "6", "--out", str(out)]
+    job = worker.submit(
+        "run",
+        {"words": [*words, "--progress", "json", "--json"]},
+        on_progress=lambda fraction, _: said.append(fraction),
+    )
+    came = worker.wait(job, SECONDS)
+    assert came["json"]["out"] == str(out)
+    assert (out / "labels.nii.gz").is_file()
+    assert len(said) >= 2
+    assert said == sorted(said)
+    assert ask(worker, "run", {"words": ["--version"]})["output"].startswith("neurogen ")
+
+
+def test_a_cancelled_command_leaves_nothing(worker: Worker, asked: dict[str, Any], tmp_path: Path) -> None:
+    words = ["atlas", "generate", "--model", asked["model"], "--ages", "24:32:0.1", "--spacing", "3"]
+    job = worker.submit("run", {"words": [*words, "--progress", "json", "--out", str(tmp_path / "out")]})
+    end = time.monotonic() + SECONDS
+    while job.progress < 0.03 and time.monotonic() < end:
+        worker.poll(0.02)
+    assert 0 < job.progress < 1
+    process = worker.hello
+    job.cancel()
+    with pytest.raises(Cancelled):
+        worker.wait(job, 1)
+    assert ask(worker, "run", {"words": ["--version"]})["output"]
+    assert worker.hello is process
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cancelled_generation_keeps_the_model_open(worker: Worker, asked: dict[str, Any]) -> None:
+    ask(worker, "model.open", asked)
+    job = worker.submit("atlas.sequence", {**asked, "ages": list(np.linspace(24, 32, 200)), "spacing": 3})
+    while not job.progress:
+        worker.poll(0.02)
+    process = worker.hello
+    job.cancel()
+    with pytest.raises(Cancelled):
+        worker.wait(job, 1)
+    assert ask(worker, "atlas.slices", asked, age=28, spacing=6)["planes"]
+    assert worker.hello is process
