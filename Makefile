@@ -64,6 +64,7 @@ bench: $(STAMP)  ## measured speed of drawing, fitting, the slider, registration
 	$(BIN)/python Testing/bench/bench_slider.py
 	$(BIN)/python Testing/bench/bench_registration.py
 	$(BIN)/python Testing/bench/bench_superresolution.py
+	$(BIN)/python Testing/bench/bench_libraries.py
 
 peers: $(STAMP) $(PEERS)/.installed  ## compare registration with ANTs, greedy and demons (two hours); PEERS_OPTIONS=--help
 	$(BIN)/python Testing/bench/bench_peers.py --peers-python $(PEERS)/bin/python $(PEERS_OPTIONS)

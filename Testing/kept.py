@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-LIBRARIES = ("torch", "numpy", "scipy", "nibabel", "safetensors")
+LIBRARIES = ("torch", "numpy", "scipy", "nibabel", "safetensors", "SimpleITK", "matplotlib")
 UNUSED_DAYS = 7.0
 
 

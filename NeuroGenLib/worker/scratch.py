@@ -6,12 +6,15 @@ import re
 import secrets
 import weakref
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from NeuroGenLib.core.errors import InputError, NeuroGenError
+from NeuroGenLib.spatial.result import Result
+from NeuroGenLib.spatial.spatial_map import SpatialMap
 from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
@@ -19,6 +22,10 @@ if TYPE_CHECKING:
 
 MAPPED_FROM: Final = 2**16
 """Files of this many bytes or more are mapped into memory, smaller ones are read."""
+
+_OBJECTS = (SpatialMap, Result)
+"""Dataclasses that travel field by field."""
+_BY_NAME: Final = {kind.__name__: kind for kind in _OBJECTS}
 
 _NAME = re.compile(r"[0-9a-f]{32}\.npy")
 
@@ -41,7 +48,8 @@ class Scratch:
         Parameters
         ----------
         value:
-            JSON values, paths, NumPy numbers, arrays and volumes, in dicts with text keys, lists and tuples.
+            JSON values, paths, NumPy numbers, arrays, volumes, spatial maps and results, in dicts with text keys, lists
+            and tuples.
 
         Raises
         ------
@@ -54,8 +62,11 @@ class Scratch:
             return {"npy": self._write(value.array), "affine": value.affine.tolist()}
         if isinstance(value, np.ndarray):
             return {"npy": self._write(value)}
+        if isinstance(value, _OBJECTS):
+            content = {one.name: self.put(getattr(value, one.name)) for one in fields(value)}
+            return {"object": type(value).__name__, "content": content}
         if isinstance(value, np.generic | Path):
-            return str(value) if isinstance(value, Path) else value.item()
+            value = str(value) if isinstance(value, Path) else value.item()
         if isinstance(value, list | tuple):
             return [self.put(item) for item in value]
         if isinstance(value, dict):
@@ -67,7 +78,7 @@ class Scratch:
         raise TypeError(f"A value of type {type(value).__name__} cannot travel.")
 
     def take(self, value: Any, release: Callable[[str], None] | None = None) -> Any:
-        """Return what was put: volumes and arrays (read-only where they are large) in place of their files.
+        """Return what was put: volumes, arrays (read-only where they are large) and what is made of them.
 
         Parameters
         ----------
@@ -85,6 +96,8 @@ class Scratch:
             return [self.take(item, release) for item in value]
         if not isinstance(value, dict):
             return value
+        if value.keys() == {"object", "content"} and value["object"] in _BY_NAME:
+            return _BY_NAME[value["object"]](**self.take(value["content"], release))
         if "npy" not in value or not value.keys() <= {"npy", "affine"}:
             return {key: self.take(item, release) for key, item in value.items()}
         array = self._read(value["npy"], release)

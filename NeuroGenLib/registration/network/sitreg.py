@@ -299,8 +299,10 @@ class SITReg(nn.Module):
             warped_one = _pull(one, halves.left, None if half is None else half[0], positions, grids, level)
             warped_other = _pull(other, halves.right, None if half is None else half[1], positions, grids, level)
             control = self.stages[str(level)](warped_one, warped_other, grids.control_point_bound(level))
-            dense = evaluate(control, grids.spline_matrices(level, first)) * grids.level_voxel(level, first)
-            forward, reverse = dense.chunk(2)
+            matrices, voxel = grids.spline_matrices(level, first), grids.level_voxel(level, first)
+            # One call a direction, each with its own copy: the last bits of a matrix product depend on where in memory
+            # and at which row of a batch a number lies.
+            forward, reverse = (evaluate(points.clone(), matrices) * voxel for points in control.chunk(2))
             halves.update(forward, reverse, solver, shape.fixed_point)
             progress.update(number, steps, "comparing images")
             if every or number == steps:

@@ -70,6 +70,7 @@ def refitted(features: np.ndarray, targets: np.ndarray, words: np.ndarray) -> np
     return predicted
 
 
+@pytest.mark.slow
 @given(SEEDS, st.integers(4, 7), st.integers(1, 9), st.integers(1, 2), st.floats(0.1, 10))
 @settings(max_examples=15, deadline=None)
 def test_predictions_are_those_of_brute_force(seed, count, width, outputs, noise):

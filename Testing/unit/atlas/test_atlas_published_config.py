@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from NeuroGenLib.atlas.config import AtlasTrainConfig, AugmentationConfig, ConditionConfig, ValidationConfig
+from NeuroGenLib.atlas.published.generation import published_atlases
 from NeuroGenLib.atlas.published.training_config import _NO_COUNTERPART, USUAL_POINTS, Translation, import_config
 from NeuroGenLib.core.config import parameters, to_mapping
 from NeuroGenLib.core.config_command_line import load_config
@@ -357,6 +358,7 @@ def test_the_data_set_can_be_named(importing: Importing, tmp_path: Path) -> None
         importing(atlas=ATLAS | {"config_data": "gone"})
 
 
+@pytest.mark.slow
 @given(word=st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1, max_size=12))
 def test_odd_texts_survive_and_break_no_comment(importing: Importing, word: str) -> None:
     block = {word: word} | BLOCK | {"modalities": [word, "Seg"], "tsv_file": f"{word}.tsv"}
@@ -462,3 +464,33 @@ def test_an_edited_settings_file_is_not_replaced(importing: Importing, tmp_path:
     assert out.read_bytes() == before
     with pytest.raises(InputError, match=r"End it in \.yaml"):
         import_config(tmp_path / "config_data.yaml", tmp_path / "config_atlas.yaml", tmp_path / "settings.txt")
+
+
+def test_the_atlases_that_are_generated_after_a_training() -> None:
+    """Of two conditions the first changes slowest; -1 and 1 are the ends of the range of the table's values."""
+    data = {
+        "conditions": {"scan_age": False, "birth_age": True, "group": True},
+        "constraints": {
+            "birth_age": {"type": "numeric", "min": 24, "max": 42},
+            "group": {"type": "categoric", "values": ["control", "case"]},
+        },
+    }
+    section = {
+        "spacing": [1, 1, 2],
+        "temporal_values": [30, 35.5],
+        "conditions": {
+            "birth_age": {"values": [-1, 0.5], "normed_values": True},
+            "group": {"values": ["case", "control"]},
+        },
+    }
+    found = published_atlases({"atlas_gen": section}, data)
+    assert (found.ages, found.spacing) == ((30.0, 35.5), (1.0, 1.0, 2.0))
+    assert [tuple(values.items()) for values in found.combinations] == [
+        (("birth_age", 24.0), ("group", "case")),
+        (("birth_age", 24.0), ("group", "control")),
+        (("birth_age", 37.5), ("group", "case")),
+        (("birth_age", 37.5), ("group", "control")),
+    ]
+    assert published_atlases({"atlas_gen": section | {"conditions": None}}, {"conditions": {}}).combinations == ({},)
+    with pytest.raises(InputError, match=r"describes no atlases.*group"):
+        published_atlases({"atlas_gen": section | {"conditions": {"birth_age": {"values": [30]}}}}, data)

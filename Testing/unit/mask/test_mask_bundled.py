@@ -38,6 +38,7 @@ def test_brain_of_a_drawn_head(
     assert dice(model.find(head_scan(labels, kind)).mask, truth) > least
 
 
+@pytest.mark.slow
 def test_storage_and_grid_of_the_scan_hardly_matter(model: MaskModel, labels: Volume, truth: Volume) -> None:
     scan = head_scan(labels, "t2w", 2)
     mask = model.mask(scan)

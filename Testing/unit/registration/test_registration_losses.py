@@ -286,6 +286,8 @@ def test_overlap_of_the_fields_of_view():
     assert overlap_mask(translation(1e-4, -1e-4, 0)).all()
     # Halfway into a masked voxel is masked.
     assert overlap_mask(translation(0.5, 0, 0), moving)[0, 0, :, 0, 0].tolist() == [1, 1, 0, 0, 1, 0]
+    # A hundredth is too much already, beyond the border too.
+    assert overlap_mask(translation(0.01, 0, 0), moving)[0, 0, :, 0, 0].tolist() == [1, 1, 0, 0, 1, 0]
 
 
 def test_one_mask_serves_a_batch():

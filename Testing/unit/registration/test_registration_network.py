@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from NeuroGenLib.core.errors import Cancelled
@@ -58,6 +58,8 @@ def registered(network: SITReg, one: torch.Tensor, other: torch.Tensor, **option
 
 
 @given(sizes, st.integers(0, 99), st.sampled_from([(1.0, 1.0, 1.0), (2.0, 2.0, 2.0), (1.0, 2.0, 2.0)]))
+@example((33, 26, 19), 0, (1.0, 2.0, 2.0))  # rows and images that do not start at multiples of 64 bytes
+@example((26, 10, 18), 12, (1.0, 2.0, 2.0))
 @settings(max_examples=12)
 def test_swapped_images_swap_the_maps_exactly(size, seed, factor):
     network = network_with(dataclasses.replace(TINY, factor=factor), seed, 1.0)

@@ -19,8 +19,11 @@ from NeuroGenLib.core.config_command_line import load_config
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.registration.config import RegistrationTrainConfig
 from NeuroGenLib.registration.network.sitreg import SITReg
-from NeuroGenLib.registration.published.loss_config import consistency_schedule
-from NeuroGenLib.registration.published.training_config import _NO_COUNTERPART, import_config
+from NeuroGenLib.registration.published.loss_config import consistency_schedule, loss_config
+from NeuroGenLib.registration.published.network_config import shape_of
+from NeuroGenLib.registration.published.settings_file import Settings
+from NeuroGenLib.registration.published.training_config import _NO_COUNTERPART, import_config, network_settings
+from NeuroGenLib.registration.published.training_config import translated as published_settings
 from NeuroGenLib.registration.train import network_shape
 from Testing.sitreg_run import sitreg_settings
 
@@ -126,6 +129,25 @@ def test_losses_of_all_kinds_and_levels(translating):
     assert losses.similarity["mi"].bins == 11
     assert (losses.regularity["ndv"].level, losses.regularity["ndv"].threshold) == (1, 0.5)
     assert (losses.regularize_with_affine, losses.ignore_mask) == (False, True)
+
+
+def test_losses_and_network_of_images_that_no_data_set_has():
+    """Two channels, which a data set of single images refuses; two terms of one type keep their names."""
+    settings = sitreg_settings()
+    settings["application"]["config"]["model"]["n_input_channels"] = 2
+    kind = "LocalNormalizedCrossCorrelationLoss"
+    training(settings)["loss"]["similarity"] = [
+        [{"name": "fine", "type": kind, "args": {"window_size": 5}}, {"name": "wide", "type": kind, "weight": 0.25}]
+    ]
+    keys = Settings("training_config.json", settings)
+    assert network_settings(keys)["channels"] == 2
+    found = loss_config(keys, shape_of(keys)).similarity
+    assert {name: (one.kind, one.window, one.weight) for name, one in found.items()} == {
+        "fine": ("ncc", 5, 1.0),
+        "wide": ("ncc", 7, 0.25),
+    }
+    with pytest.raises(InputError, match=r"1 channel\(s\), and network.channels is 2"):
+        published_settings(keys, data_root=Path("data"), run_folder=Path("runs"))
 
 
 def test_a_multi_resolution_loss_keeps_its_lists(translating):

@@ -7,6 +7,7 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -117,19 +118,26 @@ def test_a_run_leaves_a_model(run, table):
 
 
 def test_a_run_learns(table, tmp_path):
-    """Dice of the heads' labels rises, and the network is no different one each time."""
-    job = table_job(
-        table,
-        tmp_path / "run",
-        data=table_of(table, segmentation="Seg"),
-        losses={"similarity": {}, "segmentation": {"dice": {"weight": 1.0}}, "regularity": {"g": {"weight": 0.01}}},
-        optimiser={"rate": 1e-2},
-        train={"steps": 60},
-    )
-    train(job)
-    rows = read_metrics(tmp_path / "run" / "metrics.csv")
-    first, last = (sum(row["dice"] for row in part) / 15 for part in (rows[:15], rows[-15:]))
-    assert last < first - 0.02
+    """Dice of the heads' labels rises above that of a run that sees the same pairs and hardly moves its weights.
+
+    The pairs start at Dice losses of about -0.59, -0.74 and -0.83: the mean over a few steps says more about which
+    of them were drawn than about learning; the difference between two runs of the same draws does not depend on that
+    (0.05 to 0.08 with three seeds).
+    """
+    dice = {}
+    for rate in (1e-2, 1e-9):
+        job = table_job(
+            table,
+            tmp_path / f"{rate}",
+            data=table_of(table, segmentation="Seg"),
+            losses={"similarity": {}, "segmentation": {"dice": {"weight": 1.0}}, "regularity": {"g": {"weight": 0.01}}},
+            optimiser={"rate": rate},
+            train={"steps": 60},
+        )
+        train(job)
+        dice[rate] = np.array([row["dice"] for row in read_metrics(tmp_path / f"{rate}" / "metrics.csv")])
+    assert dice[1e-2][0] == pytest.approx(dice[1e-9][0], abs=1e-5)
+    assert (dice[1e-9] - dice[1e-2])[-15:].mean() > 0.02
 
 
 @pytest.mark.parametrize("kind", ["table", "generated", "three"])

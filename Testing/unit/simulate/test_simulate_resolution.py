@@ -40,6 +40,23 @@ def test_thick_slices_keep_slow_changes_and_lose_fast_ones() -> None:
     assert np.abs(matrix @ np.cos(np.pi * index))[8:-8].max() < 0.05
 
 
+def profile(centre: float, size: int) -> np.ndarray:
+    """A Gaussian whose width at half maximum is 4 voxels, with the sum 1."""
+    weights = 0.5 ** (((np.arange(size) - centre) / 2) ** 2)
+    return weights / weights.sum()
+
+
+def test_the_profile_of_a_slice_is_as_wide_as_the_slice_at_half_maximum() -> None:
+    at_a_slice = slices_matrix(24, 4.0, 0.0)[12]
+    assert at_a_slice[10] == pytest.approx(at_a_slice[12] / 2)
+    np.testing.assert_allclose(at_a_slice, profile(12, 24), atol=1e-12)
+
+
+def test_a_slice_in_front_of_the_image_sees_its_first_voxel() -> None:
+    """Slices at -2 and 2: the first voxel is the mean of both."""
+    np.testing.assert_allclose(slices_matrix(24, 4.0, 0.5)[0], (profile(0, 24) + profile(2, 24)) / 2, atol=1e-12)
+
+
 def test_matrices_act_along_their_axes() -> None:
     image = torch.rand((1, 1, 5, 6, 7), generator=torch.Generator().manual_seed(0))
     rng = np.random.default_rng(0)

@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from NeuroGenLib.core.config import from_mapping
 from NeuroGenLib.core.errors import Cancelled, InputError
 from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.models import ModelFolder, load_tensors
@@ -35,7 +36,7 @@ from NeuroGenLib.superres.config import (
 from NeuroGenLib.superres.data.windows import Batch
 from NeuroGenLib.superres.losses import superres_loss
 from NeuroGenLib.superres.network import SuperresNetwork, network_from_tensors
-from NeuroGenLib.superres.published.training_info import History
+from NeuroGenLib.superres.published.training_info import History, settings_of_row
 from NeuroGenLib.superres.published.unet import network_from_tensors as published_from_tensors
 from NeuroGenLib.superres.train import shareable, train
 from NeuroGenLib.training.settings import TrainerConfig
@@ -300,3 +301,21 @@ def test_the_best_epoch_is_better_than_all_before_by_the_least_difference(losses
         assert history.add(0.0, loss, least) is better
     assert history.best_epoch == where
     assert history.since_best == len(losses) - where
+
+
+def test_a_published_row_says_what_was_trained(table: Path) -> None:
+    job = published_job(table, 3)
+    train(job)
+    (row,) = rows_of(table.parent / "run" / "training_info.csv")
+    settings = settings_of_row(row)
+    assert from_mapping(PublishedPatchesConfig, settings["published"]) == job.published
+    network = from_mapping(NetworkConfig, settings["network"])
+    assert (network.features, network.residual_units) == (job.network.features, job.network.residual_units)
+    optimiser = from_mapping(OptimiserConfig, settings["optimiser"])
+    assert (optimiser.loss, optimiser.rate, optimiser.batch) == ("mse", job.optimiser.rate, job.optimiser.batch)
+
+
+@pytest.mark.parametrize("text", ["open('x')", "(32", "('a', 'b')", ""])
+def test_a_row_of_something_else_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="not one of the published training"):
+        settings_of_row({"patch_size": text})

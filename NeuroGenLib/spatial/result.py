@@ -1,0 +1,75 @@
+"""What a job made, by name: the one form that becomes files, a worker's message or Slicer nodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from NeuroGenLib.core.files import write_json
+from NeuroGenLib.core.reports import write_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from NeuroGenLib.spatial.spatial_map import SpatialMap
+    from NeuroGenLib.spatial.volume import Volume
+
+RECORD = "provenance.json"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Result:
+    """Volumes, label maps, spatial maps, tables and facts of one job, each by its name.
+
+    A name is a file's name without its ending; the same name serves a node and a field of the worker's message.
+
+    Attributes
+    ----------
+    volumes, labels:
+        Images, and label maps, in the space of the input they came from.
+    maps:
+        Spatial maps, RAS mm.
+    tables:
+        Rows by column.
+    facts:
+        What JSON can hold, such as measures.
+    warnings:
+        What a person should know about this result.
+    record:
+        Its provenance.
+
+    Examples
+    --------
+    >>> Result(tables={"quality": [{"measure": "Dice", "value": 0.9}]}).tables["quality"][0]["value"]
+    0.9
+    """
+
+    volumes: Mapping[str, Volume] = field(default_factory=dict)
+    labels: Mapping[str, Volume] = field(default_factory=dict)
+    maps: Mapping[str, SpatialMap] = field(default_factory=dict)
+    tables: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write_result(result: Result, folder: Path) -> None:
+    """Write a result's volumes, label maps, tables, facts and record into a folder.
+
+    ``NAME.nii.gz`` for images and label maps, ``NAME.tsv`` for tables, ``NAME.json`` for facts, ``provenance.json``.
+    Spatial maps have formats to choose from: :mod:`NeuroGenLib.spatial.spatial_map_files` writes them.
+
+    Parameters
+    ----------
+    result, folder:
+        What is written; an existing folder, such as one of :func:`NeuroGenLib.core.files.staged_outputs`.
+    """
+    for name, volume in {**result.volumes, **result.labels}.items():
+        volume.save(folder / f"{name}.nii.gz")
+    for name, rows in result.tables.items():
+        write_table(folder / f"{name}.tsv", rows)
+    for name, facts in result.facts.items():
+        write_json(folder / f"{name}.json", facts)
+    if result.record:
+        write_json(folder / RECORD, dict(result.record))
