@@ -88,10 +88,12 @@ def table_of(node: Node) -> LabelTable:
     labels = volume_of(node)
     if not labels.array.any():
         raise InputError(f"The label map '{node_name(node)}' is empty.", "Choose another, or none.")
-    return numbered(labels, _names_of(node))
+    return table_of_values(labels, _names_of(node))
 
 
-def matched(fixed: Volume, fixed_table: LabelTable, moving_table: LabelTable) -> tuple[Volume, LabelTable, set[str]]:
+def match_labels(
+    fixed: Volume, fixed_table: LabelTable, moving_table: LabelTable
+) -> tuple[Volume, LabelTable, set[str]]:
     """Give the labels of a fixed image the values that the moving image's labels of the same name have.
 
     Parameters
@@ -150,7 +152,7 @@ def _segments(node: Node) -> list[Label]:
     return entries
 
 
-def numbered(labels: Volume, names: Mapping[int, dict[str, str]] | None = None) -> LabelTable:
+def table_of_values(labels: Volume, names: Mapping[int, dict[str, str]] | None = None) -> LabelTable:
     """Return a table of the values but 0 in a label map, called ``label 7`` unless they have a name.
 
     Parameters

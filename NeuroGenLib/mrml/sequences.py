@@ -47,7 +47,7 @@ class Index:
 
 
 @dataclass(frozen=True)
-class Played:
+class NodeSequence:
     """A ``vtkMRMLSequenceNode``, and the proxy node that shows its selected item."""
 
     sequence: Node
@@ -63,7 +63,7 @@ def add_volume_sequence(
     window: tuple[float, float] | None = None,
     colours: str = GREY,
     record: Mapping[str, Any] | None = None,
-) -> Played:
+) -> NodeSequence:
     """Add volumes, one for each index value.
 
     Parameters
@@ -99,7 +99,7 @@ def add_segmentation_sequence(
     name: str,
     *,
     record: Mapping[str, Any] | None = None,
-) -> Played:
+) -> NodeSequence:
     """Add label maps as segmentations, one for each index value; every item has a segment for every label.
 
     Parameters
@@ -123,7 +123,7 @@ def add_segmentation_sequence(
     return _recorded(scene, proxy, index, record, lambda item: update_segmentation(proxy, maps[item], table))
 
 
-def add_browser(scene: Scene, played: Sequence[Played], name: str) -> Node:
+def add_browser(scene: Scene, played: Sequence[NodeSequence], name: str) -> Node:
     """Add a ``vtkMRMLSequenceBrowserNode`` that plays sequences of one index together, at the first item.
 
     Raises
@@ -157,7 +157,7 @@ def select(browser: Node, value: float) -> float:
 
 def _recorded(
     scene: Scene, proxy: Node, index: Index, record: Mapping[str, Any] | None, show: Callable[[int], None]
-) -> Played:
+) -> NodeSequence:
     """Make the sequence of what the proxy holds after each ``show``."""
     sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", f"{proxy.GetName()} by {index.name}")
     sequence.SetIndexName(index.name)
@@ -170,7 +170,7 @@ def _recorded(
     for item, value in enumerate(index.values):
         show(item)
         sequence.SetDataNodeAtValue(proxy, f"{value:.9g}")
-    return Played(sequence, proxy)
+    return NodeSequence(sequence, proxy)
 
 
 def _require_one_each(volumes: Sequence[Volume], index: Index, name: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from NeuroGenLib.core.config import Config, Help, Range, Unit
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.simulate.draws import chance, uniform
+from NeuroGenLib.simulate.random_numbers import chance, uniform
 from NeuroGenLib.simulate.resolution import apply_along_axes, blur_matrix, slices_matrix
 from NeuroGenLib.simulate.smooth_noise import smooth_noise
 from NeuroGenLib.simulate.tissues import BACKGROUND, CSF, LESION, WHITE_MATTER, TissueTable, unknown_tissues

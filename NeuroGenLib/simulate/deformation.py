@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from NeuroGenLib.core.config import Config, Help, Range, Unit
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.simulate.draws import uniform
+from NeuroGenLib.simulate.random_numbers import uniform
 from NeuroGenLib.simulate.smooth_noise import smooth_noise
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Deformation:
         return points + sample(flow, (points - self.origin) / FLOW_STEP)
 
 
-def draw_deformation(shape: Sequence[int], generator: torch.Generator, config: DeformationConfig) -> Deformation:
+def sample_deformation(shape: Sequence[int], generator: torch.Generator, config: DeformationConfig) -> Deformation:
     """Draw a deformation of a grid of (I, J, K) voxels; the affine part turns and scales about its centre."""
     import torch
 

@@ -62,7 +62,9 @@ class HeadMotion:
             )
 
 
-def draw_motion(rng: np.random.Generator, moves: int = 4, degrees: float = 5.0, millimetres: float = 5.0) -> HeadMotion:
+def sample_motion(
+    rng: np.random.Generator, moves: int = 4, degrees: float = 5.0, millimetres: float = 5.0
+) -> HeadMotion:
     """Draw a motion: every angle and shift uniform up to its limit in either direction, at times uniform over the scan.
 
     Parameters
@@ -108,7 +110,7 @@ def with_motion(image: Volume, motion: HeadMotion) -> Volume:
     still = image.reorient("RAS")
     kind = np.float64 if image.array.dtype == np.float64 else np.float32
     still = still.with_array(still.array.clip(min=0).astype(kind))
-    places = places_of_lines(still.shape[motion.axis], motion.starts)
+    places = pose_of_lines(still.shape[motion.axis], motion.starts)
     # The transforms along the other two axes are undone line by line: one axis is enough.
     spectrum = fft.fft(still.array, axis=motion.axis)
     for place in np.unique(places[places > 0]):
@@ -120,7 +122,7 @@ def with_motion(image: Volume, motion: HeadMotion) -> Volume:
     return image.with_array(magnitude.reorient(image.axcodes).array)
 
 
-def places_of_lines(count: int, starts: np.ndarray) -> np.ndarray:
+def pose_of_lines(count: int, starts: np.ndarray) -> np.ndarray:
     """Return (count,) the place in which each line is read: 0 that of the image, 1 to n the others in order of time.
 
     Lines are in the order of the discrete Fourier transform (frequency 0 first); they are read from the most negative

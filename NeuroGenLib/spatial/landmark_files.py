@@ -59,7 +59,7 @@ class PointFile:
     suffix: str
     _content: _Content
 
-    def moved(self, points: np.ndarray) -> PointFile:
+    def with_points(self, points: np.ndarray) -> PointFile:
         """Return the same file with other coordinates, (N, 3) RAS mm in the same order.
 
         Raises

@@ -23,7 +23,7 @@ from Testing.registration_pairs import a_bent_pair, a_tiny_model
 
 pytest.importorskip("slicer", reason=WITHOUT_SLICER)
 
-from NeuroGenLib.mrml.labelled import labels_on, mask_on, matched, numbered, table_of
+from NeuroGenLib.mrml.labelled import labels_on, mask_on, match_labels, table_of, table_of_values
 from NeuroGenLib.mrml.provenance import provenance_of
 from NeuroGenLib.mrml.scene import HeadlessScene, save_scene
 from NeuroGenLib.mrml.segmentations import add_segmentation, label_map_of
@@ -455,7 +455,7 @@ def test_labels_are_matched_by_name() -> None:
     moving = LabelTable((Label(4, "Cortex", (1, 1, 1)), Label(7, "brainstem", (2, 2, 2))))
     fixed = LabelTable((Label(1, "cortex", (3, 3, 3)), Label(2, "ventricles", (4, 4, 4)), Label(900, "x", (5, 5, 5))))
     volume = Volume(np.array([0, 1, 2, 900, 1], np.int32).reshape(5, 1, 1), np.eye(4))
-    mapped, table, both = matched(volume, fixed, moving)
+    mapped, table, both = match_labels(volume, fixed, moving)
     assert both == {"Cortex"}
     assert mapped.array.ravel().tolist() == [0, 4, 8, 9, 4]
     assert [(label.value, label.name) for label in table] == [
@@ -464,7 +464,7 @@ def test_labels_are_matched_by_name() -> None:
 
 
 def test_labels_without_names_get_numbers() -> None:
-    table = numbered(Volume(np.array([0, 17, 53], np.int16).reshape(3, 1, 1), np.eye(4)))
+    table = table_of_values(Volume(np.array([0, 17, 53], np.int16).reshape(3, 1, 1), np.eye(4)))
     assert (table.values, table.names) == ((17, 53), ("label 17", "label 53"))
 
 
@@ -497,7 +497,7 @@ def test_a_file_holds_a_registration_of_the_library(tmp_path: Path) -> None:
         assert same_in_world(result.warped, volume_of(find("moving registered")), 1e-3)
         labels = find("moving labels registered")
         assert result.warped_labels is not None
-        table = numbered(moving_labels)
+        table = table_of_values(moving_labels)
         np.testing.assert_array_equal(label_map_of(labels, table, drawn.fixed).array, result.warped_labels.array)
         names = {row["label"] for row in quality_of(above) if row["measure"] == "Dice"}
         assert "label 1" in names

@@ -19,7 +19,7 @@ from NeuroGenLib.mrml.scene import save_scene
 from NeuroGenLib.mrml.segmentations import label_map_of, update_segmentation
 from NeuroGenLib.mrml.sequences import (
     Index,
-    Played,
+    NodeSequence,
     add_browser,
     add_segmentation_sequence,
     add_volume_sequence,
@@ -55,7 +55,9 @@ def table() -> LabelTable:
 
 
 @pytest.fixture
-def played(heads: list[tuple[Volume, Volume]], table: LabelTable, scene: Scene) -> tuple[Played, Played, Node]:
+def played(
+    heads: list[tuple[Volume, Volume]], table: LabelTable, scene: Scene
+) -> tuple[NodeSequence, NodeSequence, Node]:
     """Images and segmentations, and their browser."""
     images = add_volume_sequence(scene, [image for image, _ in heads], WEEKS, "T2w", window=(0, 900), record=RECORD)
     labels = add_segmentation_sequence(scene, [labels for _, labels in heads], table, WEEKS, "tissues", record=RECORD)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.simulate.deformation import DeformationConfig, draw_deformation, warp
+from NeuroGenLib.simulate.deformation import DeformationConfig, sample_deformation, warp
 from NeuroGenLib.spatial.displacement import voxel_grid
 
 SHAPE = (40, 47, 35)
@@ -25,7 +25,7 @@ def seeded(seed: int) -> torch.Generator:
 
 def arrays(seed: int, config: DeformationConfig, shape: tuple[int, int, int] = SHAPE) -> tuple[np.ndarray, np.ndarray]:
     """Draw a deformation and its inverse as (3, I, J, K) arrays."""
-    drawn = draw_deformation(shape, seeded(seed), config)
+    drawn = sample_deformation(shape, seeded(seed), config)
     grid = voxel_grid(shape, drawn.flow)
     forward, inverse = drawn.forward(grid) - grid, drawn.backward(grid) - grid
     assert forward.shape == inverse.shape == (1, 3, *shape)

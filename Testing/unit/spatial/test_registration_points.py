@@ -69,7 +69,7 @@ def test_every_format_gives_the_same_places(name: str, placed: Callable[[str, st
 def test_moved_points_are_written_where_they_are(name: str, placed: Callable[[str, str], Path], tmp_path: Path) -> None:
     read = read_point_file(placed(name, WRITTEN[name]))
     to = tmp_path / f"moved_{name}"
-    read.moved(np.add(read.points, (1, 2, 3))).write(to)
+    read.with_points(np.add(read.points, (1, 2, 3))).write(to)
     np.testing.assert_allclose(read_point_file(to).points, np.add(RAS, (1, 2, 3)), atol=1e-6)
     assert read.suffix == point_suffix(to)
     np.testing.assert_allclose(read.points, RAS)
@@ -77,7 +77,7 @@ def test_moved_points_are_written_where_they_are(name: str, placed: Callable[[st
 
 def test_the_sign_in_the_file_is_that_of_its_header(placed: Callable[[str, str], Path], tmp_path: Path) -> None:
     read = read_point_file(placed("lps.fcsv", WRITTEN["lps.fcsv"]))
-    read.moved(np.array([(1.0, 2.0, 3.0), (4.0, 5.0, 6.0)])).write(tmp_path / "out.fcsv")
+    read.with_points(np.array([(1.0, 2.0, 3.0), (4.0, 5.0, 6.0)])).write(tmp_path / "out.fcsv")
     lines = (tmp_path / "out.fcsv").read_text(encoding="utf-8").splitlines()
     assert lines[:3] == WRITTEN["lps.fcsv"].splitlines()[:3]
     cells = list(csv.reader(lines[3:]))
@@ -87,7 +87,7 @@ def test_the_sign_in_the_file_is_that_of_its_header(placed: Callable[[str, str],
 
 def test_other_columns_stay(placed: Callable[[str, str], Path], tmp_path: Path) -> None:
     read = read_point_file(placed("a.tsv", WRITTEN["a.tsv"]))
-    read.moved(read.points * 2).write(tmp_path / "out.tsv")
+    read.with_points(read.points * 2).write(tmp_path / "out.tsv")
     lines = (tmp_path / "out.tsv").read_text(encoding="utf-8").splitlines()
     assert lines[0] == "name\tx\ty\tz\tside"
     assert lines[1].split("\t") == ["p0", "21.000000", "-40.500000", "60.000000", "left"]
@@ -103,7 +103,7 @@ def test_markups_keep_their_looks_and_lose_what_was_measured(tmp_path: Path) -> 
     path.write_text(json.dumps(document), encoding="utf-8")
     read = read_point_file(path)
     np.testing.assert_allclose(read.points, [*RAS, *RAS])
-    read.moved(np.add(read.points, (0, 0, 1))).write(tmp_path / "out.mrk.json")
+    read.with_points(np.add(read.points, (0, 0, 1))).write(tmp_path / "out.mrk.json")
     made = json.loads((tmp_path / "out.mrk.json").read_text(encoding="utf-8"))
     first, second = made["markups"]
     assert "measurements" not in first
@@ -131,7 +131,7 @@ def test_there_and_back_through_a_file_keeps_points(
     }[kind]
     (tmp_path / kind).write_text(text, encoding="utf-8")
     out = tmp_path / f"out_{kind}"
-    read_point_file(tmp_path / kind).moved(np.array(points)).write(out)
+    read_point_file(tmp_path / kind).with_points(np.array(points)).write(out)
     np.testing.assert_allclose(read_point_file(out).points, points, atol=1e-6)
 
 
@@ -178,6 +178,6 @@ def test_points_stay_in_their_format_and_number(placed: Callable[[str, str], Pat
     with pytest.raises(InputError, match=r"End the name in \.tsv"):
         read.write(tmp_path / "out.fcsv")
     with pytest.raises(InputError, match="2 points"):
-        read.moved(np.zeros((3, 3)))
+        read.with_points(np.zeros((3, 3)))
     with pytest.raises(InputError, match="finite"):
-        read.moved(np.full((2, 3), np.nan))
+        read.with_points(np.full((2, 3), np.nan))
