@@ -83,11 +83,13 @@ def table_of(node: Node) -> LabelTable:
     if node.IsA("vtkMRMLSegmentationNode"):
         entries = _segments(node)
         if not entries:
-            raise InputError(f"The segmentation '{node_name(node)}' has no segments.", "Choose another, or none.")
+            raise InputError(
+                f"The segmentation '{node_name(node)}' has no segments.", "Choose another, or none.", code="image-empty"
+            )
         return LabelTable(tuple(entries))
     labels = volume_of(node)
     if not labels.array.any():
-        raise InputError(f"The label map '{node_name(node)}' is empty.", "Choose another, or none.")
+        raise InputError(f"The label map '{node_name(node)}' is empty.", "Choose another, or none.", code="image-empty")
     return table_of_values(labels, _names_of(node))
 
 
@@ -143,7 +145,11 @@ def _segments(node: Node) -> list[Label]:
         segment = segmentation.GetSegment(identifier)
         name = str(segment.GetName() or identifier).strip()
         if any(name == entry.name for entry in entries):
-            raise InputError(f"Two segments of '{node_name(node)}' are called '{name}'.", "Merge or rename them.")
+            raise InputError(
+                f"Two segments of '{node_name(node)}' are called '{name}'.",
+                "Merge or rename them.",
+                code="value-duplicate",
+            )
         value = int(number[1]) if number else int(segment.GetLabelValue())
         if number is None and (value in taken or value < 1):
             value = max(taken, default=0) + 1

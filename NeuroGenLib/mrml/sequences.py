@@ -42,7 +42,9 @@ class Index:
         if not self.values or not (np.isfinite(self.values).all() and (np.diff(self.values) > 0).all()):
             shown = ", ".join(f"{value:g}" for value in self.values[:8]) or "none"
             raise InputError(
-                f"The values of {self.name} for a sequence do not rise: {shown}.", "Give each once, the lowest first."
+                f"The values of {self.name} for a sequence do not rise: {shown}.",
+                "Give each once, the lowest first.",
+                code="value-invalid",
             )
 
 
@@ -132,7 +134,11 @@ def add_browser(scene: Scene, played: Sequence[NodeSequence], name: str) -> Node
         When there is no sequence, or their indices differ.
     """
     if len({(_axis(one.sequence), *_texts(one.sequence)) for one in played}) != 1:
-        raise InputError(f"The sequences of '{name}' do not run over the same values.", "Play them separately.")
+        raise InputError(
+            f"The sequences of '{name}' do not run over the same values.",
+            "Play them separately.",
+            code="value-conflict",
+        )
     browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", name)
     # In one go: Slicer would make a second proxy for a sequence that has none yet.
     unfinished = browser.StartModify()
@@ -178,6 +184,7 @@ def _require_one_each(volumes: Sequence[Volume], index: Index, name: str) -> Non
         raise InputError(
             f"'{name}' has {len(volumes)} volume(s) for {len(index.values)} value(s) of {index.name}.",
             "Give one for each.",
+            code="value-conflict",
         )
 
 

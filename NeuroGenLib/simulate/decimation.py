@@ -50,7 +50,7 @@ def decimate(image: np.ndarray, direction: str, factor: int, start: int = 0) -> 
     from scipy.ndimage import zoom
 
     if direction not in AXES:
-        raise InputError(f"'{direction}' is not a direction of slices.", nearest(direction, AXES))
+        raise InputError(f"'{direction}' is not a direction of slices.", nearest(direction, AXES), code="name-unknown")
     axis = AXES[direction]
     values = np.asarray(image, dtype=np.float64)
     size = values.shape[axis]
@@ -58,6 +58,7 @@ def decimate(image: np.ndarray, direction: str, factor: int, start: int = 0) -> 
         raise InputError(
             f"Every {factor}th slice from slice {start} on makes no sense for {size} {direction} slices.",
             f"Give a factor from 1 on and a start from 0 to {size - 1}.",
+            code="value-invalid",
         )
     kept = values[(slice(None),) * axis + (slice(start, None, factor),)]
     count = kept.shape[axis]
@@ -65,6 +66,7 @@ def decimate(image: np.ndarray, direction: str, factor: int, start: int = 0) -> 
         raise InputError(
             f"Of {size} {direction} slices, every {factor}th from slice {start} on leaves one.",
             "Choose a smaller factor.",
+            code="value-invalid",
         )
     factors = [1.0, 1.0, 1.0]
     factors[axis] = size / count

@@ -45,20 +45,22 @@ class HeadMotion:
         for name in ("starts", "degrees", "millimetres"):
             object.__setattr__(self, name, np.asarray(getattr(self, name), float))
         if self.axis not in (0, 1, 2):
-            raise InputError(f"There is no axis {self.axis} in a volume.", "Choose 0, 1 or 2.")
+            raise InputError(f"There is no axis {self.axis} in a volume.", "Choose 0, 1 or 2.", code="value-invalid")
         count = len(self.starts) if self.starts.ndim == 1 else -1
         if not self.degrees.shape == self.millimetres.shape == (count, 3):
             raise InputError(
                 f"Moves at {self.starts.shape}, of {self.degrees.shape} degrees and {self.millimetres.shape} mm, do not"
                 " belong together.",
                 "Give n starts, and n rows of three degrees and of three millimetres.",
+                code="value-conflict",
             )
         if not (np.isfinite(self.degrees).all() and np.isfinite(self.millimetres).all()):
-            raise InputError("A move is not a finite number.", "Give degrees and millimetres.")
+            raise InputError("A move is not a finite number.", "Give degrees and millimetres.", code="value-invalid")
         if not ((self.starts >= 0).all() and (self.starts <= 1).all() and (np.diff(self.starts) >= 0).all()):
             raise InputError(
                 f"The moves do not start one after the other within the scan: {self.starts.tolist()}.",
                 "Give ascending shares between 0 and 1.",
+                code="value-invalid",
             )
 
 

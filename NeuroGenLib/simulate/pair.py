@@ -72,6 +72,7 @@ def simulate_pair(
         raise InputError(
             f"The label maps have {tuple(labels_1.shape)} and {tuple(second.shape)} voxels.",
             "Resample one to the grid of the other.",
+            code="geometry-mismatch",
         )
     config = deformation or DeformationConfig()
     shape = tuple(labels_1.shape)
