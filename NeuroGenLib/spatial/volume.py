@@ -511,7 +511,7 @@ def _grid(grid: Grid) -> tuple[tuple[int, int, int], np.ndarray]:
         raise InputError(
             f"{tuple(shape)} is not the shape of a grid.",
             "Give three positive numbers of voxels.",
-            code="geometry-invalid",
+            code="value-invalid",
         )
     i, j, k = (int(n) for n in shape)
     return (i, j, k), _valid_affine(affine)

@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy.ndimage import maximum_filter, minimum_filter
 
-from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.simulate.contrast import ContrastConfig
 from NeuroGenLib.simulate.deformation import DeformationConfig, warp
 from NeuroGenLib.simulate.pair import simulate_pair
+from Testing.raising import raises
 
 SHAPE = (61, 58, 64)
 
@@ -112,5 +112,5 @@ def test_an_empty_map_makes_a_pair() -> None:
 
 
 def test_maps_of_different_shapes_are_refused(blobs: torch.Tensor) -> None:
-    with pytest.raises(InputError, match=r"\(61, 58, 64\) and \(60, 58, 64\) voxels.*Resample"):
+    with raises("geometry-mismatch", (61, 58, 64), (60, 58, 64)):
         simulate_pair(blobs, blobs[1:], generator=seeded(0))
