@@ -21,7 +21,7 @@ from NeuroGenLib.commands.superres.shared import read_scan
 from NeuroGenLib.core import provenance
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import staged_outputs, write_json
-from NeuroGenLib.simulate.decimation import decimated_volume
+from NeuroGenLib.simulate.decimation import decimate_volume
 from NeuroGenLib.simulate.thick_slices import (
     DIRECTIONS,
     PROFILES,
@@ -185,7 +185,7 @@ def simulated(scan: Volume, direction: Direction, job: Simulation | Decimation, 
             f"The scan itself has {direction} slices {own:.3g} mm apart: what lies between them is not in it."
         )
     if isinstance(job, Decimation):
-        thick = decimated_volume(scan, direction, job.factor, job.start)
+        thick = decimate_volume(scan, direction, job.factor, job.start)
         return thick.with_array(thick.array.astype("float32"))
     return _measured(scan, direction, axis, job)
 
