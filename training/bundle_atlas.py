@@ -17,7 +17,6 @@ from bundling import bundle, bundle_parser
 from NeuroGenLib.atlas.card import model_card
 from NeuroGenLib.cli import run_safely
 from NeuroGenLib.cohort.subjects import read_table
-from NeuroGenLib.commands.options import parse
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.reports import markdown_table
 from NeuroGenLib.models import ModelFolder
@@ -27,7 +26,7 @@ def main() -> None:
     """Read the model and the tables, write the bundled model."""
     parser = bundle_parser(__doc__ or "")
     parser.add_argument("--evaluation", action="append", default=[], metavar="TEXT=TABLE", help="measured numbers")
-    options = parse(parser, sys.argv[1:])
+    options = parser.parse(sys.argv[1:])
     folder = ModelFolder.read(options.model)
     metrics = {}
     for item in options.evaluation:

@@ -22,7 +22,6 @@ import torch
 from bundling import bundle, bundle_parser
 
 from NeuroGenLib.cli import run_safely
-from NeuroGenLib.commands.options import parse
 from NeuroGenLib.core.errors import InputError, NeuroGenError
 from NeuroGenLib.core.files import read_json
 from NeuroGenLib.core.progress import TerminalProgress
@@ -53,7 +52,7 @@ def main() -> None:
     parser.add_argument("--pairs", required=True, metavar="FILE", help="table for 'neurogen registration evaluate'")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the evaluations")
     parser.add_argument("--peers", nargs="+", default=[], metavar="FILE", help="results.json of bench_peers.py")
-    options = parse(parser, sys.argv[1:])
+    options = parser.parse(sys.argv[1:])
     folder = ModelFolder.read(options.model)
     model = RegistrationModel.from_folder(folder, torch.device("cpu"))
     refined = RegisterConfig()

@@ -48,7 +48,7 @@ def run_training(
     package:
         Such as ``NeuroGenLib.atlas``; its module ``train`` has a function of that name.
     arguments, program, description:
-        As for :func:`NeuroGenLib.core.config.parse_config`.
+        As for :func:`NeuroGenLib.core.config_command_line.parse_config`.
     progress:
         Told of every step.
     """

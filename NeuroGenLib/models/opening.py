@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TypeVar
 
+from NeuroGenLib.core.device import choose_device
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.core.resources import resources_folder
@@ -63,8 +64,6 @@ def open_model(
     NeuroGenError
         When it cannot be fetched, or was made by a newer NeuroGen.
     """
-    from NeuroGenLib.core.device import choose_device
-
     place = choose_device(device)
     folder = resolve(reference, offline=offline, progress=progress)
     if folder.kind not in CAPABILITIES:
