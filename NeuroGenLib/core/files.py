@@ -140,7 +140,9 @@ def require_folder_place(path: str | os.PathLike[str]) -> None:
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
                 return
             if place.exists():
-                raise InputError(f"{place} is a file, not a folder.", "Choose another folder to write into.")
+                raise InputError(
+                    f"{place} is a file, not a folder.", "Choose another folder to write into.", code="file-unwritable"
+                )
     except OSError as error:  # also a name that no system takes
         raise _unwritable(path, error) from error
 

@@ -6,14 +6,14 @@ import itertools
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from NeuroGenLib.core.config import Config, Help, Range, Unit
+from NeuroGenLib.core.config import Config, Help, Identifying, Range, Unit
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.registration.published.datasets.config import LayoutConfig
 from NeuroGenLib.simulate.contrast import ContrastConfig
 from NeuroGenLib.simulate.deformation import DeformationConfig
-from NeuroGenLib.training.settings import TrainerConfig
+from NeuroGenLib.training.settings import TrainJobConfig
 
 Three = tuple[float, float, float]
 
@@ -35,8 +35,8 @@ class TableConfig(Config):
     root: Annotated[
         Path | None, Help("Folder that relative paths of the table start from; the table's when not given")
     ] = None
-    include: Annotated[tuple[str, ...], Help("Subject ids to keep, * allowed; all when empty")] = ()
-    exclude: Annotated[tuple[str, ...], Help("Subject ids to leave out, * allowed")] = ()
+    include: Annotated[tuple[str, ...], Identifying(), Help("Subject ids to keep, * allowed; all when empty")] = ()
+    exclude: Annotated[tuple[str, ...], Identifying(), Help("Subject ids to leave out, * allowed")] = ()
     pairs: Annotated[
         Path | None, Help("Table with the columns moving and fixed, ids of scans; all pairs when not given")
     ] = None
@@ -87,8 +87,8 @@ class MapsConfig(Config):
     root: Annotated[
         Path | None, Help("Folder that relative paths of the table start from; the table's when not given")
     ] = None
-    include: Annotated[tuple[str, ...], Help("Ids to keep, * allowed; all when empty")] = ()
-    exclude: Annotated[tuple[str, ...], Help("Ids to leave out, * allowed")] = ()
+    include: Annotated[tuple[str, ...], Identifying(), Help("Ids to keep, * allowed; all when empty")] = ()
+    exclude: Annotated[tuple[str, ...], Identifying(), Help("Ids to leave out, * allowed")] = ()
     tissues: Annotated[
         Literal["freesurfer", "fetal", "unknown"], Help("What the label values mean; unknown: all but 0 is brain")
     ] = "unknown"
@@ -388,22 +388,23 @@ class AffineAugmentationConfig(Config):
     logshear_stds: Annotated[Three, Range(0, 1), Help("Natural logarithm of the shear")] = (0.0, 0.0, 0.0)
 
 
-@dataclass(frozen=True)
-class RegistrationTrainConfig(Config):
+@dataclass(frozen=True, kw_only=True)
+class RegistrationTrainConfig(TrainJobConfig):
     """Everything a training run of the registration network needs."""
 
-    train: TrainerConfig
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     losses: LossConfig = field(default_factory=LossConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     augmentation: AffineAugmentationConfig = field(default_factory=AffineAugmentationConfig)
     name: Annotated[str, Help("Name of the model")] = "registration"
-    description: Annotated[str, Help("One sentence on what the model registers")] = ""
-    notice: Annotated[str, Help("What every output must say of what the model was trained on")] = ""
-    license: Annotated[str, Help("SPDX licence of the weights, which follows from the data's")] = "unknown"
-    attribution: Annotated[tuple[str, ...], Help("Papers and data sets to cite")] = ()
-    store_ids: Annotated[bool, Help("Write include and exclude into the model; ids may identify people")] = False
+
+    def shareable(self) -> dict[str, Any]:
+        """Return the parameters that a model's manifest lists, of the source of data in use alone."""
+        settings = super().shareable()
+        unused = {"table", "generated", "layout"} - {self.data.source}
+        settings["data"] = {name: value for name, value in settings["data"].items() if name not in unused}
+        return settings
 
     def check(self) -> None:
         """Refuse losses for which the data or the network have nothing."""
