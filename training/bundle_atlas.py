@@ -32,7 +32,9 @@ def main() -> None:
     for item in options.evaluation:
         text, equals, table = item.rpartition("=")
         if not equals:
-            raise InputError(f"'{item}' is not TEXT=TABLE.", "Put '=' between the text and the table.")
+            raise InputError(
+                f"'{item}' is not TEXT=TABLE.", "Put '=' between the text and the table.", code="value-invalid"
+            )
         _, rows = read_table(table)
         metrics[str(len(metrics))] = {"text": text, "rows": rows, "table": markdown_table(rows)}
     bundle(folder, options, metrics, model_card)

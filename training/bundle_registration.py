@@ -60,7 +60,9 @@ def main() -> None:
     pairs = read_pairs(Path(options.pairs))
     if not all(pair.kind for pair in pairs):
         raise InputError(
-            f"A pair of {options.pairs} is of no kind.", "Fill the column kind: the card has a row for each."
+            f"A pair of {options.pairs} is of no kind.",
+            "Fill the column kind: the card has a row for each.",
+            code="table-invalid",
         )
     out = Path(options.out)
     alone = evaluate_to_folder(model, pairs, out / "network", RegisterConfig(refine=0), progress.part(0, 0.3))
@@ -70,7 +72,9 @@ def main() -> None:
         if evaluation.failed:
             row = evaluation.failed[0]
             raise NeuroGenError(
-                f"{row['moving']} to {row['fixed']} was not registered: {row['remarks']}", "Run the command again."
+                f"{row['moving']} to {row['fixed']} was not registered: {row['remarks']}",
+                "Run the command again.",
+                code="unexpected",
             )
     table = markdown_table(card_rows(alone, whole))
     metrics = {"left_out": {"text": card_text(whole, refined.refine), "table": table}}

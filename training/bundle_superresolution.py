@@ -54,7 +54,7 @@ def rows_of(report: Path, model: ModelFolder) -> list[Row]:
     """Read the rows of a report; refuse one of other weights."""
     record: dict[str, Any] = json.loads((report / "provenance.json").read_text(encoding="utf-8"))
     if record["model"]["weights"] != model.manifest["files"]:
-        raise InputError(f"{report} was measured with other weights.", "Evaluate this model.")
+        raise InputError(f"{report} was measured with other weights.", "Evaluate this model.", code="run-conflict")
     rows: list[Row] = pd.read_csv(report / "scans.tsv", sep="\t").to_dict("records")
     return rows
 

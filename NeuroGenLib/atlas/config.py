@@ -30,7 +30,9 @@ class ConditionConfig(Config):
         """Refuse an empty range."""
         if self.minimum is not None and self.maximum is not None and self.minimum >= self.maximum:
             raise InputError(
-                f"minimum ({self.minimum:g}) is not below maximum ({self.maximum:g}).", "Give the range the right way."
+                f"minimum ({self.minimum:g}) is not below maximum ({self.maximum:g}).",
+                "Give the range the right way.",
+                code="value-invalid",
             )
 
 

@@ -159,7 +159,9 @@ def network_shape(config: AtlasTrainConfig, dataset: AtlasDataset) -> Shape:
     beyond = [index for index in network.modulated if index > network.layers]
     if beyond:
         raise InputError(
-            f"network.modulated names layer {beyond[0]}, but the last is {network.layers}.", "Correct the list."
+            f"network.modulated names layer {beyond[0]}, but the last is {network.layers}.",
+            "Correct the list.",
+            code="value-invalid",
         )
     return Shape(
         intensities=len(config.data.modalities),

@@ -64,7 +64,9 @@ class NetworkConfig(Config):
     def check(self) -> None:
         """Refuse a network without levels."""
         if not self.features:
-            raise InputError("The network has no level.", "Give features, such as [8, 16, 32, 64].")
+            raise InputError(
+                "The network has no level.", "Give features, such as [8, 16, 32, 64].", code="value-invalid"
+            )
 
     @property
     def multiple(self) -> int:
@@ -102,12 +104,19 @@ class MaskTrainConfig(TrainJobConfig):
     def check(self) -> None:
         """Refuse sides that the network cannot halve, and a precision that generated images do not have."""
         if not self.view.sides:
-            raise InputError("view.sides is empty.", "Give lengths of the sides in voxels, such as [64, 80].")
+            raise InputError(
+                "view.sides is empty.", "Give lengths of the sides in voxels, such as [64, 80].", code="value-missing"
+            )
         for side in self.view.sides:
             if side % self.network.multiple:
                 raise InputError(
                     f"A side of {side} voxels cannot be halved {len(self.network.features) - 1} times.",
                     f"Give view.sides multiples of {self.network.multiple}.",
+                    code="value-conflict",
                 )
         if self.contrast.stripped:
-            raise InputError("An image without skull teaches nothing about the skull.", "Set contrast.stripped to 0.")
+            raise InputError(
+                "An image without skull teaches nothing about the skull.",
+                "Set contrast.stripped to 0.",
+                code="value-conflict",
+            )

@@ -84,12 +84,15 @@ class SplitConfig(Config):
         """Refuse fractions that are none, and names for a split that takes none."""
         if abs(sum(self.fractions) - 1) > 1e-6 or min(self.fractions[:2]) <= 0:
             raise InputError(
-                f"The fractions {self.fractions} are no split.", "Give three that sum to 1, the first two above 0."
+                f"The fractions {self.fractions} are no split.",
+                "Give three that sum to 1, the first two above 0.",
+                code="value-invalid",
             )
         if bool(self.validation) != (self.kind == "named"):
             raise InputError(
                 f"split.validation names {len(self.validation)} ids, and split.kind is {self.kind}.",
                 "Name ids with split.kind named, and with no other.",
+                code="value-conflict",
             )
 
 
@@ -153,7 +156,9 @@ class NetworkConfig(Config):
         """Refuse a network without coarser levels."""
         if len(self.features) < 2:
             raise InputError(
-                f"network.features {self.features} has no coarser level.", "Give at least two, such as [16, 32, 64]."
+                f"network.features {self.features} has no coarser level.",
+                "Give at least two, such as [16, 32, 64].",
+                code="value-invalid",
             )
 
 
@@ -246,7 +251,7 @@ class SuperresTrainConfig(TrainJobConfig):
     def check(self) -> None:
         """Refuse a run without data, a window that cannot be halved, and settings of one network for the other."""
         if self.scans.source is None and self.maps.source is None:
-            raise InputError("There is nothing to train on.", "Give scans.source or maps.source.")
+            raise InputError("There is nothing to train on.", "Give scans.source or maps.source.", code="value-missing")
         if self.network.kind == "published":
             self._check_published()
             return
@@ -255,22 +260,33 @@ class SuperresTrainConfig(TrainJobConfig):
             raise InputError(
                 f"A window of {self.window} voxels cannot be halved {len(self.network.features) - 1} times.",
                 f"Give a window that is a multiple of {halved}.",
+                code="value-conflict",
             )
         if self.scans.low is not None:
             raise InputError(
-                "scans.low names thick slices, which this network's training makes itself.", "Leave scans.low out."
+                "scans.low names thick slices, which this network's training makes itself.",
+                "Leave scans.low out.",
+                code="value-conflict",
             )
 
     def _check_published(self) -> None:
         for name, value in (("source", self.scans.source), ("guide", self.scans.guide), ("low", self.scans.low)):
             if value is None:
-                raise InputError(f"The published network's training needs scans.{name}.", "Give it.")
+                raise InputError(
+                    f"The published network's training needs scans.{name}.", "Give it.", code="value-missing"
+                )
         if self.maps.source is not None:
-            raise InputError("The published network is trained on scans alone.", "Leave maps.source out.")
+            raise InputError(
+                "The published network is trained on scans alone.", "Leave maps.source out.", code="value-conflict"
+            )
 
 
 def _require_rising(config: Config) -> None:
     for one in dataclasses.fields(config):
         value = getattr(config, one.name)
         if isinstance(value, tuple) and value[0] > value[1]:
-            raise InputError(f"{one.name} goes from {value[0]:g} down to {value[1]:g}.", "Give the smaller first.")
+            raise InputError(
+                f"{one.name} goes from {value[0]:g} down to {value[1]:g}.",
+                "Give the smaller first.",
+                code="value-invalid",
+            )

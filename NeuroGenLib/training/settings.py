@@ -41,7 +41,9 @@ class TrainerConfig(Config):
     def check(self) -> None:
         """Refuse a project without a name."""
         if self.wandb is not None and not self.wandb.strip():
-            raise InputError("wandb names no project.", "Give the project's name, or leave it out.")
+            raise InputError(
+                "wandb names no project.", "Give the project's name, or leave it out.", code="value-invalid"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
