@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.mask.losses import mask_loss
 from NeuroGenLib.mask.network import BrainNetwork, ChannelNorm, Shape, network_from_tensors
 from NeuroGenLib.mask.regions import OneBrain, cautions, one_brain
-from NeuroGenLib.mask.train import mask_loss
 
 
 def two_parts() -> np.ndarray:
