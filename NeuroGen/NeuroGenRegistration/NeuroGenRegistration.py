@@ -18,7 +18,7 @@ try:
 except ImportError:  # a source checkout: the libraries are not beside this file
     sys.path += [str(Path(__file__).resolve().parents[depth]) for depth in (1, 2)]
 
-from NeuroGenLib.alignment.halfway import KINDS
+from NeuroGenLib.alignment.halfway import START_KINDS
 from NeuroGenLib.core.provenance import RESEARCH_USE
 from NeuroGenLib.registration.evaluation.quality import STAGES
 from NeuroGenPanels import dependencies
@@ -77,7 +77,7 @@ class NeuroGenRegistrationWidget(PanelWidget):
         self.jobs = self.new_service(_("Registration"))
         self.runBar = RunBar(self.ui.runWidget.layout(), self.jobs, _("NeuroGen Registration"))
         self.picker = ModelPicker(self.ui.modelCombo, self.ui.modelsButton, "registration", self._choose_model)
-        self.startChoice = WordCombo(self.ui.startCombo, KINDS, lambda word: self._set("start", word))
+        self.startChoice = WordCombo(self.ui.startCombo, START_KINDS, lambda word: self._set("start", word))
         self.viewChoice = WordCombo(self.ui.viewCombo, VIEWS, lambda word: self._set("view", word))
         self.estimates = Estimates(self.jobs)
         self._looked: tuple[str, float, float, float] | None = None

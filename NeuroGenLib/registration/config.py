@@ -150,7 +150,7 @@ class DataConfig(Config):
 
 @dataclass(frozen=True)
 class NetworkConfig(Config):
-    """Sizes of the network, finest level first; see :class:`NeuroGenLib.registration.network.sitreg.Shape`."""
+    """Sizes of the network, finest level first; see :class:`NeuroGenLib.registration.network.sitreg.SITRegConfig`."""
 
     channels: Annotated[int, Range(1, 64), Help("Channels of an image")] = 1
     features: Annotated[tuple[int, ...], Range(1, 4096), Help("Feature channels of each level")] = (

@@ -31,7 +31,7 @@ FORMATS = ("h5", "tfm", "nrrd", "nii.gz")
 
 
 @dataclass(frozen=True, eq=False)
-class Scans:
+class RegistrationInputs:
     """What was registered: images, their label maps and masks, and points of the moving image.
 
     ``found_masks`` says whose masks were not given but found; they are written.
@@ -50,7 +50,7 @@ class Scans:
 def write_result(
     model: RegistrationModel,
     registration: Registration,
-    scans: Scans,
+    scans: RegistrationInputs,
     out: Path,
     parameters: Mapping[str, Any],
     form: str = "h5",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from NeuroGenLib.alignment.halfway import HalfwayGrid, Start, resample_to
+from NeuroGenLib.alignment.halfway import HalfwayGrid, HalfwayStart, resample_to
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.spatial.volume import Volume
 
@@ -62,7 +62,7 @@ class Side:
         return points @ back[:3, :3].T + back[:3, 3]
 
 
-def prepared(image: PreparedImage, from_halfway: np.ndarray, preparation: Mapping[str, Any]) -> Side:
+def prepared_side(image: PreparedImage, from_halfway: np.ndarray, preparation: Mapping[str, Any]) -> Side:
     """Return a scan ready for the network.
 
     Parameters
@@ -70,7 +70,7 @@ def prepared(image: PreparedImage, from_halfway: np.ndarray, preparation: Mappin
     image:
         The scan, and where it counts.
     from_halfway:
-        (4, 4) of :class:`~NeuroGenLib.alignment.halfway.Start`.
+        (4, 4) of :class:`~NeuroGenLib.alignment.halfway.HalfwayStart`.
     preparation:
         Section of the model's manifest.
 
@@ -172,13 +172,13 @@ def transform_affine(grid: HalfwayGrid, factor: tuple[float, float, float], shap
     return affine
 
 
-def sides(
-    fixed: PreparedImage, moving: PreparedImage, start: Start, preparation: Mapping[str, Any]
+def prepared_sides(
+    fixed: PreparedImage, moving: PreparedImage, start: HalfwayStart, preparation: Mapping[str, Any]
 ) -> tuple[Side, Side]:
     """Return the fixed and the moving image, ready."""
     return (
-        prepared(fixed, start.halfway_to_fixed, preparation),
-        prepared(moving, start.halfway_to_moving, preparation),
+        prepared_side(fixed, start.halfway_to_fixed, preparation),
+        prepared_side(moving, start.halfway_to_moving, preparation),
     )
 
 

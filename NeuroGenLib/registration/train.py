@@ -21,7 +21,7 @@ from NeuroGenLib.registration.card import model_card
 from NeuroGenLib.registration.data.augment import augmented
 from NeuroGenLib.registration.data.sources import pair_source
 from NeuroGenLib.registration.network.grids import Grids
-from NeuroGenLib.registration.network.sitreg import Mappings, Shape, SITReg
+from NeuroGenLib.registration.network.sitreg import Mappings, SITReg, SITRegConfig
 from NeuroGenLib.registration.objective import Objective, pairs_of
 from NeuroGenLib.training.checkpoint import newest_checkpoint
 from NeuroGenLib.training.initial_weights import load_initial
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from NeuroGenLib.registration.config import NetworkConfig, OptimiserConfig, RegistrationTrainConfig
-    from NeuroGenLib.registration.data.pairs import Batch, PairSource
+    from NeuroGenLib.registration.data.pairs import PairBatch, PairSource
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class RegistrationModule(StepModule):
         batch = augmented(batch, self._config.augmentation, self.generator(step, "augmentation", self.device))
         return self._objective(self.registered(batch), batch, step)
 
-    def registered(self, batch: Batch) -> dict[int, Mappings]:
+    def registered(self, batch: PairBatch) -> dict[int, Mappings]:
         """Return the mappings of the pairs of a batch that the losses need, by level."""
         moving, fixed = pairs_of(batch)
         wanted = self._objective.levels
@@ -110,11 +110,11 @@ class RegistrationModule(StepModule):
         return [optimiser], [cosine_schedule(optimiser, self._config.train.steps, floors=settings.floor)]
 
 
-def network_shape(config: NetworkConfig, grid: Sequence[int]) -> Shape:
+def network_shape(config: NetworkConfig, grid: Sequence[int]) -> SITRegConfig:
     """Return the sizes of the network for images on a grid of (I, J, K) voxels."""
     i, j, k = grid
     coarsest = Grids((i, j, k)).level_shape(len(config.features) - 1)
-    return Shape(
+    return SITRegConfig(
         channels=config.channels,
         features=config.features,
         feature_convolutions=config.feature_convolutions,
@@ -136,14 +136,14 @@ def network_shape(config: NetworkConfig, grid: Sequence[int]) -> Shape:
 
 def freeze_unused(network: SITReg, levels: frozenset[int]) -> None:
     """Exclude from training what no loss depends on; processes that train together would wait for its gradient."""
-    shape = network.shape
-    used = shape.used_stages[: len(shape.used_stages) - min(levels)]
+    config = network.config
+    used = config.used_stages[: len(config.used_stages) - min(levels)]
     unused: list[nn.Module] = [stage for name, stage in network.stages.items() if int(name) not in used]
     if network.affine is None:
         coarsest = max(used, default=0)
         pyramid = network.pyramid
         unused += [*pyramid.blocks[coarsest + 1 :], *pyramid.reductions[coarsest:], *pyramid.shortcuts[coarsest:]]
-    elif not shape.chained_affine:
+    elif not config.chained_affine:
         unused += [*network.affine.hidden[:-1]]
     for module in unused:
         module.requires_grad_(requires_grad=False)
@@ -223,7 +223,7 @@ def write_registration(
         "notice": config.notice,
         "license": config.license,
         "citation": list(config.attribution),
-        "network": dataclasses.asdict(network.shape),
+        "network": dataclasses.asdict(network.config),
         "preparation": dict(preparation),
         "training": {"config": shareable(config), "steps": config.train.steps, "commit": checkout_commit()},
         "versions": software_versions(),

@@ -52,7 +52,7 @@ _PLACED = f"{PREFIX}placed"
 
 
 @dataclass(frozen=True, eq=False)
-class Pair:
+class NodePair:
     """Two volume nodes, and where they lay when they were registered.
 
     Attributes
@@ -69,7 +69,7 @@ class Pair:
     moving_placement: np.ndarray
 
     @classmethod
-    def of(cls, fixed: Node, moving: Node) -> Pair:
+    def of(cls, fixed: Node, moving: Node) -> NodePair:
         """Return a pair as it lies in the scene now.
 
         Raises
@@ -177,7 +177,7 @@ def unregistered(*nodes: Node | None) -> Iterator[None]:
 
 
 def add_registration(
-    scene: Scene, shown: ShownRegistration, pair: Pair, record: Mapping[str, Any]
+    scene: Scene, shown: ShownRegistration, pair: NodePair, record: Mapping[str, Any]
 ) -> RegistrationNodes:
     """Put a registration into a scene and the moving image under its forward transform.
 
@@ -323,7 +323,7 @@ def write_registration_scene(
             add_volume(scene, image, name, window=window_of([image]))
             for image, name in zip(images, ("fixed", "moving"), strict=True)
         )
-        nodes = add_registration(scene, ShownRegistration.of(registration, table), Pair.of(below, above), record)
+        nodes = add_registration(scene, ShownRegistration.of(registration, table), NodePair.of(below, above), record)
         show_registration(scene, nodes.forward, "fade")
         save_scene(scene, path)
 
@@ -333,7 +333,7 @@ def _placed(one: SpatialMap, placement: np.ndarray) -> SpatialMap:
     return SpatialMap(one.before, one.field, np.linalg.inv(placement) @ one.after)
 
 
-def _place(scene: Scene, nodes: RegistrationNodes, pair: Pair) -> None:
+def _place(scene: Scene, nodes: RegistrationNodes, pair: NodePair) -> None:
     """Put the moving image under the forward transform, and remember what lay above either image."""
     for role, node, transform in (("moving", pair.moving, nodes.forward), ("fixed", pair.fixed, nodes.inverse)):
         if not scene.IsNodePresent(node):

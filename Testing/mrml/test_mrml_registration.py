@@ -32,7 +32,7 @@ from NeuroGenLib.mrml.transforms import add_linear_transform
 from NeuroGenLib.mrml.volumes import add_volume, update_volume, volume_of
 from NeuroGenLib.scenes.comparison import change_colours, checkerboard
 from NeuroGenLib.scenes.registration import (
-    Pair,
+    NodePair,
     ShownRegistration,
     add_registration,
     forward_of,
@@ -185,7 +185,7 @@ def test_the_moving_volume_lies_on_the_fixed_one(
     scene: Scene, fixed: Node, moving: Node, fixed_volume: Volume, moving_volume: Volume, resampled: Any
 ) -> None:
     shown = a_shown(fixed_volume, moving_volume, a_map(after=rotation(35, (4, 1, 2))))
-    nodes = add_registration(scene, shown, Pair.of(fixed, moving), RECORD)
+    nodes = add_registration(scene, shown, NodePair.of(fixed, moving), RECORD)
     assert moving.GetTransformNodeID() == nodes.forward.GetID()
     by_slicer = resampled(moving, fixed)
     np.testing.assert_allclose(by_slicer.array[4:-4, 4:-4, 4:-4], shown.warped.array[4:-4, 4:-4, 4:-4], atol=3)
@@ -203,7 +203,7 @@ def test_the_fixed_volume_lies_on_the_moving_one_under_the_inverse(
 ) -> None:
     inverse = a_map(7)
     shown = a_shown(fixed_volume, moving_volume, a_map(), inverse=inverse)
-    nodes = add_registration(scene, shown, Pair.of(fixed, moving), RECORD)
+    nodes = add_registration(scene, shown, NodePair.of(fixed, moving), RECORD)
     from_world = moved_by(nodes.inverse.GetTransformFromParent(), POINTS)
     np.testing.assert_allclose(from_world, inverse.points(POINTS), atol=1e-3)
 
@@ -219,7 +219,7 @@ def test_linear_transforms_above_the_volumes_are_kept(
     forward = a_map(8)
     in_world = [volume_of(fixed), volume_of(moving)]
     shown = a_shown(*in_world, forward)
-    nodes = add_registration(scene, shown, Pair.of(fixed, moving), RECORD)
+    nodes = add_registration(scene, shown, NodePair.of(fixed, moving), RECORD)
     world_to_own = moved_by(moving.GetParentTransformNode().GetTransformFromParent(), POINTS)
     expected = forward.points(POINTS) @ by_hand["moving"][:3, :3] + (
         -by_hand["moving"][:3, :3].T @ by_hand["moving"][:3, 3]
@@ -238,14 +238,14 @@ def test_another_registration_of_the_pair_takes_its_nodes(
 ) -> None:
     labels = fixed_volume.with_array((5 * (fixed_volume.array > 300)).astype(np.uint8))
     first = a_shown(fixed_volume, moving_volume, a_map(0), warped_labels=labels, table=TABLE)
-    before = add_registration(scene, first, Pair.of(fixed, moving), RECORD)
+    before = add_registration(scene, first, NodePair.of(fixed, moving), RECORD)
     assert before.labels is not None
     show_registration(scene, before.forward, "checkerboard")
     marked = add_volume(scene, moving_volume, "marked")
     marked.SetAndObserveTransformNodeID(before.forward.GetID())
     count = scene.GetNumberOfNodes()
     second = a_shown(fixed_volume, moving_volume, a_map(1))
-    pair = Pair.of(fixed, moving)
+    pair = NodePair.of(fixed, moving)
     np.testing.assert_array_equal(pair.moving_placement, np.eye(4))
     after = add_registration(scene, second, pair, {**RECORD, "seed": 2})
     for name in ("forward", "inverse", "warped", "jacobian"):
@@ -258,7 +258,7 @@ def test_another_registration_of_the_pair_takes_its_nodes(
     np.testing.assert_allclose(from_world, second.forward.points(POINTS), atol=1e-3)
     assert same_in_world(second.warped, volume_of(after.warped), 1e-4)
     assert provenance_of(after.warped)["seed"] == 2
-    third = add_registration(scene, first, Pair.of(fixed, moving), RECORD)
+    third = add_registration(scene, first, NodePair.of(fixed, moving), RECORD)
     assert third.labels is not None
     np.testing.assert_array_equal(label_map_of(third.labels, TABLE, fixed_volume).array, labels.array)
 
@@ -268,8 +268,8 @@ def test_other_pairs_keep_theirs(
 ) -> None:
     third_volume = oblique(fixed_volume)
     third = add_volume(scene, third_volume, "third")
-    one = add_registration(scene, a_shown(fixed_volume, moving_volume, a_map(0)), Pair.of(fixed, moving), RECORD)
-    two = add_registration(scene, a_shown(third_volume, moving_volume, a_map(1)), Pair.of(third, moving), RECORD)
+    one = add_registration(scene, a_shown(fixed_volume, moving_volume, a_map(0)), NodePair.of(fixed, moving), RECORD)
+    two = add_registration(scene, a_shown(third_volume, moving_volume, a_map(1)), NodePair.of(third, moving), RECORD)
     assert one.forward is not two.forward
     assert moving.GetParentTransformNode() is two.forward
     with unregistered(moving):
@@ -282,7 +282,7 @@ def test_other_pairs_keep_theirs(
 def test_volumes_that_were_deleted_meanwhile_are_passed_over(
     scene: Scene, fixed: Node, moving: Node, fixed_volume: Volume, moving_volume: Volume
 ) -> None:
-    pair = Pair.of(fixed, moving)
+    pair = NodePair.of(fixed, moving)
     scene.RemoveNode(moving)
     scene.RemoveNode(fixed)
     nodes = add_registration(scene, a_shown(fixed_volume, moving_volume, a_map()), pair, RECORD)
@@ -292,17 +292,17 @@ def test_volumes_that_were_deleted_meanwhile_are_passed_over(
 
 def test_a_pair_must_be_two_volumes_without_a_warp(scene: Scene, fixed: Node, moving: Node) -> None:
     with pytest.raises(InputError, match="'older' is chosen as fixed and as moving"):
-        Pair.of(fixed, fixed)
+        NodePair.of(fixed, fixed)
     moving.SetAndObserveTransformNodeID(add_spatial_map(scene, a_map(), "a stranger").GetID())
     with pytest.raises(InputError, match="'younger' lies under the warp 'a stranger'"):
-        Pair.of(fixed, moving)
+        NodePair.of(fixed, moving)
 
 
 def test_hardening_moves_the_volume(
     scene: Scene, fixed: Node, moving: Node, fixed_volume: Volume, moving_volume: Volume
 ) -> None:
     shown = a_shown(fixed_volume, moving_volume, a_map(4, after=rotation(12, (1, 0, 0))))
-    add_registration(scene, shown, Pair.of(fixed, moving), RECORD)
+    add_registration(scene, shown, NodePair.of(fixed, moving), RECORD)
     assert moving.HardenTransform()
     assert moving.GetTransformNodeID() is None
     on_fixed = volume_of(moving).resample(like=fixed_volume)
@@ -316,7 +316,7 @@ def test_the_quality_names_the_labels(
 ) -> None:
     labels = fixed_volume.with_array((2 * (fixed_volume.array > 300)).astype(np.uint8))
     shown = a_shown(fixed_volume, moving_volume, a_map(), warped_labels=labels, table=TABLE)
-    nodes = add_registration(scene, shown, Pair.of(fixed, moving), RECORD)
+    nodes = add_registration(scene, shown, NodePair.of(fixed, moving), RECORD)
     assert [row["label"] for row in quality_of(nodes.forward)] == ["cortex", "all"]
     assert quality_of(nodes.forward)[0]["registered"] == "0.9"
     scene.RemoveNode(nodes.quality)
@@ -336,7 +336,7 @@ def test_ways_to_look_at_it(
     scene: Scene, fixed: Node, moving: Node, fixed_volume: Volume, moving_volume: Volume
 ) -> None:
     shown = a_shown(fixed_volume, moving_volume, a_map())
-    nodes = add_registration(scene, shown, Pair.of(fixed, moving), RECORD)
+    nodes = add_registration(scene, shown, NodePair.of(fixed, moving), RECORD)
     show_registration(scene, nodes.forward, "fade", opacity=0.3)
     assert views(scene) == (fixed.GetID(), nodes.warped.GetID())
     assert scene.GetSingletonNode("Red", "vtkMRMLSliceCompositeNode").GetForegroundOpacity() == pytest.approx(0.3)

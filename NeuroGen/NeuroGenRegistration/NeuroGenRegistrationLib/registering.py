@@ -14,7 +14,7 @@ from NeuroGenPanels.quality import remarks_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from NeuroGenLib.scenes.registration import Pair
+    from NeuroGenLib.scenes.registration import NodePair
     from NeuroGenLib.spatial.labels import LabelTable
     from NeuroGenPanels.run_bar import RunBar
     from NeuroGenRegistrationLib.parameters import RegistrationParameters
@@ -35,7 +35,7 @@ class Task(NamedTuple):
         What the person should know before it begins.
     """
 
-    pair: Pair
+    pair: NodePair
     arguments: dict[str, Any]
     table: LabelTable | None
     notes: list[str]
@@ -51,12 +51,12 @@ def task_of(parameters: RegistrationParameters) -> Task:
     """
     from NeuroGenLib.mrml.labelled import mask_on
     from NeuroGenLib.mrml.volumes import volume_of
-    from NeuroGenLib.scenes.registration import Pair, unregistered
+    from NeuroGenLib.scenes.registration import NodePair, unregistered
 
     chosen = parameters
     if chosen.fixed is None or chosen.moving is None:
         raise InputError("An image is not chosen.", "Choose the fixed and the moving image.")
-    pair = Pair.of(chosen.fixed, chosen.moving)
+    pair = NodePair.of(chosen.fixed, chosen.moving)
     others = (chosen.fixedLabels, chosen.movingLabels, chosen.fixedMask, chosen.movingMask)
     with unregistered(chosen.fixed, chosen.moving, *others):
         fixed, moving = volume_of(chosen.fixed), volume_of(chosen.moving)

@@ -31,7 +31,7 @@ from NeuroGenLib.models import open_model
 from NeuroGenLib.registration.config import BUNDLED, RegisterConfig
 from NeuroGenLib.registration.evaluation.quality import STAGES
 from NeuroGenLib.registration.infer import RegistrationModel
-from NeuroGenLib.registration.output import Scans, quality_rows, summary, write_result
+from NeuroGenLib.registration.output import RegistrationInputs, quality_rows, summary, write_result
 from NeuroGenLib.spatial.landmark_files import read_point_file
 from NeuroGenLib.spatial.volume import Volume
 
@@ -143,7 +143,7 @@ def run(arguments: list[str]) -> None:
     print_result(out, files, seconds, registration.warnings, model.notice)
 
 
-def _scans(options: Any, progress: Progress) -> tuple[Scans, list[str]]:
+def _scans(options: Any, progress: Progress) -> tuple[RegistrationInputs, list[str]]:
     """Read everything that was given and find the masks that are asked for; return what is to be known of these."""
 
     def loaded(path: str | None) -> Volume | None:
@@ -155,7 +155,7 @@ def _scans(options: Any, progress: Progress) -> tuple[Scans, list[str]]:
     labels = loaded(options.fixed_labels), loaded(options.moving_labels)
     wanted = [role for role, mask in masks.items() if mask is None and options.mask == "auto"]
     remarks = _find_masks(images, masks, wanted, options.device, progress) if wanted else []
-    scans = Scans(
+    scans = RegistrationInputs(
         images["fixed"], images["moving"], *labels, masks["fixed"], masks["moving"], points, found_masks=tuple(wanted)
     )
     return scans, remarks
@@ -181,7 +181,7 @@ def _find_masks(
 def _write(
     model: RegistrationModel,
     registration: Registration,
-    scans: Scans,
+    scans: RegistrationInputs,
     parameters: dict[str, Any],
     out: Path,
     scene: Path | None,

@@ -1,6 +1,6 @@
 """What training reads: scans, the pairs they form, and the batches a step gets.
 
-This is the contract between training and where its pairs come from. A data set is a list of :class:`Scan`, a
+This is the contract between training and where its pairs come from. A data set is a list of :class:`ScanFiles`, a
 :class:`Preparation` that puts a scan on the common grid, and which scans form pairs; :class:`ScanPairs` draws from it.
 """
 
@@ -57,7 +57,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Batch:
+class PairBatch:
     """What one step of one process trains on.
 
     Attributes
@@ -83,7 +83,7 @@ class Truth:
     Attributes
     ----------
     forward, inverse:
-        (B, 3, I, J, K) voxels; see :class:`Batch`. Zero where the map of a sample is not known.
+        (B, 3, I, J, K) voxels; see :class:`PairBatch`. Zero where the map of a sample is not known.
     moving, fixed:
         (B, 1, I, J, K) float32, 1 where the maps count: ``inverse`` inside ``moving``, ``forward`` inside ``fixed``.
         Zero where the map of a sample is not known.
@@ -102,7 +102,7 @@ class PairSource(Protocol):
     def record(self) -> Mapping[str, Any]:
         """How images must be prepared for the trained network: what its manifest says under ``preparation``."""
 
-    def draw(self, generator: torch.Generator, batch: int) -> Batch:
+    def draw(self, generator: torch.Generator, batch: int) -> PairBatch:
         """Return ``batch`` samples, on the generator's device and by its random numbers alone.
 
         The generator is a function of (seed, step, rank), so that a resumed run repeats the uninterrupted one.
@@ -110,7 +110,7 @@ class PairSource(Protocol):
 
 
 @dataclass(frozen=True)
-class Scan:
+class ScanFiles:
     """The files of one image to register.
 
     Attributes
@@ -162,7 +162,7 @@ class Preparation(Protocol):
     def record(self) -> Mapping[str, Any]:
         """What is done, for the manifest of a model: plain values by name, see :class:`PairSource`."""
 
-    def __call__(self, scan: Scan) -> Prepared:
+    def __call__(self, scan: ScanFiles) -> Prepared:
         """Return the prepared scan.
 
         Raises
@@ -200,7 +200,7 @@ class ScanPairs:
 
     def __init__(
         self,
-        scans: Sequence[Scan],
+        scans: Sequence[ScanFiles],
         preparation: Preparation,
         pairs: np.ndarray | None = None,
         *,
@@ -233,7 +233,7 @@ class ScanPairs:
         """How the scans are prepared."""
         return self._preparation.record
 
-    def draw(self, generator: torch.Generator, batch: int) -> Batch:
+    def draw(self, generator: torch.Generator, batch: int) -> PairBatch:
         """Return ``batch`` pairs or threes.
 
         Raises
@@ -251,7 +251,7 @@ class ScanPairs:
             for place in range(self.items)
         )
         i, j, k = np.linalg.norm(samples[0][0].affine[:3, :3], axis=0).tolist()
-        return Batch(items, (i, j, k))
+        return PairBatch(items, (i, j, k))
 
     def preload(self, progress: Progress = SILENT) -> None:
         """Read scans until the memory for them is full, so that what is wrong with them is met before the first step.
@@ -375,7 +375,7 @@ def pairs_within(values: np.ndarray, most: float) -> np.ndarray:
     return np.argwhere(near).astype(np.int32)
 
 
-def _partners(pairs: np.ndarray, scans: Sequence[Scan]) -> list[set[int]]:
+def _partners(pairs: np.ndarray, scans: Sequence[ScanFiles]) -> list[set[int]]:
     """Return with which scans each scan forms a pair."""
     partners: list[set[int]] = [set() for _ in scans]
     for one, other in pairs.tolist():

@@ -13,7 +13,7 @@ from NeuroGenLib.registration.config import LossConfig
 from NeuroGenLib.registration.published.settings_file import TRAINING, Settings
 
 if TYPE_CHECKING:
-    from NeuroGenLib.registration.network.sitreg import Shape
+    from NeuroGenLib.registration.network.sitreg import SITRegConfig
 
 _LOSS = f"{TRAINING}.loss"
 _SIMILARITY = {
@@ -50,7 +50,7 @@ _IRRELEVANT = ("separable", "separable_per_resolution", "downsampling_kernel_siz
 
 
 def translated_losses(
-    keys: Settings, shape: Shape, items: int, start_epoch: int, epoch: int, remarks: list[str]
+    keys: Settings, shape: SITRegConfig, items: int, start_epoch: int, epoch: int, remarks: list[str]
 ) -> tuple[dict[str, Any], set[str]]:
     """Return the section ``losses`` of NeuroGen's settings, and which of labels and landmarks it needs.
 
@@ -95,7 +95,7 @@ def translated_losses(
     return losses, needs
 
 
-def loss_config(keys: Settings, shape: Shape) -> LossConfig:
+def loss_config(keys: Settings, shape: SITRegConfig) -> LossConfig:
     """Return the losses of a step with two images; see :func:`translated_losses`."""
     return from_mapping(LossConfig, translated_losses(keys, shape, 2, 0, 1, [])[0])
 

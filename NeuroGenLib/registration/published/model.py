@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from NeuroGenLib.registration.network.sitreg import Shape
+    from NeuroGenLib.registration.network.sitreg import SITRegConfig
 
 NETWORK = "registration_network"
 OPTIMISER = "optimizer"
@@ -101,7 +101,7 @@ def _weights(checkpoint: Path) -> dict[str, Tensor]:
     return {name: value.float() for name, value in state.items()}
 
 
-def _require_fitting(tensors: Mapping[str, Tensor], shape: Shape, where: str) -> None:
+def _require_fitting(tensors: Mapping[str, Tensor], shape: SITRegConfig, where: str) -> None:
     """Demand every weight of the network, in its size, and no other; no memory is taken for the comparison."""
     import torch
 
@@ -155,7 +155,7 @@ def preparation_of(settings: Settings, orientation: str) -> dict[str, Any]:
     return preparation_record(KINDS[data_set(settings)], grid, spacing, orientation, steps)
 
 
-def _manifest(settings: Settings, shape: Shape, orientation: str, checkpoint: Path) -> dict[str, Any]:
+def _manifest(settings: Settings, shape: SITRegConfig, orientation: str, checkpoint: Path) -> dict[str, Any]:
     kind = KINDS[data_set(settings)]
     epoch = re.search(r"epoch_(\d+)", checkpoint.name)
     per_epoch = steps_of_an_epoch(settings)

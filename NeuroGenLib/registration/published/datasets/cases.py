@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from NeuroGenLib.registration.data.pairs import Scan
+    from NeuroGenLib.registration.data.pairs import ScanFiles
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Cases:
         (P, 2) positions of moving and fixed images in ``scans``; None where any two different scans form a pair.
     """
 
-    scans: tuple[Scan, ...]
+    scans: tuple[ScanFiles, ...]
     pairs: np.ndarray | None
 
 
@@ -64,7 +64,7 @@ def no_split(split: str, data_set: str, has: str) -> InputError:
     return InputError(f"{data_set} has no split '{split}'.", f"It has: {has}.")
 
 
-def require_files(scans: Iterable[Scan], data_set: str) -> None:
+def require_files(scans: Iterable[ScanFiles], data_set: str) -> None:
     """Demand every file of every scan, before any is read.
 
     Raises

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.registration.data.pairs import Scan
+from NeuroGenLib.registration.data.pairs import ScanFiles
 from NeuroGenLib.registration.published.datasets.cases import Cases, all_pairs, first_cases, no_split, require_files
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def find(config: LayoutConfig) -> Cases:
     return Cases(scans, pairs)
 
 
-def tissue_path(scan: Scan) -> Path:
+def tissue_path(scan: ScanFiles) -> Path:
     """Return the tissue map of a case."""
     return scan.images[0].with_name(f"{scan.id}.delineation.tissue.nii.gz")
 
@@ -79,8 +79,8 @@ def by_white_matter(image: np.ndarray, tissue: np.ndarray) -> np.ndarray:
     return (image * (tissue > 0) / mean).astype(np.float32)
 
 
-def _scan(config: LayoutConfig, name: str) -> Scan:
+def _scan(config: LayoutConfig, name: str) -> ScanFiles:
     folder = config.root / name
     labels = folder / f"{name}.{config.segmentation or 'delineation.structure.label'}.nii.gz"
     image = folder / f"{name}.{config.image or 'delineation.brain.bfc'}.nii.gz"
-    return Scan(name, (image,), labels if config.use_labels else None)
+    return ScanFiles(name, (image,), labels if config.use_labels else None)

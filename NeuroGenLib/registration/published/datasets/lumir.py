@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.registration.data.pairs import Scan
+from NeuroGenLib.registration.data.pairs import ScanFiles
 from NeuroGenLib.registration.published.datasets.cases import (
     Cases,
     all_pairs,
@@ -82,6 +82,6 @@ def _case(name: str) -> str:
     return name.partition(".")[0]
 
 
-def _scan(config: LayoutConfig, name: str, folder: str) -> Scan:
+def _scan(config: LayoutConfig, name: str, folder: str) -> ScanFiles:
     labels = config.root / "labelsTr" / f"{name}.nii.gz" if config.use_labels else None
-    return Scan(name, (config.root / folder / f"{name}.nii.gz",), labels)
+    return ScanFiles(name, (config.root / folder / f"{name}.nii.gz",), labels)

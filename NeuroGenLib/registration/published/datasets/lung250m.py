@@ -14,7 +14,7 @@ import numpy as np
 
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.models.unpickle import load_foreign_checkpoint
-from NeuroGenLib.registration.data.pairs import Scan
+from NeuroGenLib.registration.data.pairs import ScanFiles
 from NeuroGenLib.registration.published.datasets.cases import Cases, first_cases, no_split, require_files
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def find(config: LayoutConfig) -> Cases:
     return Cases(scans, np.arange(len(scans), dtype=np.int32).reshape(-1, 2))
 
 
-def read_landmarks(scan: Scan) -> np.ndarray:
+def read_landmarks(scan: ScanFiles) -> np.ndarray:
     """Return the landmarks of a scan, (N, 3) voxels of its file, voxel centres at whole numbers.
 
     Raises
@@ -94,9 +94,9 @@ def _trained(folder: Path) -> list[str]:
     return names
 
 
-def _scan(config: LayoutConfig, name: str, place: int, end: str) -> Scan:
+def _scan(config: LayoutConfig, name: str, place: int, end: str) -> ScanFiles:
     file = f"{name}_{place}.nii.gz"
-    return Scan(
+    return ScanFiles(
         f"{name}_{place}",
         (config.root / f"images{end}" / file,),
         mask=config.root / f"masks{end}" / file,

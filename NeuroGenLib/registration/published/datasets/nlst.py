@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.registration.data.pairs import Scan
+from NeuroGenLib.registration.data.pairs import ScanFiles
 from NeuroGenLib.registration.published.datasets.cases import (
     Cases,
     entries,
@@ -57,7 +57,7 @@ def find(config: LayoutConfig) -> Cases:
     return Cases(scans, named_pairs(names, pairs))
 
 
-def read_landmarks(scan: Scan) -> np.ndarray:
+def read_landmarks(scan: ScanFiles) -> np.ndarray:
     """Return the points of a scan, (N, 3) voxels of its file.
 
     Raises
@@ -82,9 +82,9 @@ def _case(name: str) -> str:
     return "_".join(name.split("_")[:2])
 
 
-def _scan(config: LayoutConfig, name: str) -> Scan:
+def _scan(config: LayoutConfig, name: str) -> ScanFiles:
     file = f"{name}.nii.gz"
-    return Scan(
+    return ScanFiles(
         name,
         (config.root / "imagesTr" / file,),
         mask=config.root / "masksTr" / file,

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.registration.data.pairs import Scan
+from NeuroGenLib.registration.data.pairs import ScanFiles
 from NeuroGenLib.registration.published.datasets.cases import (
     Cases,
     all_pairs,
@@ -64,7 +64,7 @@ def find(config: LayoutConfig) -> Cases:
     return Cases(scans, pairs)
 
 
-def _scan(config: LayoutConfig, name: str) -> Scan:
+def _scan(config: LayoutConfig, name: str) -> ScanFiles:
     folder = config.root / name
     labels = folder / f"{config.segmentation or 'aligned_seg35'}.nii.gz" if config.use_labels else None
-    return Scan(name, (folder / f"{config.image or 'aligned_norm'}.nii.gz",), labels)
+    return ScanFiles(name, (folder / f"{config.image or 'aligned_norm'}.nii.gz",), labels)
