@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.alignment.prepared_image import PreparedImage
 
 StartKind: TypeAlias = Literal["affine", "rigid", "none"]
-START_KINDS: tuple[StartKind, ...] = ("affine", "rigid", "none")
+START_KINDS: tuple[StartKind, ...] = get_args(StartKind)
 
 
 _LEAST_OVERLAP = 0.25

@@ -182,7 +182,7 @@ def test_an_affine_start_may_lose_a_twentieth_of_the_rigid_ones_similarity(kept,
     answers = {"rigid": np.eye(4), "affine": np.diag([1.1, 1.1, 1.1, 1.0])}
     values = {matrix.tobytes(): 0.5 * part for matrix, part in zip(answers.values(), (1.0, kept), strict=True)}
     monkeypatch.setattr(halfway, "rigid_alignment", lambda *_: answers["rigid"])
-    monkeypatch.setattr(halfway, "information_alignment", lambda *_, affine: answers["affine"])
+    monkeypatch.setattr(halfway, "information_alignment", lambda *_, **_options: answers["affine"])
     monkeypatch.setattr(halfway, "similarity", lambda _fixed, _moving, matrix: values[matrix.tobytes()])
     found = halfway._refined([None] * 3, [None] * 3, np.eye(4), "affine", [])
     assert np.array_equal(found, answers[taken])
@@ -192,7 +192,7 @@ def test_an_affine_start_may_lose_a_twentieth_of_the_rigid_ones_similarity(kept,
 def test_an_affine_start_scales_by_three_at_most(scale, taken, monkeypatch):
     answers = {"rigid": np.eye(4), "affine": np.diag([scale, 1.0, 1.0, 1.0])}
     monkeypatch.setattr(halfway, "rigid_alignment", lambda *_: answers["rigid"])
-    monkeypatch.setattr(halfway, "information_alignment", lambda *_, affine: answers["affine"])
+    monkeypatch.setattr(halfway, "information_alignment", lambda *_, **_options: answers["affine"])
     monkeypatch.setattr(halfway, "similarity", lambda *_: 0.5)
     notes = []
     found = halfway._refined([None] * 3, [None] * 3, np.eye(4), "affine", notes)

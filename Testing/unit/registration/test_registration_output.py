@@ -12,7 +12,6 @@ import SimpleITK
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from NeuroGenLib.alignment.rotation_search import foreground
 from NeuroGenLib.core.errors import NeuroGenError
 from NeuroGenLib.registration.config import RegisterConfig
 from NeuroGenLib.registration.evaluation.overview_figure import (
@@ -23,6 +22,7 @@ from NeuroGenLib.registration.evaluation.overview_figure import (
 )
 from NeuroGenLib.registration.evaluation.quality import Quality
 from NeuroGenLib.registration.output import FORMATS, RegistrationInputs, quality_rows, summary, write_result
+from NeuroGenLib.spatial.foreground import foreground
 from NeuroGenLib.spatial.landmark_files import read_point_file
 from NeuroGenLib.spatial.spatial_map_files import read_transform
 from NeuroGenLib.spatial.volume import Volume
