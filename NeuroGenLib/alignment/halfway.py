@@ -118,7 +118,7 @@ def halfway_start(
         the kind is unknown, or the images cannot be brought to overlap.
     """
     if kind not in START_KINDS:
-        raise InputError(f"'{kind}' is not a kind of start.", nearest(str(kind), START_KINDS))
+        raise InputError(f"'{kind}' is not a kind of start.", nearest(str(kind), START_KINDS), code="name-unknown")
     progress.update(0, 10, "Preparing the images")
     scans = scan_levels(fixed, moving)
     if kind == "none":
@@ -184,7 +184,11 @@ def square_root(matrix: np.ndarray) -> np.ndarray:
 
     linear = matrix[:3, :3]
     if np.linalg.det(linear) <= 0:
-        raise NeuroGenError("The start of the registration mirrors the image.", "Check the headers of both images.")
+        raise NeuroGenError(
+            "The start of the registration mirrors the image.",
+            "Check the headers of both images.",
+            code="geometry-invalid",
+        )
     if np.abs(np.angle(np.linalg.eigvals(linear))).max() < np.pi - _HALF_TURN:
         root = np.real(sqrtm(linear))
     else:
@@ -203,6 +207,7 @@ def _none(fixed: Sequence[ScanLevel], moving: Sequence[ScanLevel]) -> HalfwaySta
         raise InputError(
             "The two images do not overlap where their headers place them.",
             "Start with 'rigid' or 'affine' instead of 'none', or repair the headers.",
+            code="geometry-mismatch",
         )
     value = similarity(fixed[1], moving[1], same)
     return HalfwayStart(same, same, value, value, 0.0)
@@ -230,6 +235,7 @@ def _ordered_start(
         raise InputError(
             "The two images could not be brought to overlap.",
             "Check that both show the same part of the body, give brain masks, or align them roughly by hand.",
+            code="geometry-mismatch",
         )
     half = square_root(middle)
     progress.update(10, 10, "Aligned")

@@ -101,6 +101,7 @@ def rough_start(fixed: Sequence[ScanLevel], moving: Sequence[ScanLevel], progres
         raise InputError(
             "The two images could not be brought to overlap.",
             "Check that both show the same part of the body, give brain masks, or align them roughly by hand.",
+            code="geometry-mismatch",
         )
     return max(finished, key=lambda one: one[0])[1]
 

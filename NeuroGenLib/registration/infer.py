@@ -302,7 +302,9 @@ def sitreg_config(record: dict[str, Any]) -> SITRegConfig:
         return SITRegConfig(**sizes)
     except TypeError as error:
         raise InputError(
-            "The model's description of its network is not understood.", "Update NeuroGen, or fetch the model again."
+            "The model's description of its network is not understood.",
+            "Update NeuroGen, or fetch the model again.",
+            code="model-damaged",
         ) from error
 
 
@@ -328,7 +330,10 @@ def _usable(volume: Volume, name: str, channels: int) -> Volume:
         raise InputError(
             f"{name} has {given} image(s) in it, and the model compares {channels}.",
             "Give one 3-D image." if channels == 1 else "Stack the images as channels of one volume.",
+            code="image-dimensions",
         )
     if min(volume.shape) < 2:
-        raise InputError(f"{name} has {volume.shape} voxels: it is flat.", "Give a volume, not a slice.")
+        raise InputError(
+            f"{name} has {volume.shape} voxels: it is flat.", "Give a volume, not a slice.", code="image-dimensions"
+        )
     return volume.with_array(volume.array.astype(np.uint8)) if volume.array.dtype == bool else volume

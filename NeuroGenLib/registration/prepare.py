@@ -83,6 +83,7 @@ def prepared_side(image: PreparedImage, from_halfway: np.ndarray, preparation: M
         raise InputError(
             f"The model was trained on masked images, and {image.name.lower()} image has no mask.",
             "Give a mask for each.",
+            code="value-missing",
         )
     inside = image.foreground
     within = None if image.mask is None else image.mask.array != 0
@@ -109,7 +110,9 @@ def _scaled(values: np.ndarray, within: np.ndarray | None, preparation: Mapping[
         counted = values[within] if within is not None else values[values > low]
         high = float(np.percentile(counted, _BRIGHTEST)) if counted.size else low
     if high <= low:
-        raise InputError("An image has the same value everywhere.", "Check that it is the right file.")
+        raise InputError(
+            "An image has the same value everywhere.", "Check that it is the right file.", code="image-empty"
+        )
     scaled = (values.astype(np.float32) - np.float32(low)) / np.float32(high - low)
     return np.clip(scaled, 0, 1, out=scaled)
 
@@ -189,7 +192,9 @@ def _box(fixed: Side, moving: Side, axes: np.ndarray) -> tuple[np.ndarray, np.nd
     high = np.maximum(points[0].max(axis=0), points[1].max(axis=0))
     if np.array_equal(low, high):
         raise InputError(
-            "What counts in both images is a single voxel, at one place.", "Check the masks, or leave them out."
+            "What counts in both images is a single voxel, at one place.",
+            "Check the masks, or leave them out.",
+            code="image-empty",
         )
     return low, high
 

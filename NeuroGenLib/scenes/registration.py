@@ -78,7 +78,9 @@ class NodePair:
         """
         if fixed is moving:
             raise InputError(
-                f"'{node_name(fixed)}' is chosen as fixed and as moving image.", "Choose two different volumes."
+                f"'{node_name(fixed)}' is chosen as fixed and as moving image.",
+                "Choose two different volumes.",
+                code="value-conflict",
             )
         with unregistered(fixed, moving):
             return cls(fixed, moving, parent_matrix(fixed), parent_matrix(moving))

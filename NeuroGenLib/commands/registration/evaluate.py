@@ -85,12 +85,18 @@ def evaluate(arguments: list[str]) -> None:
 
 def _require_consistent(options: Any) -> None:
     if options.run is not None and options.model is not None:
-        raise InputError("Both --model and --run say what to evaluate.", "Give one of them.")
+        raise InputError("Both --model and --run say what to evaluate.", "Give one of them.", code="value-conflict")
     if options.epochs is not None and options.steps is not None:
-        raise InputError("Both --epochs and --steps say which checkpoints.", "Give the one that the run counts in.")
+        raise InputError(
+            "Both --epochs and --steps say which checkpoints.",
+            "Give the one that the run counts in.",
+            code="value-conflict",
+        )
     for name in ("epochs", "steps", "select", "orientation"):
         if options.run is None and getattr(options, name) is not None:
-            raise InputError(f"--{name} is about the checkpoints of a training.", "Give --run as well.")
+            raise InputError(
+                f"--{name} is about the checkpoints of a training.", "Give --run as well.", code="value-conflict"
+            )
 
 
 def _evaluate_model(
@@ -110,6 +116,7 @@ def _evaluate_model(
         raise NeuroGenError(
             f"{len(found.failed)} of {len(pairs)} pairs could not be registered; the others are in {out}.",
             f"The column remarks of {out / 'pairs.tsv'} says why; the same command tries them again.",
+            code="items-failed",
         )
 
 
@@ -130,7 +137,7 @@ def _evaluate_run(
     given = "epoch" if options.epochs is not None else "step"
     wanted = options.epochs if options.epochs is not None else options.steps
     if wanted is not None and given != unit:
-        raise InputError(f"The run in {run} counts {unit}s, not {given}s.", f"Give --{unit}s.")
+        raise InputError(f"The run in {run} counts {unit}s, not {given}s.", f"Give --{unit}s.", code="value-conflict")
     found = evaluate_run(
         run,
         wanted,

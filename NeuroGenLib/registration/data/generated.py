@@ -202,6 +202,7 @@ def read_maps(
         raise InputError(
             f"{config.source} has several kinds of files: {', '.join(cohort.modalities)}.",
             "Name the one with the label maps as segmentation.",
+            code="value-missing",
         )
     cohort.require_files()
     tissues = _TABLES[config.tissues]()
@@ -219,6 +220,7 @@ def read_maps(
             raise InputError(
                 f"{path} has no label of the brain for tissues '{config.tissues}'.",
                 "Check the file, or choose other tissues.",
+                code="labels-invalid",
             ) from error
         volumes.append(volume)
         compared |= {value for value in values if tissues.tissue(value) not in ignored}

@@ -211,13 +211,19 @@ class ScanPairs:
     ) -> None:
         twice = repeated([scan.id for scan in scans])
         if twice:
-            raise InputError(f"Several scans are named {few(twice)}.", "Give every scan its own id.")
+            raise InputError(
+                f"Several scans are named {few(twice)}.", "Give every scan its own id.", code="value-duplicate"
+            )
         if len(scans) < items:
             raise InputError(
-                f"Training on {items} images at a time needs {items} scans, there are {len(scans)}.", "Give more scans."
+                f"Training on {items} images at a time needs {items} scans, there are {len(scans)}.",
+                "Give more scans.",
+                code="table-empty",
             )
         if pairs is not None and len(pairs) == 0:
-            raise InputError("No two scans form a pair.", "Loosen the rule of the pairs, or give more scans.")
+            raise InputError(
+                "No two scans form a pair.", "Loosen the rule of the pairs, or give more scans.", code="table-empty"
+            )
         self.scans = tuple(scans)
         self.items = items
         self._preparation = preparation
@@ -309,6 +315,7 @@ class ScanPairs:
                     f"The prepared scans {self.scans[indices[0]].id} and {self.scans[index].id} have"
                     f" {first.image.shape} and {other.image.shape} channels and voxels.",
                     "Give the shape of a common grid.",
+                    code="geometry-mismatch",
                 )
 
     def _structures(self, samples: Sequence[Sequence[Prepared]], generator: torch.Generator) -> LabelGroups | None:
@@ -354,16 +361,16 @@ def pairs_from_table(path: Path, ids: Sequence[str]) -> np.ndarray:
     columns, rows = read_table(path)
     for column in PAIR_COLUMNS:
         if column not in columns:
-            raise InputError(f"There is no column '{column}' in {path}.", nearest(column, columns))
+            raise InputError(f"There is no column '{column}' in {path}.", nearest(column, columns), code="name-unknown")
     position = {name: index for index, name in enumerate(ids)}
     pairs = []
     for row in rows:
         moving, fixed = (row[column] for column in PAIR_COLUMNS)
         for name in (moving, fixed):
             if name not in position:
-                raise InputError(f"{path} names '{name}', which is no scan.", nearest(name, ids))
+                raise InputError(f"{path} names '{name}', which is no scan.", nearest(name, ids), code="name-unknown")
         if moving == fixed:
-            raise InputError(f"{path} pairs '{moving}' with itself.", "Delete the row.")
+            raise InputError(f"{path} pairs '{moving}' with itself.", "Delete the row.", code="value-conflict")
         pairs.append((position[moving], position[fixed]))
     return np.array(pairs, dtype=np.int32)
 
@@ -385,6 +392,7 @@ def _partners(pairs: np.ndarray, scans: Sequence[ScanFiles]) -> list[set[int]]:
         raise InputError(
             "There are no three scans of which every two form a pair.",
             "Loosen the rule of the pairs, or train on two images at a time.",
+            code="table-empty",
         )
     return partners
 
@@ -423,6 +431,7 @@ def _common_rows(
             raise InputError(
                 f"The scans {few(list(ids))} have {', '.join(map(str, sizes))} landmarks.",
                 "List the same landmarks in the same order for all of them.",
+                code="table-invalid",
             )
         counts.append(sizes[0])
     rows = []

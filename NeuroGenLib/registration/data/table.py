@@ -132,7 +132,11 @@ class OnGrid:
         percentiles = _PERCENTILES if self._config.normalisation == "percentile" else (0, 100)
         low, high = np.percentile(values, percentiles)
         if high <= low:
-            raise InputError(f"An image of {name} has the same value everywhere.", "Check that it is the right file.")
+            raise InputError(
+                f"An image of {name} has the same value everywhere.",
+                "Check that it is the right file.",
+                code="image-empty",
+            )
         scaled: np.ndarray = ((values - low) / (high - low)).clip(0, 1).astype(np.float32)
         return scaled
 
@@ -148,13 +152,15 @@ def read_points(path: Path) -> np.ndarray:
     columns, rows = read_table(path)
     for column in _POINT_COLUMNS:
         if column not in columns:
-            raise InputError(f"There is no column '{column}' in {path}.", nearest(column, columns))
+            raise InputError(f"There is no column '{column}' in {path}.", nearest(column, columns), code="name-unknown")
     try:
         points = np.array([[float(row[column]) for column in _POINT_COLUMNS] for row in rows])
     except ValueError as error:
-        raise InputError(f"{path} has a landmark that is no number ({error}).", "Correct the table.") from error
+        raise InputError(
+            f"{path} has a landmark that is no number ({error}).", "Correct the table.", code="table-invalid"
+        ) from error
     if not np.isfinite(points).all():
-        raise InputError(f"{path} has a landmark that is NaN or infinite.", "Correct the table.")
+        raise InputError(f"{path} has a landmark that is NaN or infinite.", "Correct the table.", code="table-invalid")
     return points
 
 
@@ -181,7 +187,9 @@ def _scan(subject: Subject, config: TableConfig) -> ScanFiles:
         name = subject.values.get(config.landmarks)
         if not isinstance(name, str):
             raise InputError(
-                f"{subject.key} has no file in the column '{config.landmarks}'.", "Fill it in, or leave the scan out."
+                f"{subject.key} has no file in the column '{config.landmarks}'.",
+                "Fill it in, or leave the scan out.",
+                code="value-missing",
             )
         landmarks = (Path(config.table).parent if config.root is None else config.root) / name
     return ScanFiles(

@@ -55,7 +55,11 @@ def own_name(name: str, shape: SITRegConfig) -> str | None:
             new = re.sub(pattern, replacement, name)
             new = re.sub(r"<(\d+)\+1>", lambda found: str(int(found[1]) + 1), new)
             return re.sub(r"\[(\d+)\]", lambda found: str(shape.stages[int(found[1])]), new)
-    raise InputError(f"The checkpoint has a parameter '{name}' that SITReg has not.", "Check that it is one of SITReg.")
+    raise InputError(
+        f"The checkpoint has a parameter '{name}' that SITReg has not.",
+        "Check that it is one of SITReg.",
+        code="weights-mismatch",
+    )
 
 
 def own_state(state: Mapping[str, Tensor], shape: SITRegConfig) -> dict[str, Tensor]:

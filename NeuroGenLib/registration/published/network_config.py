@@ -32,6 +32,7 @@ def shape_of(settings: Settings, *, legacy_levels: bool = True) -> SITRegConfig:
         raise InputError(
             f"'{MODEL}' of {settings.file} describes no network ({type(error).__name__}: {error}).",
             f"Give the {FILE} of the run that wrote the checkpoint.",
+            code="value-invalid",
         ) from error
 
 

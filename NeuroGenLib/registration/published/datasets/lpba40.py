@@ -52,6 +52,7 @@ def find(config: LayoutConfig) -> Cases:
             raise InputError(
                 f"The tissue map {missing[0]} does not exist.",
                 "Move the tissues with the AIR transforms, or set layout.white_matter to false for prepared brains.",
+                code="file-missing",
             )
     return Cases(scans, pairs)
 
@@ -75,6 +76,7 @@ def by_white_matter(image: np.ndarray, tissue: np.ndarray) -> np.ndarray:
         raise InputError(
             "The tissue map shows no white matter (value 3) where the brain is bright.",
             "Check that brain and tissue map lie in one space.",
+            code="labels-invalid",
         )
     return (image * (tissue > 0) / mean).astype(np.float32)
 

@@ -53,7 +53,11 @@ def find(config: LayoutConfig) -> Cases:
         folder = config.root / "labelsTr"
         names = sorted(_case(file.name) for file in folder.glob("*.nii.gz"))
         if len(names) < 2:
-            raise InputError(f"{folder} holds fewer than two label maps.", "Put the challenge's sanity labels there.")
+            raise InputError(
+                f"{folder} holds fewer than two label maps.",
+                "Put the challenge's sanity labels there.",
+                code="file-missing",
+            )
         pairs = all_pairs(len(names), both_directions=config.both_directions)
     else:
         raise no_split(config.split, NAME, "train, validation, sanity_check")

@@ -66,15 +66,19 @@ def read_landmarks(scan: ScanFiles) -> np.ndarray:
         When the file is no table of three numbers a row.
     """
     if scan.landmarks is None:
-        raise InputError(f"{scan.id} has no landmarks.", "Leave layout.use_landmarks out.")
+        raise InputError(f"{scan.id} has no landmarks.", "Leave layout.use_landmarks out.", code="value-missing")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an empty file warns, and is refused below
             points = np.loadtxt(scan.landmarks, delimiter=",", ndmin=2)
     except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"{scan.landmarks} is no table of numbers ({error}).", "Restore the file.") from error
+        raise InputError(
+            f"{scan.landmarks} is no table of numbers ({error}).", "Restore the file.", code="table-invalid"
+        ) from error
     if points.size == 0 or points.shape[1] != 3 or not np.isfinite(points).all():
-        raise InputError(f"{scan.landmarks} does not hold three numbers a row.", "Restore the file.")
+        raise InputError(
+            f"{scan.landmarks} does not hold three numbers a row.", "Restore the file.", code="table-invalid"
+        )
     return points
 
 

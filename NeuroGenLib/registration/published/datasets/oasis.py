@@ -58,6 +58,7 @@ def find(config: LayoutConfig) -> Cases:
         raise InputError(
             f"{config.root / 'subjects.txt'} lists {len(names)} cases: none is left for '{config.split}'.",
             "Restore the list as its authors distribute it.",
+            code="table-empty",
         )
     scans = tuple(_scan(config, name) for name in chosen)
     require_files(scans, NAME)

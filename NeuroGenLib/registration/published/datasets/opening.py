@@ -194,6 +194,7 @@ def _on_grid_of(image: Volume, volume: Volume, path: Path) -> Volume:
         raise InputError(
             f"{path} has {volume.shape} voxels, its image {image.shape}.",
             "Restore the files as their authors distribute them.",
+            code="geometry-mismatch",
         )
     return image.with_array(volume.array)
 
@@ -205,5 +206,6 @@ def _inside(points: np.ndarray, image: Volume, scan: ScanFiles) -> np.ndarray:
         raise InputError(
             f"{int(outside.sum())} of {len(points)} landmarks in {scan.landmarks} lie outside the prepared image.",
             "Crop less, or check that landmarks and image belong together.",
+            code="geometry-mismatch",
         )
     return points
