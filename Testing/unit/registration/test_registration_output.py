@@ -21,7 +21,14 @@ from NeuroGenLib.registration.evaluation.overview_figure import (
     registration_figure,
 )
 from NeuroGenLib.registration.evaluation.quality import Quality
-from NeuroGenLib.registration.output import FORMATS, RegistrationInputs, quality_rows, summary, write_result
+from NeuroGenLib.registration.output import (
+    FORMATS,
+    RegistrationInputs,
+    quality_rows,
+    registration_result,
+    summary,
+    write_registration,
+)
 from NeuroGenLib.spatial.foreground import foreground
 from NeuroGenLib.spatial.landmark_files import read_point_file
 from NeuroGenLib.spatial.spatial_map_files import read_transform
@@ -83,7 +90,7 @@ def folder(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     out = tmp_path_factory.mktemp("out") / "result"
-    files = write_result(model, registration, scans, out, {"refine": 0})
+    files = write_registration(registration_result(model, registration, {"refine": 0}), registration, scans, out)
     assert {file.name for file in files} == WRITTEN == {file.name for file in out.iterdir()}
     return out
 
@@ -167,7 +174,8 @@ def test_masks_are_written_only_when_they_were_found(
 ) -> None:
     ones = scans.fixed.with_array(np.ones(scans.fixed.shape, np.uint8))
     masked = RegistrationInputs(scans.fixed, scans.moving, fixed_mask=ones, moving_mask=ones, found_masks=("fixed",))
-    names = {file.name for file in write_result(model, registration, masked, tmp_path / "out", {})}
+    result = registration_result(model, registration, {})
+    names = {file.name for file in write_registration(result, registration, masked, tmp_path / "out")}
     assert "fixed_mask.nii.gz" in names
     assert "moving_mask.nii.gz" not in names
     assert "points.tsv" not in names
@@ -184,8 +192,9 @@ def test_a_failure_leaves_nothing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("NeuroGenLib.registration.output.save_figure", full)
+    result = registration_result(model, registration, {})
     with pytest.raises(NeuroGenError, match="No space left"):
-        write_result(model, registration, scans, tmp_path / "a" / "out", {})
+        write_registration(result, registration, scans, tmp_path / "a" / "out")
     assert list(tmp_path.iterdir()) == []
 
 
