@@ -54,6 +54,7 @@ Code = Literal[
     "package-missing",
     "installation-damaged",  # a file of this program is missing
     "process-died",
+    "items-failed",  # some of many; the others are done
     "cancelled",
     "unexpected",
 ]

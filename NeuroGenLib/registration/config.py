@@ -1,4 +1,4 @@
-"""Parameters of the registration network: how it is trained."""
+"""Parameters of registration: how one pair is registered, how the network is trained."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from NeuroGenLib.core.config import Config, Help, Identifying, Range, Unit
+from NeuroGenLib.alignment.halfway import StartKind
+from NeuroGenLib.core.config import Config, Help, Identifying, Option, Range, Unit
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.registration.published.datasets.config import LayoutConfig
 from NeuroGenLib.simulate.contrast import ContrastConfig
@@ -16,6 +17,7 @@ from NeuroGenLib.simulate.deformation import DeformationConfig
 from NeuroGenLib.training.settings import TrainJobConfig
 
 Three = tuple[float, float, float]
+TransformFormat = Literal["h5", "tfm", "nrrd", "nii.gz"]
 
 BUNDLED = "bundled:registration"
 """The model that is used when none is named."""
@@ -156,7 +158,7 @@ class DataConfig(Config):
 
 @dataclass(frozen=True)
 class NetworkConfig(Config):
-    """Sizes of the network, finest level first; see :class:`NeuroGenLib.registration.network.sitreg.Shape`."""
+    """Sizes of the network, finest level first; see :class:`NeuroGenLib.registration.network.sitreg.SITRegConfig`."""
 
     channels: Annotated[int, Range(1, 64), Help("Channels of an image")] = 1
     features: Annotated[tuple[int, ...], Range(1, 4096), Help("Feature channels of each level")] = (
@@ -509,14 +511,38 @@ class RegistrationTrainConfig(TrainJobConfig):
 
 @dataclass(frozen=True)
 class RegisterConfig(Config):
-    """How one pair is registered."""
+    """How one pair is registered.
 
-    start: Annotated[
-        Literal["affine", "rigid", "none"], Help("What is found before the network; none trusts the headers")
-    ] = "affine"
+    Examples
+    --------
+    >>> RegisterConfig(refine=0).start
+    'affine'
+    """
+
+    start: Annotated[StartKind, Help("Affine initialisation before the network; none trusts the headers")] = "affine"
     refine: Annotated[
         int,
         Range(0, 10_000),
         Unit("steps"),
         Help("Optimisation on this very pair after the network; 0 for the network alone"),
+        Option(metavar="STEPS"),
     ] = 120
+
+
+@dataclass(frozen=True)
+class RegisterRunConfig(RegisterConfig):
+    """How one pair is registered and written to files.
+
+    Examples
+    --------
+    >>> RegisterRunConfig(mask="auto").format
+    'h5'
+    """
+
+    mask: Annotated[
+        Literal["auto"] | None,
+        Help("Find the masks that are not given: adult heads; they are written, look at them"),
+    ] = None
+    format: Annotated[
+        TransformFormat, Help("Of forward and inverse: ITK transforms (h5, tfm), or displacement fields")
+    ] = "h5"

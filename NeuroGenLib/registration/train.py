@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from NeuroGenLib.registration.config import RegistrationTrainConfig
-    from NeuroGenLib.registration.data.pairs import Batch, PairSource
+    from NeuroGenLib.registration.data.pairs import PairBatch, PairSource
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class RegistrationModule(StepModule):
         batch = augmented(batch, self._config.augmentation, self.generator(step, "augmentation", self.device))
         return self._objective(self.registered(batch), batch, step)
 
-    def registered(self, batch: Batch) -> dict[int, Mappings]:
+    def registered(self, batch: PairBatch) -> dict[int, Mappings]:
         """Return the mappings of the pairs of a batch that the losses need, by level."""
         moving, fixed = pairs_of(batch)
         wanted = self._objective.levels
@@ -131,7 +131,7 @@ def write_registration(
 ) -> ModelFolder:
     """Write a trained network as a model folder."""
     manifest = common_manifest(config, config.train.steps) | {
-        "network": dataclasses.asdict(network.shape),
+        "network": dataclasses.asdict(network.config),
         "preparation": dict(preparation),
     }
     return write_model(path, RegistrationModel.kind, network.state_dict(), manifest, model_card(manifest))

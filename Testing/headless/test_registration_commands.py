@@ -40,7 +40,7 @@ from NeuroGenLib.registration import infer
 def pause(*_, **__):
     Path("paused").touch()
     time.sleep(600)
-infer.measured = pause
+infer.measure_quality = pause
 sys.exit(cli.main())
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from NeuroGenLib.registration.network.grids import Grids
-from NeuroGenLib.registration.network.sitreg import Shape, SITReg
+from NeuroGenLib.registration.network.sitreg import SITReg, SITRegConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from NeuroGenLib.registration.config import NetworkConfig
 
 
-def network_shape(config: NetworkConfig, grid: Sequence[int]) -> Shape:
+def network_shape(config: NetworkConfig, grid: Sequence[int]) -> SITRegConfig:
     """Return the sizes of the network for images on a grid of (I, J, K) voxels."""
     i, j, k = grid
     coarsest = Grids((i, j, k)).level_shape(len(config.features) - 1)
-    return Shape(
+    return SITRegConfig(
         channels=config.channels,
         features=config.features,
         feature_convolutions=config.feature_convolutions,
@@ -41,14 +41,14 @@ def network_shape(config: NetworkConfig, grid: Sequence[int]) -> Shape:
 
 def freeze_unused(network: SITReg, levels: frozenset[int]) -> None:
     """Exclude from training what no loss depends on; processes that train together would wait for its gradient."""
-    shape = network.shape
-    used = shape.used_stages[: len(shape.used_stages) - min(levels)]
+    config = network.config
+    used = config.used_stages[: len(config.used_stages) - min(levels)]
     unused: list[nn.Module] = [stage for name, stage in network.stages.items() if int(name) not in used]
     if network.affine is None:
         coarsest = max(used, default=0)
         pyramid = network.pyramid
         unused += [*pyramid.blocks[coarsest + 1 :], *pyramid.reductions[coarsest:], *pyramid.shortcuts[coarsest:]]
-    elif not shape.chained_affine:
+    elif not config.chained_affine:
         unused += [*network.affine.hidden[:-1]]
     for module in unused:
         module.requires_grad_(requires_grad=False)

@@ -18,7 +18,7 @@ from NeuroGenLib.superres.stacks.stack import Stack, as_stack
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from NeuroGenLib.alignment.halfway import Start
+    from NeuroGenLib.alignment.halfway import HalfwayStart
     from NeuroGenLib.spatial.volume import Grid, Volume
     from NeuroGenLib.superres.run_config import SuperresConfig
 
@@ -132,7 +132,7 @@ def interpolated(volume: Volume, grid: Grid, to_volume: np.ndarray | None = None
     return image.with_array(np.clip(image.array, darkest, brightest).astype(np.float32))
 
 
-def place_guide(image: Volume, guide: Volume, *, align: bool, progress: Progress = SILENT) -> Start:
+def place_guide(image: Volume, guide: Volume, *, align: bool, progress: Progress = SILENT) -> HalfwayStart:
     """Find where the guide lies to the scan, by mutual information, however far apart the headers place them.
 
     Parameters
