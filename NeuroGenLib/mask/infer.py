@@ -38,7 +38,7 @@ _OVERLAP = 0.5
 
 
 @dataclass(frozen=True)
-class FoundBrain:
+class BrainMask:
     """The brain of a scan.
 
     Attributes
@@ -97,7 +97,7 @@ class MaskModel(Model):
             log.warning(text)
         return found.mask
 
-    def find(self, image: Volume, progress: Progress = SILENT, *, spacing: float | None = None) -> FoundBrain:
+    def find(self, image: Volume, progress: Progress = SILENT, *, spacing: float | None = None) -> BrainMask:
         """Find the brain in a scan.
 
         Parameters
@@ -137,13 +137,13 @@ class MaskModel(Model):
         mask = on_scan(coarse.with_array(brain.probability), image)
         volume_ml = int(mask.array.sum(dtype="int64")) * mask.voxel_volume_ml
         progress.update(1, 1, "mask made")
-        return FoundBrain(mask, volume_ml, brain.certainty, warnings + cautions(brain, volume_ml))
+        return BrainMask(mask, volume_ml, brain.certainty, warnings + cautions(brain, volume_ml))
 
     def _probability(self, image: torch.Tensor, progress: Progress, warnings: list[str]) -> np.ndarray:
         import torch
 
         def work(device: torch.device, side: int) -> np.ndarray:
-            network, multiple = self._network.to(device), self._network.shape.multiple
+            network, multiple = self._network.to(device), self._network.config.multiple
             probability = sliding_window_inference(
                 lambda windows: torch.sigmoid(network(windows)),
                 [image.to(device)],

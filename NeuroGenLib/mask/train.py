@@ -17,7 +17,7 @@ from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.core.provenance import checkout_commit, software_versions
 from NeuroGenLib.mask.card import model_card
 from NeuroGenLib.mask.data import GeneratedHeads
-from NeuroGenLib.mask.network import BrainNetwork, Shape
+from NeuroGenLib.mask.network import BrainNetwork, BrainNetworkConfig
 from NeuroGenLib.models import resolve
 from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
 from NeuroGenLib.training.initial_weights import load_initial
@@ -90,9 +90,9 @@ def mask_loss(logits: Tensor, brain: Tensor, dice_weight: float) -> dict[str, Te
     return {"loss": entropy + dice_weight * distance, "entropy": entropy, "dice": 1 - distance}
 
 
-def network_shape(config: NetworkConfig) -> Shape:
+def network_shape(config: NetworkConfig) -> BrainNetworkConfig:
     """Return the sizes of the network."""
-    return Shape(config.features)
+    return BrainNetworkConfig(config.features)
 
 
 def train(config: MaskTrainConfig, progress: Progress = SILENT) -> Path | None:
@@ -136,7 +136,7 @@ def write_mask_model(network: BrainNetwork, config: MaskTrainConfig, path: Path)
         "notice": config.notice,
         "license": config.license,
         "citation": list(config.attribution),
-        "network": dataclasses.asdict(network.shape),
+        "network": dataclasses.asdict(network.config),
         "preparation": {"spacing": config.spacing, "orientation": "RAS", "normalisation": "percentile"},
         "training": {"config": shareable(config), "steps": config.train.steps, "commit": checkout_commit()},
         "versions": software_versions(),

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from NeuroGenLib.core.progress import Progress
-    from NeuroGenLib.mask.infer import FoundBrain
+    from NeuroGenLib.mask.infer import BrainMask
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def _stem(path: Path) -> str:
     return path.name[: len(path.name) - len(suffix)] or path.resolve().name
 
 
-def _written(model: MaskModel, job: Job, spacing: float | None, progress: Progress) -> FoundBrain:
+def _written(model: MaskModel, job: Job, spacing: float | None, progress: Progress) -> BrainMask:
     """Find the brain in one scan, write its mask and the record, and return it."""
     scan = Volume.load(job.image)
     try:
@@ -167,7 +167,7 @@ def _written(model: MaskModel, job: Job, spacing: float | None, progress: Progre
 
 
 def _report(
-    model: MaskModel, jobs: Sequence[Job], found: Sequence[FoundBrain], seconds: float, *, as_json: bool
+    model: MaskModel, jobs: Sequence[Job], found: Sequence[BrainMask], seconds: float, *, as_json: bool
 ) -> None:
     pairs = list(zip(jobs, found, strict=True))
     if as_json:

@@ -21,8 +21,8 @@ from NeuroGenLib.models import open_model
 from NeuroGenLib.superres.infer import SuperresModel
 from NeuroGenLib.superres.output import summary, write_reference, write_result
 from NeuroGenLib.superres.run_config import BUNDLED
-from NeuroGenLib.superres.stacks.inputs import AlreadyIsotropic
-from NeuroGenLib.superres.stacks.recorded_thickness import recorded_thickness
+from NeuroGenLib.superres.stacks.preprocessing import AlreadyIsotropic
+from NeuroGenLib.superres.stacks.slice_thickness import recorded_thickness
 
 if TYPE_CHECKING:
     from typing import Any

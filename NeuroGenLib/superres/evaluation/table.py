@@ -15,10 +15,11 @@ from NeuroGenLib.core.reports import save_figure, write_table
 from NeuroGenLib.simulate.thick_slices import Direction, SliceProfile, slice_axis, thick_slices, with_noise
 from NeuroGenLib.spatial.metrics import nrmse, psnr, ssim
 from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite, require_same_space
+from NeuroGenLib.superres.guide import align_guide
 from NeuroGenLib.superres.head import find_head
 from NeuroGenLib.superres.intensity import head_range
 from NeuroGenLib.superres.run_config import SuperresConfig
-from NeuroGenLib.superres.stacks.inputs import ISOTROPIC, interpolated, place_guide
+from NeuroGenLib.superres.stacks.preprocessing import ISOTROPIC, interpolated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -173,7 +174,7 @@ def _guide(model: SuperresModel, case: Case, truth: Volume) -> Volume | None:
     try:
         require_same_space({"the scan": truth, "the guide": guide})
     except InputError:
-        return interpolated(guide, truth, place_guide(truth, guide, align=True).fixed_to_moving)
+        return interpolated(guide, truth, align_guide(truth, guide, align=True).fixed_to_moving)
     return guide
 
 

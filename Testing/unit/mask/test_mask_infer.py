@@ -15,7 +15,7 @@ from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.mask import infer
 from NeuroGenLib.mask.config import MapsConfig, MaskTrainConfig, NetworkConfig
 from NeuroGenLib.mask.infer import MaskModel, brain_mask
-from NeuroGenLib.mask.network import BrainNetwork, Shape
+from NeuroGenLib.mask.network import BrainNetwork, BrainNetworkConfig
 from NeuroGenLib.mask.train import write_mask_model
 from NeuroGenLib.models import ModelFolder, open_model
 from NeuroGenLib.spatial.volume import Volume
@@ -70,7 +70,7 @@ def folder(tmp_path: Path) -> Path:
         network=NetworkConfig(features=(4, 8)),
         notice="It is untrained.",
     )
-    write_mask_model(BrainNetwork(Shape((4, 8))), job, tmp_path / "model")
+    write_mask_model(BrainNetwork(BrainNetworkConfig((4, 8))), job, tmp_path / "model")
     return tmp_path / "model"
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.mask.network import BrainNetwork, ChannelNorm, Shape, network_from_tensors
+from NeuroGenLib.mask.network import BrainNetwork, BrainNetworkConfig, ChannelNorm, network_from_tensors
 from NeuroGenLib.mask.regions import OneBrain, cautions, one_brain
 from NeuroGenLib.mask.train import mask_loss
 
@@ -60,18 +60,18 @@ def test_what_is_unlike_a_head_is_said(certainty: float, share: float, volume: f
 
 
 def test_network_keeps_the_grid_and_fits_its_own_tensors() -> None:
-    network = BrainNetwork(Shape((4, 8, 8))).eval()
+    network = BrainNetwork(BrainNetworkConfig((4, 8, 8))).eval()
     image = torch.rand(1, 1, 8, 12, 16)
     assert network(image).shape == image.shape
     halved = {name: tensor.half() for name, tensor in network.state_dict().items()}
     again = network_from_tensors({"features": [4, 8, 8]}, halved)
     assert torch.allclose(again(image), network(image), atol=0.02)
     assert again(image).dtype == torch.float32
-    assert network.shape.multiple == 4
+    assert network.config.multiple == 4
 
 
 def test_what_is_found_does_not_depend_on_the_air_around() -> None:
-    network = BrainNetwork(Shape((4, 8))).eval()
+    network = BrainNetwork(BrainNetworkConfig((4, 8))).eval()
     head = torch.rand(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(2))
     little, much = (torch.nn.functional.pad(head, [width] * 6) for width in (8, 24))
     assert torch.allclose(network(little)[..., 8:24, 8:24, 8:24], network(much)[..., 24:40, 24:40, 24:40], atol=1e-5)
@@ -86,7 +86,7 @@ def test_channels_are_scaled_to_mean_square_one() -> None:
 
 @pytest.mark.parametrize("entry", [{}, {"features": [4, 8]}, {"features": 4}, {"features": ["four", 8, 8]}])
 def test_tensors_of_another_network_are_refused(entry: dict[str, object]) -> None:
-    tensors = BrainNetwork(Shape((4, 8, 8))).state_dict()
+    tensors = BrainNetwork(BrainNetworkConfig((4, 8, 8))).state_dict()
     with pytest.raises((KeyError, TypeError, ValueError, RuntimeError)):
         network_from_tensors(entry, tensors)
 
