@@ -8,7 +8,7 @@ import torch
 
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.mask.network import BrainNetwork, BrainNetworkConfig, ChannelNorm, network_from_tensors
-from NeuroGenLib.mask.regions import OneBrain, cautions, one_brain
+from NeuroGenLib.mask.regions import BrainRegion, cautions, largest_region
 from NeuroGenLib.mask.train import mask_loss
 
 
@@ -21,12 +21,12 @@ def two_parts() -> np.ndarray:
 
 
 def test_the_largest_part_is_kept_and_filled() -> None:
-    found = one_brain(two_parts())
+    found = largest_region(two_parts())
     expected = np.zeros((20, 20, 20), bool)
     expected[2:12, 2:12, 2:12] = True
     assert np.array_equal(found.probability > 0.5, expected)
     assert found.share == pytest.approx(992 / (992 + 27))
-    assert found.certainty == pytest.approx(0.9)
+    assert found.confidence == pytest.approx(0.9)
     assert found.probability[0, 0, 0] == pytest.approx(0.1)
 
 
@@ -34,16 +34,16 @@ def test_parts_that_touch_at_a_corner_are_two() -> None:
     probability = np.zeros((6, 6, 6), np.float32)
     probability[0:3, 0:3, 0:3] = 1
     probability[3:5, 3:5, 3:5] = 1
-    assert (one_brain(probability).probability > 0.5).sum() == 27
+    assert (largest_region(probability).probability > 0.5).sum() == 27
 
 
 def test_no_brain_is_an_error_with_a_way_out() -> None:
     with pytest.raises(InputError, match=r"No brain was found.*mask made by hand"):
-        one_brain(np.full((8, 8, 8), 0.5, np.float32))
+        largest_region(np.full((8, 8, 8), 0.5, np.float32))
 
 
 @pytest.mark.parametrize(
-    ("certainty", "share", "volume", "says"),
+    ("confidence", "share", "volume", "says"),
     [
         (0.97, 1.0, 1500.0, []),
         (0.97, 1.0, 300.0, ["300 ml"]),
@@ -52,8 +52,8 @@ def test_no_brain_is_an_error_with_a_way_out() -> None:
         (0.7, 0.6, 1500.0, ["several places", "unsure"]),
     ],
 )
-def test_what_is_unlike_a_head_is_said(certainty: float, share: float, volume: float, says: list[str]) -> None:
-    notes = cautions(OneBrain(np.zeros((2, 2, 2)), certainty, share), volume)
+def test_what_is_unlike_a_head_is_said(confidence: float, share: float, volume: float, says: list[str]) -> None:
+    notes = cautions(BrainRegion(np.zeros((2, 2, 2)), confidence, share), volume)
     assert len(notes) == len(says)
     assert all(word in note for word, note in zip(says, notes, strict=True))
     assert all(note.endswith("Look at the mask before you use it.") for note in notes)
