@@ -12,8 +12,8 @@ from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.mask.intensity import rescaled
 from NeuroGenLib.simulate.contrast import random_image
-from NeuroGenLib.simulate.deformation import draw_deformation, warped_to
-from NeuroGenLib.simulate.draws import below, chance, uniform
+from NeuroGenLib.simulate.deformation import sample_deformation, warped_to
+from NeuroGenLib.simulate.random_numbers import chance, random_index, uniform
 from NeuroGenLib.simulate.tissues import CSF, freesurfer_tissues
 from NeuroGenLib.spatial.labels import as_label_map
 from NeuroGenLib.spatial.volume import Volume
@@ -78,8 +78,8 @@ class GeneratedHeads:
 
         heads = self._heads(generator.device)
         sides = self._config.view.sides
-        i, j, k = (sides[below(generator, len(sides))] for _ in range(3))
-        pairs = [self._sample(heads[below(generator, len(heads))], (i, j, k), generator) for _ in range(batch)]
+        i, j, k = (sides[random_index(generator, len(sides))] for _ in range(3))
+        pairs = [self._sample(heads[random_index(generator, len(heads))], (i, j, k), generator) for _ in range(batch)]
         return torch.stack([image for image, _ in pairs]), torch.stack([brain for _, brain in pairs])
 
     def _heads(self, device: torch.device) -> tuple[LabelledHead, ...]:
@@ -116,7 +116,7 @@ class GeneratedHeads:
         from NeuroGenLib.spatial.displacement import voxel_grid
 
         config = self._config
-        deformation = draw_deformation(shape, generator, config.deformation)
+        deformation = sample_deformation(shape, generator, config.deformation)
         offset = [uniform(generator, -config.view.offset, config.view.offset) / config.spacing for _ in range(3)]
         middle = [(side - 1) / 2 + shift for side, shift in zip(shape, offset, strict=True)]
         moved = deformation.forward(voxel_grid(shape, deformation.flow))

@@ -90,7 +90,7 @@ def write_result(
         write_map(registration.inverse, scans.moving, staging / f"inverse.{form}")
         if scans.points is not None:
             moved = registration.inverse.points(scans.points.points)
-            scans.points.moved(moved).write(staging / f"points{scans.points.suffix}")
+            scans.points.with_points(moved).write(staging / f"points{scans.points.suffix}")
         for role, mask in (("fixed", scans.fixed_mask), ("moving", scans.moving_mask)):
             if mask is not None and role in scans.found_masks:
                 mask.save(staging / f"{role}_mask.nii.gz")

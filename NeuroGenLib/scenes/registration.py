@@ -16,14 +16,14 @@ from NeuroGenLib.alignment.prepared_image import first_channel
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.mrml.arrays import node_name
 from NeuroGenLib.mrml.folders import folder_named, put_into_folder
-from NeuroGenLib.mrml.labelled import numbered
+from NeuroGenLib.mrml.labelled import table_of_values
 from NeuroGenLib.mrml.provenance import provenance_of, set_provenance
 from NeuroGenLib.mrml.scene import HeadlessScene, save_scene
 from NeuroGenLib.mrml.segmentations import add_segmentation, update_segmentation
 from NeuroGenLib.mrml.spatial_maps import add_spatial_map, update_spatial_map
 from NeuroGenLib.mrml.tables import add_table, rows_of
 from NeuroGenLib.mrml.transforms import parent_matrix
-from NeuroGenLib.mrml.views import lay_over_slices, show_in_slices
+from NeuroGenLib.mrml.views import overlay_in_slices, show_in_slices
 from NeuroGenLib.mrml.volumes import add_volume, update_volume, volume_of, window_of
 from NeuroGenLib.registration.output import quality_rows
 from NeuroGenLib.scenes.comparison import CHANGE_WINDOW, change_colours, checkerboard
@@ -133,7 +133,7 @@ class ShownRegistration:
             warped=first_channel(registration.warped),
             jacobian=registration.jacobian,
             warped_labels=labels,
-            table=None if labels is None else table or numbered(labels),
+            table=None if labels is None else table or table_of_values(labels),
             quality=quality_rows(registration.quality),
         )
 
@@ -287,7 +287,7 @@ def show_registration(
     change_colours(scene, least_change)
     show_in_slices(scene, below)
     ours = [node for node in (warped, jacobian) if node is not None]
-    lay_over_slices(scene, over if over is not below else None, opacity, ours)
+    overlay_in_slices(scene, over if over is not below else None, opacity, ours)
 
 
 def write_registration_scene(

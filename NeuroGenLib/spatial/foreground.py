@@ -76,7 +76,7 @@ def _checked(volume: Volume, mask: Volume | None, name: str) -> tuple[Volume, Vo
     require_3d(mask, f"{name} mask")
     require_same_space({f"{name} image": volume, f"{name} mask": mask})
     if not mask.array.any():
-        raise InputError(f"{name} mask is empty.", "Check that it is the right file.")
+        raise InputError(f"{name} mask is empty.", "Check that it is the right file.", code="image-empty")
     return reduced(volume), reduced_mask(mask)
 
 
@@ -92,7 +92,9 @@ def _coarse_foreground(volume: Volume, mask: Volume | None, name: str) -> Volume
         return coarse.with_array(coarse.array > min(0.5, 0.5 * float(coarse.array.max())))
     low, high = np.percentile(volume.array, (0.1, 99.5))
     if volume.array.min() == volume.array.max():
-        raise InputError(f"{name} image has the same value everywhere.", "Check that it is the right file.")
+        raise InputError(
+            f"{name} image has the same value everywhere.", "Check that it is the right file.", code="image-empty"
+        )
     high = high if high > low else volume.array.max()
     clipped = volume.with_array(np.clip(volume.array.astype(np.float32), low, high))
     coarse = clipped.reorient("RAS").resample(spacing)
@@ -117,7 +119,9 @@ def pooled(volume: Volume, factor: tuple[int, int, int]) -> Volume:
     counts = [size // step for size, step in zip(volume.shape, factor, strict=True)]
     if min(counts) == 0:
         raise InputError(
-            f"A volume of {volume.shape} voxels is smaller than blocks of {factor}.", "Lower preparation.downsampling."
+            f"A volume of {volume.shape} voxels is smaller than blocks of {factor}.",
+            "Lower preparation.downsampling.",
+            code="value-invalid",
         )
     used = volume.array[tuple(slice(count * step) for count, step in zip(counts, factor, strict=True))]
     (i, j, k), (a, b, c) = counts, factor

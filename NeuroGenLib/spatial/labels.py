@@ -59,18 +59,32 @@ class Label:
 
     def __post_init__(self) -> None:
         if self.value < 0:
-            raise InputError(f"The label value {self.value} is negative.", "Use whole numbers from 0.")
+            raise InputError(
+                f"The label value {self.value} is negative.", "Use whole numbers from 0.", code="labels-invalid"
+            )
         if self.name in _MISSING or self.name != self.name.strip():
-            raise InputError(f"The label {self.value} has no usable name ({self.name!r}).", "Give it a plain name.")
+            raise InputError(
+                f"The label {self.value} has no usable name ({self.name!r}).",
+                "Give it a plain name.",
+                code="value-invalid",
+            )
         if any(sign in text for sign in "\t\r\n" for text in (self.name, self.abbreviation, self.terminology)):
-            raise InputError(f"A text of label {self.value} holds a tab or a line break.", "Write it in one line.")
+            raise InputError(
+                f"A text of label {self.value} holds a tab or a line break.",
+                "Write it in one line.",
+                code="value-invalid",
+            )
         if len(self.colour) != 3 or any(not 0 <= part <= 255 for part in self.colour):
             raise InputError(
-                f"{self.colour} is not a colour of '{self.name}'.", "Give red, green and blue, each 0 to 255."
+                f"{self.colour} is not a colour of '{self.name}'.",
+                "Give red, green and blue, each 0 to 255.",
+                code="value-invalid",
             )
         if self.terminology and self.terminology.count("^") != 2:
             raise InputError(
-                f"'{self.terminology}' is not a term for '{self.name}'.", "Write scheme^code^meaning, or leave it out."
+                f"'{self.terminology}' is not a term for '{self.name}'.",
+                "Write scheme^code^meaning, or leave it out.",
+                code="value-invalid",
             )
 
 
@@ -88,11 +102,13 @@ class LabelTable:
 
     def __post_init__(self) -> None:
         if not self.entries:
-            raise InputError("The label table is empty.", "Give at least one value with its name.")
+            raise InputError("The label table is empty.", "Give at least one value with its name.", code="table-empty")
         for what, keys in (("value", self.values), ("name", self.names)):
             twice = next((key for index, key in enumerate(keys) if key in keys[:index]), None)
             if twice is not None:
-                raise InputError(f"The label table has the {what} '{twice}' twice.", "Keep one of them.")
+                raise InputError(
+                    f"The label table has the {what} '{twice}' twice.", "Keep one of them.", code="value-duplicate"
+                )
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -123,7 +139,9 @@ class LabelTable:
                 return entry
         known = self.names if isinstance(key, str) else self.values
         what = "name" if isinstance(key, str) else "value"
-        raise InputError(f"The label table has no {what} '{key}'.", nearest(str(key), [str(k) for k in known]))
+        raise InputError(
+            f"The label table has no {what} '{key}'.", nearest(str(key), [str(k) for k in known]), code="name-unknown"
+        )
 
     @classmethod
     def from_names(cls, names: Sequence[str]) -> LabelTable:
@@ -146,13 +164,16 @@ class LabelTable:
         try:
             text = path.read_text(encoding="utf-8-sig")
         except (UnicodeDecodeError, OSError) as error:
-            raise InputError(f"{path} is not readable as text ({error}).", "Save it as UTF-8.") from error
+            raise InputError(
+                f"{path} is not readable as text ({error}).", "Save it as UTF-8.", code="table-invalid"
+            ) from error
         rows = list(csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE))
         header = [name.strip().lower() for name in rows[0]] if rows else []
         if not {"index", "name"} <= set(header):
             raise InputError(
                 f"{path} is not a label table: its first line has no columns 'index' and 'name'.",
                 "Separate the columns by tabs, as BIDS asks for dseg.tsv.",
+                code="table-invalid",
             )
         parsed = []
         for number, row in enumerate(rows[1:], start=2):
@@ -199,11 +220,17 @@ class LabelTable:
             cells = {"name": content} if isinstance(content, str) else content
             if not isinstance(cells, Mapping) or not all(isinstance(cell, str) for cell in cells.values()):
                 raise InputError(
-                    f"The label '{value}' is not a name.", "Give a name, or a mapping with name and color."
+                    f"The label '{value}' is not a name.",
+                    "Give a name, or a mapping with name and color.",
+                    code="value-invalid",
                 )
             for key in cells:
                 if key not in known:
-                    raise InputError(f"The label '{value}' has an unknown key '{key}'.", nearest(str(key), known))
+                    raise InputError(
+                        f"The label '{value}' has an unknown key '{key}'.",
+                        nearest(str(key), known),
+                        code="name-unknown",
+                    )
             parsed.append(_from_cells({"index": str(value), **cells}))
         return cls(_entries(parsed))
 
@@ -242,6 +269,7 @@ def as_label_map(volume: Volume, name: str) -> Volume:
         raise InputError(
             f"{name} is not a label map: it has values that are not whole numbers from 0.",
             "Give a segmentation, not an image; resample segmentations with the nearest neighbour.",
+            code="labels-invalid",
         )
     return volume.with_array(array.astype(np.int32)) if array.dtype.kind == "f" else volume
 
@@ -275,6 +303,7 @@ def label_volumes_ml(volume: Volume, table: LabelTable) -> dict[str, float]:
         raise InputError(
             f"The label map has {len(unknown)} value(s) that the label table lacks: {shown}.",
             "Give the table that belongs to this label map.",
+            code="labels-invalid",
         )
     voxel = volume.voxel_volume_ml
     return {entry.name: found.get(entry.value, 0) * voxel for entry in table if entry.value != _BACKGROUND}
@@ -288,7 +317,7 @@ def _from_cells(cells: Mapping[str, str]) -> dict[str, Any]:
     texts = {key: "" if text in _MISSING else text for key, text in cells.items()}
     value = texts.get("index", "")
     if not re.fullmatch(r"-?\d+", value):
-        raise InputError(f"'{value}' is not a label value.", "Use whole numbers from 0.")
+        raise InputError(f"'{value}' is not a label value.", "Use whole numbers from 0.", code="labels-invalid")
     parsed: dict[str, Any] = {"value": int(value), "name": texts.get("name", "")}
     parsed |= {key: texts.get(key, "") for key in ("abbreviation", "terminology")}
     colour = texts.get("color", "")
@@ -317,7 +346,9 @@ def _colour(text: str) -> Colour:
     elif numbers:
         red, green, blue = (int(number) for number in numbers.groups())
     else:
-        raise InputError(f"'{text}' is not a colour.", "Write #rrggbb, or three numbers from 0 to 255.")
+        raise InputError(
+            f"'{text}' is not a colour.", "Write #rrggbb, or three numbers from 0 to 255.", code="value-invalid"
+        )
     return red, green, blue
 
 

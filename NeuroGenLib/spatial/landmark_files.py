@@ -59,7 +59,7 @@ class PointFile:
     suffix: str
     _content: _Content
 
-    def moved(self, points: np.ndarray) -> PointFile:
+    def with_points(self, points: np.ndarray) -> PointFile:
         """Return the same file with other coordinates, (N, 3) RAS mm in the same order.
 
         Raises
@@ -71,6 +71,7 @@ class PointFile:
             raise InputError(
                 f"An array of shape {points.shape} does not replace {len(self.points)} points.",
                 "Give as many rows of three finite coordinates.",
+                code="value-invalid",
             )
         return PointFile(np.asarray(points, dtype=np.float64), self.suffix, self._content)
 
@@ -86,7 +87,9 @@ class PointFile:
         """
         if point_suffix(path) != self.suffix:
             raise InputError(
-                f"{path} cannot hold points that were read as {self.suffix}.", f"End the name in {self.suffix}."
+                f"{path} cannot hold points that were read as {self.suffix}.",
+                f"End the name in {self.suffix}.",
+                code="file-type",
             )
         write_text(path, self._content.text(self.points))
 
@@ -114,7 +117,9 @@ def read_point_file(path: str | os.PathLike[str]) -> PointFile:
     """
     suffix = point_suffix(path)
     if suffix is None:
-        raise InputError(f"{path} is not a point file NeuroGen reads.", f"Give {', '.join(POINT_SUFFIXES)}.")
+        raise InputError(
+            f"{path} is not a point file NeuroGen reads.", f"Give {', '.join(POINT_SUFFIXES)}.", code="file-type"
+        )
     path = existing_file(path)
     if suffix == ".fcsv":
         content, points = _read_fcsv(path)
@@ -123,7 +128,7 @@ def read_point_file(path: str | os.PathLike[str]) -> PointFile:
     else:
         content, points = _read_columns(path)
     if not len(points):
-        raise InputError(f"{path} holds no point.", "Check that it is the right file.")
+        raise InputError(f"{path} holds no point.", "Check that it is the right file.", code="table-empty")
     return PointFile(points, suffix, content)
 
 
@@ -146,7 +151,7 @@ def _read_columns(path: Path) -> tuple[_Content, np.ndarray]:
     by_name = {column.lower(): column for column in columns}
     for axis in _AXES:
         if axis not in by_name:
-            raise InputError(f"There is no column '{axis}' in {path}.", nearest(axis, columns))
+            raise InputError(f"There is no column '{axis}' in {path}.", nearest(axis, columns), code="name-unknown")
     axes = tuple(by_name[axis] for axis in _AXES)
     points = [_point([row[axis] for axis in axes], f"Row {number} of {path}") for number, row in enumerate(rows, 1)]
     return _Columns(columns, rows, axes, "\t" if path.suffix.lower() == ".tsv" else ","), np.array(points)
@@ -173,7 +178,9 @@ def _read_fcsv(path: Path) -> tuple[_Content, np.ndarray]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not a UTF-8 text file.", "Save the points again in Slicer.") from error
+        raise InputError(
+            f"{path} is not a UTF-8 text file.", "Save the points again in Slicer.", code="table-invalid"
+        ) from error
     header = [line for line in lines if line.startswith("#")]
     said = {name.strip().lower(): value.strip() for name, _, value in (line[1:].partition("=") for line in header)}
     given = said.get("coordinatesystem", "nothing")
@@ -182,15 +189,18 @@ def _read_fcsv(path: Path) -> tuple[_Content, np.ndarray]:
         raise InputError(
             f"{path} says '{given}' of its coordinate system, not RAS or LPS.",
             "Write '# CoordinateSystem = LPS' (or RAS) above its points.",
+            code="value-invalid",
         )
     columns = said.get("columns", _FCSV_COLUMNS).split(",")
     if not set(_AXES) <= set(columns):
-        raise InputError(f"{path} has no columns x, y and z.", "Save the points again in Slicer.")
+        raise InputError(f"{path} has no columns x, y and z.", "Save the points again in Slicer.", code="table-invalid")
     axes = tuple(columns.index(axis) for axis in _AXES)
     try:
         rows = [row for row in csv.reader((line for line in lines if not line.startswith("#")), strict=True) if row]
     except csv.Error as error:
-        raise InputError(f"{path} is not readable: {error}.", "Save the points again in Slicer.") from error
+        raise InputError(
+            f"{path} is not readable: {error}.", "Save the points again in Slicer.", code="table-invalid"
+        ) from error
     sign = _LPS if system == "LPS" else np.ones(3)
     points = [
         _point([row[axis] if axis < len(row) else "" for axis in axes], f"Point {number} of {path}")
@@ -220,7 +230,9 @@ def _read_markups(path: Path) -> tuple[_Content, np.ndarray]:
     document = read_json(path)
     markups = document.get("markups") if isinstance(document, dict) else None
     if not isinstance(markups, list) or not all(isinstance(markup, dict) for markup in markups):
-        raise InputError(f"{path} holds no markups of Slicer.", "Save the points again in Slicer, as .mrk.json.")
+        raise InputError(
+            f"{path} holds no markups of Slicer.", "Save the points again in Slicer, as .mrk.json.", code="file-type"
+        )
     signs: list[np.ndarray] = []
     points: list[list[float]] = []
     for markup in markups:
@@ -229,6 +241,7 @@ def _read_markups(path: Path) -> tuple[_Content, np.ndarray]:
             raise InputError(
                 f"{path} holds a markup of type '{kind}', which is more than its points.",
                 f"Give one of {', '.join(_MARKUPS)}.",
+                code="file-type",
             )
         sign = _markup_sign(markup, path)
         signs.append(sign)
@@ -236,7 +249,7 @@ def _read_markups(path: Path) -> tuple[_Content, np.ndarray]:
             position = control.get("position")
             where = f"Point {len(points) + 1} of {path}"
             if not isinstance(position, list):
-                raise InputError(f"{where} has no position.", "Save the points again in Slicer.")
+                raise InputError(f"{where} has no position.", "Save the points again in Slicer.", code="value-missing")
             points.append((np.array(_point(position, where)) * sign).tolist())
     return _Markups(document, signs), np.array(points).reshape(-1, 3)
 
@@ -246,11 +259,15 @@ def _markup_sign(markup: Mapping[str, Any], path: Path) -> np.ndarray:
     system = markup.get("coordinateSystem", "LPS")  # what the format takes when nothing is said
     if system not in ("RAS", "LPS"):
         raise InputError(
-            f"{path} has the coordinate system '{system}', not RAS or LPS.", "Save the points again in Slicer."
+            f"{path} has the coordinate system '{system}', not RAS or LPS.",
+            "Save the points again in Slicer.",
+            code="value-invalid",
         )
     units = markup.get("coordinateUnits", "mm")
     if set(units if isinstance(units, list) else [units]) != {"mm"}:
-        raise InputError(f"{path} has coordinates in '{units}', not mm.", "Save the points in mm.")
+        raise InputError(
+            f"{path} has coordinates in '{units}', not mm.", "Save the points in mm.", code="value-invalid"
+        )
     return _LPS if system == "LPS" else np.ones(3)
 
 
@@ -269,7 +286,7 @@ def _point(cells: Sequence[Any], where: str) -> list[float]:
         point = []
     if len(point) != 3 or not all(map(math.isfinite, point)):
         shown = ", ".join(str(cell) for cell in cells)[:60]
-        raise InputError(f"{where} is no place: '{shown}'.", "Write three finite numbers, in mm.")
+        raise InputError(f"{where} is no place: '{shown}'.", "Write three finite numbers, in mm.", code="value-invalid")
     return point
 
 

@@ -43,10 +43,18 @@ def dice_by_label(prediction: ArrayLike, reference: ArrayLike, background: Seque
     first, second = _pair(prediction, reference)
     values = np.union1d(first, second)
     if not np.array_equal(values, np.trunc(values)):
-        raise InputError("A label map has values that are no whole numbers.", "Give segmentations, not images.")
+        raise InputError(
+            "A label map has values that are no whole numbers.",
+            "Give segmentations, not images.",
+            code="labels-invalid",
+        )
     labels = [int(value) for value in values if int(value) not in background]
     if not labels:
-        raise InputError("Neither label map has a label besides the background.", "Check that they are segmentations.")
+        raise InputError(
+            "Neither label map has a label besides the background.",
+            "Check that they are segmentations.",
+            code="image-empty",
+        )
     overlaps = {}
     for label in labels:
         one, other = first == label, second == label
@@ -106,7 +114,9 @@ def nrmse(image: ArrayLike, reference: ArrayLike, *, mask: ArrayLike | None = No
     size = float(np.linalg.norm(second))
     if size == 0:
         raise InputError(
-            "An error relative to a reference of zeros is not defined.", "Check that the reference is not empty."
+            "An error relative to a reference of zeros is not defined.",
+            "Check that the reference is not empty.",
+            code="image-empty",
         )
     return float(np.linalg.norm(first - second)) / size
 
@@ -135,6 +145,7 @@ def ssim(image: ArrayLike, reference: ArrayLike, data_range: float = 1.0, *, mas
         raise InputError(
             f"Structural similarity needs {_SSIM_WINDOW} voxels along every axis, these images have {first.shape}.",
             "Compare larger images.",
+            code="image-dimensions",
         )
     from skimage.metrics import structural_similarity
 
@@ -173,7 +184,11 @@ def bounding_box(image: ArrayLike) -> NDArray[np.int64]:
     """
     where = np.argwhere(np.asarray(image))
     if len(where) == 0:
-        raise InputError("The image is zero everywhere and has no bounding box.", "Check that it is the right file.")
+        raise InputError(
+            "The image is zero everywhere and has no bounding box.",
+            "Check that it is the right file.",
+            code="image-empty",
+        )
     return np.stack([where.min(axis=0), where.max(axis=0)])
 
 
@@ -181,10 +196,12 @@ def _pair(image: ArrayLike, reference: ArrayLike) -> tuple[np.ndarray, np.ndarra
     first, second = np.asarray(image), np.asarray(reference)
     if first.shape != second.shape:
         raise InputError(
-            f"The two arrays have the shapes {first.shape} and {second.shape}.", "Resample one like the other."
+            f"The two arrays have the shapes {first.shape} and {second.shape}.",
+            "Resample one like the other.",
+            code="geometry-mismatch",
         )
     if first.size == 0:
-        raise InputError("The two arrays hold no voxels.", "Check the crop that made them.")
+        raise InputError("The two arrays hold no voxels.", "Check the crop that made them.", code="image-empty")
     return first, second
 
 
@@ -192,7 +209,9 @@ def _images(image: ArrayLike, reference: ArrayLike) -> tuple[np.ndarray, np.ndar
     """Return both in double precision; sums over millions of voxels need it."""
     first, second = (one.astype(np.float64) for one in _pair(image, reference))
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
-        raise InputError("An image holds NaN or infinite values.", "Replace them, for instance by 0.")
+        raise InputError(
+            "An image holds NaN or infinite values.", "Replace them, for instance by 0.", code="image-not-finite"
+        )
     return first, second
 
 
@@ -203,10 +222,14 @@ def _masked(first: np.ndarray, second: np.ndarray, mask: ArrayLike | None) -> tu
     _, inside = _pair(first, mask)
     inside = inside != 0
     if not inside.any():
-        raise InputError("The mask holds no voxel to compare.", "Check that it is the right mask.")
+        raise InputError("The mask holds no voxel to compare.", "Check that it is the right mask.", code="image-empty")
     return first[inside], second[inside]
 
 
 def _require_range(data_range: float) -> None:
     if not (np.isfinite(data_range) and data_range > 0):
-        raise InputError(f"A data range of {data_range} makes no sense.", "Give the largest possible difference.")
+        raise InputError(
+            f"A data range of {data_range} makes no sense.",
+            "Give the largest possible difference.",
+            code="value-invalid",
+        )

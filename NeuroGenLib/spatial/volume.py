@@ -195,7 +195,11 @@ class Volume:
         """
         result = Volume(array, self.affine)
         if result.shape != self.shape:
-            raise InputError(f"An array of {result.shape} voxels does not fit {self.shape}.", "Keep the volume's grid.")
+            raise InputError(
+                f"An array of {result.shape} voxels does not fit {self.shape}.",
+                "Keep the volume's grid.",
+                code="geometry-mismatch",
+            )
         return result
 
     def reorient(self, axcodes: str | Sequence[str]) -> Volume:
@@ -244,12 +248,22 @@ class Volume:
             When the spacing is not positive, the grid is senseless or huge, or ``fill`` does not fit the type.
         """
         if (spacing is None) == (like is None):
-            raise InputError("Resampling needs either a spacing or a grid.", "Give one of spacing= and like=.")
+            raise InputError(
+                "Resampling needs either a spacing or a grid.", "Give one of spacing= and like=.", code="value-conflict"
+            )
         if order not in (0, 1, 3):
-            raise InputError(f"{order} is not an order of interpolation.", "Choose 0 (nearest), 1 (linear), 3 (cubic).")
+            raise InputError(
+                f"{order} is not an order of interpolation.",
+                "Choose 0 (nearest), 1 (linear), 3 (cubic).",
+                code="value-invalid",
+            )
         shape, affine = _grid(like) if like is not None else self._grid_with(spacing)
         if int(np.prod(shape, dtype=np.float64)) > _MOST_VOXELS:
-            raise InputError(f"A grid of {shape} voxels is too large.", "Ask for a coarser spacing or a smaller box.")
+            raise InputError(
+                f"A grid of {shape} voxels is too large.",
+                "Ask for a coarser spacing or a smaller box.",
+                code="image-too-large",
+            )
         if order == 0:
             _require_fitting(fill, self.array.dtype)
         # Both grids in RAS order: the result depends on where voxels are, not on how they are stored.
@@ -275,6 +289,7 @@ class Volume:
             raise InputError(
                 f"The box {limits} does not lie in a volume of {self.shape} voxels.",
                 "Give (start, stop) for i, j and k, with 0 <= start < stop <= size.",
+                code="value-invalid",
             )
         (i, i_end), (j, j_end), (k, k_end) = limits
         array = self.array[..., i:i_end, j:j_end, k:k_end]
@@ -293,10 +308,12 @@ class Volume:
         require_3d(mask, "The mask")
         require_same_space({"the volume": self, "the mask": mask})
         if not (np.isfinite(margin_mm) and margin_mm >= 0):
-            raise InputError(f"A margin of {margin_mm} mm makes no sense.", "Give zero or more mm.")
+            raise InputError(
+                f"A margin of {margin_mm} mm makes no sense.", "Give zero or more mm.", code="value-invalid"
+            )
         filled = mask.array != 0
         if not filled.any():
-            raise InputError("The mask is empty.", "Check that it is the right file and threshold.")
+            raise InputError("The mask is empty.", "Check that it is the right file and threshold.", code="image-empty")
         box = []
         for axis, (size, mm) in enumerate(zip(self.shape, self.spacing, strict=True)):
             inside = np.flatnonzero(filled.any(axis=tuple({0, 1, 2} - {axis})))
@@ -320,9 +337,15 @@ class Volume:
         try:
             pairs = np.broadcast_to(np.asarray(margin).reshape(-1, 1) if np.ndim(margin) < 2 else margin, (3, 2))
         except ValueError as error:
-            raise InputError(f"{margin} is not a margin.", "Give one number, three, or three pairs.") from error
+            raise InputError(
+                f"{margin} is not a margin.", "Give one number, three, or three pairs.", code="value-invalid"
+            ) from error
         if (pairs < 0).any() or (pairs != np.trunc(pairs)).any():
-            raise InputError(f"The margin {margin} is not zero or more whole voxels.", "To take voxels away, use crop.")
+            raise InputError(
+                f"The margin {margin} is not zero or more whole voxels.",
+                "To take voxels away, use crop.",
+                code="value-invalid",
+            )
         _require_fitting(fill, self.array.dtype)
         widths = [(int(before), int(after)) for before, after in pairs]
         array = np.pad(self.array, [(0, 0)] * (self.array.ndim - 3) + widths, constant_values=fill)
@@ -345,10 +368,16 @@ class Volume:
         part = self.reorient(_axcodes(affine))
         start = np.round(_apply(np.linalg.inv(affine), part.affine[:3, 3])).astype(int)
         if _corner_gap(part.shape, _shifted(affine, start), part.affine) > 1e-3:
-            raise InputError("The two grids do not coincide voxel by voxel.", "Resample with like= instead.")
+            raise InputError(
+                "The two grids do not coincide voxel by voxel.",
+                "Resample with like= instead.",
+                code="geometry-mismatch",
+            )
         first, stop = np.maximum(start, 0), np.minimum(start + part.shape, shape)
         if (first >= stop).any():
-            raise InputError("The two grids do not overlap.", "Check that they belong to the same scan.")
+            raise InputError(
+                "The two grids do not overlap.", "Check that they belong to the same scan.", code="geometry-mismatch"
+            )
         inside = part.crop(np.stack([first - start, stop - start], axis=1).tolist())
         return Volume(inside.pad(np.stack([first, shape - stop], axis=1).tolist(), fill).array, affine)
 
@@ -356,7 +385,11 @@ class Volume:
         """Return the grid with another spacing about the same centre."""
         wanted = np.asarray(spacing, dtype=np.float64)
         if wanted.shape not in ((), (3,)) or not (np.isfinite(wanted) & (wanted > 1e-6)).all():
-            raise InputError(f"A spacing of {spacing} mm makes no sense.", "Give one positive number of mm, or three.")
+            raise InputError(
+                f"A spacing of {spacing} mm makes no sense.",
+                "Give one positive number of mm, or three.",
+                code="value-invalid",
+            )
         factor = wanted / np.asarray(self.spacing)
         shape = np.maximum(1, np.floor(np.asarray(self.shape) / factor + 0.5 + _TIE))
         affine = self.affine.copy()
@@ -382,7 +415,11 @@ def require_same_space(volumes: Mapping[str, Volume], tolerance: float = 1e-3) -
             how = f"up to {gap:.3g} mm apart; {''.join(one.axcodes)} and {''.join(other.axcodes)}"
         else:
             continue
-        raise InputError(f"{name} and {other_name} are not in the same space ({how}).", "Resample one like the other.")
+        raise InputError(
+            f"{name} and {other_name} are not in the same space ({how}).",
+            "Resample one like the other.",
+            code="geometry-mismatch",
+        )
 
 
 def require_finite(volume: Volume, name: str) -> None:
@@ -398,6 +435,7 @@ def require_finite(volume: Volume, name: str) -> None:
         raise InputError(
             f"{name} has {bad} voxel{'s' if bad > 1 else ''} that {'are' if bad > 1 else 'is'} NaN or infinite.",
             "Replace them, for instance by 0, or make the image again.",
+            code="image-not-finite",
         )
 
 
@@ -413,6 +451,7 @@ def require_3d(volume: Volume, name: str) -> None:
         raise InputError(
             f"{name} has {volume.channels} channels or time points; one 3-D volume is needed.",
             "Extract one of them, or average them, and save it as a 3-D file.",
+            code="image-dimensions",
         )
 
 
@@ -422,15 +461,20 @@ def require_3d(volume: Volume, name: str) -> None:
 def _valid_array(array: np.ndarray) -> np.ndarray:
     if array.dtype.kind not in "biuf":
         what = "colours" if array.dtype.fields else f"values of type {array.dtype}"
-        raise InputError(f"The volume holds {what}, not plain numbers.", "Export it as a grey-value image.")
+        raise InputError(
+            f"The volume holds {what}, not plain numbers.", "Export it as a grey-value image.", code="value-invalid"
+        )
     if array.ndim not in (3, 4):
         raise InputError(
             f"The array has {array.ndim} axes; a volume has three, and channels before them.",
             "Give (i, j, k) or (c, i, j, k).",
+            code="image-dimensions",
         )
     if array.size == 0:
         raise InputError(
-            f"The array of shape {array.shape} holds no voxels.", "Check the file or the crop that made it."
+            f"The array of shape {array.shape} holds no voxels.",
+            "Check the file or the crop that made it.",
+            code="image-empty",
         )
     if array.dtype == np.float16:
         return array.astype(np.float32)
@@ -443,14 +487,18 @@ def _valid_affine(affine: np.ndarray) -> np.ndarray:
     matrix = np.array(affine, dtype=np.float64)
     remedy = "Repair the header, or export the image again from its source."
     if matrix.shape != (4, 4):
-        raise InputError(f"The affine has shape {matrix.shape}, not (4, 4).", remedy)
+        raise InputError(f"The affine has shape {matrix.shape}, not (4, 4).", remedy, code="geometry-invalid")
     if not np.isfinite(matrix).all():
-        raise InputError("The affine holds NaN or infinite numbers.", remedy)
+        raise InputError("The affine holds NaN or infinite numbers.", remedy, code="geometry-invalid")
     if not np.array_equal(matrix[3], (0, 0, 0, 1)):
-        raise InputError(f"The last row of the affine is {matrix[3].tolist()}, not 0 0 0 1.", remedy)
+        raise InputError(
+            f"The last row of the affine is {matrix[3].tolist()}, not 0 0 0 1.", remedy, code="geometry-invalid"
+        )
     lengths = np.linalg.norm(matrix[:3, :3], axis=0)
     if not lengths.all() or abs(np.linalg.det(matrix[:3, :3] / lengths)) < 1e-6:
-        raise InputError("The affine is flat: it maps the volume onto a plane, a line or a point.", remedy)
+        raise InputError(
+            "The affine is flat: it maps the volume onto a plane, a line or a point.", remedy, code="geometry-invalid"
+        )
     matrix.flags.writeable = False
     return matrix
 
@@ -460,7 +508,11 @@ def _grid(grid: Grid) -> tuple[tuple[int, int, int], np.ndarray]:
         return grid.shape, grid.affine
     shape, affine = grid
     if len(shape) != 3 or any(n != int(n) or n < 1 for n in shape):
-        raise InputError(f"{tuple(shape)} is not the shape of a grid.", "Give three positive numbers of voxels.")
+        raise InputError(
+            f"{tuple(shape)} is not the shape of a grid.",
+            "Give three positive numbers of voxels.",
+            code="value-invalid",
+        )
     i, j, k = (int(n) for n in shape)
     return (i, j, k), _valid_affine(affine)
 
@@ -473,7 +525,11 @@ def _require_fitting(fill: float, dtype: np.dtype) -> None:
     except (OverflowError, ValueError):
         fits = False
     if not fits:
-        raise InputError(f"The fill value {fill} is not a {dtype}.", "Choose one that the volume's type can hold.")
+        raise InputError(
+            f"The fill value {fill} is not a {dtype}.",
+            "Choose one that the volume's type can hold.",
+            code="value-invalid",
+        )
 
 
 def _codes(axcodes: str | Sequence[str]) -> tuple[str, ...]:
@@ -482,6 +538,7 @@ def _codes(axcodes: str | Sequence[str]) -> tuple[str, ...]:
         raise InputError(
             f"'{''.join(str(code) for code in axcodes)}' is not an orientation.",
             "Take one letter each of R or L, A or P, S or I, such as RAS.",
+            code="value-invalid",
         )
     return codes
 

@@ -70,7 +70,11 @@ def read(path: str | os.PathLike[str], series: str | None = None) -> tuple[np.nd
     if path.is_dir():
         array, affine = _read_dicom_folder(path, series)
     elif series is not None:
-        raise InputError(f"{path} is not a folder, so it has no DICOM series to choose.", "Leave the series out.")
+        raise InputError(
+            f"{path} is not a folder, so it has no DICOM series to choose.",
+            "Leave the series out.",
+            code="value-conflict",
+        )
     else:
         array, affine = _read_file(existing_file(path))
     return np.ascontiguousarray(array), affine
@@ -101,6 +105,7 @@ def write(
         raise InputError(
             f"{path} cannot be written: '{path.suffix}' is not a format NeuroGen writes.",
             f"End the name in {', '.join(WRITTEN_SUFFIXES)}.",
+            code="file-type",
         )
     stored = _stored_values(array, dtype, path)
     if suffix == ".nrrd":
@@ -146,7 +151,7 @@ def write_frames(
     """
     path = Path(path)
     if _suffix(path) not in (".nii", ".nii.gz"):
-        raise InputError(f"{path} cannot hold several frames.", "End the name in .nii.gz.")
+        raise InputError(f"{path} cannot hold several frames.", "End the name in .nii.gz.", code="file-type")
     stored = [_stored_values(frame, None, path) for frame in frames]
     common = np.result_type(*stored)
     data = np.stack([np.moveaxis(frame, 0, -1) if frame.ndim == 4 else frame for frame in stored], axis=3)
@@ -173,6 +178,7 @@ def _read_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
     raise InputError(
         f"{path} is not a volume NeuroGen reads.",
         f"Give a DICOM folder or a file that ends in {', '.join((*NIFTI_SUFFIXES, *ITK_SUFFIXES))}.",
+        code="file-type",
     )
 
 
@@ -183,6 +189,7 @@ def _unreadable(path: Path, kind: str, error: BaseException) -> InputError:
     return InputError(
         f"{path} is not a readable {kind} file: {reason}.",
         "It may be truncated, damaged or of another format: copy or export it again.",
+        code="file-damaged",
     )
 
 
@@ -218,6 +225,7 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise InputError(
             f"{path} claims more voxels than there is memory for.",
             "Check its header, or use a machine with more memory.",
+            code="image-too-large",
         ) from error
     except broken as error:
         raise _unreadable(path, "NIfTI", error) from error
@@ -254,6 +262,7 @@ def _channels_first(array: np.ndarray, path: Path) -> np.ndarray:
         raise InputError(
             f"{path} has {array.ndim} axes {array.shape}; a volume has three, and one more for channels.",
             "Extract a 3-D or 4-D part of it.",
+            code="image-dimensions",
         )
     return array if array.ndim == 3 else np.moveaxis(array, -1, 0)
 
@@ -271,13 +280,20 @@ def _write_nifti(
     import nibabel
 
     if frame_unit not in FRAME_UNITS:
-        raise InputError(f"'{frame_unit}' is not a unit of NIfTI's fourth axis.", nearest(frame_unit, FRAME_UNITS))
+        raise InputError(
+            f"'{frame_unit}' is not a unit of NIfTI's fourth axis.",
+            nearest(frame_unit, FRAME_UNITS),
+            code="name-unknown",
+        )
     if not (np.isfinite(frame_spacing) and frame_spacing > 0):
-        raise InputError(f"The frame spacing {frame_spacing} is not a positive number.", "Give one, such as 1.")
+        raise InputError(
+            f"The frame spacing {frame_spacing} is not a positive number.", "Give one, such as 1.", code="value-invalid"
+        )
     if max(data.shape) > _LARGEST_NIFTI_AXIS:
         raise InputError(
             f"{path} cannot be written: NIfTI has no more than {_LARGEST_NIFTI_AXIS} voxels along an axis.",
             "Save it as .nrrd.",
+            code="image-too-large",
         )
     image = nibabel.Nifti1Image(data, affine, dtype=data.dtype)
     header = image.header
@@ -333,6 +349,7 @@ def _from_itk(image: SimpleITK.Image, path: Path) -> tuple[np.ndarray, np.ndarra
         raise InputError(
             f"{path} has {dimension} axes and {image.GetNumberOfComponentsPerPixel()} values a voxel.",
             "Give a 3-D volume, or one with a single further axis.",
+            code="image-dimensions",
         )
     affine = np.eye(4)
     axes = min(dimension, 3)
@@ -359,6 +376,7 @@ def to_itk(array: np.ndarray, affine: np.ndarray, name: str) -> SimpleITK.Image:
         raise InputError(
             f"{name} has a sheared affine, which NRRD and ITK would straighten.",
             "Save it as .nii.gz, which holds any affine, or resample it first.",
+            code="geometry-invalid",
         )
     image = SimpleITK.GetImageFromArray(np.ascontiguousarray(array.T), isVector=array.ndim == 4)
     image.SetSpacing(spacing.tolist())
@@ -394,13 +412,19 @@ def _read_dicom_folder(folder: Path, series: str | None) -> tuple[np.ndarray, np
     _require_readable(folder, {Path(name).name for names in files.values() for name in names})
     if not files:
         raise InputError(
-            f"The folder {folder} holds no DICOM files.", "Give the folder that directly holds the slices of a series."
+            f"The folder {folder} holds no DICOM files.",
+            "Give the folder that directly holds the slices of a series.",
+            code="series-ambiguous",
         )
     if series is None and len(files) > 1:
         listing = "; ".join(f"{uid} ({_description(names[0])}, {len(names)} slices)" for uid, names in files.items())
-        raise InputError(f"The folder {folder} holds {len(files)} series: {listing}.", "Choose one with series=UID.")
+        raise InputError(
+            f"The folder {folder} holds {len(files)} series: {listing}.",
+            "Choose one with series=UID.",
+            code="series-ambiguous",
+        )
     if series is not None and series not in files:
-        raise InputError(f"The folder {folder} has no series '{series}'.", nearest(series, files))
+        raise InputError(f"The folder {folder} has no series '{series}'.", nearest(series, files), code="name-unknown")
     names = [Path(name) for name in files[series or found[0]]]
     images = [_read_itk(name, "GDCMImageIO") for name in names]
     if len(images) == 1:
@@ -416,6 +440,7 @@ def _require_readable(folder: Path, placed: set[str]) -> None:
         raise InputError(
             f"{len(broken)} DICOM file(s) in {folder} cannot be read: {', '.join(broken[:5])}.",
             "They may be truncated or damaged: export the series again.",
+            code="file-damaged",
         )
 
 
@@ -447,6 +472,7 @@ def _stack(slices: list[tuple[np.ndarray, np.ndarray]], folder: Path) -> tuple[n
         raise InputError(
             f"The slices of the series in {folder} differ in size, spacing or direction.",
             "Take scouts and reformatted slices out of the folder.",
+            code="geometry-mismatch",
         )
     normal = np.cross(first[:3, 0], first[:3, 1])
     normal /= np.linalg.norm(normal)
@@ -466,6 +492,7 @@ def _require_even(positions: np.ndarray, normal: np.ndarray, folder: Path) -> No
         raise InputError(
             f"The series in {folder} has several slices at one position ({depths[int(steps.argmin())]:.2f} mm).",
             "It holds several echoes, directions or time points: convert it with a tool that separates them.",
+            code="series-ambiguous",
         )
     gap = int(steps.argmax())
     if steps[gap] > 1.5 * step:
@@ -474,6 +501,7 @@ def _require_even(positions: np.ndarray, normal: np.ndarray, folder: Path) -> No
             f"The series in {folder} lacks {missing} slice(s) between {depths[gap]:.2f} and {depths[gap + 1]:.2f} mm "
             f"along the stack (the step is {step:.2f} mm).",
             "Export the whole series again.",
+            code="geometry-invalid",
         )
     places = positions[0] + np.linspace(0.0, 1.0, len(positions))[:, None] * (positions[-1] - positions[0])
     off = float(np.linalg.norm(positions - places, axis=1).max())
@@ -481,6 +509,7 @@ def _require_even(positions: np.ndarray, normal: np.ndarray, folder: Path) -> No
         raise InputError(
             f"The series in {folder} is unevenly spaced: slices lie up to {off:.2f} mm off a step of {step:.2f} mm.",
             "Resample it to even slices first.",
+            code="geometry-invalid",
         )
 
 
@@ -499,7 +528,9 @@ def _stored_values(array: np.ndarray, dtype: np.dtype | None, path: Path) -> np.
     dtype = np.dtype(dtype)
     if dtype.kind not in "iuf" or dtype.itemsize not in (1, 2, 4, 8) or dtype == np.float16:
         raise InputError(
-            f"{path} cannot be written as {dtype}.", "Choose uint8, int16, uint16, int32, float32 or float64."
+            f"{path} cannot be written as {dtype}.",
+            "Choose uint8, int16, uint16, int32, float32 or float64.",
+            code="value-invalid",
         )
     with np.errstate(all="ignore"):
         stored = array.astype(dtype)
@@ -509,5 +540,6 @@ def _stored_values(array: np.ndarray, dtype: np.dtype | None, path: Path) -> np.
         raise InputError(
             f"{path} cannot be written as {dtype}: {int((~kept).sum())} voxels hold values it has no room for.",
             "Choose a float type, or round the values first.",
+            code="value-invalid",
         )
     return stored

@@ -17,7 +17,7 @@ from babyai_case import RECORDED, arrays, named, seeded_weights
 
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.models.folder import ModelFolder, load_tensors
-from NeuroGenLib.simulate.decimation import decimated
+from NeuroGenLib.simulate.decimation import decimate
 from NeuroGenLib.spatial.metrics import nrmse, psnr, ssim
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.published.checkpoint import config_of_state, import_checkpoint
@@ -197,7 +197,7 @@ def test_decimation(file: Path) -> None:
     assert cases
     for name, match in cases.items():
         assert match, name
-        near(decimated(given["volume"], match[1], int(match[2]), int(match[3])), given[name], DOUBLE)
+        near(decimate(given["volume"], match[1], int(match[2]), int(match[3])), given[name], DOUBLE)
 
 
 @recorded("pipeline*.npz")

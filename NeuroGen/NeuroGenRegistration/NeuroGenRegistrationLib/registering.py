@@ -133,7 +133,7 @@ def _labels(
     parameters: RegistrationParameters, arguments: dict[str, Any]
 ) -> tuple[dict[str, Any], LabelTable | None, list[str]]:
     """Return the label maps for the job, what their values mean, and what is to be said about them."""
-    from NeuroGenLib.mrml.labelled import labels_on, matched, table_of
+    from NeuroGenLib.mrml.labelled import labels_on, match_labels, table_of
 
     fixed, moving = parameters.fixedLabels, parameters.movingLabels
     if moving is None:
@@ -144,7 +144,7 @@ def _labels(
     if fixed is None:
         return labels, table, []
     own = table_of(fixed)
-    on_fixed, table, both = matched(labels_on(fixed, own, arguments["fixed"]), own, table)
+    on_fixed, table, both = match_labels(labels_on(fixed, own, arguments["fixed"]), own, table)
     if not both:
         apart = _("The fixed and the moving labels have no name in common: their overlap is not measured.")
         return labels, table, [apart]

@@ -16,7 +16,7 @@ from NeuroGenLib.atlas.published.checkpoint import halo_as_published
 from NeuroGenLib.cohort.subjects import Cohort, Subject, age_unit, draw, read_splits
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.simulate.motion import draw_motion, with_motion
+from NeuroGenLib.simulate.motion import sample_motion, with_motion
 from NeuroGenLib.spatial.labels import LabelTable, as_label_map, label_volumes_ml
 from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite, require_same_space
 from NeuroGenLib.training.random_streams import step_rng
@@ -268,7 +268,7 @@ def _corrupted(
     for variant in range(motion.variants):
         rng = step_rng(seed, row, purpose=f"motion {variant}")
         moved = [
-            with_motion(image, draw_motion(rng, motion.moves, motion.rotation, motion.translation)).array
+            with_motion(image, sample_motion(rng, motion.moves, motion.rotation, motion.translation)).array
             for image in images.values()
         ]
         copies.append(points.intensities_of(np.stack(moved) * brain))

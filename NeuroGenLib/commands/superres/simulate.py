@@ -14,7 +14,7 @@ from NeuroGenLib.core import provenance
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import staged_outputs
-from NeuroGenLib.simulate.decimation import decimated_volume
+from NeuroGenLib.simulate.decimation import decimate_volume
 from NeuroGenLib.simulate.thick_slices import DIRECTIONS, SliceProfile, slice_axis, thick_slices, with_noise
 from NeuroGenLib.spatial.result import Result, write_result
 from NeuroGenLib.superres.run_config import SimulateConfig
@@ -107,7 +107,7 @@ def _coarse_warnings(scan: Volume, direction: Direction) -> list[str]:
 
 def _simulated(scan: Volume, direction: Direction, config: SimulateConfig) -> Volume:
     if config.factor is not None:
-        thick = decimated_volume(scan, direction, config.factor, config.start)
+        thick = decimate_volume(scan, direction, config.factor, config.start)
         return thick.with_array(thick.array.astype("float32"))
     return _acquired(scan, direction, config)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from NeuroGenLib.simulate.draws import chance, uniform
+from NeuroGenLib.simulate.random_numbers import chance, uniform
 from NeuroGenLib.simulate.thick_slices import ProfileKind, SliceProfile, profile_matrix, slice_positions
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from NeuroGenLib.simulate.contrast import random_image
-from NeuroGenLib.simulate.deformation import Deformation, draw_deformation, warped_to
-from NeuroGenLib.simulate.draws import below, chance, uniform
+from NeuroGenLib.simulate.deformation import Deformation, sample_deformation, warped_to
+from NeuroGenLib.simulate.random_numbers import chance, random_index, uniform
 from NeuroGenLib.simulate.smooth_noise import smooth_noise
 from NeuroGenLib.superres.config import ImagesConfig, SlicesConfig
 from NeuroGenLib.superres.data.degradation import (
@@ -103,7 +103,7 @@ class Windows:
         weights = [self._config.scans.weight * bool(scans), self._config.maps.weight * bool(maps)]
         of_scans = uniform(generator, 0, sum(weights)) < weights[0]
         group = scans if of_scans else maps
-        index = below(generator, len(group))
+        index = random_index(generator, len(group))
         key = (generator.device, of_scans, index)
         if key not in self._on_device:
             self._on_device[key] = group[index].to(generator.device)
@@ -164,7 +164,7 @@ def window(
     order, flipped = _storage(generator, settings.turned)
     stacks = sample_slices(generator, config.slices, axis)
     if centre is None:
-        centre = [int(place) for place in example.centres[below(generator, len(example.centres))]]
+        centre = [int(place) for place in example.centres[random_index(generator, len(example.centres))]]
     # Axis n of the window is axis order[n] of the head.
     margins = {order[one.axis]: one.margin(example.spacing) for one in stacks}
     box, inner = _boxes(example.head.shape, centre, side, margins)
@@ -235,7 +235,7 @@ def _generated(
 ) -> _Seen:
     """Show two contrasts of a label map under one deformation; percentiles of the box's head become 0 and 1."""
     shape = [stop - start for start, stop in box]
-    deformation = draw_deformation(shape, generator, config.deformation)
+    deformation = sample_deformation(shape, generator, config.deformation)
     labels = _labels(example, _points(example, box, generator, config, deformation, moved=False))
     image = random_image(labels, generator, config.target, example.tissues)[0]
     guide = None
