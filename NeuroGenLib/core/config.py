@@ -68,10 +68,14 @@ class Help:
 
 @dataclass(frozen=True)
 class Option:
-    """Marks how a field is written on the command line where that differs from its name, without dashes."""
+    """Marks how a field is written on the command line where that differs from its name, without dashes.
+
+    A list with ``several`` takes words with spaces between them, too: ``--thickness 2 3``.
+    """
 
     name: str = ""
     metavar: str = ""
+    several: bool = False
 
 
 @dataclass(frozen=True)

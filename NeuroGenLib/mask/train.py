@@ -13,7 +13,7 @@ from NeuroGenLib.mask.card import model_card
 from NeuroGenLib.mask.data import GeneratedHeads
 from NeuroGenLib.mask.infer import MaskModel
 from NeuroGenLib.mask.losses import mask_loss
-from NeuroGenLib.mask.network import BrainNetwork, Shape
+from NeuroGenLib.mask.network import BrainNetwork, BrainNetworkConfig
 from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
 from NeuroGenLib.models.opening import require_kind, resolve
 from NeuroGenLib.training.initial_weights import load_initial
@@ -47,7 +47,7 @@ class MaskModule(StepModule):
         self._config = config
         self._heads = heads
         with seeded_weights(config.train.seed):
-            self.network = BrainNetwork(Shape(config.network.features))
+            self.network = BrainNetwork(BrainNetworkConfig(config.network.features))
 
     def step_loss(self, step: int) -> dict[str, Tensor]:
         """Draw images, find the brain in them, compare."""
@@ -87,7 +87,7 @@ def train(config: MaskTrainConfig, progress: Progress = SILENT) -> Path | None:
 def write_mask_model(network: BrainNetwork, config: MaskTrainConfig, path: Path) -> ModelFolder:
     """Write a trained network as a model folder; weights in half precision, which is precise enough for a mask."""
     manifest = common_manifest(config, config.train.steps) | {
-        "network": dataclasses.asdict(network.shape),
+        "network": dataclasses.asdict(network.config),
         "preparation": {"spacing": config.spacing, "orientation": "RAS", "normalisation": "percentile"},
     }
     weights = {name: tensor.half() for name, tensor in network.state_dict().items()}

@@ -21,7 +21,7 @@ from NeuroGenLib.superres.evaluation.validation import HeldOutWindows, Published
 from NeuroGenLib.superres.infer import SuperresModel
 from NeuroGenLib.superres.intensity import PERCENTILES
 from NeuroGenLib.superres.losses import superres_loss
-from NeuroGenLib.superres.network import Shape, SuperresNetwork
+from NeuroGenLib.superres.network import ResidualUNetConfig, SuperresNetwork
 from NeuroGenLib.superres.published import reference
 from NeuroGenLib.superres.published import unet as published_network
 from NeuroGenLib.superres.published.patches import PublishedPatches, raster
@@ -101,7 +101,7 @@ class ResidualModule(SuperresModule):
 
     def __init__(self, config: SuperresTrainConfig, examples: Examples) -> None:
         with seeded_weights(config.train.seed):
-            network = SuperresNetwork(Shape(config.network.features, config.network.convolutions))
+            network = SuperresNetwork(ResidualUNetConfig(config.network.features, config.network.convolutions))
         super().__init__(config, network)
         self.spacings = examples.spacings
         self._windows = Windows(config, examples)
@@ -138,9 +138,9 @@ class PublishedModule(SuperresModule):
         return {"loss": functional.mse_loss(found.float(), target.to(self.device))}
 
 
-def published_shape(config: NetworkConfig) -> published_network.Shape:
+def published_shape(config: NetworkConfig) -> published_network.PublishedUNetConfig:
     """Return the sizes of the published network."""
-    return published_network.Shape(config.features, config.residual_units)
+    return published_network.PublishedUNetConfig(config.features, config.residual_units)
 
 
 def train(config: SuperresTrainConfig, progress: Progress = SILENT) -> Path | None:
@@ -194,7 +194,7 @@ def write_superres_model(
     """
     manifest = common_manifest(config, steps) | {"modalities": ["T1w", "T2w"]}
     if isinstance(network, SuperresNetwork):
-        manifest["network"] = {"kind": "residual", **dataclasses.asdict(network.shape)}
+        manifest["network"] = {"kind": "residual", **dataclasses.asdict(network.config)}
         manifest["preparation"] = preparation_record(config, spacings)
         weights = {name: tensor.half() for name, tensor in network.state_dict().items()}
     else:

@@ -33,7 +33,7 @@ from NeuroGenLib.superres.config import (
     SuperresTrainConfig,
     ValidationConfig,
 )
-from NeuroGenLib.superres.data.windows import Batch
+from NeuroGenLib.superres.data.windows import WindowBatch
 from NeuroGenLib.superres.losses import superres_loss
 from NeuroGenLib.superres.network import SuperresNetwork, network_from_tensors
 from NeuroGenLib.superres.published.training_info import History, settings_of_row
@@ -249,9 +249,9 @@ def test_a_card_tells_the_notice_and_the_numbers() -> None:
 # --- loss and history -----------------------------------------------------------------------------------------------
 
 
-def a_batch(target: torch.Tensor, head: torch.Tensor, low: torch.Tensor | None = None) -> Batch:
+def a_batch(target: torch.Tensor, head: torch.Tensor, low: torch.Tensor | None = None) -> WindowBatch:
     nothing = torch.zeros_like(target)
-    return Batch(
+    return WindowBatch(
         target if low is None else low,
         nothing,
         target,
