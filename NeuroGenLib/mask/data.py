@@ -30,7 +30,7 @@ MAP_SPACING = 2.0
 
 
 @dataclass(frozen=True)
-class Head:
+class LabelledHead:
     """A label map and its brain, along R, A, S with cubic voxels of :data:`MAP_SPACING`.
 
     Attributes
@@ -67,7 +67,7 @@ class GeneratedHeads:
     def __init__(self, config: MaskTrainConfig, progress: Progress = SILENT) -> None:
         self._config = config
         self.heads = read_heads(config.maps, progress)
-        self._on_device: dict[torch.device, tuple[Head, ...]] = {}
+        self._on_device: dict[torch.device, tuple[LabelledHead, ...]] = {}
 
     def draw(self, generator: torch.Generator, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return ``batch`` images and the share of brain in their voxels, by the generator's numbers alone.
@@ -82,15 +82,15 @@ class GeneratedHeads:
         pairs = [self._sample(heads[random_index(generator, len(heads))], (i, j, k), generator) for _ in range(batch)]
         return torch.stack([image for image, _ in pairs]), torch.stack([brain for _, brain in pairs])
 
-    def _heads(self, device: torch.device) -> tuple[Head, ...]:
+    def _heads(self, device: torch.device) -> tuple[LabelledHead, ...]:
         if device not in self._on_device:
             self._on_device[device] = tuple(
-                Head(head.labels.to(device), head.brain.to(device), head.centre) for head in self.heads
+                LabelledHead(head.labels.to(device), head.brain.to(device), head.centre) for head in self.heads
             )
         return self._on_device[device]
 
     def _sample(
-        self, head: Head, shape: tuple[int, int, int], generator: torch.Generator
+        self, head: LabelledHead, shape: tuple[int, int, int], generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return an image and the share of brain, each (1, I, J, K)."""
         view = self._config.view
@@ -109,7 +109,7 @@ class GeneratedHeads:
         share[:, seen[0], seen[1], seen[2]] = brain[:, seen[0], seen[1], seen[2]]
         return framed, share
 
-    def _points(self, head: Head, shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+    def _points(self, head: LabelledHead, shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
         """Return where the voxels of an image lie in the label map, (1, 3, I, J, K) voxel coordinates of the map."""
         import torch
 
@@ -124,7 +124,7 @@ class GeneratedHeads:
         return (moved - origin) * (config.spacing / MAP_SPACING) + centre
 
 
-def read_heads(config: MapsConfig, progress: Progress = SILENT) -> tuple[Head, ...]:
+def read_heads(config: MapsConfig, progress: Progress = SILENT) -> tuple[LabelledHead, ...]:
     """Read the label maps of whole heads.
 
     Raises
@@ -152,7 +152,7 @@ def read_heads(config: MapsConfig, progress: Progress = SILENT) -> tuple[Head, .
         i, j, k = ((filled.min(axis=0) + filled.max(axis=0)) / 2).tolist()
         small = labels.array.max() <= np.iinfo(np.int16).max
         array = labels.array.astype(np.int16 if small else np.int32)
-        heads.append(Head(torch.from_numpy(array), torch.from_numpy(brain), (i, j, k)))
+        heads.append(LabelledHead(torch.from_numpy(array), torch.from_numpy(brain), (i, j, k)))
     return tuple(heads)
 
 

@@ -1,4 +1,4 @@
-"""The job of a registration model: one image registered to another; and what that will take."""
+"""Job of a registration model, and the estimate of its time."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import numpy as np
 
-from NeuroGenLib.alignment.prepared_image import first_channel
 from NeuroGenLib.core.config import Help, Range, from_mapping, to_mapping
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.registration.config import RegisterConfig
 from NeuroGenLib.registration.infer import MOST_FINE_VOXELS, RegistrationModel
-from NeuroGenLib.registration.output import quality_rows, summary
-from NeuroGenLib.worker.jobs.atlas_arguments import ModelArguments
+from NeuroGenLib.registration.output import registration_result
+from NeuroGenLib.worker.jobs.arguments import ModelArguments
+from NeuroGenLib.worker.jobs.estimate import estimate_of_rate
 from NeuroGenLib.worker.jobs.volumes import given_paths, given_volume
 
 if TYPE_CHECKING:
-    from NeuroGenLib.spatial.spatial_map import SpatialMap
-    from NeuroGenLib.worker.context import Context
+    from NeuroGenLib.spatial.result import Result
+    from NeuroGenLib.worker.context import Context, Job
+    from NeuroGenLib.worker.jobs.estimate import Estimate
 
 RUN: Final = "registration.run"
 
@@ -27,10 +28,10 @@ OPTIONAL: Final = ("fixed_labels", "moving_labels", "fixed_mask", "moving_mask")
 """Volumes of a registration beside its images."""
 
 SECONDS_AT_FIRST: Final = 1.0
-"""What a step of the optimisation takes on its largest grid where none was measured yet: on one core."""
+"""Seconds of a step of the optimisation on its largest grid until one was measured; on one core."""
 
 OTHER_STEPS: Final = 40
-"""Start, network and measuring take about as long as so many steps of the optimisation."""
+"""Steps of the optimisation that take about as long as start, network and measuring together."""
 
 LEAST_SHARE: Final = 0.1
 """Small images take this share of the largest grid's time at least."""
@@ -38,24 +39,24 @@ LEAST_SHARE: Final = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class RunArguments(ModelArguments):
-    """Of ``registration.run``, but for its volumes."""
+    """Arguments of ``registration.run`` other than its volumes."""
 
     settings: RegisterConfig = field(default_factory=RegisterConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EstimateArguments(RunArguments):
-    """Of the estimate of ``registration.run``."""
+    """Arguments of the estimate of ``registration.run``."""
 
     voxels: Annotated[int | None, Range(1), Help("Of the fixed image; a large one when not given")] = None
 
 
-def registration_facts(model: RegistrationModel) -> dict[str, Any]:
+def facts(model: RegistrationModel) -> dict[str, Any]:
     """Return what a panel shows of a registration model: how many channels its images have, whether it needs masks."""
     return {"channels": model.channels, "needs_masks": bool(model.preparation.get("masked"))}
 
 
-def run_registration_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
+def run_job(arguments: dict[str, Any], context: Context) -> Result:
     """``registration.run``: the moving image registered to the fixed one.
 
     Parameters
@@ -69,49 +70,25 @@ def run_registration_job(arguments: dict[str, Any], context: Context) -> dict[st
 
     Returns
     -------
-    dict
-        ``forward`` (fixed to moving points) and ``inverse``, each with ``before`` and ``after``, (4, 4) RAS mm, and
-        ``field``, (3, i, j, k) in RAS mm, as :class:`~NeuroGenLib.spatial.spatial_map.SpatialMap`; ``warped``,
-        ``warped_labels`` (None without labels) and ``jacobian`` on the grid of the fixed image; ``quality`` as
-        ``quality.json`` has it, ``quality_rows`` as ``quality.tsv``; ``warnings``, ``notice``; ``provenance``.
+    Result
+        Of :func:`~NeuroGenLib.registration.output.registration_result`.
     """
-    sent = {name: arguments.get(name) for name in (*IMAGES, *OPTIONAL)}
-    given = {name: value for name, value in arguments.items() if name not in sent}
-    wanted = from_mapping(RunArguments, given)
+    volumes = {name: arguments.get(name) for name in (*IMAGES, *OPTIONAL)}
+    run = from_mapping(RunArguments, {name: value for name, value in arguments.items() if name not in volumes})
     for role in IMAGES:
-        if sent[role] is None:
-            raise InputError(f"A registration needs a {role} image.", f"Give '{role}'.")
-    fixed, moving = (given_volume(sent[role], role) for role in IMAGES)
-    others = {name: None if sent[name] is None else given_volume(sent[name], name) for name in OPTIONAL}
-    model = context.models.get(wanted.model, wanted.device, context.progress.part(0, 0.02), RegistrationModel)
-    with context.rates.measured(_key(wanted), _work(wanted, int(np.prod(fixed.shape)))):
-        found = model.register(
-            fixed,
-            moving,
-            settings=wanted.settings,
-            progress=context.progress,
-            **others,
-        )
-    parameters = {**given_paths(sent), **to_mapping(wanted)}
-    return {
-        "forward": _sent_map(found.forward),
-        "inverse": _sent_map(found.inverse),
-        "warped": first_channel(found.warped),
-        "warped_labels": found.warped_labels,
-        "jacobian": found.jacobian,
-        "quality": summary(found),
-        "quality_rows": quality_rows(found.quality),
-        "warnings": found.warnings,
-        "notice": model.notice,
-        "provenance": model.provenance(
-            "registration run",
-            {name: value for name, value in parameters.items() if name not in ("model", "device")},
-            found.warnings,
-        ),
-    }
+        if volumes[role] is None:
+            raise InputError(f"A registration needs a {role} image.", f"Give '{role}'.", code="value-missing")
+    fixed, moving = (given_volume(volumes[role], role) for role in IMAGES)
+    optional = {name: None if volumes[name] is None else given_volume(volumes[name], name) for name in OPTIONAL}
+    model = context.models.get(run.model, run.device, context.progress.part(0, 0.02), RegistrationModel)
+    with context.rates.measured(_key(run), _work(run, int(np.prod(fixed.shape)))):
+        registration = model.register(fixed, moving, settings=run.settings, progress=context.progress, **optional)
+    parameters = {**given_paths(volumes), **to_mapping(run)}
+    del parameters["model"], parameters["device"]  # the record has both already
+    return registration_result(model, registration, parameters)
 
 
-def registration_estimate(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
+def estimate(arguments: dict[str, Any], context: Context) -> Estimate:
     """``estimate`` of ``registration.run``: seconds, from registrations that have run here.
 
     Parameters
@@ -120,31 +97,20 @@ def registration_estimate(arguments: dict[str, Any], context: Context) -> dict[s
         Of the job, without its volumes; and ``voxels`` of the fixed image.
     context:
         Of the worker.
-
-    Returns
-    -------
-    dict
-        As :func:`NeuroGenLib.worker.jobs.atlas_estimate.estimate_job`.
     """
-    wanted = from_mapping(EstimateArguments, arguments)
-    rate = context.rates.seconds_per_unit(_key(wanted))
-    return {
-        "seconds": _work(wanted, wanted.voxels) * (SECONDS_AT_FIRST if rate is None else rate),
-        "memory_bytes": None,
-        "scratch_bytes": None,
-        "measured": rate is not None,
-    }
+    run = from_mapping(EstimateArguments, arguments)
+    return estimate_of_rate(context, _key(run), _work(run, run.voxels), SECONDS_AT_FIRST)
 
 
-def _key(wanted: RunArguments) -> tuple[str, ...]:
-    return RUN, wanted.model, wanted.device
+def _key(run: RunArguments) -> tuple[str, ...]:
+    return RUN, run.model, run.device
 
 
-def _work(wanted: RunArguments, voxels: int | None) -> float:
+def _work(run: RunArguments, voxels: int | None) -> float:
     """Return steps of the optimisation on its largest grid, whose voxels are two image voxels wide."""
     share = 1.0 if voxels is None else np.clip(voxels / 8 / MOST_FINE_VOXELS, LEAST_SHARE, 1)
-    return float(share) * (OTHER_STEPS + wanted.settings.refine)
+    return float(share) * (OTHER_STEPS + run.settings.refine)
 
 
-def _sent_map(one: SpatialMap) -> dict[str, Any]:
-    return {"before": one.before.tolist(), "field": one.field, "after": one.after.tolist()}
+JOBS: Final[dict[str, Job]] = {RUN: run_job}
+ESTIMATES: Final[dict[str, Job]] = {RUN: estimate}
