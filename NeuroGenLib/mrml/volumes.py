@@ -16,6 +16,7 @@ from NeuroGenLib.mrml.arrays import (
 )
 from NeuroGenLib.mrml.core import Node, Scene, vtk
 from NeuroGenLib.mrml.transforms import parent_matrix
+from NeuroGenLib.spatial.intensity import intensity_range
 from NeuroGenLib.spatial.volume import Volume, require_3d
 
 GREY = "vtkMRMLColorTableNodeGrey"
@@ -113,5 +114,5 @@ def window_of(volumes: list[Volume]) -> tuple[float, float]:
     values = values[np.isfinite(values)]
     if not values.size:
         return 0.0, 1.0
-    low, high = (float(value) for value in np.percentile(values, (0.5, 99.5)))
+    low, high = intensity_range(values, (0.5, 99.5))
     return min(low, 0.0), max(high, 0.0)
