@@ -54,6 +54,7 @@ Code = Literal[
     "package-missing",
     "installation-damaged",  # a file of this program is missing
     "process-died",
+    "process-busy",  # a job that has not ended in the time that was allowed
     "cancelled",
     "unexpected",
 ]
