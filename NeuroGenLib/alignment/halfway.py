@@ -17,6 +17,7 @@ from NeuroGenLib.alignment.mutual_information import ScanLevel, information_alig
 from NeuroGenLib.alignment.rotation_search import overlap, rigid_alignment, rough_start, scan_levels
 from NeuroGenLib.core.errors import InputError, NeuroGenError, nearest
 from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.spatial.affine import Affine
 from NeuroGenLib.spatial.volume import Grid, Volume
 
 if TYPE_CHECKING:
@@ -63,6 +64,16 @@ class HalfwayStart:
     similarity_after: float
     disagreement_mm: float
     notes: tuple[str, ...] = ()
+
+    @property
+    def to_fixed(self) -> Affine:
+        """Points of the halfway space to points of the fixed image."""
+        return Affine(self.halfway_to_fixed, "halfway", "fixed")
+
+    @property
+    def to_moving(self) -> Affine:
+        """Points of the halfway space to points of the moving image."""
+        return Affine(self.halfway_to_moving, "halfway", "moving")
 
     @property
     def fixed_to_moving(self) -> np.ndarray:
@@ -129,20 +140,20 @@ def halfway_start(
     return start if first is scans[0] else start.swapped()
 
 
-def resample_to(volume: Volume, halfway_to_image: np.ndarray, grid: Grid | HalfwayGrid, order: int = 1) -> Volume:
+def resample_to(volume: Volume, to_volume: Affine, grid: Grid | HalfwayGrid, order: int = 1) -> Volume:
     """Return ``volume`` on a grid of the halfway space.
 
     Parameters
     ----------
-    volume, halfway_to_image:
-        An image, mask or label map, and the matrix of :class:`HalfwayStart` that leads to it, (4, 4).
+    volume, to_volume:
+        An image, mask or label map, and the map from the halfway space to it (:class:`HalfwayStart`).
     grid, order:
         Where it goes; as for :meth:`NeuroGenLib.spatial.volume.Volume.resample`, which smooths where the grid is
         coarser. Outside the image the value is that of its darkest voxel; 0 for order 0.
     """
     like = grid if isinstance(grid, Volume) else (grid[0], grid[1])
     fill = 0.0 if order == 0 else float(volume.array.min())
-    return aligned(volume, halfway_to_image, like, order, fill)
+    return aligned(volume, to_volume.matrix, like, order, fill)
 
 
 def aligned(moving: Volume, transform: np.ndarray, like: Grid, order: int = 1, fill: float = 0) -> Volume:

@@ -20,7 +20,7 @@ from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.registration.losses import ncc_loss
 from NeuroGenLib.registration.network.inversion import FixedPoint, invert, newton_inverse
 from NeuroGenLib.spatial.b_splines import evaluate, evaluation_matrix, invertible_bound
-from NeuroGenLib.spatial.displacement import compose, sample, voxel_grid
+from NeuroGenLib.spatial.displacement import Displacement, compose, sample, voxel_grid
 from NeuroGenLib.spatial.jacobian import discrete_jacobians, jacobian_determinants
 
 if TYPE_CHECKING:
@@ -65,60 +65,56 @@ class Adam:
     betas: tuple[float, float] = (0.9, 0.99)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HalfMaps:
-    """Half-way maps and their inverses, displacements (1, 3, i, j, k) in voxels of the grid they lie on.
+    """Half-way maps and their inverses, displacements (1, 3, i, j, k) in voxels of the one grid they lie on.
 
-    ``left`` leads from the middle to the first (moving) image, ``right`` to the second (fixed) one.
+    Parameters
+    ----------
+    left, right:
+        From the middle to the first (moving) image, and to the second (fixed) one.
+    left_inverse, right_inverse:
+        Their inverses.
+    affine:
+        (4, 4) voxels of the grid to mm of the halfway space.
     """
 
     left: Tensor
     right: Tensor
     left_inverse: Tensor
     right_inverse: Tensor
+    affine: np.ndarray
 
     @classmethod
-    def identity(cls, shape: Sequence[int], like: Tensor) -> HalfMaps:
-        """Return the maps that leave all points where they are."""
+    def identity(cls, shape: Sequence[int], like: Tensor, affine: np.ndarray | None = None) -> HalfMaps:
+        """Return the maps that leave all points where they are; on a grid of 1 mm when no affine is given."""
         zero = like.new_zeros((1, 3, *shape))
-        return cls(zero, zero, zero, zero)
+        return cls(zero, zero, zero, zero, np.eye(4) if affine is None else affine)
 
-    def on_grid(self, own: np.ndarray, shape: Sequence[int], affine: np.ndarray) -> HalfMaps:
-        """Return the maps on another grid.
-
-        Parameters
-        ----------
-        own, affine:
-            (4, 4) from voxels of their grid, and of the new one, to the same mm.
-        shape:
-            Voxels of the new grid.
-        """
-        return HalfMaps(
-            *(
-                regridded(one, own, shape, affine)
-                for one in (self.left, self.right, self.left_inverse, self.right_inverse)
-            )
+    def on_grid(self, shape: Sequence[int], affine: np.ndarray) -> HalfMaps:
+        """Return the maps on another grid of the halfway space; see :meth:`Displacement.on_grid`."""
+        maps = (self.left, self.right, self.left_inverse, self.right_inverse)
+        left, right, left_inverse, right_inverse = (
+            Displacement(values, self.affine).on_grid(shape, affine).values for values in maps
         )
+        return HalfMaps(left, right, left_inverse, right_inverse, affine)
 
-    def total(self) -> tuple[Tensor, Tensor]:
+    def total(self) -> tuple[Displacement, Displacement]:
         """Return the map from the second image to the first, and its inverse, without folds of the composition."""
-        return unfolded(compose(self.left, self.right_inverse)), unfolded(compose(self.right, self.left_inverse))
+        forward = unfolded(compose(self.left, self.right_inverse))
+        inverse = unfolded(compose(self.right, self.left_inverse))
+        return Displacement(forward, self.affine), Displacement(inverse, self.affine)
 
     def polished(self) -> HalfMaps:
-        """Return the maps free of what many interpolations left: smoothed where almost folded, inverted anew."""
+        """Return the maps free of what many interpolations left: smoothed where almost folded, inverted again."""
         left, right = relaxed(self.left), relaxed(self.right)
-        return HalfMaps(left, right, newton_inverse(left, self.left_inverse), newton_inverse(right, self.right_inverse))
-
-
-def regridded(displacement: Tensor, own: np.ndarray, shape: Sequence[int], affine: np.ndarray) -> Tensor:
-    """Return a displacement on another grid, in its voxels; the affines (4, 4) lead from voxels to the same mm."""
-    if tuple(displacement.shape[2:]) == tuple(shape) and np.allclose(own, affine):
-        return displacement
-    to_own = torch.from_numpy(np.linalg.inv(own) @ affine).to(displacement)
-    back = torch.linalg.inv(to_own[:3, :3])
-    where = torch.einsum("ij,bj...->bi...", to_own[:3, :3], voxel_grid(shape, displacement))
-    vectors = sample(displacement, where + to_own[:3, 3].view(1, 3, 1, 1, 1))
-    return torch.einsum("ij,bj...->bi...", back, vectors)
+        return HalfMaps(
+            left,
+            right,
+            newton_inverse(left, self.left_inverse),
+            newton_inverse(right, self.right_inverse),
+            self.affine,
+        )
 
 
 def relaxed(displacement: Tensor) -> Tensor:
@@ -215,6 +211,7 @@ def _moved(maps: HalfMaps, moves: Sequence[Tensor], grid: Tensor) -> HalfMaps:
         compose(maps.right, right, grid),
         compose(undo_left, maps.left_inverse, grid),
         compose(undo_right, maps.right_inverse, grid),
+        maps.affine,
     )
 
 

@@ -24,6 +24,7 @@ from NeuroGenLib.alignment.rotation_search import scan_levels
 from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.spatial import foreground as foregrounds
+from NeuroGenLib.spatial.affine import Affine
 from NeuroGenLib.spatial.foreground import foreground, reduced, reduced_mask
 from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import a_brain_phantom, reoriented, rotation
@@ -232,7 +233,7 @@ def ball(centre, radius=20.0, background=0.0, spacing=2.0):
 def test_what_lies_outside_the_image_is_its_darkest_value(background):
     moving = ball((100, 0, 0), 26, background)
     affine = shift(-10, -60, -60) @ np.diag([4.0, 4, 4, 1])
-    placed = resample_to(moving, shift(50, 0, 0), HalfwayGrid((31, 31, 31), affine))
+    placed = resample_to(moving, Affine(shift(50, 0, 0), "halfway", "moving"), HalfwayGrid((31, 31, 31), affine))
     assert placed.same_space(((31, 31, 31), affine))
     assert placed.array[15, 15, 15] == pytest.approx(800)  # the ball's centre, halfway
     assert placed.array[0, 0, 0] == pytest.approx(background)
