@@ -43,6 +43,7 @@ from NeuroGenLib.scenes.registration import (
     write_registration_scene,
 )
 from Testing.mrml.nodes import folder_of, load_scene
+from Testing.raising import raises
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -298,7 +299,7 @@ def test_volumes_that_were_deleted_meanwhile_are_passed_over(
 
 
 def test_a_pair_must_be_two_volumes_without_a_warp(scene: Scene, fixed: Node, moving: Node) -> None:
-    with pytest.raises(InputError, match="'older' is chosen as fixed and as moving"):
+    with raises("value-conflict", "older"):
         NodePair.of(fixed, fixed)
     moving.SetAndObserveTransformNodeID(add_spatial_map(scene, a_map(), "a stranger").GetID())
     with pytest.raises(InputError, match="'younger' lies under the warp 'a stranger'"):

@@ -15,6 +15,7 @@ from NeuroGenLib.registration.prepare import fine_grids, network_grid, prepared_
 from NeuroGenLib.spatial.affine import Affine
 from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import ORIENTATIONS, reoriented, rotation
+from Testing.raising import raises
 from Testing.registration_pairs import PREPARATION, a_bent_pair
 
 SAME = np.eye(4)
@@ -120,7 +121,7 @@ def test_clips_may_be_open(pair, brain, clip, least, largest):
 
 
 def test_a_model_of_masked_images_wants_masks(pair):
-    with pytest.raises(InputError, match="the fixed image has no mask"):
+    with raises("value-missing", "fixed image"):
         ready(pair.fixed, preparation=CT)
 
 
@@ -259,6 +260,6 @@ def test_a_single_voxel_is_nothing_to_register(pair):
     single[12, 13, 14] = 1
     mask = pair.fixed.with_array(single)
     both = both_sides((pair.fixed, pair.fixed), (mask, mask), START, PREPARATION)
-    with pytest.raises(InputError, match="single voxel") as refused:
+    with raises("image-empty") as refused:
         network_grid(*both, PREPARATION, exact=False)
     assert "masks" in refused.value.remedy
