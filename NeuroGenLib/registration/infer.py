@@ -1,4 +1,4 @@
-"""What a user does with a registration model: register one scan to another, in their own spaces."""
+"""Public inference API for registration models."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from NeuroGenLib.spatial.volume import Volume
 
 MOST_FINE_VOXELS = 1_200_000
-"""Voxels of the grid that the optimisation ends on; more take longer than people wait."""
+"""Largest number of voxels of the optimisation's fine grid, a trade of detail against time: a step on it takes about
+a second on one core."""
 _MARGIN_MM = 8.0
 _COARSE_SHARE = 2 / 3
 """Share of the optimisation's steps at the coarse grid."""
@@ -52,7 +53,7 @@ class Registration:
     inverse:
         Moving points to fixed points.
     start:
-        The affine part that was found first.
+        Affine initialisation.
     warped:
         The moving image on the fixed image's grid.
     warped_labels:
@@ -60,11 +61,11 @@ class Registration:
     jacobian:
         Determinant of ``forward`` on the fixed image's grid: above 1 where the moving image is shrunk to fit.
     quality:
-        How good it is.
+        Its measures.
     foreground:
-        Where the head is in the fixed image, boolean, in its space on a coarser grid.
+        Head of the fixed image, boolean, in its space on a coarser grid.
     warnings:
-        What a person should know about this result.
+        What the person should know about this result.
     """
 
     forward: SpatialMap
@@ -107,7 +108,7 @@ class RegistrationModel(Model):
     Attributes
     ----------
     folder:
-        Where it came from.
+        Its model folder.
     channels:
         Images that it compares at once; more than one are the channels of a volume.
     """
@@ -156,12 +157,12 @@ class RegistrationModel(Model):
         settings:
             Start and optimisation; the defaults when not given.
         fixed_labels, moving_labels:
-            Label maps in the space of their image. The moving ones are carried along; with both, overlap is measured.
+            Label maps in the space of their image. The moving ones are warped; with both, overlap is measured.
             They do not guide the registration.
         fixed_mask, moving_mask:
             Nonzero where the image counts, in its space.
         progress:
-            Told of every stage; a cancelled one ends the work.
+            Progress callback; a cancelled one ends the work.
 
         Raises
         ------
@@ -284,9 +285,9 @@ def _mask_warnings(fixed_mask: Volume | None, moving_mask: Volume | None) -> lis
     """Return a sentence where only one image has a mask."""
     if (fixed_mask is None) == (moving_mask is None):
         return []
-    masked, other = ("moving", "fixed") if fixed_mask is None else ("fixed", "moving")
+    masked, unmasked = ("moving", "fixed") if fixed_mask is None else ("fixed", "moving")
     return [
-        f"Only the {masked} image has a mask: unless the {other} one shows the brain alone, "
+        f"Only the {masked} image has a mask: unless the {unmasked} one shows the brain alone, "
         "give a mask for both, or none, or they may be misaligned by many mm."
     ]
 
@@ -297,7 +298,7 @@ def sitreg_config(record: dict[str, Any]) -> SITRegConfig:
     Raises
     ------
     InputError
-        When it describes no such network.
+        When it does not describe such a network.
     """
     from NeuroGenLib.registration.network.sitreg import SITRegConfig
 
@@ -329,10 +330,10 @@ def _check_mask(mask: Volume | None, image: Volume, role: str) -> None:
 def _usable(volume: Volume, name: str, channels: int) -> Volume:
     """Return an image whose type can be computed with."""
     require_finite(volume, name)
-    given = volume.channels or 1
-    if given != channels:
+    count = volume.channels or 1
+    if count != channels:
         raise InputError(
-            f"{name} has {given} image(s) in it, and the model compares {channels}.",
+            f"{name} has {count} image(s) in it, and the model compares {channels}.",
             "Give one 3-D image." if channels == 1 else "Stack the images as channels of one volume.",
             code="image-dimensions",
         )

@@ -24,7 +24,7 @@ _BRIGHTEST = 99.5
 _DARKEST = 0.1
 """Percentile of the whole image that becomes 0."""
 _IN_COMMON = 0.5
-"""Shrinking, in the mean of both images' axes, from which on the mean says nothing: some 60 degrees apart."""
+"""Shrinking, in the mean of both images' axes, from which on the mean is meaningless: some 60 degrees apart."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,8 +125,8 @@ def network_grid(fixed: Side, moving: Side, preparation: Mapping[str, Any], *, e
         The images.
     preparation:
         ``grid``, the voxels in training, and ``fill``, the share of the tightest axis that the brain took there: the
-        voxel size follows, and the axes lie between those of both images, so that the same scans under turned headers
-        are seen alike. With ``fill`` None the voxel size is ``spacing``, along the axes ``orientation``.
+        voxel size follows, and the axes lie between those of both images, so that the same scans under rotated headers
+        look the same. With ``fill`` None the voxel size is ``spacing``, along the axes ``orientation``.
     exact:
         Whether the network takes images of that shape alone.
     """
@@ -208,8 +208,8 @@ def _mean_axes(fixed: Side, moving: Side) -> np.ndarray:
         upright = side.image.reorient("RAS")
         directions = np.linalg.solve(side.to_image.matrix[:3, :3], upright.affine[:3, :3])
         total += directions / np.linalg.norm(directions, axis=0)
-    left, stretch, right = np.linalg.svd(total)
-    return left @ right if stretch[-1] > 2 * _IN_COMMON and np.linalg.det(left @ right) > 0 else np.eye(3)
+    left, scaling, right = np.linalg.svd(total)
+    return left @ right if scaling[-1] > 2 * _IN_COMMON and np.linalg.det(left @ right) > 0 else np.eye(3)
 
 
 def _directions(axes: str) -> np.ndarray:

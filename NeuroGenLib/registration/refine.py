@@ -36,7 +36,7 @@ equal but for rounding or noise would take full steps anywhere."""
 _LEAST_VOLUME = 0.2
 """Where a finished half-way map shrinks a voxel to less, it is smoothed: two such maps, interpolated, could fold."""
 _LEAST_TETRAHEDRON = 0.05
-"""Volume of a tetrahedron of the finished maps, which is 1 without motion, below which it counts as turned over."""
+"""Volume of a tetrahedron of the finished maps, which is 1 without motion, below which it counts as inverted."""
 _MOST_SMOOTHINGS = 12
 _INVERSION = FixedPoint(threshold=2e-3, least=2, most=10, memory=3)
 """Steps move by a fraction of a voxel: two or three iterations."""
@@ -44,7 +44,7 @@ _INVERSION = FixedPoint(threshold=2e-3, least=2, most=10, memory=3)
 
 @dataclass(frozen=True)
 class Adam:
-    """How large steps are.
+    """Size of the steps.
 
     Parameters
     ----------
@@ -123,25 +123,25 @@ def relaxed(displacement: Tensor) -> Tensor:
 
 
 def unfolded(displacement: Tensor) -> Tensor:
-    """Return a displacement (1, 3, I, J, K) in voxels, smoothed around the voxels where a tetrahedron is turned over.
+    """Return a displacement (1, 3, I, J, K) in voxels, smoothed around the voxels where a tetrahedron is inverted.
 
     Two maps that do not fold, sampled and composed, may still do so between the samples.
     """
-    return _smoothed_where(displacement, _turned_over, 3)
+    return _smoothed_where(displacement, _inverted, 3)
 
 
-def _turned_over(displacement: Tensor) -> Tensor:
-    """Return the voxels, (1, I, J, K), where one of the ten tetrahedra is almost empty or turned over."""
+def _inverted(displacement: Tensor) -> Tensor:
+    """Return the voxels, (1, I, J, K), where one of the ten tetrahedra is almost empty or inverted."""
     volumes = torch.stack(list(discrete_jacobians(displacement).values())).amin(dim=0)
     return functional.pad(volumes, (1,) * 6, value=1.0) < _LEAST_TETRAHEDRON
 
 
-def _smoothed_where(displacement: Tensor, found: Callable[[Tensor], Tensor], least_side: int) -> Tensor:
-    """Return a displacement smoothed around what is ``found`` in it; a grid with a shorter axis stays as it is."""
+def _smoothed_where(displacement: Tensor, selected: Callable[[Tensor], Tensor], least_side: int) -> Tensor:
+    """Return a displacement smoothed around the ``selected`` voxels; a grid with a shorter axis stays as it is."""
     if min(displacement.shape[2:]) < least_side:
         return displacement
     for _ in range(_MOST_SMOOTHINGS):
-        places = found(displacement)[:, None]
+        places = selected(displacement)[:, None]
         if not places.any():
             break
         around = _smoothed(functional.max_pool3d(places.to(displacement), 3, stride=1, padding=1))
@@ -177,7 +177,7 @@ def refine(
     maps:
         Where to start.
     progress:
-        Told after each step; a cancelled one ends the work there.
+        Progress callback; a cancelled one ends the work there.
 
     Raises
     ------
@@ -198,12 +198,12 @@ def refine(
             direction, moments[side] = _adam(slope, moments[side], step, chosen.betas)
             points = (-chosen.rate * direction).clamp(-limit, limit)
             moves.append(evaluate(points, splines))
-        maps = _moved(maps, moves, grid)
+        maps = _composed(maps, moves, grid)
         progress.update(step, steps, "improving the registration")
     return maps
 
 
-def _moved(maps: HalfMaps, moves: Sequence[Tensor], grid: Tensor) -> HalfMaps:
+def _composed(maps: HalfMaps, moves: Sequence[Tensor], grid: Tensor) -> HalfMaps:
     left, right = moves
     undo_left, undo_right = invert(torch.cat([left, right]), _INVERSION).chunk(2)
     return HalfMaps(
@@ -236,8 +236,8 @@ def _adam(
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """Return Adam's direction and its moments.
 
-    The divisor never falls far below its mean over the volume: where nothing is to be seen, noise would count as much
-    as edges do elsewhere. Nor does it fall below what is usual.
+    The divisor never falls far below its mean over the volume: where the images are flat, noise would count as much
+    as edges do elsewhere. Nor does it fall below a usual size.
     """
     mean = betas[0] * moments[0].to(gradient) + (1 - betas[0]) * gradient
     square = betas[1] * moments[1].to(gradient) + (1 - betas[1]) * gradient.square()
