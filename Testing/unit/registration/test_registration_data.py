@@ -290,7 +290,7 @@ def test_nothing_cannot_be_placed():
         (lambda folder: (folder / "sub-01_Seg.nii").write_bytes(b"nothing"), "sub-01"),
         (lambda folder: label_map(shape=(8, 8, 8)).save(folder / "sub-01_Seg.nii"), r"sub-01.*not in the same space"),
         (lambda folder: (folder / "sub-01_points.tsv").write_text("x\ty\n1\t2\n"), "no column 'z'"),
-        (lambda folder: (folder / "sub-01_points.tsv").write_text("x\ty\tz\n1\t2\tthree\n"), "no number"),
+        (lambda folder: (folder / "sub-01_points.tsv").write_text("x\ty\tz\n1\t2\tthree\n"), "is not a number"),
     ],
 )
 def test_bad_files_are_named(table, spoil, says):

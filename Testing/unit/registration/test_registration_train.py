@@ -118,6 +118,7 @@ def test_a_run_leaves_a_model(run, table):
     json.loads(text)
 
 
+@pytest.mark.slow
 def test_a_run_learns(table, tmp_path):
     """Dice of the heads' labels rises above that of a run that sees the same pairs and hardly moves its weights.
 

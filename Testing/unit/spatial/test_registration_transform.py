@@ -356,7 +356,7 @@ def test_a_sheared_grid_is_refused(registration, head, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((np.zeros((2, 4, 4, 4)), np.eye(4)), "no displacement"),
+        ((np.zeros((2, 4, 4, 4)), np.eye(4)), "not a displacement"),
         ((np.full((3, 4, 4, 4), np.inf), np.eye(4)), "NaN or infinite"),
         ((np.zeros((3, 4, 4, 4)), np.zeros((4, 4))), "of the grid"),
         ((np.zeros((3, 4, 4, 4)), np.eye(4), np.full((4, 4), np.nan)), "before the field"),
