@@ -67,7 +67,7 @@ def a_superres_model_that_is_not_there(made: Workspace) -> Path:
     return made.folder / "no-such-model"
 
 
-@hostile("superres_model", says="no super-resolution")
+@hostile("superres_model", says=("not a super-resolution", "'atlas'"))
 def a_model_that_resolves_nothing(made: Workspace) -> Path:
     return made.model
 
@@ -101,9 +101,9 @@ def a_table_with_an_id_that_leads_elsewhere(made: Workspace) -> None:
 
 
 values("thick_columns", ("T3w", "'T3w'"), (",", "','"))
-values("thickness", ("0", "'0'"), ("-4", "'-4'"), ("nan", "'nan'"), ("thick", "'thick'"))
+values("thickness", ("0", "'thickness' is 0"), ("-4", "'thickness' is -4"), ("nan", "'nan'"), ("thick", "'thick'"))
 values("gap", ("inf", "'inf'"), ("wide", "'wide'"))
-values("result_spacing", ("0", "'0'"), ("fine", "'fine'"), ("0.01", "0.01"), ("100", "100"))
-values("corrections", ("-1", "'-1'"), ("1.5", "'1.5'"))
+values("result_spacing", ("0", "'spacing' is 0"), ("fine", "'fine'"), ("0.01", "0.01"), ("100", "100"))
+values("corrections", ("-1", "'back_projection' is -1"), ("1.5", "'back_projection' is 1.5"))
 values("slice_direction", ("upwards", "upwards"))
-values("most_scans", ("0", "'0'"), ("all", "'all'"))
+values("most_scans", ("0", "'most' is 0"), ("all", "'all'"))
