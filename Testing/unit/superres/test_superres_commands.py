@@ -209,7 +209,7 @@ def test_evaluate_compares_with_interpolation(
     scan = scans / "thin_T2w.nii.gz"
     table.write_text(f"participant_id\tT2w\tT1w\nsub-2\t{scan}\t{scan}\n", encoding="utf-8")
     words = ["superres", "evaluate", str(table), "--model", model, "--out", str(out), "--progress", "none"]
-    assert cli.main([*words, "--thickness", "4", "6", "--direction", "axial", "--device", "cpu"]) == 0
+    assert cli.main([*words, "--thickness", "4", "6", "--direction", "axial", "--back-projection", "0"]) == 0
     rows = rows_of(out / "scans.tsv")
     assert len(rows) == 10
     value = {(row["thickness_mm"], row["method"]): float(row["psnr_db"]) for row in rows}
