@@ -48,6 +48,15 @@ def find_head(image: Volume, margin_mm: float = 6.0, name: str = "The scan's") -
     ------
     InputError
         When the image is constant, has channels or values that are not finite.
+
+    Examples
+    --------
+    >>> from NeuroGenLib import Volume
+    >>> array = np.zeros((20, 20, 20))
+    >>> array[5:15, 5:15, 5:15] = 100
+    >>> head = find_head(Volume(array, np.diag([4.0, 4, 4, 1])))
+    >>> head.mask.array[10, 10, 10], head.weight.array[0, 0, 0]
+    (np.True_, np.float32(0.0))
     """
     from scipy import ndimage
 

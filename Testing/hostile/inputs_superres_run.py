@@ -101,7 +101,7 @@ def a_table_with_an_id_that_leads_elsewhere(made: Workspace) -> None:
 
 
 values("thick_columns", ("T3w", "'T3w'"), (",", "','"))
-values("thickness", ("0", "is 0;"), ("-4", "is -4;"), ("nan", "nan"), ("thick", "'thick'"))
+values("thickness", ("0", "is 0"), ("-4", "is -4"), ("nan", "nan"), ("thick", "'thick'"))
 values("gap", ("inf", "inf"), ("wide", "'wide'"))
 values("result_spacing", ("0", "'spacing' is 0"), ("fine", "'fine'"), ("0.01", "0.01"), ("100", "100"))
 values("corrections", ("-1", "'back_projection' is -1"), ("1.5", "1.5"))

@@ -42,12 +42,12 @@ def thick_stacks(scans: Sequence[Volume], settings: SuperresConfig) -> tuple[lis
     scans:
         One or more of a head, 3-D.
     settings:
-        What goes before the headers; the direction is of a single scan alone.
+        Override the headers; the direction is of a single scan alone.
 
     Returns
     -------
     tuple
-        The stacks, and sentences where a field of view is small or a recorded thickness is not believed.
+        The stacks, and sentences where a field of view is small or a recorded thickness is implausible.
 
     Raises
     ------

@@ -32,7 +32,12 @@ def recorded_thickness(path: str | os.PathLike[str]) -> float:
     ----------
     path:
         A NIfTI file, beside which may lie a JSON file of that name; a DICOM file; or a folder with a DICOM series.
-        What cannot be read records nothing.
+        A file that cannot be read counts as one without a record.
+
+    Examples
+    --------
+    >>> recorded_thickness("no-such-scan.nii.gz")
+    0.0
     """
     path = Path(path)
     try:

@@ -99,6 +99,13 @@ def as_stack(
     ------
     InputError
         When the scan has channels, values that are not finite or no contrast, or the thickness or gap is invalid.
+
+    Examples
+    --------
+    >>> scan = Volume(np.arange(512.0).reshape(8, 8, 8), np.diag([1.0, 1, 4, 1]))
+    >>> stack = as_stack(scan, thickness=3)
+    >>> stack.direction, stack.distance, stack.gap
+    ('axial', 4.0, 1.0)
     """
     require_3d(volume, name)
     require_finite(volume, name)
