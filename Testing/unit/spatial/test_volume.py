@@ -183,7 +183,7 @@ def test_results_share_no_memory_with_the_input() -> None:
 
 @pytest.mark.parametrize("degrees", [0, 20, 45])
 @pytest.mark.parametrize(("order", "tolerance"), [(1, 0.03), (3, 0.02)])
-def test_resample_gives_the_head_drawn_on_that_grid(
+def test_resample_gives_the_head_rendered_on_that_grid(
     phantom: Phantom, degrees: float, order: int, tolerance: float
 ) -> None:
     grid = oblique(Volume(np.zeros((42, 52, 40)), np.diag([-1.6, 1.6, 1.6, 1.0])), degrees)
