@@ -55,6 +55,7 @@ Code = Literal[
     "installation-damaged",  # a file of this program is missing
     "process-died",
     "items-failed",  # some of many; the others are done
+    "process-busy",  # a job that has not ended in the time that was allowed
     "cancelled",
     "unexpected",
 ]

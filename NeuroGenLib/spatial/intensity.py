@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from NeuroGenLib.core.errors import InputError
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
 _NARROWEST = 1e-30
 """Least width of a range: far below the rounding of intensities, above the smallest float32."""
@@ -91,7 +91,7 @@ def rescale(values: np.ndarray, low: float, high: float, *, clip: bool = True) -
     ([0.0, 0.0, 0.5, 1.0], [-0.1, 0.0, 0.5, 2.0])
     """
     kind = np.float32 if values.dtype == np.float32 else np.float64
-    scaled: NDArray[Any] = values.astype(kind)
+    scaled: np.ndarray = values.astype(kind)
     scaled -= kind(low)
     scaled /= kind(max(high - low, _NARROWEST))
     return np.clip(scaled, 0, 1, out=scaled) if clip else scaled
