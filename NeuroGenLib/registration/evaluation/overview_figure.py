@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from NeuroGenLib.spatial.intensity import rescale
+from NeuroGenLib.spatial.intensity import intensity_range, rescale
 from NeuroGenLib.spatial.spatial_map import SpatialMap
 
 if TYPE_CHECKING:
@@ -139,8 +139,8 @@ def _cut(one: SpatialMap, volume: Volume, plane: Plane, axis: int) -> np.ndarray
 
 
 def _range(image: Volume) -> tuple[float, float]:
-    low, high = np.percentile(image.array[image.array > image.array.min()], (1, 99.5))
-    return min(float(low), 0.0) if image.array.min() >= 0 else float(low), float(high)
+    low, high = intensity_range(image.array, (1, 99.5), mask=image.array > image.array.min())
+    return min(low, 0.0) if image.array.min() >= 0 else low, high
 
 
 def _scaled(section: np.ndarray, bright: tuple[float, float]) -> np.ndarray:
