@@ -1,9 +1,12 @@
 """NeuroGen Super-Resolution: thick slices in, an isotropic volume out, in the scan's own place."""
 
+from __future__ import annotations
+
+import logging
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import slicer
 from slicer.i18n import tr as _
@@ -15,9 +18,12 @@ try:
 except ImportError:  # a source checkout: the libraries are not beside this file
     sys.path += [str(Path(__file__).resolve().parents[depth]) for depth in (1, 2)]
 
+from NeuroGenLib.core.config import from_mapping, to_mapping
 from NeuroGenLib.superres.evaluation.quality_table import STAGES
+from NeuroGenLib.superres.run_config import BUNDLED, SuperresConfig
 from NeuroGenPanels import dependencies, panel_test, sample_data
 from NeuroGenPanels.capability_widget import CapabilityWidget
+from NeuroGenPanels.job_runner import WaitingRunner
 from NeuroGenPanels.messages import errors_shown
 from NeuroGenPanels.metadata import describe
 from NeuroGenPanels.model_store import acknowledge, model_notice
@@ -29,20 +35,31 @@ from NeuroGenSuperResolutionLib.resolving import (
     DIRECTION_CHOICES,
     JOB,
     chosen_scans,
+    chosen_settings,
     estimate_arguments,
     found_text,
     guide_text,
     quality_headings,
-    super_resolve,
-    task_of,
+    run_task,
+    superres_task,
     understood_text,
+    with_recorded,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from NeuroGenLib.scenes.superres import SuperresNodes
+    from NeuroGenPanels.job_runner import JobRunner
+    from NeuroGenPanels.worker_service import WorkerService
+
+log = logging.getLogger("NeuroGenSuperResolution")
 
 SAMPLE = "fetal-brain-4mm"
 
 
 class NeuroGenSuperResolution(ScriptedLoadableModule):
-    """What Slicer's module list says of it."""
+    """Metadata of the module."""
 
     def __init__(self, parent: Any) -> None:
         ScriptedLoadableModule.__init__(self, parent)
@@ -52,13 +69,91 @@ class NeuroGenSuperResolution(ScriptedLoadableModule):
             help_text=_(
                 "Turns T2w scans in thick slices into one isotropic volume, in the scan's own place and units. Further"
                 " stacks of the same head are registered and fused, a T1w may guide. What lies between slices was not"
-                " measured: it is likely, not known."
+                " measured: it is plausible, not known."
             ),
         )
 
 
 class NeuroGenSuperResolutionLogic(ScriptedLoadableModuleLogic):
-    """Keeps the parameter node; the work is done in NeuroGenLib."""
+    """Super-resolution of volumes of the scene, for the panel, Slicer's Python console and scripts.
+
+    Parameters
+    ----------
+    service:
+        Runs the jobs of the console; a service of its own when not given.
+
+    Examples
+    --------
+    In Slicer's Python console, with a scan in thick slices in the scene::
+
+        logic = slicer.util.getModuleLogic("NeuroGenSuperResolution")
+        nodes = logic.superResolve(slicer.util.getNode("T2w"), guide=slicer.util.getNode("T1w"), spacing=0.8)
+        slicer.util.setSliceViewerLayers(background=nodes.interpolated, foreground=nodes.image)
+    """
+
+    def __init__(self, service: WorkerService | None = None) -> None:
+        ScriptedLoadableModuleLogic.__init__(self)
+        self._console = WaitingRunner(service)
+
+    def superResolve(
+        self,
+        volumeNode: Any,
+        *,
+        guide: Any = None,
+        further_scans: Sequence[Any] = (),
+        model: str = BUNDLED,
+        device: str = "auto",
+        residual: bool = True,
+        runner: JobRunner | None = None,
+        on_nodes: Callable[[SuperresNodes], object] | None = None,
+        on_nothing: Callable[[str], object] = log.warning,
+        **settings: Any,
+    ) -> SuperresNodes | None:
+        """Turn scans in thick slices into an isotropic volume and put it into the scene.
+
+        Parameters
+        ----------
+        volumeNode, further_scans:
+            ``vtkMRMLScalarVolumeNode``: the scan, and scans of the same head along other directions.
+        guide:
+            Volume node of another contrast of the same head, such as T1w.
+        model, device:
+            A model reference (``bundled:NAME``, a folder, ``hf:org/repo@revision``), and where it computes.
+        residual:
+            Whether the residual gets a node.
+        runner:
+            Runs the job; when not given, this method returns when the job is done.
+        on_nodes:
+            Called with the nodes.
+        on_nothing:
+            Called with a sentence where the scan is isotropic already.
+        settings:
+            As :class:`NeuroGenLib.superres.run_config.SuperresConfig`: ``spacing``, ``thickness``, ``gap`` ...
+
+        Returns
+        -------
+        SuperresNodes
+            ``image``, ``interpolated``, ``difference``, ``residual``, ``quality``, ``profile``, ``chart``; None as long
+            as the runner works, where it did not begin, or where there is nothing to do.
+
+        Raises
+        ------
+        NeuroGenError
+            When a volume, a setting or the model cannot be used.
+        """
+        scans = [volumeNode, *further_scans]
+        task = superres_task(scans, guide)
+        config = from_mapping(SuperresConfig, with_recorded(settings, scans))
+        arguments = {"model": model, "device": device, "settings": to_mapping(config)}
+        made: list[SuperresNodes] = []
+
+        def keep(nodes: SuperresNodes) -> None:
+            made.append(nodes)
+            if on_nodes is not None:
+                on_nodes(nodes)
+
+        run_task(runner or self._console, task, arguments, keep, on_nothing, residual=residual)
+        return made[0] if made else None
 
 
 class NeuroGenSuperResolutionWidget(CapabilityWidget):
@@ -71,8 +166,8 @@ class NeuroGenSuperResolutionWidget(CapabilityWidget):
         """Make the parts."""
         from NeuroGenLib.scenes.superres import BEFORE, VIEWS
 
-        self.logic = NeuroGenSuperResolutionLogic()
         self.make_parts(_("NeuroGen Super-Resolution"), _("Super-resolution"))
+        self.logic = NeuroGenSuperResolutionLogic(self.jobs)
         self.choices = {
             "direction": WordCombo(
                 self.ui.directionCombo, DIRECTION_CHOICES, lambda word: self.set_parameter("direction", word)
@@ -126,9 +221,19 @@ class NeuroGenSuperResolutionWidget(CapabilityWidget):
 
     def _apply_clicked(self, *_clicked: bool) -> None:
         with errors_shown(_("Super-resolution")):
-            task = task_of(self.parameters, self._manifest)
             if acknowledge(self.picker.row):
-                super_resolve(self.runBar, task, self._found, self._nothing_to_do)
+                self.logic.superResolve(
+                    self.parameters.scan,
+                    further_scans=chosen_scans(self.parameters)[1:],
+                    guide=self.parameters.guide,
+                    model=self.parameters.model,
+                    device=self.parameters.device,
+                    residual=self.parameters.keepResidual,
+                    runner=self.runBar,
+                    on_nodes=self._super_resolved,
+                    on_nothing=self._nothing_to_do,
+                    **chosen_settings(self.parameters),
+                )
 
     def _sample_clicked(self, *_clicked: bool) -> None:
         nodes = {node.GetName(): node for node in sample_data.bring(SimpleNamespace(sampleName=SAMPLE))}
@@ -161,11 +266,11 @@ class NeuroGenSuperResolutionWidget(CapabilityWidget):
 
     # What comes back
 
-    def _found(self, image: Any) -> None:
+    def _super_resolved(self, nodes: SuperresNodes) -> None:
         self.estimates.forget()
         self._estimate()
-        if image is self._image():
-            self._say_result(image)
+        if nodes.image is self._image():
+            self._say_result(nodes.image)
             self._looked = self._look()
             self._arrange_clicked()
 

@@ -1,4 +1,4 @@
-"""The symmetric start of a registration: both images meet halfway, swapped images swap the result exactly.
+"""Symmetric affine initialisation: both images meet halfway, swapped images swap the result exactly.
 
 The transform between the images is estimated in both directions by mutual information and the two are averaged. Its
 square root leads from a halfway space to either image: the network sees both on one grid there, neither of them as it
@@ -17,6 +17,7 @@ from NeuroGenLib.alignment.mutual_information import ScanLevel, information_alig
 from NeuroGenLib.alignment.rotation_search import overlap, rigid_alignment, rough_start, scan_levels
 from NeuroGenLib.core.errors import InputError, NeuroGenError, nearest
 from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.spatial.affine import Affine
 from NeuroGenLib.spatial.volume import Grid, Volume
 
 if TYPE_CHECKING:
@@ -30,19 +31,19 @@ START_KINDS: tuple[StartKind, ...] = get_args(StartKind)
 
 _LEAST_OVERLAP = 0.25
 """Part of the smaller foreground that must lie in the other one after the start."""
-_STRETCH = 3.0
-"""An affine start that stretches or squeezes more than this along an axis is not believed."""
+_MOST_SCALING = 3.0
+"""An affine start that scales by more than this, or less than its reciprocal, along an axis is implausible."""
 _WORSE = 0.95
 """Part of the similarity of a rigid start that an affine one may lose: fields of view that cut the head cost some."""
 _DISAGREEMENT = 0.1
 """Distance between the two directions, as a part of the head's size, from which on they are not averaged."""
-_HALF_TURN = 0.05
-"""Radians about half a turn in which a matrix is halved by its parts."""
+_NEAR_180_DEGREES = 0.05
+"""Radians around a rotation by 180 degrees within which the square root is taken of rotation and scaling apart."""
 
 
 @dataclass(frozen=True, eq=False)
 class HalfwayStart:
-    """Where the images lie before the network: a halfway space, and how to get from it to either. All RAS mm.
+    """Affine initialisation: maps from a halfway space to either image, RAS mm.
 
     Parameters
     ----------
@@ -52,9 +53,9 @@ class HalfwayStart:
         Normalised mutual information (0 to 1, both directions averaged, over the foregrounds) as the headers place
         the images, and after the start.
     disagreement_mm:
-        Mean distance over the foreground between there and back by the two directions that were averaged.
+        Mean error of inverse consistency, over the foreground, of the two directions that were averaged.
     notes:
-        Sentences for the person, where something was unusual.
+        Warnings.
     """
 
     halfway_to_fixed: np.ndarray
@@ -63,6 +64,16 @@ class HalfwayStart:
     similarity_after: float
     disagreement_mm: float
     notes: tuple[str, ...] = ()
+
+    @property
+    def to_fixed(self) -> Affine:
+        """Points of the halfway space to points of the fixed image."""
+        return Affine(self.halfway_to_fixed, "halfway", "fixed")
+
+    @property
+    def to_moving(self) -> Affine:
+        """Points of the halfway space to points of the moving image."""
+        return Affine(self.halfway_to_moving, "halfway", "moving")
 
     @property
     def fixed_to_moving(self) -> np.ndarray:
@@ -100,16 +111,16 @@ def halfway_start(
     """Find the start: rigid, then affine, in both directions, averaged; however far apart the headers are.
 
     Rotations all over the sphere are tried on coarse copies, the headers' own placement among them. One thread and
-    no draw: the same images give the same bits, and exchanged images give exactly the exchanged start.
+    no random numbers: the same images give the same bits, and exchanged images give exactly the exchanged start.
 
     Parameters
     ----------
     fixed, moving:
-        Of any contrast, orientation and voxel size; what lies outside their masks is not looked at.
+        Of any contrast, orientation and voxel size; what lies outside their masks is not used.
     kind:
         ``affine``, ``rigid``, or ``none`` where the headers are to be trusted.
     progress:
-        Told of every stage.
+        Progress callback.
 
     Raises
     ------
@@ -129,20 +140,20 @@ def halfway_start(
     return start if first is scans[0] else start.swapped()
 
 
-def resample_to(volume: Volume, halfway_to_image: np.ndarray, grid: Grid | HalfwayGrid, order: int = 1) -> Volume:
+def resample_to(volume: Volume, to_volume: Affine, grid: Grid | HalfwayGrid, order: int = 1) -> Volume:
     """Return ``volume`` on a grid of the halfway space.
 
     Parameters
     ----------
-    volume, halfway_to_image:
-        An image, mask or label map, and the matrix of :class:`HalfwayStart` that leads to it, (4, 4).
+    volume, to_volume:
+        An image, mask or label map, and the map from the halfway space to it (:class:`HalfwayStart`).
     grid, order:
         Where it goes; as for :meth:`NeuroGenLib.spatial.volume.Volume.resample`, which smooths where the grid is
         coarser. Outside the image the value is that of its darkest voxel; 0 for order 0.
     """
     like = grid if isinstance(grid, Volume) else (grid[0], grid[1])
     fill = 0.0 if order == 0 else float(volume.array.min())
-    return aligned(volume, halfway_to_image, like, order, fill)
+    return aligned(volume, to_volume.matrix, like, order, fill)
 
 
 def aligned(moving: Volume, transform: np.ndarray, like: Grid, order: int = 1, fill: float = 0) -> Volume:
@@ -159,20 +170,21 @@ def aligned(moving: Volume, transform: np.ndarray, like: Grid, order: int = 1, f
     return placed.resample(like=like, order=order, fill=fill)
 
 
-def geometric_mean(there: np.ndarray, back: np.ndarray) -> np.ndarray:
-    """Return the affine halfway between ``there`` and the inverse of ``back``, (4, 4).
+def geometric_mean(forward: np.ndarray, backward: np.ndarray) -> np.ndarray:
+    """Return the affine halfway between ``forward`` and the inverse of ``backward``, (4, 4).
 
-    ``there (back there)^-1/2``: the mean of the two logarithms where they commute, and defined as long as the two
-    agree roughly, also near half a turn, where logarithms jump. Exchanging the arguments gives the inverse.
+    ``forward (backward forward)^-1/2``: the mean of the two logarithms where they commute, and defined as long as the
+    two agree roughly, also near a rotation by 180 degrees, where logarithms jump. Exchanging the arguments gives the
+    inverse.
     """
-    return there @ np.linalg.inv(square_root(back @ there))
+    return forward @ np.linalg.inv(square_root(backward @ forward))
 
 
 def square_root(matrix: np.ndarray) -> np.ndarray:
     """Return the principal square root of an affine matrix, (4, 4), real.
 
-    Next to half a turn there is none that is real or gentle: of such a matrix, half the rotation and the root of the
-    stretch are returned, which is a root up to the stretch.
+    Near a rotation by 180 degrees there is none that is real or small: of such a matrix, half the rotation and the
+    root of the scaling are returned, which is a root up to the scaling.
 
     Raises
     ------
@@ -189,12 +201,12 @@ def square_root(matrix: np.ndarray) -> np.ndarray:
             "Check the headers of both images.",
             code="geometry-invalid",
         )
-    if np.abs(np.angle(np.linalg.eigvals(linear))).max() < np.pi - _HALF_TURN:
+    if np.abs(np.angle(np.linalg.eigvals(linear))).max() < np.pi - _NEAR_180_DEGREES:
         root = np.real(sqrtm(linear))
     else:
-        left, stretch, right = np.linalg.svd(linear)
-        turn = Rotation.from_rotvec(Rotation.from_matrix(left @ right).as_rotvec() / 2).as_matrix()
-        root = turn @ right.T @ np.diag(np.sqrt(stretch)) @ right
+        left, scaling, right = np.linalg.svd(linear)
+        rotation = Rotation.from_rotvec(Rotation.from_matrix(left @ right).as_rotvec() / 2).as_matrix()
+        root = rotation @ right.T @ np.diag(np.sqrt(scaling)) @ right
     result = np.eye(4)
     result[:3, :3] = root
     result[:3, 3] = np.linalg.solve(root + np.eye(3), matrix[:3, 3])
@@ -219,15 +231,15 @@ def _ordered_start(
     notes: list[str] = []
     rough = rough_start(first, second, progress.part(0.05, 0.5))
     progress.update(5, 10, "Aligning one way")
-    there = _refined(first, second, rough, kind, notes)
+    forward = _refined(first, second, rough, kind, notes)
     progress.update(7, 10, "Aligning the other way")
-    back = _refined(second, first, np.linalg.inv(rough), kind, notes)
+    backward = _refined(second, first, np.linalg.inv(rough), kind, notes)
     points = first[0].points
-    disagreement = float(np.linalg.norm(transform_points(back @ there, points) - points, axis=1).mean())
+    disagreement = float(np.linalg.norm(transform_points(backward @ forward, points) - points, axis=1).mean())
     if disagreement <= _DISAGREEMENT * first[0].size_mm:
-        middle = geometric_mean(there, back)
+        middle = geometric_mean(forward, backward)
     else:
-        middle = max((there, np.linalg.inv(back)), key=lambda one: similarity(first[1], second[1], one))
+        middle = max((forward, np.linalg.inv(backward)), key=lambda matrix: similarity(first[1], second[1], matrix))
         notes.append(
             f"The two directions of the start differ by {disagreement:.0f} mm; the more similar one was taken."
         )
@@ -258,9 +270,9 @@ def _refined(
         return rigid
     affine = information_alignment(fixed[1], moving[1], rigid, affine=True)
     affine = information_alignment(fixed[2], moving[2], affine, affine=True)
-    stretch = np.linalg.svd(affine[:3, :3], compute_uv=False)
-    if np.linalg.det(affine[:3, :3]) <= 0 or stretch[0] > _STRETCH or stretch[-1] < 1 / _STRETCH:
-        notes.append("The affine start would stretch the head beyond belief; a rigid one was taken.")
+    scaling = np.linalg.svd(affine[:3, :3], compute_uv=False)
+    if np.linalg.det(affine[:3, :3]) <= 0 or scaling[0] > _MOST_SCALING or scaling[-1] < 1 / _MOST_SCALING:
+        notes.append("The affine start would scale the head implausibly; a rigid one was taken.")
         return rigid
     worse = similarity(fixed[2], moving[2], affine) < _WORSE * similarity(fixed[2], moving[2], rigid)
     return rigid if worse else affine

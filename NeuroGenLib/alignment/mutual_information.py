@@ -1,7 +1,7 @@
-"""Normalised mutual information of two images, and the rigid or affine transform that has the most of it.
+"""Normalised mutual information of two images, and the rigid or affine transform that maximises it.
 
-It is (H(a) + H(b)) / H(a, b) - 1: 0 where one image says nothing about the other, 1 where it says all. Plain mutual
-information grows with the entropies, so that it would stretch a head to fill the field of view.
+It is (H(a) + H(b)) / H(a, b) - 1: 0 for independent images, 1 where one determines the other. Plain mutual
+information grows with the entropies, so that it would scale a head to fill the field of view.
 
 The joint histogram has whole counts along the fixed image's values and quadratic B-spline windows along the moving
 one's, so that it changes smoothly with the transform and has a gradient.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _BINS = 32
 _MOST_POINTS = 25_000
-"""Voxels that are looked at: more make it slower, hardly better."""
+"""Voxels that are sampled: more make it slower, hardly better."""
 _DIFFERENCE = 1e-5
 _SPREAD = np.array([0.8191725134, 0.6710436067, 0.5497004779])
 """Steps whose multiples fill a cube evenly (powers of the root of x^4 = x + 1)."""
@@ -84,7 +84,7 @@ def information_alignment(fixed: ScanLevel, moving: ScanLevel, start: np.ndarray
     start:
         (4, 4) RAS mm of ``fixed`` to RAS mm of ``moving``, where the search begins.
     affine:
-        Whether 12 parameters are free, or 6 (a rotation and a translation of what ``start`` gives).
+        Whether 12 parameters are free, or 6 (a rotation and a translation after ``start``).
 
     Returns
     -------
@@ -97,15 +97,15 @@ def information_alignment(fixed: ScanLevel, moving: ScanLevel, start: np.ndarray
     centre = fixed.points.mean(axis=0)
     arms = points - centre
     target = transform_points(start, centre[None])[0]
-    # A unit of any parameter moves the rim of the head by about 1 mm.
+    # A unit of any parameter displaces the border of the head by about 1 mm.
     radius = 0.6 * fixed.size_mm
-    change = _stretched if affine else _turned
-    turning = 9 if affine else 3
+    change = _linear_change if affine else _rotation
+    linear_count = 9 if affine else 3
 
     def transform(parameters: np.ndarray) -> np.ndarray:
         matrix = np.eye(4)
-        matrix[:3, :3] = change(parameters[:turning] / radius) @ start[:3, :3]
-        matrix[:3, 3] = target + parameters[turning:] - matrix[:3, :3] @ centre
+        matrix[:3, :3] = change(parameters[:linear_count] / radius) @ start[:3, :3]
+        matrix[:3, 3] = target + parameters[linear_count:] - matrix[:3, :3] @ centre
         return matrix
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
@@ -115,13 +115,13 @@ def information_alignment(fixed: ScanLevel, moving: ScanLevel, start: np.ndarray
         leverage = pull.T @ (arms @ start[:3, :3].T)  # how much each entry of the linear part would gain
         gradient = [
             float((leverage * derivative).sum()) / radius
-            for derivative in _derivatives(change, parameters / radius, turning)
+            for derivative in _derivatives(change, parameters / radius, linear_count)
         ]
         return -histogram.information, -np.concatenate([gradient, pull.sum(axis=0)])
 
     found = minimize(
         loss,
-        np.zeros(turning + 3),
+        np.zeros(linear_count + 3),
         jac=True,
         method="L-BFGS-B",
         options={"maxiter": _MOST_STEPS, "ftol": 1e-8, "gtol": 1e-6},
@@ -206,13 +206,13 @@ def _values_and_slopes(image: Volume, points: np.ndarray) -> tuple[np.ndarray, n
     return values, slopes
 
 
-def _turned(vector: np.ndarray) -> np.ndarray:
+def _rotation(vector: np.ndarray) -> np.ndarray:
     from scipy.spatial.transform import Rotation
 
     return np.asarray(Rotation.from_rotvec(vector).as_matrix())
 
 
-def _stretched(entries: np.ndarray) -> np.ndarray:
+def _linear_change(entries: np.ndarray) -> np.ndarray:
     linear: np.ndarray = np.eye(3) + entries.reshape(3, 3)
     return linear
 

@@ -33,7 +33,7 @@ _KEPT = 8
 _APART_DEGREES = 25.0
 _SAME_DEGREES = 10.0
 _TRUST = 1.03
-"""How much more similar another start must be than the first one, that of the headers where it leads anywhere."""
+"""Factor by which another start must be more similar than the first one, that of the headers where it is usable."""
 _MOST_POINTS = 20_000
 _SMOOTHING = 0.7
 """Voxels (sigma) by which the copies are smoothed: on sharp voxels mutual information prefers grids that coincide."""
@@ -52,7 +52,7 @@ def scan_levels(fixed: PreparedImage, moving: PreparedImage) -> tuple[list[ScanL
     finest = min(*fixed.volume.spacing, *moving.volume.spacing)
     spacings = [max(coarse / factor, finest) for factor in (1, 2, 4)]
     levels = [
-        _scans(_brightness(image), image.foreground, size, spacings, room=coarse)
+        _scans(_intensities(image), image.foreground, size, spacings, room=coarse)
         for image, size in zip((fixed, moving), sizes, strict=True)
     ]
     return levels[0], levels[1]
@@ -77,7 +77,7 @@ def rough_start(fixed: Sequence[ScanLevel], moving: Sequence[ScanLevel], progres
     """Return a rigid placement, (4, 4) RAS mm of ``fixed`` to RAS mm of ``moving``, good to some degrees.
 
     Rotations about the centres of the foregrounds are compared by mutual information on the coarsest level; the best
-    ones, the unturned one and the headers' placement are improved, the best of these again on the next level.
+    ones, the unrotated one and the headers' placement are improved, the best of these again on the next level.
     Another start is taken only where it is clearly more similar than the headers'.
 
     Raises
@@ -109,18 +109,18 @@ def rough_start(fixed: Sequence[ScanLevel], moving: Sequence[ScanLevel], progres
 
 def overlap(fixed: ScanLevel, moving: ScanLevel, transform: np.ndarray) -> float:
     """Return the part (0 to 1) of either foreground that lies in the surroundings of the other; the larger one."""
-    there = sampled(moving.inside, transform_points(transform, fixed.points), order=0).mean()
-    back = sampled(fixed.inside, transform_points(np.linalg.inv(transform), moving.points), order=0).mean()
-    return float(max(there, back))
+    of_fixed = sampled(moving.inside, transform_points(transform, fixed.points), order=0).mean()
+    of_moving = sampled(fixed.inside, transform_points(np.linalg.inv(transform), moving.points), order=0).mean()
+    return float(max(of_fixed, of_moving))
 
 
-def _brightness(image: PreparedImage) -> Volume:
+def _intensities(image: PreparedImage) -> Volume:
     """Return the first channel from 0 to 1, float32, 0 outside the mask."""
     values, mask = image.channels[0].astype(np.float32), image.mask
-    looked_at = values if mask is None else values[mask.array != 0]
-    low, high = intensity_range(looked_at, (0.5, 99.8))
+    counted = values if mask is None else values[mask.array != 0]
+    low, high = intensity_range(counted, (0.5, 99.8))
     if high <= low:
-        low, high = intensity_range(looked_at)
+        low, high = intensity_range(counted)
     if mask is not None:
         low = min(low, 0)  # so that dark tissue is not taken for the background
     values = rescale(values, low, high)
@@ -140,11 +140,11 @@ def _scans(volume: Volume, area: Volume, size: float, spacings: Sequence[float],
     for spacing in spacings:
         inside = area.resample(like=_grid_around(area, spacing, 4 * room), order=0)
         nearby = ndimage.distance_transform_edt(~inside.array) * spacing <= 2 * room
-        # Beyond its field of view the image says nothing, not even that there is background.
-        seen = field_of_view.resample(like=inside, order=0)
+        # Beyond its field of view the image is unknown; that is not background.
+        visible = field_of_view.resample(like=inside, order=0)
         image = volume.resample(like=inside)
         image = image.with_array(ndimage.gaussian_filter(image.array, _SMOOTHING))
-        scans.append(ScanLevel(image, inside.with_array(nearby & seen.array), points, size))
+        scans.append(ScanLevel(image, inside.with_array(nearby & visible.array), points, size))
     return scans
 
 
@@ -173,13 +173,13 @@ def _about_centres(fixed: ScanLevel, moving: ScanLevel, rotation: np.ndarray) ->
 
 
 def _best_rotations(fixed: ScanLevel, moving: ScanLevel) -> list[np.ndarray]:
-    """Return the placements with the most mutual information among rotations all over, no two alike."""
+    """Return the placements with the most mutual information among rotations all over, no two close to each other."""
     candidates = [_about_centres(fixed, moving, rotation) for rotation in _rotations()]
     ranked = sorted(candidates, key=lambda one: -information(fixed, moving, one))
     kept: list[np.ndarray] = []
-    for one in ranked:
-        if all(_degrees(one, other) > _APART_DEGREES for other in kept):
-            kept.append(one)
+    for candidate in ranked:
+        if all(_degrees(candidate, other) > _APART_DEGREES for other in kept):
+            kept.append(candidate)
         if len(kept) == _KEPT:
             break
     return kept

@@ -140,6 +140,7 @@ def read_heads(config: MapsConfig, progress: Progress = SILENT) -> tuple[Labelle
         raise InputError(
             f"{config.source} has several kinds of files: {', '.join(cohort.modalities)}.",
             "Name the one with the label maps as maps.segmentation.",
+            code="value-missing",
         )
     cohort.require_files()
     heads = []
@@ -185,7 +186,9 @@ def brain_of(labels: Volume, name: str = "The label map") -> np.ndarray:
     values = [int(value) for value in np.unique(labels.array) if tissues.is_brain(int(value))]
     solid = np.isin(labels.array, [value for value in values if tissues.tissue(value) != CSF])
     if not solid.any():
-        raise InputError(f"{name} has no label of the brain.", "Give label maps with FreeSurfer's values.")
+        raise InputError(
+            f"{name} has no label of the brain.", "Give label maps with FreeSurfer's values.", code="labels-invalid"
+        )
     brain = np.isin(labels.array, values)
     lowest = int(np.flatnonzero(solid.any(axis=(0, 1)))[0])
     brain[:, :, :lowest] = False

@@ -77,7 +77,7 @@ def ncc_loss(
     InputError
         When the shapes differ, or the window is not odd.
     """
-    _require_alike(first, second)
+    _require_same_grid(first, second)
     correlation = _squared_correlation(_masked(first, mask), _masked(second, mask), window, epsilon, normalise)
     return -_mean(correlation, mask, normalise)
 
@@ -109,7 +109,7 @@ def multi_resolution_ncc_loss(
     InputError
         When the shapes differ, a window is not odd, or the three lists are not of one length.
     """
-    _require_alike(first, second)
+    _require_same_grid(first, second)
     if not len(windows) == len(pools) == len(weights):
         raise InputError(
             f"There are {len(windows)} windows, {len(pools)} pools and {len(weights)} weights.",
@@ -129,7 +129,7 @@ def multi_resolution_ncc_loss(
 @_in_full_precision
 def mse_loss(first: Tensor, second: Tensor, mask: Tensor | None = None, *, normalise: Normalise = "all") -> Tensor:
     """Return the mean squared difference; parameters as in :func:`ncc_loss`."""
-    _require_alike(first, second)
+    _require_same_grid(first, second)
     squares = (first - second).square()
     return _mean(_masked(squares, mask) if normalise == "all" else squares, mask, normalise)
 
@@ -164,7 +164,7 @@ def mutual_information_loss(
     InputError
         When the shapes differ, or there are fewer than two bins.
     """
-    _require_alike(first, second)
+    _require_same_grid(first, second)
     if bins < 2:
         raise InputError(f"A histogram of {bins} bins says nothing.", "Give two bins or more.", code="value-invalid")
     one, other = (_memberships(_masked(image, mask), bins, sigma_ratio) for image in (first, second))
@@ -181,7 +181,7 @@ def dice_loss(first: Tensor, second: Tensor, *, smooth: float = 1e-5) -> Tensor:
     Parameters
     ----------
     first, second:
-        (B, classes, I, J, K) one-hot labels or probabilities; multiply a warped one by where it is seen.
+        (B, classes, I, J, K) one-hot labels or probabilities; multiply a warped one by its field of view.
     smooth:
         Added to both parts of the fraction, so that a class neither has counts as a full overlap.
 
@@ -190,7 +190,7 @@ def dice_loss(first: Tensor, second: Tensor, *, smooth: float = 1e-5) -> Tensor:
     InputError
         When the shapes differ.
     """
-    _require_alike(first, second)
+    _require_same_grid(first, second)
     from monai.losses.dice import DiceLoss
 
     loss: Tensor = DiceLoss(smooth_nr=smooth, smooth_dr=smooth)(first, second)
@@ -398,16 +398,16 @@ def _round(steps: Sequence[Tensor], masks: Sequence[Tensor | None], spacing: Seq
     """Return the mean squared distance after some steps; each mask belongs to the image that a step starts in."""
     _require_spacing(spacing)
     start = voxel_grid(steps[0].shape[2:], steps[0])
-    end, seen = start, torch.ones_like(steps[0][:, :1])
+    end, inside = start, torch.ones_like(steps[0][:, :1])
     for displacement, mask in zip(steps, masks, strict=True):
-        seen = seen * sample_mask(mask, end, displacement)
+        inside = inside * sample_mask(mask, end, displacement)
         end = end + sample(displacement, end)
     half_side = max(size * distance for size, distance in zip(start.shape[2:], spacing, strict=True)) / 2
     scale = torch.tensor(spacing, device=start.device, dtype=start.dtype).view(1, 3, 1, 1, 1) / half_side
-    return (((end - start) * scale).square().sum(dim=1, keepdim=True) * seen).mean()
+    return (((end - start) * scale).square().sum(dim=1, keepdim=True) * inside).mean()
 
 
-def _require_alike(first: Tensor, second: Tensor) -> None:
+def _require_same_grid(first: Tensor, second: Tensor) -> None:
     if first.shape != second.shape or first.ndim != 5:
         raise InputError(
             f"Images of shape {tuple(first.shape)} and {tuple(second.shape)} cannot be compared.",
@@ -419,5 +419,5 @@ def _require_alike(first: Tensor, second: Tensor) -> None:
 def _require_spacing(spacing: Sequence[float]) -> None:
     if len(spacing) != 3 or not all(math.isfinite(distance) and distance > 0 for distance in spacing):
         raise InputError(
-            f"A spacing of {tuple(spacing)} makes no sense.", "Give three distances above zero.", code="value-invalid"
+            f"The spacing {tuple(spacing)} is invalid.", "Give three distances above zero.", code="value-invalid"
         )

@@ -116,16 +116,16 @@ class Objective:
                 terms[name] = share * measures.ndv_loss(field, rule.threshold)
         for level in sorted(self.levels):
             field = self._sampled(_field(levels[level], inverse=inverse), levels[level].grids)
-            likeness = {name: rule for name, rule in config.similarity.items() if rule.level == level}
-            if likeness:
+            similarities = {name: rule for name, rule in config.similarity.items() if rule.level == level}
+            if similarities:
                 warped = warp(moving.image, field)
                 masks = (None, None) if config.ignore_mask else (moving.mask, fixed.mask)
                 mask = overlap_mask(field, *masks)
-                terms |= {name: similarity(rule, warped, fixed.image, mask) for name, rule in likeness.items()}
+                terms |= {name: similarity(rule, warped, fixed.image, mask) for name, rule in similarities.items()}
             overlaps = [name for name, overlap in config.segmentation.items() if overlap.level == level]
             if overlaps and moving.labels is not None and fixed.labels is not None:
-                seen = warp(moving.labels, field) * overlap_mask(field)
-                terms |= dict.fromkeys(overlaps, measures.dice_loss(seen, fixed.labels))
+                warped_labels = warp(moving.labels, field) * overlap_mask(field)
+                terms |= dict.fromkeys(overlaps, measures.dice_loss(warped_labels, fixed.labels))
         return terms
 
     def weights(self) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Two images looked at together: faded, in a checkerboard, or under a map of the change of volume."""
+"""Comparison of two images: faded, in a checkerboard, or under a map of the change of volume."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHANGE_COLOURS = "NeuroGen volume change"
 
 
 def checkerboard(one: Volume, other: Volume, tile_mm: float) -> Volume:
-    """Return cubes of two images in turn, float32, each image scaled from about 0 to 1.
+    """Return cubes of two images alternately, float32, each image scaled from about 0 to 1.
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ PREFIX: Final = "NeuroGenRegistration."
 """Of node references (roles of the results; ``fixed``, ``moving``; ``placed``) and of the attribute ``transform``."""
 
 VIEWS: Final = ("fade", "checkerboard", "change")
-"""Ways to look at a registration."""
+"""Views of a registration."""
 
 LEAST_CHANGE: Final = 0.1
 """Changes of volume below this are see-through at first."""
@@ -52,7 +52,7 @@ _PLACED = f"{PREFIX}placed"
 
 @dataclass(frozen=True, eq=False)
 class NodePair:
-    """Two volume nodes, and where they lay when they were registered.
+    """Two volume nodes, and their placement when they were registered.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class NodePair:
         Raises
         ------
         InputError
-            When they are one node, or one lies under a warp that is no registration of NeuroGen.
+            When they are one node, or one lies under a warp that is not a registration of NeuroGen.
         """
         if fixed is moving:
             raise InputError(
@@ -88,7 +88,7 @@ class NodePair:
 
 @dataclass(frozen=True)
 class RegistrationNodes:
-    """What :func:`add_registration` made; ``forward`` holds the moving image, ``inverse`` is for the fixed one."""
+    """Nodes of :func:`add_registration`; ``forward`` holds the moving image, ``inverse`` is for the fixed one."""
 
     forward: Node
     inverse: Node
@@ -203,7 +203,7 @@ def show_registration(
     tile_mm: float = 20.0,
     least_change: float = LEAST_CHANGE,
 ) -> None:
-    """Look at a registration in the slice views; where the fixed image is gone, at the warped one alone.
+    """Show a registration in the slice views; where the fixed image is gone, the warped one alone.
 
     Parameters
     ----------
@@ -212,8 +212,8 @@ def show_registration(
     forward:
         Its forward transform.
     view:
-        ``fade``: the warped image over the fixed one; ``checkerboard``: cubes of both in turn; ``change``: how volume
-        changes, over the fixed image.
+        ``fade``: the warped image over the fixed one; ``checkerboard``: cubes of both alternately; ``change``: the
+        change of volume, over the fixed image.
     opacity:
         Of what lies above, 0 to 1.
     tile_mm:
@@ -271,9 +271,9 @@ def write_registration_scene(
         save_scene(scene, path)
 
 
-def _placed(one: SpatialMap, placement: np.ndarray) -> SpatialMap:
+def _placed(spatial_map: SpatialMap, placement: np.ndarray) -> SpatialMap:
     """Return a map into the own coordinates of a node that a linear transform places in the world."""
-    return SpatialMap(one.before, one.field, np.linalg.inv(placement) @ one.after)
+    return SpatialMap(spatial_map.before, spatial_map.field, np.linalg.inv(placement) @ spatial_map.after)
 
 
 def _place(scene: Scene, nodes: RegistrationNodes, pair: NodePair) -> None:
@@ -297,12 +297,12 @@ def _remove(scene: Scene, node: Node | None) -> None:
         scene.RemoveNode(node)
 
 
-def _transform(scene: Scene, node: Node | None, one: SpatialMap, name: str) -> Node:
+def _transform(scene: Scene, node: Node | None, spatial_map: SpatialMap, name: str) -> Node:
     if node is None:
-        node = add_spatial_map(scene, one, name)
+        node = add_spatial_map(scene, spatial_map, name)
         node.SetAttribute(_TRANSFORM, "1")
     else:
-        update_spatial_map(node, one)
+        update_spatial_map(node, spatial_map)
     return node
 
 

@@ -91,7 +91,7 @@ def rescale(values: np.ndarray, low: float, high: float, *, clip: bool = True) -
     ([0.0, 0.0, 0.5, 1.0], [-0.1, 0.0, 0.5, 2.0])
     """
     kind = np.float32 if values.dtype == np.float32 else np.float64
-    scaled = values.astype(kind)
+    scaled: np.ndarray = values.astype(kind)
     scaled -= kind(low)
     scaled /= kind(max(high - low, _NARROWEST))
     return np.clip(scaled, 0, 1, out=scaled) if clip else scaled

@@ -47,7 +47,7 @@ class SpatialMap:
     Raises
     ------
     InputError
-        When a matrix is no invertible affine one, or the field has not three finite channels.
+        When a matrix is not an invertible affine one, or the field does not have three finite channels.
     """
 
     before: np.ndarray
@@ -61,7 +61,7 @@ class SpatialMap:
             require_displacements(self.field, "The displacement field")
 
     def points(self, xyz: np.typing.ArrayLike) -> np.ndarray:
-        """Return where points go: (N, 3) RAS mm to (N, 3) RAS mm, float64.
+        """Map points: (N, 3) RAS mm to (N, 3) RAS mm, float64.
 
         Raises
         ------
@@ -93,12 +93,12 @@ class SpatialMap:
         fill:
             Value where the mapped point lies outside the field of view of ``volume`` (its outer voxel faces).
         progress:
-            Told of every slab.
+            Progress callback.
 
         Raises
         ------
         InputError
-            When the order is another, or ``fill`` is no value of a label map's type.
+            When the order is another, or ``fill`` is not a value of a label map's type.
         """
         require_order(order)
         source = volume.reorient("RAS")  # so that ties do not depend on how it is stored
@@ -124,7 +124,7 @@ class SpatialMap:
         Parameters
         ----------
         like, progress:
-            The grid whose voxel centres are displaced; told of every slab.
+            The grid whose voxel centres are displaced; progress callback.
         """
         shape, affine = _shape_and_affine(like)
         result = np.empty((3, *shape), dtype=np.float32)
@@ -143,7 +143,7 @@ class SpatialMap:
         Parameters
         ----------
         like, progress:
-            The grid; told of every slab.
+            The grid; progress callback.
         """
         shape, affine = _shape_and_affine(like)
         result = np.empty(shape, dtype=np.float32)
@@ -200,7 +200,7 @@ def from_voxel_displacement(
     voxels = np.asarray(displacement)
     if voxels.ndim != 4 or voxels.shape[0] != 3:
         raise InputError(
-            f"An array of shape {voxels.shape} is no displacement.",
+            f"An array of shape {voxels.shape} is not a displacement.",
             "Give (3, i, j, k): one component an axis.",
             code="image-dimensions",
         )
@@ -236,7 +236,7 @@ def affine_matrix(matrix: np.ndarray, name: str) -> np.ndarray:
     usable = result.shape == (4, 4) and np.isfinite(result).all() and np.array_equal(result[3], (0, 0, 0, 1))
     if not usable or abs(np.linalg.det(result[:3, :3])) < 1e-9:
         raise InputError(
-            f"The matrix {name} is no invertible 4x4 affine transform.",
+            f"The matrix {name} is not an invertible 4x4 affine transform.",
             "Make the transform again.",
             code="geometry-invalid",
         )

@@ -30,8 +30,12 @@ def head_range(values: np.ndarray, head: np.ndarray, name: str = "The image") ->
     """
     inside = values[head]
     if inside.size == 0:
-        raise InputError(f"{name} shows no head.", "Check that it is the right file, or give a mask.")
+        raise InputError(
+            f"{name} shows no head.", "Check that it is the right file, or give a mask.", code="image-empty"
+        )
     low, high = intensity_range(inside, PERCENTILES)
     if high <= low:
-        raise InputError(f"{name} has the same value everywhere in the head.", "Check that it is the right file.")
+        raise InputError(
+            f"{name} has the same value everywhere in the head.", "Check that it is the right file.", code="image-empty"
+        )
     return low, high

@@ -1,4 +1,4 @@
-"""`neurogen registration apply`: images, labels and points carried by a transform that exists already."""
+"""`neurogen registration apply`: images, labels and points through an existing transform."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DIRECTIONS = ("forward", "inverse")
 
 @dataclass(frozen=True)
 class Plan:
-    """What is carried and where to: ``images`` and ``points`` hold (read, written), ``record`` how it was made."""
+    """Inputs and outputs: ``images`` and ``points`` hold (read, written), ``record`` how it was made."""
 
     images: list[tuple[Path, Path]]
     points: tuple[Path, Path] | None
@@ -45,7 +45,7 @@ class Plan:
 
 
 def apply(arguments: list[str]) -> None:
-    """`neurogen registration apply`: images, labels and points carried by a transform."""
+    """`neurogen registration apply`: images, labels and points through a transform."""
     parser = make_parser(
         "registration apply",
         "Carry images, labels and points of the moving scan into the space of the fixed one, with the transform that\n"
@@ -78,7 +78,7 @@ def apply(arguments: list[str]) -> None:
         metavar="FILE",
         help="points of the moving scan: .tsv or .csv with x, y, z in RAS mm, or Slicer's .fcsv and .mrk.json",
     )
-    parser.add_argument("--inverse", action="store_true", help="carry from the fixed to the moving scan instead")
+    parser.add_argument("--inverse", action="store_true", help="map from the fixed to the moving scan instead")
     parser.add_argument(
         "--out", required=True, metavar="PLACE", help="a file (.nii.gz, .nii, .nrrd; as --points), or a folder"
     )
@@ -98,7 +98,7 @@ def apply(arguments: list[str]) -> None:
         raise InputError("Label maps are not interpolated.", "Leave out --order, or --labels.", code="value-conflict")
     started = time.monotonic()
     progress = make_progress(options.progress)
-    used = _carry(options, plan, progress)
+    used = _transform(options, plan, progress)
     close_bar(progress)
     seconds = time.monotonic() - started
     if options.json:
@@ -117,13 +117,13 @@ def planned(volumes: Sequence[str], points: str | None, out: str) -> Plan:
     Raises
     ------
     InputError
-        When there is nothing to carry, ``out`` is a file of another kind or one for several, two results would have one
+        When nothing is given, ``out`` is a file of another kind or one for several, two results would have one
         name, or one would replace what is read.
     """
     read = [Path(text) for text in volumes]
     marks = None if points is None else Path(points)
     if not read and marks is None:
-        raise InputError("There is nothing to carry.", "Give volumes, or --points FILE.", code="value-missing")
+        raise InputError("There is nothing to transform.", "Give volumes, or --points FILE.", code="value-missing")
     if marks is not None and point_suffix(marks) is None:
         raise InputError(
             f"{marks} is not a point file NeuroGen reads.", f"Give {', '.join(POINT_SUFFIXES)}.", code="file-type"
@@ -183,12 +183,12 @@ def _require_apart(plan: Plan, read: Sequence[Path]) -> None:
         if place in taken:
             raise InputError(
                 f"Two results would both be {place}.",
-                "Carry them one by one, into different folders.",
+                "Transform them one by one, into different folders.",
                 code="value-duplicate",
             )
         taken.add(place)
         if place.is_dir() or _resolved(place) in inputs:
-            what = "a folder" if place.is_dir() else "what is carried"
+            what = "a folder" if place.is_dir() else "an input"
             raise InputError(
                 f"The result {place} would replace {what}.", "Choose another name as --out.", code="file-occupied"
             )
@@ -201,8 +201,8 @@ def _resolved(path: Path) -> Path:
         return path
 
 
-def _carry(options: Any, plan: Plan, progress: Progress) -> dict[str, str]:
-    """Carry everything, all or nothing, and return which transform carried what."""
+def _transform(options: Any, plan: Plan, progress: Progress) -> dict[str, str]:
+    """Transform everything, all or nothing, and return which transform was used for what."""
     given = read_transform(options.transform)
     order = 0 if options.labels else int(options.order or 1)
     used: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Random affine maps of the images of a batch, as the published program draws them."""
+"""Random affine augmentation of a batch, as the published program samples it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def augmented(batch: PairBatch, config: AffineAugmentationConfig, generator: torch.Generator) -> PairBatch:
-    """Return a batch whose images are moved at random, each on its own; labels, masks and landmarks move with them.
+    """Return a batch whose images are transformed at random, each on its own; labels, masks and landmarks follow them.
 
     Parameters
     ----------
@@ -70,8 +70,8 @@ def transform_item(item: Item, matrices: Tensor, spacing: Triple) -> Item:
     i, j, k = item.image.shape[2:]
     grids = Grids((i, j, k), spacing)
     where = grids.apply_affine(matrices, voxel_grid((i, j, k), item.image))
-    seen = inside(where, (i, j, k)).float()
-    mask = seen if item.mask is None else seen * sample(item.mask, where, "nearest")
+    field_of_view = inside(where, (i, j, k)).float()
+    mask = field_of_view if item.mask is None else field_of_view * sample(item.mask, where, "nearest")
     landmarks = item.landmarks
     if landmarks is not None:
         points = landmarks.transpose(1, 2)[..., None, None]

@@ -58,7 +58,7 @@ class Item:
 
 @dataclass(frozen=True)
 class PairBatch:
-    """What one step of one process trains on.
+    """Batch of image pairs for one training step.
 
     Attributes
     ----------
@@ -173,7 +173,7 @@ class Preparation(Protocol):
 
 
 class ScanPairs:
-    """Draws pairs (or threes) of scans; a :class:`PairSource`.
+    """Sampler of pairs (or threes) of scans; a :class:`PairSource`.
 
     Parameters
     ----------
@@ -182,15 +182,15 @@ class ScanPairs:
     preparation:
         Puts them on one grid.
     pairs:
-        (P, 2) positions in ``scans`` of moving and fixed images, drawn evenly; without it any two different scans.
+        (P, 2) positions in ``scans`` of moving and fixed images, sampled evenly; without it any two different scans.
     items:
         2, or 3 for threes of which every two form a pair (in either order).
     labels:
         The structures that the batches hold; without it every value but 0 of the first scan's label map.
     most_labels:
-        At most so many structures in a step, drawn from those that all its images have; all when not given.
+        Largest number of structures in a step, sampled from those that all its images have; all when not given.
     cache_gib:
-        Prepared scans are kept up to so much memory and read again beyond it.
+        Memory for prepared scans; beyond it they are read again.
 
     Raises
     ------
@@ -249,7 +249,7 @@ class ScanPairs:
         """
         chosen = [self._choose(generator) for _ in range(batch)]
         samples = [[self.prepared(index) for index in sample] for sample in chosen]
-        self._require_alike(chosen)
+        self._require_same_shape(chosen)
         structures = self._structures(samples, generator)
         rows = _common_rows(samples, [[self.scans[index].id for index in sample] for sample in chosen], generator)
         items = tuple(
@@ -305,7 +305,7 @@ class ScanPairs:
             return self._choose(generator)
         return moving, fixed, third[random_index(generator, len(third))]
 
-    def _require_alike(self, chosen: Sequence[Sequence[int]]) -> None:
+    def _require_same_shape(self, chosen: Sequence[Sequence[int]]) -> None:
         indices = list(dict.fromkeys(index for sample in chosen for index in sample))
         first = self.prepared(indices[0])
         for index in indices[1:]:
@@ -335,7 +335,7 @@ class ScanPairs:
 
 
 def drawn(groups: Sequence[tuple[int, ...]], most: int, generator: torch.Generator) -> LabelGroups:
-    """Return at most so many of the groups, in their order."""
+    """Return a limited number of the groups, in their order."""
     import torch
 
     order = torch.randperm(len(groups), generator=generator, device=generator.device)[:most]
@@ -368,7 +368,9 @@ def pairs_from_table(path: Path, ids: Sequence[str]) -> np.ndarray:
         moving, fixed = (row[column] for column in PAIR_COLUMNS)
         for name in (moving, fixed):
             if name not in position:
-                raise InputError(f"{path} names '{name}', which is no scan.", nearest(name, ids), code="name-unknown")
+                raise InputError(
+                    f"{path} names '{name}', which is not a scan.", nearest(name, ids), code="name-unknown"
+                )
         if moving == fixed:
             raise InputError(f"{path} pairs '{moving}' with itself.", "Delete the row.", code="value-conflict")
         pairs.append((position[moving], position[fixed]))

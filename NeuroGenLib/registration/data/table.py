@@ -147,7 +147,7 @@ def read_points(path: Path) -> np.ndarray:
     Raises
     ------
     InputError
-        When a column is missing or a cell is no number.
+        When a column is missing or a cell is not a number.
     """
     columns, rows = read_table(path)
     for column in _POINT_COLUMNS:
@@ -157,7 +157,7 @@ def read_points(path: Path) -> np.ndarray:
         points = np.array([[float(row[column]) for column in _POINT_COLUMNS] for row in rows])
     except ValueError as error:
         raise InputError(
-            f"{path} has a landmark that is no number ({error}).", "Correct the table.", code="table-invalid"
+            f"{path} has a landmark that is not a number ({error}).", "Correct the table.", code="table-invalid"
         ) from error
     if not np.isfinite(points).all():
         raise InputError(f"{path} has a landmark that is NaN or infinite.", "Correct the table.", code="table-invalid")

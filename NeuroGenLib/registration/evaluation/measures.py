@@ -1,4 +1,4 @@
-"""How good a registration is: whether it folds, both directions agree, and labels and landmarks meet.
+"""Measures of a registration: folding, overlap of labels and surface distances.
 
 Displacements are (3, I, J, K) or (1, 3, I, J, K) arrays or tensors in voxels, pull-back (see
 :mod:`NeuroGenLib.spatial.displacement`): ``forward`` takes fixed points to moving points, ``inverse`` the other way.
@@ -44,7 +44,7 @@ class LabelScores:
 
     @property
     def without(self) -> tuple[int, ...]:
-        """Labels whose score is not finite, and which :attr:`mean` leaves out."""
+        """Labels whose score is not finite, which :attr:`mean` does not count."""
         return tuple(label for label, score in self.by_label.items() if not math.isfinite(score))
 
 
@@ -56,7 +56,7 @@ def ndv_percent(displacement: ArrayLike | Tensor) -> float:
     Raises
     ------
     InputError
-        When it is no displacement field, holds NaN, or an axis has fewer than three voxels.
+        When it is not a displacement field, holds NaN, or an axis has fewer than three voxels.
     """
     from NeuroGenLib.spatial import jacobian
 
@@ -80,7 +80,7 @@ def label_dice(
     Raises
     ------
     InputError
-        When the shapes differ, a value is no whole number, or there are no labels.
+        When the shapes differ, a value is not a whole number, or there are no labels.
     """
     labels = np.asarray(warped) if inside is None else np.where(np.asarray(inside) > 0, warped, 0)
     return LabelScores(dice_by_label(labels, fixed, background))
@@ -147,9 +147,7 @@ def hausdorff95(first: ArrayLike, second: ArrayLike, spacing: Sequence[float] = 
         )
     steps = tuple(float(step) for step in spacing)
     if len(steps) != 3 or not all(math.isfinite(step) and step > 0 for step in steps):
-        raise InputError(
-            f"A spacing of {steps} makes no sense.", "Give three distances above zero.", code="value-invalid"
-        )
+        raise InputError(f"The spacing {steps} is invalid.", "Give three distances above zero.", code="value-invalid")
     if not (one.any() and other.any()):
         return math.inf if one.any() or other.any() else math.nan
     low, high = bounding_box(one | other)

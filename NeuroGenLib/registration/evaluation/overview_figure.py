@@ -1,4 +1,4 @@
-"""The picture of a registration: what a person looks at before believing it."""
+"""Overview figure of a registration."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ class Plane(NamedTuple):
 
 
 def registration_figure(registration: Registration, fixed: Volume, moving: Volume, notice: str = "") -> Figure:
-    """Draw three planes of the fixed image, of the moving one before, after the start and registered, and of both.
+    """Plot three planes of the fixed image, of the moving one before, after the start and registered, and of both.
 
     Parameters
     ----------
     registration, fixed, moving:
         The result and its images, 3-D.
     notice:
-        What the model demands to be said.
+        Of the model.
     """
     import matplotlib.pyplot as plt
     from matplotlib.cm import ScalarMappable

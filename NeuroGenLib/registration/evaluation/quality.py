@@ -1,4 +1,4 @@
-"""How good one registration is: similarity, overlap, folds, and whether there and back agree."""
+"""Quality of one registration: similarity, overlap, folds and inverse consistency."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Quality:
         return {name: _finite(value) for name, value in content.items()}
 
     def remarks(self) -> list[str]:
-        """Return sentences on what a person should look at."""
+        """Return warnings about the result."""
         remarks = []
         if self.folded_voxels:
             remarks.append(f"The transform folds at {self.folded_voxels} voxels of the fixed image.")
@@ -136,17 +136,17 @@ def measure_quality(
     labels:
         Their label maps, where both have one.
     progress:
-        Told of every stage.
+        Progress callback.
     """
     inside = fixed.foreground
-    points = _some(inside.voxel_to_world(np.argwhere(inside.array)))
+    points = _thinned(inside.voxel_to_world(np.argwhere(inside.array)))
     affine = SpatialMap(start.fixed_to_moving, None, np.eye(4))
     maps = {"headers": SpatialMap(np.eye(4), None, np.eye(4)), "start": affine, "registered": forward}
     values, second = _values(first_channel(fixed.scan), points), first_channel(moving.scan)
     pairs = {stage: (values, _values(second, one.points(points))) for stage, one in maps.items()}
     progress.update(1, 4, "measuring")
-    there = forward.points(points)
-    away = np.linalg.norm(inverse.points(there) - points, axis=1)
+    mapped = forward.points(points)
+    consistency = np.linalg.norm(inverse.points(mapped) - points, axis=1)
     determinants = _values(jacobian, points)
     folded = int(np.count_nonzero(jacobian.array <= 0))
     dice: dict[str, dict[int, float]] | None = None
@@ -156,10 +156,10 @@ def measure_quality(
         if labels.fixed.array.any() or labels.moving.array.any():
             dice = {}
             for stage in STAGES:  # one label map at a time: they may be large
-                carried = labels.warped
+                warped = labels.warped
                 if stage != STAGES[-1]:
-                    carried = maps[stage].pull(labels.moving, labels.fixed, order=0)
-                dice[stage] = dict(label_dice(carried.array, labels.fixed.array).by_label)
+                    warped = maps[stage].pull(labels.moving, labels.fixed, order=0)
+                dice[stage] = dict(label_dice(warped.array, labels.fixed.array).by_label)
             progress.update(3, 4, "measuring")
             distances = dict(label_hd95(labels.warped.array, labels.fixed.array, labels.fixed.spacing).by_label)
     progress.update(4, 4, "measuring")
@@ -170,16 +170,16 @@ def measure_quality(
         folded_percent=100 * folded / jacobian.array.size,
         ndv_percent=_ndv_percent(forward),
         sd_log_jacobian=float(np.log(np.clip(determinants, 1e-9, None)).std()),
-        inverse_consistency_mm=float(away.mean()),
-        inverse_consistency_max_mm=float(away.max()),
-        displacement_mm=float(np.linalg.norm(there - affine.points(points), axis=1).mean()),
+        inverse_consistency_mm=float(consistency.mean()),
+        inverse_consistency_max_mm=float(consistency.max()),
+        displacement_mm=float(np.linalg.norm(mapped - affine.points(points), axis=1).mean()),
         dice=dice,
         hd95_mm=distances,
     )
 
 
-def _some(points: np.ndarray) -> np.ndarray:
-    """Return at most so many points, spread evenly."""
+def _thinned(points: np.ndarray) -> np.ndarray:
+    """Return at most :data:`_MOST_POINTS` points, spread evenly."""
     return points[:: max(1, -(-len(points) // _MOST_POINTS))]
 
 

@@ -57,7 +57,7 @@ def evaluate_to_folder(
     out:
         Folder of the results.
     progress:
-        Told of every stage of every pair; a cancelled one ends the work, finished pairs stay.
+        Progress callback; a cancelled one ends the work, finished pairs stay.
     command:
         What the record of the results calls this.
 

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _WRONG = 0.02
-"""Voxels by which there and back may differ at the end of Newton's method."""
+"""Error of inverse consistency, voxels, above which a voxel of Newton's method is solved again. A trade
+of exactness against time."""
 _ALIGNMENT = 16
 """float32 numbers in 64 bytes. How a matrix product sums up depends on where its rows lie relative to such boundaries
 (MKL on AVX2 and AVX-512: a third of the Gram matrices differed in their last bit)."""
 _ROUNDS, _ALONE = 3, 15
-"""How often voxels beyond that are taken up again by themselves, and steps of each time."""
+"""Rounds in which voxels above that are solved by themselves, and Newton steps of each round."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def newton_inverse(displacement: Tensor, start: Tensor, steps: int = 3) -> Tenso
 
 
 def _newton(displacement: Tensor, where: Tensor, start: Tensor, steps: int) -> Tensor:
-    """Return the inverse at positions ``where`` after so many steps, each (B, 3, I, J, K)."""
+    """Return the inverse at positions ``where`` after a number of steps, each (B, 3, I, J, K)."""
     inverse, pace = start, torch.ones_like(start[:, :1])
     for _ in range(steps):
         there, slopes = _value_and_slopes(displacement, where + inverse)
@@ -163,7 +164,7 @@ def _solved_alone(displacement: Tensor, grid: Tensor, inverse: Tensor, wrong: Te
 
 
 def _distance(displacement: Tensor, where: Tensor, inverse: Tensor) -> Tensor:
-    """Return how far there and back end from the start, voxels, (B, 1, I, J, K)."""
+    """Return the error of inverse consistency, voxels, (B, 1, I, J, K)."""
     residual: Tensor = (inverse + sample(displacement, where + inverse)).norm(dim=1, keepdim=True)
     return residual
 

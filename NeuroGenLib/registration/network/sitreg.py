@@ -59,7 +59,7 @@ class SITRegConfig:
         Hidden layers of the affine stage follow one another. In published checkpoints each reads the input, so that
         only the last one counts.
     skipped_stages:
-        How many of the finest stages are left out. The published program leaves out, and never trains, as many as
+        Number of the finest stages that are skipped. The published program skips, and never trains, as many as
         there are coarse levels without a stage.
     threshold, most_iterations, memory:
         Of the fixed-point iteration (:class:`FixedPoint`), in voxels of the transform.
@@ -100,7 +100,7 @@ class SITRegConfig:
 
 @dataclass(frozen=True)
 class Mappings:
-    """What the network finds for a batch of pairs.
+    """Mappings of the network for a batch of pairs.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ class Halves:
         self.right_inverse: Chain = ()
 
     def update(self, forward: Tensor, reverse: Tensor, solver: Solver, settings: FixedPoint) -> None:
-        """Compose with what a stage found in both directions: D = forward o reverse^-1 and its inverse."""
+        """Compose with the output of a stage in both directions: D = forward o reverse^-1 and its inverse."""
         forward_inverse, reverse_inverse = _invert_both(forward, reverse, solver, settings)
         found, found_inverse = (reverse_inverse, forward), (forward_inverse, reverse)
         self.left = self._kept(found + self.left)
@@ -254,9 +254,9 @@ class SITReg(nn.Module):
         solver:
             ``joint`` inverts both directions in one batch, ``reference`` one after the other as the published program.
         progress:
-            Told after every level; a cancelled one ends the work there.
+            Progress callback; a cancelled one ends the work there.
         resample:
-            Keep what the levels found as one displacement, rather than as a chain that is sampled through.
+            Keep the maps of the levels as one displacement, rather than as a chain that is sampled through.
 
         Raises
         ------

@@ -20,7 +20,7 @@ from NeuroGenLib.superres.guide import align_guide
 from NeuroGenLib.superres.head import find_head
 from NeuroGenLib.superres.intensity import head_range
 from NeuroGenLib.superres.run_config import EvaluateConfig, SuperresConfig
-from NeuroGenLib.superres.stacks.preprocessing import ISOTROPIC, interpolated
+from NeuroGenLib.superres.stacks.preprocessing import ISOTROPIC
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,7 +127,9 @@ def _case_rows(model: SuperresModel, case: Case, config: EvaluateConfig, progres
     require_finite(truth, str(case.scans[0]))
     if max(truth.spacing) > ISOTROPIC * min(truth.spacing):
         sides = " x ".join(f"{mm:.3g}" for mm in truth.spacing)
-        raise InputError(f"Its voxels of {sides} mm are not isotropic.", "Evaluate on isotropic scans.")
+        raise InputError(
+            f"Its voxels of {sides} mm are not isotropic.", "Evaluate on isotropic scans.", code="geometry-invalid"
+        )
     head = find_head(truth).mask.array
     low, high = head_range(truth.array, head)
     wanted = rescale(truth.array.astype(np.float32), low, high, clip=False)
@@ -160,13 +162,17 @@ def _guide(model: SuperresModel, case: Case, truth: Volume) -> Volume | None:
     """Return the guide of a case on the grid of its scan; None where there is none or it is not taken."""
     if case.guide is None or model.guide == "none":
         if model.guide == "needed":
-            raise InputError("It has no guide, which the model needs.", "Name the column of the guides with --guide.")
+            raise InputError(
+                "It has no guide, which the model needs.",
+                "Name the column of the guides with --guide.",
+                code="value-missing",
+            )
         return None
     guide = Volume.load(case.guide)
     try:
         require_same_space({"the scan": truth, "the guide": guide})
     except InputError:
-        return interpolated(guide, truth, align_guide(truth, guide, align=True).fixed_to_moving)
+        return align_guide(truth, guide).image
     return guide
 
 
@@ -176,6 +182,7 @@ def _simulated(truth: Volume, thickness: float, direction: Direction, config: Ev
         raise InputError(
             f"Slices of {thickness:g} mm are thinner than its voxels of {truth.spacing[axis]:.3g} mm.",
             "Ask for thicker slices.",
+            code="value-invalid",
         )
     thick = thick_slices(truth, axis, SliceProfile("gaussian", thickness), thickness)
     if config.noise:

@@ -87,7 +87,9 @@ def _state(checkpoint: Path) -> dict[str, Tensor]:
     content = load_foreign_checkpoint(checkpoint)
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor) or not value.is_floating_point():
-            raise InputError(f"{checkpoint} holds something other than weights ('{name}').", _REMEDY)
+            raise InputError(
+                f"{checkpoint} holds something other than weights ('{name}').", _REMEDY, code="weights-mismatch"
+            )
     return dict(content)
 
 
@@ -112,15 +114,21 @@ def config_of_state(state: Mapping[str, Tensor], checkpoint: Path) -> PublishedU
     while f"model.0.conv.unit{units}.conv.weight" in state:
         units += 1
     if not firsts or deepest is None or last is None or {first.ndim for first in (*firsts, deepest, last)} != {5}:
-        raise InputError(f"{checkpoint} holds weights, but not those of BABY-AI's network.", _REMEDY)
+        raise InputError(
+            f"{checkpoint} holds weights, but not those of BABY-AI's network.", _REMEDY, code="weights-mismatch"
+        )
     channels = tuple(int(first.shape[0]) for first in (*firsts, deepest))
     try:
         shape = PublishedUNetConfig(channels, units, inputs=int(firsts[0].shape[1]), outputs=int(last.shape[1]))
     except ValueError as error:
-        raise InputError(f"{checkpoint} holds weights of no possible network ({error}).", _REMEDY) from error
+        raise InputError(
+            f"{checkpoint} holds weights of no possible network ({error}).", _REMEDY, code="weights-mismatch"
+        ) from error
     if WINDOW % shape.multiple:
         raise InputError(
-            f"{checkpoint} is of a network with {len(channels)} levels; windows have {WINDOW} voxels.", _REMEDY
+            f"{checkpoint} is of a network with {len(channels)} levels; windows have {WINDOW} voxels.",
+            _REMEDY,
+            code="weights-mismatch",
         )
     return shape
 
@@ -140,7 +148,11 @@ def _require_fitting(state: Mapping[str, Tensor], shape: PublishedUNetConfig, ch
     ]
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise InputError(f"{checkpoint} does not fit BABY-AI's network: {'; '.join(problems[:3])}{more}.", _REMEDY)
+        raise InputError(
+            f"{checkpoint} does not fit BABY-AI's network: {'; '.join(problems[:3])}{more}.",
+            _REMEDY,
+            code="weights-mismatch",
+        )
 
 
 def _one_by_one(
@@ -161,6 +173,7 @@ def _one_by_one(
             raise InputError(
                 f"'{name}' in {checkpoint} is not finite: the training had failed.",
                 "Give other weights, or train anew.",
+                code="training-diverged",
             )
         if name in taps and _trained_outside(tensor, taps[name]):
             trained.append(name)

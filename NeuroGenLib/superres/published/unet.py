@@ -116,6 +116,7 @@ class PublishedUNet(nn.Module):
             raise InputError(
                 f"Windows of the shape {tuple(images.shape)} do not fit the published network.",
                 f"Give (N, {self.config.inputs}, I, J, K) with sides that are multiples of {self.config.multiple}.",
+                code="geometry-mismatch",
             )
         result: Tensor = self.model(images)
         return result
@@ -147,6 +148,7 @@ class FoldedUNet(PublishedUNet):
             raise InputError(
                 f"The published weights are folded for windows of {self.window} voxels a side, not {found}.",
                 f"Cut the images into windows of {self.window}x{self.window}x{self.window} voxels.",
+                code="geometry-mismatch",
             )
         return super().forward(images.contiguous(memory_format=torch.channels_last_3d))
 

@@ -96,7 +96,9 @@ def fuse(
         roughness makes no sense, or the grid is huge.
     """
     if roughness is not None and not (np.isfinite(roughness) and roughness >= 0):
-        raise InputError(f"A roughness of {roughness} makes no sense.", "Give zero or more, such as 0.02.")
+        raise InputError(
+            f"A roughness of {roughness} makes no sense.", "Give zero or more, such as 0.02.", code="value-invalid"
+        )
     grid = fused_grid(stacks, spacing)
     # In one order of axes: the result depends on where voxels are, not on how they are stored.
     ordered, work = [_ordered(stack) for stack in stacks], grid.reorient("RAS")
@@ -141,11 +143,13 @@ def fused_grid(stacks: Sequence[Stack], spacing: float | None = None) -> Volume:
         When there is no stack, the spacing makes no sense or the grid is huge.
     """
     if not stacks:
-        raise InputError("There is no stack to fuse.", "Give at least one scan.")
+        raise InputError("There is no stack to fuse.", "Give at least one scan.", code="value-missing")
     first = stacks[0].placed.reorient("RAS")
     width = min(first.spacing) if spacing is None else spacing
     if not (np.isfinite(width) and width > 0):
-        raise InputError(f"A spacing of {width} mm makes no sense.", "Give a positive number of mm.")
+        raise InputError(
+            f"A spacing of {width} mm makes no sense.", "Give a positive number of mm.", code="value-invalid"
+        )
     # Right angles, also where the first stack is sheared.
     left, _, right = np.linalg.svd(first.affine[:3, :3] / first.spacing)
     affine = np.eye(4)
@@ -161,6 +165,7 @@ def fused_grid(stacks: Sequence[Stack], spacing: float | None = None) -> Volume:
         raise InputError(
             f"The stacks span {i} x {j} x {k} voxels of {width:g} mm, which is too many.",
             "Ask for a coarser spacing, or check that all stacks show the same head in the same place.",
+            code="image-too-large",
         )
     affine[:3, 3] -= affine[:3, :3] @ before
     return Volume(np.zeros((i, j, k), dtype=np.uint8), affine).reorient(stacks[0].volume.axcodes)
@@ -179,7 +184,9 @@ def intensity_scales(stacks: Sequence[Stack]) -> tuple[float, ...]:
     for index, stack in enumerate(stacks):
         top = float(np.percentile(stack.volume.array, 99))
         if top <= 0:
-            raise InputError(f"Stack {index + 1} has no values above zero.", "Check that it is the right file.")
+            raise InputError(
+                f"Stack {index + 1} has no values above zero.", "Check that it is the right file.", code="image-empty"
+            )
         image = stack.placed.resample(like=coarse).array
         heads.append(np.where(image > _FOREGROUND * top, image, np.nan))
     scales = []
@@ -190,6 +197,7 @@ def intensity_scales(stacks: Sequence[Stack]) -> tuple[float, ...]:
             raise InputError(
                 f"Stack {index + 1} does not overlap with the first one.",
                 "Check that both show the same head, and align them first.",
+                code="geometry-mismatch",
             )
         scales.append(float(np.median(ratios)))
     return tuple(scales)

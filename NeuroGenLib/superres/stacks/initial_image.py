@@ -76,7 +76,9 @@ def initial_image(
         image = interpolated(stacks[0].placed, grid.reorient("RAS"))
         return InitialImage(stacks, image, (1.0,), (np.ones(stacks[0].volume.shape[stacks[0].axis]),), (None,))
     if like is not None:
-        raise InputError("A grid can be given for a single scan only.", "Leave it out, or give one scan.")
+        raise InputError(
+            "A grid can be given for a single scan only.", "Leave it out, or give one scan.", code="value-conflict"
+        )
     if align:
         stacks = align_stacks(stacks, progress=progress.part(0, 0.6))
     fusion = fuse(stacks, spacing, progress=progress.part(0.6, 1))
@@ -88,5 +90,7 @@ def initial_image(
 
 def _isotropic(grid: Volume) -> Volume:
     if max(grid.spacing) > 1.05 * min(grid.spacing):
-        raise InputError("The grid for the result is not isotropic.", "Give one with cubic voxels.")
+        raise InputError(
+            "The grid for the result is not isotropic.", "Give one with cubic voxels.", code="geometry-invalid"
+        )
     return grid.with_array(np.zeros(grid.shape, np.uint8))

@@ -58,11 +58,15 @@ def thick_stacks(scans: Sequence[Volume], settings: SuperresConfig) -> tuple[lis
         make no sense, or the direction of slices does not show.
     """
     if not scans:
-        raise InputError("There is no scan.", "Give at least one.")
+        raise InputError("There is no scan.", "Give at least one.", code="value-missing")
     names = ["The scan"] if len(scans) == 1 else [f"Scan {number}" for number in range(1, len(scans) + 1)]
     given = settings.thickness is not None or settings.gap is not None
     if len(scans) > 1 and settings.direction is not None:
-        raise InputError("A direction of slices is of one scan, and several are given.", "Leave the direction out.")
+        raise InputError(
+            "A direction of slices is of one scan, and several are given.",
+            "Leave the direction out.",
+            code="value-conflict",
+        )
     if len(scans) == 1 and not given:
         _require_thick(scans[0], settings)
     stacks = []
@@ -76,6 +80,7 @@ def thick_stacks(scans: Sequence[Volume], settings: SuperresConfig) -> tuple[lis
                 "Add the direction of the slices, such as axial."
                 if len(scans) == 1
                 else "Give the scans as they were measured, in thick slices.",
+                code="value-missing",
             )
         distance = scan.spacing[thickest_axis(scan) if axis is None else axis]
         thickness, doubts = plausible_thickness(settings, number, distance, name)
@@ -135,6 +140,7 @@ def _require_thick(scan: Volume, settings: SuperresConfig) -> None:
         raise AlreadyIsotropic(
             f"The scan is isotropic already, with voxels of {_sides(scan)} mm: there is nothing to do.",
             "If its slices are thicker than its header says, give their thickness; for finer voxels give a spacing.",
+            code="value-invalid",
         )
 
 
@@ -147,6 +153,7 @@ def _size_warnings(stack: Stack, name: str) -> list[str]:
         raise InputError(
             f"{name} measures {sides} mm in {volume.shape[stack.axis]} {stack.direction} slices: too little of a head.",
             "Check the voxel size in the header, or give a scan of more slices.",
+            code="image-empty",
         )
     if min(shown) >= _SMALL_MM:
         return []

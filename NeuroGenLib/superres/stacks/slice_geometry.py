@@ -79,7 +79,7 @@ def slice_geometry(shape: Sequence[int], affine: np.ndarray, settings: SuperresC
         When there is no voxel, or thickness and gap make no sense.
     """
     if len(shape) != 3 or min(shape) < 1:
-        raise InputError("The scan holds no voxels.", "Choose another one.")
+        raise InputError("The scan holds no voxels.", "Choose another one.", code="image-empty")
     grid = Volume(_CORNERS, affine)
     axis = None if settings.direction is None else slice_axis(grid, settings.direction)
     across = thickest_axis(grid) if axis is None else axis

@@ -35,6 +35,7 @@ from Testing.geometry import (
     rotation,
     same_in_world,
 )
+from Testing.raising import raises
 from Testing.registration_pairs import a_bent_pair, a_tiny_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -279,9 +280,7 @@ def test_two_channels(tmp_path, pair):
     result = model.register(*both, settings=QUICK)
     assert result.warped.channels == 2
     assert result.quality.correlation["registered"] > result.quality.correlation["headers"]
-    with pytest.raises(
-        InputError, match=r"The moving image has 1 image\(s\) in it, and the model compares 2"
-    ) as refused:
+    with raises("image-dimensions", "moving image", 1, 2) as refused:
         model.register(both[0], pair.moving, settings=QUICK)
     assert "Stack" in refused.value.remedy
 
@@ -437,7 +436,7 @@ def test_a_model_with_an_affine_stage_and_its_own_spacing(tmp_path, pair):
         assert result.quality.folded_voxels == 0
         assert result.quality.inverse_consistency_mm < 0.1
     assert result.quality.correlation["registered"] > result.quality.correlation["headers"]
-    with pytest.raises(InputError, match="the fixed image has no mask"):
+    with raises("value-missing", "fixed image"):
         registered(model, ct)
 
 

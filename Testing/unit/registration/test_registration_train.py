@@ -31,6 +31,7 @@ from NeuroGenLib.registration.objective import Objective, coarser_truth, pairs_o
 from NeuroGenLib.registration.train import RegistrationModule, train
 from NeuroGenLib.spatial.displacement import sample
 from NeuroGenLib.training.metrics_log import read_metrics
+from Testing.raising import raises
 from Testing.registration_fixtures import TINY_NETWORK, table_job, write_scans
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ def test_a_run_leaves_a_model(run, table):
     json.loads(text)
 
 
+@pytest.mark.slow
 def test_a_run_learns(table, tmp_path):
     """Dice of the heads' labels rises above that of a run that sees the same pairs and hardly moves its weights.
 
@@ -477,5 +479,5 @@ def test_ids_and_folders_stay_out_of_the_model_unless_wanted(table, tmp_path):
 
 
 def test_a_rate_rule_that_is_unknown():
-    with pytest.raises(InputError, match="rate_on_resume"):
+    with raises("value-invalid", "rate_on_resume"):
         OptimiserConfig(rate_on_resume="theirs")

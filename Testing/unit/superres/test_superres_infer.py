@@ -255,7 +255,7 @@ def test_it_can_be_cancelled(model: SuperresModel, scan: Volume) -> None:
 
 def test_a_model_that_needs_a_guide_refuses_to_go_without(published: SuperresModel, scan: Volume) -> None:
     assert published.guide == "needed"
-    with pytest.raises(InputError, match=r"needs a T1w of the same head.*--guide.*bundled:superres"):
+    with raises("value-missing", published.folder.reference, "bundled:superres"):
         published.super_resolve(scan)
 
 
