@@ -160,6 +160,8 @@ def run_safely(work: Callable[[], None], *, debug: bool = False) -> int:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except (Exception, KeyboardInterrupt) as error:
         if debug:
+            if isinstance(error, NeuroGenError):
+                error.add_note(f"Code: {error.code}")
             raise
         problem, remedy, code = _explain(error)
         print("\n" + _one_line(problem), file=sys.stderr)

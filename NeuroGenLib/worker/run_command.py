@@ -48,7 +48,9 @@ def run_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
         except SystemExit as stop:  # --help ends so
             if stop.code:
                 command = f"neurogen {' '.join(words[:2])}"
-                raise NeuroGenError(f"'{command}' ended with exit code {stop.code}.", "See the log.") from stop
+                raise NeuroGenError(
+                    f"'{command}' ended with exit code {stop.code}.", "See the log.", code="unexpected"
+                ) from stop
         finally:
             reader.finish()
     output = printed.getvalue()

@@ -32,8 +32,12 @@ CODED = (
         for name in ("train", "config")
     ),
     "training",
+    *(f"NeuroGenLib/worker/{name}.py" for name in ("child", "client", "protocol", "run_command", "scratch", "server")),
+    *(f"NeuroGenLib/worker/jobs/{name}.py" for name in ("arguments", "estimate", "volumes")),
+    "NeuroGen/NeuroGenPanels",
+    "NeuroGen/NeuroGenHome",
 )
-"""Files and folders whose errors all have codes; the list is to become ``NeuroGenLib``."""
+"""Files and folders whose errors all have codes; the list is to become ``NeuroGenLib`` and ``NeuroGen``."""
 
 
 def errors_of(source: str) -> Iterator[tuple[int, str | None]]:
