@@ -14,7 +14,7 @@ from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.models import Model
 from NeuroGenLib.registration.config import RegisterConfig
-from NeuroGenLib.registration.evaluation.quality import LabelMaps, Quality, measure_quality
+from NeuroGenLib.registration.evaluation.quality import LabelMaps, Quality, RegistrationMaps, measure_quality
 from NeuroGenLib.registration.prepare import fine_grids, network_grid, prepared_sides, transform_affine
 from NeuroGenLib.spatial.affine import Affine
 from NeuroGenLib.spatial.labels import as_label_map
@@ -197,7 +197,9 @@ class RegistrationModel(Model):
         maps = None
         if fixed_labels is not None and moving_labels is not None and labels is not None:
             maps = LabelMaps(fixed_labels, moving_labels, labels)
-        quality = measure_quality(forward, inverse, start, *images, jacobian, maps, progress.part(0.92, 1))
+        quality = measure_quality(
+            RegistrationMaps(forward, inverse, start), *images, jacobian, maps, progress.part(0.92, 1)
+        )
         warnings = list(dict.fromkeys([*warnings, *quality.remarks()]))
         inside = images[0].foreground
         return Registration(forward, inverse, start, warped, labels, jacobian, quality, inside, warnings)

@@ -26,6 +26,7 @@ from NeuroGenLib.registration.evaluation.table import evaluate_to_folder
 from NeuroGenLib.registration.infer import RegistrationModel
 
 if TYPE_CHECKING:
+    from NeuroGenLib.core.arguments import ArgumentParser
     from NeuroGenLib.core.progress import Progress
     from NeuroGenLib.registration.evaluation.pairs import PairFiles
     from NeuroGenLib.registration.evaluation.results import Evaluation
@@ -33,6 +34,24 @@ if TYPE_CHECKING:
 
 def evaluate(arguments: list[str]) -> None:
     """`neurogen registration evaluate`: a model, or the checkpoints of a training, on pairs of scans."""
+    options = _parser().parse(arguments)
+
+    _require_consistent(options)
+
+    out = Path(options.out)
+    require_folder_place(out)
+    settings = options_of(options, RegisterConfig)
+    if options.run is not None and "refine" not in options:
+        settings = replace(settings, refine=0)
+    pairs = read_pairs(Path(options.pairs))
+    progress = make_progress(options.progress)
+    if options.run is not None:
+        _evaluate_run(options, pairs, out, settings, progress)
+    else:
+        _evaluate_model(options, pairs, out, settings, progress)
+
+
+def _parser() -> ArgumentParser:
     parser = make_parser(
         "registration evaluate",
         "Register every pair of a table and measure: Dice and 95 % Hausdorff distance of labels, distance of\n"
@@ -66,21 +85,7 @@ def evaluate(arguments: list[str]) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_device_option(parser)
     add_report_options(parser)
-    options = parser.parse(arguments)
-
-    _require_consistent(options)
-
-    out = Path(options.out)
-    require_folder_place(out)
-    settings = options_of(options, RegisterConfig)
-    if options.run is not None and "refine" not in options:
-        settings = replace(settings, refine=0)
-    pairs = read_pairs(Path(options.pairs))
-    progress = make_progress(options.progress)
-    if options.run is not None:
-        _evaluate_run(options, pairs, out, settings, progress)
-    else:
-        _evaluate_model(options, pairs, out, settings, progress)
+    return parser
 
 
 def _require_consistent(options: Any) -> None:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from NeuroGenLib.spatial.spatial_map import SpatialMap
+from NeuroGenLib.registration.evaluation.quality import RegistrationMaps
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from NeuroGenLib.registration.infer import Registration
+    from NeuroGenLib.spatial.spatial_map import SpatialMap
     from NeuroGenLib.spatial.volume import Volume
 
 PLANES = ("axial", "coronal", "sagittal")
@@ -21,6 +22,8 @@ _AXES = (2, 1, 0)
 """The axis of a RAS grid that each plane cuts."""
 _TILES = 8
 """Squares of the checkerboard along the longer side of a section."""
+_TITLES = ("moving, by its header", "moving, after the start", "registered")
+"""Of the sections of the moving image, by stage."""
 _MARGIN_MM = 6.0
 _MOST_PIXELS = 400
 """Pixels along a side; sections of finer scans are thinned."""
@@ -71,12 +74,8 @@ def registration_figure(registration: Registration, fixed: Volume, moving: Volum
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    identity = np.eye(4)
-    stages = {
-        "moving, by its header": SpatialMap(identity, None, identity),
-        "moving, after the start": SpatialMap(registration.start.fixed_to_moving, None, identity),
-        "registered": registration.forward,
-    }
+    maps = RegistrationMaps(registration.forward, registration.inverse, registration.start).by_stage()
+    stages = dict(zip(_TITLES, maps.values(), strict=True))
     whole = abs(float(np.linalg.det(registration.start.fixed_to_moving[:3, :3])))
     window = head_window(fixed, registration.foreground)
     bright = {"fixed": _range(fixed), "moving": _range(moving)}
