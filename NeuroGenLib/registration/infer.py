@@ -170,6 +170,17 @@ class RegistrationModel(Model):
             When an image, a mask or a label map cannot be used, or the images cannot be brought to overlap.
         Cancelled
             When ``progress`` was cancelled.
+
+        Examples
+        --------
+        With files of your own::
+
+            from NeuroGenLib import Volume, open_model
+
+            model = open_model("bundled:registration")
+            result = model.register(Volume.load("fixed.nii.gz"), Volume.load("moving.nii.gz"))
+            result.warped.save("warped.nii.gz")
+            result.inverse.points([[10.0, 20.0, 30.0]])  # points of the moving image, RAS mm, in the fixed one
         """
         chosen = settings or RegisterConfig()
         fixed = _usable(fixed, "The fixed image", self.channels)

@@ -48,6 +48,13 @@ class SpatialMap:
     ------
     InputError
         When a matrix is not an invertible affine one, or the field does not have three finite channels.
+
+    Examples
+    --------
+    >>> to_moving = np.eye(4)
+    >>> to_moving[:3, 3] = 5, 0, 0
+    >>> SpatialMap(to_moving, None, np.eye(4)).points([[1, 2, 3]]).tolist()
+    [[6.0, 2.0, 3.0]]
     """
 
     before: np.ndarray
@@ -196,6 +203,15 @@ def from_voxel_displacement(
     ------
     InputError
         When the array has another shape, holds numbers that are not finite, or the margin is not positive.
+
+    Examples
+    --------
+    One voxel of 2 mm along the first axis, in the middle of the grid:
+
+    >>> shift = np.zeros((3, 5, 5, 5))
+    >>> shift[0] = 1
+    >>> from_voxel_displacement(shift, np.diag([2.0, 2.0, 2.0, 1.0])).points([[4, 4, 4]]).tolist()
+    [[6.0, 4.0, 4.0]]
     """
     voxels = np.asarray(displacement)
     if voxels.ndim != 4 or voxels.shape[0] != 3:

@@ -57,6 +57,11 @@ def ndv_percent(displacement: ArrayLike | Tensor) -> float:
     ------
     InputError
         When it is not a displacement field, holds NaN, or an axis has fewer than three voxels.
+
+    Examples
+    --------
+    >>> ndv_percent(np.zeros((3, 4, 4, 4), np.float32))
+    0.0
     """
     from NeuroGenLib.spatial import jacobian
 
@@ -81,6 +86,13 @@ def label_dice(
     ------
     InputError
         When the shapes differ, a value is not a whole number, or there are no labels.
+
+    Examples
+    --------
+    >>> warped, fixed = np.zeros((2, 4, 1, 1), int)
+    >>> warped[:2], fixed[1:3] = 1, 1
+    >>> label_dice(warped, fixed).mean
+    0.5
     """
     labels = np.asarray(warped) if inside is None else np.where(np.asarray(inside) > 0, warped, 0)
     return LabelScores(dice_by_label(labels, fixed, background))
@@ -135,6 +147,13 @@ def hausdorff95(first: ArrayLike, second: ArrayLike, spacing: Sequence[float] = 
     ------
     InputError
         When the masks are not three-dimensional or of one shape, or a distance is not above zero.
+
+    Examples
+    --------
+    >>> first, second = np.zeros((2, 8, 8, 8), bool)
+    >>> first[2:5, 2:5, 2:5], second[3:6, 2:5, 2:5] = True, True
+    >>> hausdorff95(first, second, spacing=(2, 1, 1))
+    2.0
     """
     from scipy.ndimage import distance_transform_edt
 
