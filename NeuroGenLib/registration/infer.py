@@ -235,7 +235,7 @@ class RegistrationModel(Model):
             fixed = replace(fixed, to_image=fixed.to_image @ half_to_fixed)
             moving = replace(moving, to_image=moving.to_image @ half_to_moving)
             if not settings.refine:
-                forward, inverse = (Displacement(one, affine) for one in (mappings.forward, mappings.inverse))
+                forward, inverse = (Displacement(values, affine) for values in (mappings.forward, mappings.inverse))
                 return _Deformation(forward, inverse, fixed.to_image, moving.to_image, min(spacing))
             half_maps = mappings.half_maps()
         # Copies are no longer bound to inference mode.

@@ -165,7 +165,7 @@ def measure_quality(
     points = _thinned(inside.voxel_to_world(np.argwhere(inside.array)))
     stages = maps.by_stage()
     values, second = _values(first_channel(fixed.scan), points), first_channel(moving.scan)
-    pairs = {stage: (values, _values(second, one.points(points))) for stage, one in stages.items()}
+    pairs = {stage: (values, _values(second, stage_map.points(points))) for stage, stage_map in stages.items()}
     progress.update(1, 4, "measuring")
     mapped = maps.forward.points(points)
     consistency = np.linalg.norm(maps.inverse.points(mapped) - points, axis=1)
@@ -229,8 +229,8 @@ def _correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _mutual_information(first: np.ndarray, second: np.ndarray) -> float:
-    one, other, together = entropies(first, second, _BINS)
-    return one + other - together
+    first_entropy, second_entropy, joint_entropy = entropies(first, second, _BINS)
+    return first_entropy + second_entropy - joint_entropy
 
 
 def _ndv_percent(forward: SpatialMap) -> float:
