@@ -12,6 +12,7 @@ from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.mask.config import BUNDLED
 from NeuroGenLib.mask.grid import coarse_image, on_scan
 from NeuroGenLib.mask.intensity import rescaled
+from NeuroGenLib.mask.manifest import MaskManifest
 from NeuroGenLib.mask.regions import cautions, one_brain
 from NeuroGenLib.models import Model, open_model
 from NeuroGenLib.spatial.sliding_window import sliding_window_inference
@@ -77,7 +78,7 @@ class MaskModel(Model):
 
     def __init__(self, folder: ModelFolder, network: BrainNetwork, device: torch.device) -> None:
         super().__init__(folder, device)
-        self.spacing = float(folder.manifest["preparation"]["spacing"])
+        self.spacing = folder.read_as(MaskManifest).preparation.spacing
         self._network = network
 
     @classmethod
@@ -85,7 +86,7 @@ class MaskModel(Model):
         """Make the model from its manifest and its weights."""
         from NeuroGenLib.mask.network import network_from_tensors
 
-        return cls(folder, network_from_tensors(folder.manifest["network"], tensors), device)
+        return cls(folder, network_from_tensors(folder.read_as(MaskManifest).network, tensors), device)
 
     def mask(self, image: Volume, progress: Progress = SILENT) -> Volume:
         """Return the brain mask of a scan, uint8 on its grid; what looks wrong is logged as a warning.

@@ -8,9 +8,8 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from NeuroGenLib.core.config import from_mapping
 from NeuroGenLib.core.errors import InputError, NeuroGenError, nearest
 from NeuroGenLib.core.files import atomic_file, atomic_folder, read_json, write_json, write_text
 from NeuroGenLib.core.progress import SILENT, Progress
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import torch
+
+Typed = TypeVar("Typed", bound=Manifest)
 
 FORMAT = "neurogen-model"
 SCHEMA = 1
@@ -141,6 +142,23 @@ class ModelFolder:
     def about(self) -> Manifest:
         """The fields that models of all kinds have."""
         return _common_fields(self.manifest, self.path / MANIFEST)
+
+    def read_as(self, typed: type[Typed]) -> Typed:
+        """Return the manifest typed by the capability that reads the model.
+
+        Raises
+        ------
+        InputError
+            When an entry that such models need is missing or does not fit.
+        """
+        try:
+            return typed.read(self.manifest)
+        except InputError as error:
+            raise InputError(
+                f"The model {self.reference} is not a complete {self.kind} model ({error.problem.rstrip('.')}).",
+                "Download or train it again.",
+                code="model-damaged",
+            ) from error
 
     @property
     def kind(self) -> str:
@@ -406,11 +424,12 @@ def _checked_manifest(path: Path) -> dict[str, Any]:
 
 
 def _common_fields(manifest: Mapping[str, Any], path: Path) -> Manifest:
-    given = {name: value for name, value in manifest.items() if value is not None}
     try:
-        return from_mapping(Manifest, given, ignore_unknown=True)
+        return Manifest.read(manifest)
     except InputError as error:
-        raise error.within(str(path), "Download or copy the model again.") from error
+        raise InputError(
+            f"{path}: {error.problem}", "Download or copy the model again.", code="model-damaged"
+        ) from error
 
 
 def _check_file_list(files: object, path: Path) -> None:

@@ -15,6 +15,7 @@ from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.models import Model
 from NeuroGenLib.registration.config import RegisterConfig
 from NeuroGenLib.registration.evaluation.quality import LabelMaps, Quality, measured
+from NeuroGenLib.registration.manifest import RegistrationManifest
 from NeuroGenLib.registration.prepare import fine_grids, network_grid, sides, transform_affine
 from NeuroGenLib.spatial.labels import as_label_map
 from NeuroGenLib.spatial.spatial_map import SpatialMap, from_voxel_displacement
@@ -108,7 +109,7 @@ class RegistrationModel(Model):
 
     def __init__(self, folder: ModelFolder, network: SITReg, device: torch.device) -> None:
         super().__init__(folder, device)
-        self.preparation: dict[str, Any] = folder.manifest["preparation"]
+        self.preparation = folder.read_as(RegistrationManifest).preparation
         self.shape: Shape = network.shape
         self._network = network
 
@@ -117,7 +118,7 @@ class RegistrationModel(Model):
         """Make the model from its manifest and its weights."""
         from NeuroGenLib.registration.network.sitreg import SITReg
 
-        network = SITReg(network_shape(folder.manifest["network"]))
+        network = SITReg(network_shape(folder.read_as(RegistrationManifest).network))
         network.load_state_dict(dict(tensors))
         return cls(folder, network.eval().requires_grad_(requires_grad=False), device)
 

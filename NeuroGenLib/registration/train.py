@@ -18,6 +18,7 @@ from NeuroGenLib.registration.data.augment import augmented
 from NeuroGenLib.registration.data.sources import pair_source
 from NeuroGenLib.registration.earlier_run import EarlierRun, continue_adam, read_earlier_run
 from NeuroGenLib.registration.infer import RegistrationModel
+from NeuroGenLib.registration.manifest import RegistrationManifest
 from NeuroGenLib.registration.network.configured import freeze_unused, network_shape
 from NeuroGenLib.registration.network.sitreg import Mappings, SITReg
 from NeuroGenLib.registration.objective import Objective, pairs_of
@@ -151,7 +152,7 @@ def _require_whole_voxels(config: RegistrationTrainConfig, grid: Sequence[int]) 
 
 def _compare_preparation(initial: ModelFolder, record: Mapping[str, Any]) -> None:
     """Warn when the first weights saw images that were prepared in another way."""
-    theirs = initial.manifest.get("preparation") or {}
+    theirs = initial.read_as(RegistrationManifest).preparation
     differing = [name for name in record if name in theirs and theirs[name] != record[name]]
     if differing:
         log.warning("The images of %s were prepared otherwise: %s differ.", initial.reference, ", ".join(differing))

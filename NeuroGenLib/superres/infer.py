@@ -15,13 +15,13 @@ from NeuroGenLib.superres.correction import residual_correction, slices_along
 from NeuroGenLib.superres.evaluation.quality import Quality, guide_quality, stack_quality
 from NeuroGenLib.superres.head import Head, find_head
 from NeuroGenLib.superres.intensity import head_range
+from NeuroGenLib.superres.manifest import SuperresManifest
 from NeuroGenLib.superres.published.atlas_pose import correction_at, known_place
 from NeuroGenLib.superres.published.reference import WINDOW, reference_super_resolve
 from NeuroGenLib.superres.run_config import BUNDLED, SuperresConfig
 from NeuroGenLib.superres.stacks.combine import Combined, combined
 from NeuroGenLib.superres.stacks.consistency import back_projected, residual_of, sharpened, spread, unseen
 from NeuroGenLib.superres.stacks.inputs import chosen_spacing, interpolated, place_guide, thick_stacks
-from NeuroGenLib.superres.stacks.overview import guide_need
 
 if TYPE_CHECKING:
     import os
@@ -88,8 +88,10 @@ class SuperresModel(Model):
 
     def __init__(self, folder: ModelFolder, network: SuperresNetwork | FoldedUNet, device: torch.device) -> None:
         super().__init__(folder, device)
-        self.published = folder.manifest["network"]["kind"] == "published"
-        self._preparation = folder.manifest["preparation"]
+        manifest = folder.read_as(SuperresManifest)
+        self.published = manifest.published
+        self._preparation = manifest.preparation
+        self._guide = manifest.guide
         self._network: Any = network
 
     @classmethod
@@ -98,19 +100,19 @@ class SuperresModel(Model):
         from NeuroGenLib.superres import network
         from NeuroGenLib.superres.published import unet as published_network
 
-        entry = folder.manifest["network"]
-        of_kind = published_network if entry["kind"] == published_network.KIND else network
-        return cls(folder, of_kind.network_from_tensors(entry, tensors), device)
+        manifest = folder.read_as(SuperresManifest)
+        of_kind = published_network if manifest.published else network
+        return cls(folder, of_kind.network_from_tensors(manifest.network, tensors), device)
 
     @property
     def guide(self) -> str:
         """Whether a guide is ``needed``, ``optional`` or taken by none (``none``)."""
-        return guide_need(self.folder.manifest)
+        return self._guide
 
     @property
     def spacings(self) -> tuple[float, float]:
         """Least and largest voxel size, in mm, that the network was trained at."""
-        known = [float(mm) for mm in self._preparation.get("spacing") or _SPACINGS_MM]
+        known = [float(mm) for mm in self._preparation.spacing or _SPACINGS_MM]
         return min(known), max(known)
 
     def super_resolve(
@@ -248,10 +250,11 @@ class SuperresModel(Model):
                 "Leave --reference out, or give --model hf:almalennartsson/baby-ai.",
             )
         guide, _ = self._usable_guide(guide)
-        if guide is None:  # the published network never takes none
-            raise ValueError("no guide")
+        padded = self._preparation.padded
+        if guide is None or padded is None:  # the published network has both
+            raise ValueError("no guide, or no shape to pad to")
         network = self._network.to(self.device)
-        return reference_super_resolve(guide, scan, network, self._preparation["padded"], progress=progress)
+        return reference_super_resolve(guide, scan, network, padded, progress=progress)
 
     # --- steps ------------------------------------------------------------------------------------------------------
 
@@ -267,7 +270,7 @@ class SuperresModel(Model):
         return guide, []
 
     def _thickness_warnings(self, stacks: Sequence[Stack]) -> list[str]:
-        known = self._preparation.get("thickness")
+        known = self._preparation.thickness
         if known is None:
             return []
         return [
@@ -281,7 +284,7 @@ class SuperresModel(Model):
         """Return a scan as the residual network saw those it was trained with; the fusion of several is sharp."""
         if len(seen.stacks) > 1:
             return seen.image
-        return sharpened(seen.image, seen.stacks[0], int(self._preparation.get("sharpened", 0)))
+        return sharpened(seen.image, seen.stacks[0], self._preparation.sharpened)
 
     def _residual(
         self, image: Volume, seen: Combined, guide: Volume | None, head: Head, progress: Progress

@@ -21,6 +21,7 @@ from NeuroGenLib.superres.evaluation.validation import HeldOutWindows, Published
 from NeuroGenLib.superres.infer import SuperresModel
 from NeuroGenLib.superres.intensity import PERCENTILES
 from NeuroGenLib.superres.losses import superres_loss
+from NeuroGenLib.superres.manifest import SuperresManifest
 from NeuroGenLib.superres.network import Shape, SuperresNetwork
 from NeuroGenLib.superres.published import reference
 from NeuroGenLib.superres.published import unet as published_network
@@ -236,7 +237,7 @@ def _open_initial(reference: str, network: str) -> ModelFolder:
         When the model is of another kind, or its network cannot be trained.
     """
     folder = require_kind(resolve(reference), SuperresModel)
-    held = folder.manifest.get("network", {})
+    held = folder.read_as(SuperresManifest).network
     if held.get("kind") != network or held.get("folded"):
         raise InputError(
             f"{reference} holds a network of another kind ({held.get('kind')}) or only part of one.",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.simulate.thick_slices import slice_axis, thickest_axis
 from NeuroGenLib.spatial.volume import Volume
+from NeuroGenLib.superres.manifest import GuideNeed, SuperresManifest
 from NeuroGenLib.superres.stacks.inputs import ISOTROPIC
 from NeuroGenLib.superres.stacks.recorded_thickness import believed_thickness
 from NeuroGenLib.superres.stacks.stack import as_stack
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
     from NeuroGenLib.simulate.thick_slices import Direction
     from NeuroGenLib.superres.run_config import SuperresConfig
-
-GuideNeed: TypeAlias = Literal["needed", "optional", "none"]
-"""Whether a model cannot do without a guide, can, or takes none."""
 
 _FINEST_MM = 0.8
 """Results are not finer unless that is asked for."""
@@ -103,7 +101,4 @@ def slices_of(shape: Sequence[int], affine: np.ndarray, settings: SuperresConfig
 
 def guide_need(manifest: Mapping[str, Any]) -> GuideNeed:
     """Return whether a model needs a guide, by its manifest (``neurogen.json``)."""
-    if manifest["network"]["kind"] == "published":  # which knows both images alone
-        return "needed"
-    need: GuideNeed = manifest["preparation"].get("guide", "optional")
-    return need
+    return SuperresManifest.read(manifest).guide

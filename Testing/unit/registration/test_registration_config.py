@@ -15,6 +15,7 @@ from NeuroGenLib.models import resolve
 from NeuroGenLib.registration.config import LossConfig, NetworkConfig, RegistrationTrainConfig, TableConfig
 from NeuroGenLib.registration.network.configured import network_shape
 from NeuroGenLib.registration.network.sitreg import Shape
+from Testing.raising import raises
 
 BUNDLED = Path(__file__).parents[3] / "training" / "configs" / "registration" / "bundled.yaml"
 
@@ -96,7 +97,7 @@ def test_weights_over_steps_that_cannot_be(steps, says):
 
 
 def test_two_rules_for_pairs_are_refused():
-    with pytest.raises(InputError, match="pair_column"):
+    with raises("value-conflict", "pair_column"):
         TableConfig(pairs=Path("pairs.tsv"), pair_column="age")
-    with pytest.raises(InputError, match="pair_range"):
+    with raises("value-missing", "pair_range"):
         TableConfig(pair_range=3.0)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from NeuroGenLib.core.errors import Cancelled, InputError
+from NeuroGenLib.core.errors import Cancelled
 from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.models.folder import ModelFolder, load_tensors
 from NeuroGenLib.registration.config import (
@@ -31,6 +31,7 @@ from NeuroGenLib.registration.objective import Objective, coarser_truth, pairs_o
 from NeuroGenLib.registration.train import RegistrationModule, train
 from NeuroGenLib.spatial.displacement import sample
 from NeuroGenLib.training.metrics_log import read_metrics
+from Testing.raising import raises
 from Testing.registration_fixtures import TINY_NETWORK, table_job, write_scans
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def test_a_warm_start(run, table, tmp_path):
 
 def test_a_warm_start_from_another_network_is_refused(run, table, tmp_path):
     network = TINY_NETWORK | {"stage_features": [None, 6, 8]}
-    with pytest.raises(InputError, match=r"stages\.2"):
+    with raises("weights-mismatch", "stages.2"):
         train(table_job(table, tmp_path / "next", network=network, train={"init_from": str(run / "model")}))
 
 
@@ -223,9 +224,9 @@ def test_adam_goes_on_where_the_other_run_stood(run, table, tmp_path):
 
 
 def test_folders_to_go_on_from_that_cannot_be(run, table, tmp_path):
-    with pytest.raises(InputError, match="no checkpoint"):
+    with raises("file-missing"):
         train(table_job(table, tmp_path / "a", optimiser={"continue_from": str(tmp_path)}))
-    with pytest.raises(InputError, match="Both"):
+    with raises("value-conflict"):
         table_job(table, tmp_path / "a", optimiser={"continue_from": str(run)}, train={"init_from": str(run)})
 
 
@@ -461,7 +462,7 @@ def test_the_cosine_goes_down_to_its_floor(table, tmp_path):
 
 def test_a_grid_that_cannot_be_averaged_is_refused(table, tmp_path):
     data = table_of(table, shape=[15, 18, 14])
-    with pytest.raises(InputError, match="cannot be averaged"):
+    with raises("value-conflict"):
         train(table_job(table, tmp_path / "run", data=data, losses={"grid": "transform"}))
 
 
@@ -477,5 +478,5 @@ def test_ids_and_folders_stay_out_of_the_model_unless_wanted(table, tmp_path):
 
 
 def test_a_rate_rule_that_is_unknown():
-    with pytest.raises(InputError, match="rate_on_resume"):
+    with raises("value-invalid", "rate_on_resume"):
         OptimiserConfig(rate_on_resume="theirs")
