@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -32,9 +32,6 @@ from Testing.geometry import (
 )
 from Testing.raising import raises
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 class Brightness(torch.nn.Module):
     """Stands for a network: what is brighter than a third is brain."""
@@ -50,8 +47,8 @@ class Brightness(torch.nn.Module):
 @pytest.fixture
 def model() -> MaskModel:
     """A mask that finds what is bright, at 3 mm."""
-    manifest = {"preparation": {"spacing": 3.0}, "notice": "It sees brightness.", "files": {}}
-    folder = SimpleNamespace(manifest=manifest, reference="brightness", revision=None)
+    manifest = {"network": {}, "preparation": {"spacing": 3.0}, "notice": "It sees brightness.", "files": {}}
+    folder = ModelFolder(Path("brightness"), manifest, "brightness")
     return MaskModel(folder, Brightness(), torch.device("cpu"))
 
 
