@@ -168,7 +168,7 @@ SUPERRES = WorkerJob(
         ({"scans": [Volume(CONSTANT, np.diag([5.0, 5, 20, 1]))], "guide": None}, "same value"),
     ),
     (({"voxels": 0}, "voxels"),),
-    "no super-resolution",
+    "not a super-resolution",
 )
 
 JOBS = (REGISTRATION, SUPERRES)

@@ -89,7 +89,7 @@ class AtlasModule(StepModule):
         self.register_buffer("_class_weights", classes, persistent=False)
 
     def step_loss(self, step: int) -> dict[str, Tensor]:
-        """Draw points of the subjects, decode them in atlas space, compare."""
+        """Sample points of the subjects, decode them in atlas space, compute the loss."""
         settings = self._optimiser
         batch = self._table.draw(
             settings.points, settings.subjects_per_step, settings.outside, self.generator(step, "points")
@@ -209,7 +209,7 @@ def train(config: AtlasTrainConfig, progress: Progress = SILENT) -> Path | None:
 
 
 def _selection_writer(config: AtlasTrainConfig, dataset: AtlasDataset) -> Callback:
-    """Return what says and records, when the run starts, who was chosen."""
+    """Return the callback that logs and writes the selected subjects when the run starts."""
 
     def write(trainer: Trainer, _: AtlasModule) -> None:
         if trainer.is_global_zero:

@@ -1,4 +1,4 @@
-"""A model on disk: a folder with ``neurogen.json``, ``model.safetensors`` and a card, ``README.md``."""
+"""Model folder on disk, with ``neurogen.json``, ``model.safetensors`` and a card, ``README.md``."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class ModelFolder:
         ``{name: {"sha256": hexadecimal, "size": bytes}}`` of every file but the manifest and the card. Names are
         relative to the folder and have ``/`` between their parts.
     ``name``, ``description``, ``notice``
-        Title, one paragraph, and what a user must be told (text).
+        Title, one paragraph, and what a user must know (text).
     ``license``
         SPDX identifier of the weights' licence.
     ``citation``
@@ -124,7 +124,7 @@ class ModelFolder:
         Raises
         ------
         InputError
-            When it is no model folder, or a file is missing, altered or outside the folder.
+            When it is not a model folder, or a file is missing, altered or outside the folder.
         NeuroGenError
             When a newer NeuroGen made it.
         """
@@ -303,7 +303,7 @@ def write_model(
 
 
 def _require_replaceable(out: Path) -> None:
-    """Refuse a folder with other people's files: a model folder is written as a whole and replaces what was there."""
+    """Refuse a folder with other files: a model folder is written as a whole and replaces what was there."""
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
         raise InputError(
             f"{out} holds other files, and a model would replace them.", "Choose a new folder.", code="file-occupied"
@@ -341,7 +341,7 @@ def load_tensors(folder: ModelFolder, device: str | torch.device = "cpu") -> dic
         return load_file(path, device=str(device))
     except SafetensorError as error:
         raise InputError(
-            f"{path} is truncated or no safetensors file ({error}).",
+            f"{path} is truncated or not a safetensors file ({error}).",
             "Download or copy the model again.",
             code="model-damaged",
         ) from error

@@ -43,11 +43,11 @@ if TYPE_CHECKING:
     from NeuroGenLib.superres.evaluation.validation import Judge
 
 _EVERY = 1000
-"""Steps from one validation to the next when nothing is said."""
+"""Default steps between two validations."""
 
 
 class SuperresModule(StepModule):
-    """A network, and how it is optimised; subclasses say what a step sees.
+    """A network and its optimiser; subclasses define the training step.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class SuperresModule(StepModule):
 
 
 class ResidualModule(SuperresModule):
-    """Corrects interpolated windows.
+    """The residual network, which corrects interpolated windows.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ class ResidualModule(SuperresModule):
         self._windows = Windows(config, examples)
 
     def step_loss(self, step: int) -> dict[str, Tensor]:
-        """Draw windows, correct them, compare."""
+        """Sample windows, correct them, compute the loss."""
         settings = self._config.optimiser
         batch = self._windows.draw(self.generator(step, "windows", self.device), settings.batch)
         found = self.network(batch.low, batch.guide, batch.slices)
@@ -123,7 +123,7 @@ class PublishedModule(SuperresModule):
     config:
         The job.
     patches:
-        Where they come from.
+        Source of the patches.
     """
 
     def __init__(self, config: SuperresTrainConfig, patches: PublishedPatches) -> None:
@@ -133,7 +133,7 @@ class PublishedModule(SuperresModule):
         self._patches = patches
 
     def step_loss(self, step: int) -> dict[str, Tensor]:
-        """Take the next batch, compare."""
+        """Take the next batch, compute the loss."""
         images, target = raster(self._patches, step, self.global_rank, self.trainer.world_size)
         found = self.network(images.to(self.device))
         return {"loss": functional.mse_loss(found.float(), target.to(self.device))}

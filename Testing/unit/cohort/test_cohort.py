@@ -138,7 +138,7 @@ def test_separators_marks_and_blanks_are_tolerated(tmp_path, name, text):
         ("subject_id,T2w\na,b.nii,c\n", "Line 2"),
         ("subject_id,T2w\na,b.nii\nc\n", "Line 3"),
         ("subject_id,T2w,T2w\na,b.nii,c.nii\n", "two columns named T2w"),
-        ('subject_id,T2w\n"a,b.nii\n', "no table row"),
+        ('subject_id,T2w\n"a,b.nii\n', "not a table row"),
         ("name,T2w\na,b.nii\n", "no column participant_id or subject_id"),
         ("subject_id,age\na,3\n", "holds image files"),
         ("subject_id,T2w\na,b.nii\na,c.nii\n", "lists a more than once"),
@@ -202,7 +202,7 @@ def test_a_person_without_the_wanted_image_is_known_as_left_out(tree, caplog):
     cohort = Cohort.from_folder(tree, ["dseg"])
     assert [(subject.key, reason) for subject, reason in cohort.left_out] == [("sub-02", "no dseg")]
     assert cohort.select(["sub-01", "sub-02"]).ids == ("sub-01", "sub-01")
-    assert "sub-02 was left out before: no dseg" in caplog.text
+    assert "sub-02 was excluded before: no dseg" in caplog.text
     with raises("table-empty", "sub-02", "T2W"):
         Cohort.from_folder(tree, ["T2W"])
 

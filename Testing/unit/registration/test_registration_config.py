@@ -79,7 +79,7 @@ def test_networks_that_cannot_be(changes, says):
         ({"losses": {"similarity": {"ncc": {"window": 4}}}}, "even side"),
         ({"losses": {"similarity": {"a": {}}, "regularity": {"a": {}}}}, "named 'a'"),
         ({"losses": {"similarity": {"truth": {}}}}, "'truth' is taken"),
-        ({"losses": {"similarity": {}}}, "Nothing makes the images alike"),
+        ({"losses": {"similarity": {}}}, "No loss makes the images similar"),
         ({"network": {"factor": [1.5, 1.5, 1.5]}, "losses": {"grid": "transform"}}, "not whole"),
         ({"train": {"out": "a", "steps": 2, "precision": "16-mixed"}}, "16-mixed"),
         ({"optimizer": {}}, "Did you mean 'optimiser'"),

@@ -26,7 +26,7 @@ from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.samples import fetch_sample, list_samples, sample_offer, samples_folder
 from NeuroGenLib.samples.archive import require_safe_names, unpack
 from NeuroGenLib.samples.registry import Storage, find_sample
-from NeuroGenLib.samples.rendered import reversed_brightness, stored_scan, tilted_grid
+from NeuroGenLib.samples.rendered import reversed_intensities, stored_scan, tilted_grid
 from NeuroGenLib.spatial.volume import Volume
 from Testing.raising import raises
 
@@ -253,7 +253,7 @@ def test_a_plane_is_as_wide_as_the_slices_are_thick(phantom: Phantom, thickness:
 def test_a_guide_is_the_same_brain_reversed() -> None:
     image = Volume(np.array([0.0, 2.0, 5.0, 1.0], np.float32).reshape(4, 1, 1), LEFT_HANDED)
     labels = image.with_array(np.array([0, 1, 2, 0], np.uint8).reshape(4, 1, 1))
-    guide = reversed_brightness(image, labels)
+    guide = reversed_intensities(image, labels)
     assert guide.array.ravel().tolist() == [0, 3, 0, 0]
     np.testing.assert_array_equal(guide.affine, LEFT_HANDED)
 
