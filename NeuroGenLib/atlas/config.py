@@ -1,4 +1,4 @@
-"""Parameters of the atlas: how it is trained and what is generated from it."""
+"""Parameters of the atlas: training, generation and fits."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ConditionConfig(Config):
         if self.minimum is not None and self.maximum is not None and self.minimum >= self.maximum:
             raise InputError(
                 f"minimum ({self.minimum:g}) is not below maximum ({self.maximum:g}).",
-                "Give the range the right way.",
+                "Give the smaller one as minimum.",
                 code="value-invalid",
             )
 
@@ -54,7 +54,7 @@ class DataConfig(Config):
     ] = None
     split: Annotated[str, Help("Which split of that file to train on")] = "train"
     include: Annotated[tuple[str, ...], Identifying(), Help("Subject ids to keep, * allowed; all when empty")] = ()
-    exclude: Annotated[tuple[str, ...], Identifying(), Help("Subject ids to leave out, * allowed")] = ()
+    exclude: Annotated[tuple[str, ...], Identifying(), Help("Subject ids to exclude, * allowed")] = ()
     constraints: Annotated[
         dict[str, NumericConstraint | CategoricConstraint | BinaryConstraint], Help("Rows to keep, by column")
     ] = field(default_factory=dict)
@@ -71,14 +71,14 @@ class DataConfig(Config):
         "percentile"
     )
     mask: Annotated[bool, Help("Set intensities outside the labels to zero")] = True
-    halo: Annotated[float, Range(0, 50), Unit("mm"), Help("Width of the background rim around the brain")] = 4.0
+    halo: Annotated[float, Range(0, 50), Unit("mm"), Help("Width of the background margin around the brain")] = 4.0
     box: Annotated[
         tuple[float, float, float] | None,
         Range(1),
         Unit("mm"),
         Help("Sides of the atlas box; from the cohort when not given"),
     ] = None
-    background: Annotated[str | None, Help("Label that the rim gets; the one of value 0 when not given")] = None
+    background: Annotated[str | None, Help("Label of the margin; the one of value 0 when not given")] = None
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class DeformationConfig(ChanceConfig):
 class MotionConfig(ChanceConfig):
     """Head motion during the scan, simulated in k-space; see :mod:`NeuroGenLib.simulate.motion`."""
 
-    rotation: Annotated[float, Range(0, 45), Unit("degrees"), Help("Largest turn about each axis")] = 5.0
+    rotation: Annotated[float, Range(0, 45), Unit("degrees"), Help("Largest rotation about each axis")] = 5.0
     translation: Annotated[float, Range(0, 50), Unit("mm"), Help("Largest shift along each axis")] = 5.0
     moves: Annotated[int, Range(1, 32), Help("How often the head moves in one scan")] = 4
     variants: Annotated[
@@ -221,21 +221,21 @@ class FitConfig(Config):
     latent_rate: Annotated[float, Range(0, 1), Help("Learning rate of the latents")] = 0.01
     pose_rate: Annotated[float, Range(0, 1), Help("Learning rate of the pose")] = 0.01
     segmentation_weight: Annotated[float, Range(0), Help("Weight of the label loss, where labels are given")] = 1.0
-    seed: Annotated[int, Range(0), Help("Draws the points")] = 0
+    seed: Annotated[int, Range(0), Help("Seed of the sampled points")] = 0
 
 
 @dataclass(frozen=True)
 class ValidationConfig(Config):
-    """What is looked at while the atlas is trained: fits to subjects it does not train on."""
+    """Validation while the atlas is trained: fits to held-out subjects."""
 
     every: Annotated[
-        int | None, Range(1), Unit("steps"), Help("Validate every so many steps; never when not given")
+        int | None, Range(1), Unit("steps"), Help("Steps between two validations; none when not given")
     ] = None
     split: Annotated[str, Help("Which split of data.splits to fit")] = "val"
     subjects: Annotated[tuple[str, ...], Help("Ids to fit instead of a split; they must not be trained on")] = ()
-    most: Annotated[int, Range(1), Help("Fit at most so many subjects, spread over age")] = 4
+    most: Annotated[int, Range(1), Help("Largest number of subjects to fit, spread over age")] = 4
     steps: Annotated[int, Range(1), Help("Gradient steps of each fit")] = 150
-    trained: Annotated[int, Range(0), Help("Also reconstruct so many training subjects, spread over age")] = 3
+    trained: Annotated[int, Range(0), Help("Number of training subjects to reconstruct too, spread over age")] = 3
     volumes: Annotated[bool, Help("Keep the reconstructions and label maps")] = True
 
 
@@ -255,5 +255,6 @@ class AtlasTrainConfig(TrainJobConfig):
         float | None, Range(0, exclusive_low=True), Help("Kernel width of the age regression, in the unit of age")
     ] = None
     reference_compat: Annotated[
-        bool, Help("Train as the published code does: label weight squared, Euler angles in box units, rim in voxels")
+        bool,
+        Help("Train as the published code does: label weight squared, Euler angles in box units, margin in voxels"),
     ] = False

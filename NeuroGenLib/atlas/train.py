@@ -21,6 +21,7 @@ from NeuroGenLib.atlas.data.selection import summary, write_selection
 from NeuroGenLib.atlas.evaluation.validation import Validation
 from NeuroGenLib.atlas.initial_atlas import initialise, open_initial
 from NeuroGenLib.atlas.losses import LossWeights, atlas_loss, class_weights
+from NeuroGenLib.atlas.manifest import AtlasManifest
 from NeuroGenLib.atlas.network import AtlasDecoder, Shape
 from NeuroGenLib.atlas.regression import default_bandwidth
 from NeuroGenLib.atlas.smoothness import neighbour_weights
@@ -88,7 +89,7 @@ class AtlasModule(StepModule):
         self.register_buffer("_class_weights", classes, persistent=False)
 
     def step_loss(self, step: int) -> dict[str, Tensor]:
-        """Draw points of the subjects, decode them in atlas space, compare."""
+        """Sample points of the subjects, decode them in atlas space, compute the loss."""
         settings = self._optimiser
         batch = self._table.draw(
             settings.points, settings.subjects_per_step, settings.outside, self.generator(step, "points")
@@ -182,8 +183,8 @@ def train(config: AtlasTrainConfig, progress: Progress = SILENT) -> Path | None:
     initial = None if config.train.init_from is None else open_initial(config.train.init_from)
     data = config.data
     if initial is not None and data.box is None:
-        width, depth, height = initial.manifest["preparation"]["box"]  # the initial latents belong to it
-        data = dataclasses.replace(data, box=(width, depth, height))
+        # The initial latents belong to its box.
+        data = dataclasses.replace(data, box=initial.read_as(AtlasManifest).preparation.box)
 
     def write(module: AtlasModule, folder: Path) -> ModelFolder:
         return write_atlas(module, config, folder)
@@ -208,7 +209,7 @@ def train(config: AtlasTrainConfig, progress: Progress = SILENT) -> Path | None:
 
 
 def _selection_writer(config: AtlasTrainConfig, dataset: AtlasDataset) -> Callback:
-    """Return what says and records, when the run starts, who was chosen."""
+    """Return the callback that logs and writes the selected subjects when the run starts."""
 
     def write(trainer: Trainer, _: AtlasModule) -> None:
         if trainer.is_global_zero:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from NeuroGenLib.atlas.conditions import Condition, beyond_neighbours, complete, encode_all
+from NeuroGenLib.atlas.manifest import AtlasManifest
 from NeuroGenLib.atlas.regression import Method, SubjectWeights, subject_weights
 from NeuroGenLib.atlas.rendering.brain_search import BrainSearch
 from NeuroGenLib.core.device import with_memory_fallback
@@ -75,33 +76,34 @@ class TrainedAtlas(Model):
         transforms: torch.Tensor | None,
         device: torch.device,
     ) -> None:
-        manifest = folder.manifest
-        preparation = manifest["preparation"]
+        manifest = folder.read_as(AtlasManifest)
+        preparation = manifest.preparation
         super().__init__(folder, device)
-        self.labels = LabelTable.from_mapping(manifest["labels"])
-        self.background = tuple(self.labels.names.index(name) for name in preparation["background"])
-        self.modalities: tuple[str, ...] = tuple(manifest["modalities"])
-        self.conditions = tuple(Condition.from_manifest(entry) for entry in manifest["conditions"])
-        self.age_name: str = manifest["age"]["name"]
-        self.age_unit: str = manifest["age"]["unit"]
-        self.subjects: list[dict[str, Any]] = manifest["subjects"]
+        self.labels = LabelTable.from_mapping(manifest.labels)
+        self.background = tuple(self.labels.names.index(name) for name in preparation.background)
+        self.modalities = manifest.modalities
+        self.conditions = tuple(Condition.from_manifest(entry) for entry in manifest.conditions)
+        self.age_name = manifest.age.name
+        self.age_unit = manifest.age.unit
+        self.subjects = list(manifest.subjects)
         self.ages = np.array([subject["age"] for subject in self.subjects], float)
-        self.box = np.array(preparation["box"], float)
-        self.bandwidth = float(manifest["regression"]["bandwidth"])
-        self._fill = [float(value) for value in preparation["fill"]]
+        self.box = np.array(preparation.box, float)
+        self.bandwidth = manifest.regression.bandwidth
+        self._fill = list(preparation.fill)
         self._decoders = {device: decoder}
         self._latents = latents
         self._transforms = transforms
-        self._parametrisation = manifest["transform"]["parametrisation"]
+        self._parametrisation = manifest.transform.parametrisation
 
     @classmethod
     def build(cls, folder: ModelFolder, tensors: Mapping[str, torch.Tensor], device: torch.device) -> Self:
         """Make the model from its manifest and its weights."""
         from NeuroGenLib.atlas.network import decoder_from_tensors
 
-        transformed = folder.manifest.get("transform", {}).get("kind", "none") != "none"
+        manifest = folder.read_as(AtlasManifest)
+        transformed = manifest.transform.kind != "none"
         tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
-        decoder = decoder_from_tensors(folder.manifest["network"], tensors).to(device)
+        decoder = decoder_from_tensors(manifest.network, tensors).to(device)
         model = cls(folder, decoder, tensors["latents"], tensors["transforms"] if transformed else None, device)
         model._require_fitting_weights(decoder.shape)
         return model

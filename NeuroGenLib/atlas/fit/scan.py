@@ -9,6 +9,7 @@ import numpy as np
 
 from NeuroGenLib.atlas.data.dataset import classes_of
 from NeuroGenLib.atlas.data.points import SubjectPoints, prepare
+from NeuroGenLib.atlas.manifest import AtlasManifest
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.spatial.labels import as_label_map
 from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite, require_same_space
@@ -192,14 +193,14 @@ def _prepared(
     if labels is not None:
         inside = labels.with_array(labels.array * brain).reorient("RAS").crop_to(mask, ROOM_MM)
         classes = classes_of(inside, model.labels, "The label map")
-    preparation = model.folder.manifest["preparation"]
+    preparation = model.folder.read_as(AtlasManifest).preparation
     stack = np.stack([image.array for image in held.values()]).astype(np.float32)
     points = prepare(
         stack,
         classes,
         cut.affine,
         background=model.background[0],
-        halo_mm=preparation.get("halo", 4.0) or 4.0,
-        normalisation=preparation["normalisation"],
+        halo_mm=preparation.halo or 4.0,
+        normalisation=preparation.normalisation,
     )
     return Scan(whole, held, cut, points, labels is not None)

@@ -173,7 +173,7 @@ def test_what_has_no_counterpart_is_listed_with_a_reason(importing: Importing, t
         *("atlas_gen.conditions", "latent_anaylsis.activate", "latent_anaylsis.ba_regression.lr"),
         *("epochs.val", "num_workers"),
     }
-    assert "no setting of the published program" in listed["notes"]
+    assert "not a setting of the published program" in listed["notes"]
     text = (tmp_path / "out" / "settings.yaml").read_text(encoding="utf-8")
     for key, reason in listed.items():
         assert any(line.startswith(f"# - {key}: ") and reason in line for line in text.splitlines())
