@@ -81,7 +81,7 @@ class DataConfig(Config):
 
 @dataclass(frozen=True)
 class NetworkConfig(Config):
-    """Sizes of the decoder; see :class:`NeuroGenLib.atlas.network.Shape`."""
+    """Sizes of the decoder; see :class:`NeuroGenLib.atlas.network.DecoderConfig`."""
 
     latent_channels: Annotated[int, Range(1, 4096), Help("Length of each latent vector")] = 64
     latent_grid: Annotated[tuple[int, int, int], Range(1, 64), Help("Latent vectors along x, y, z")] = (3, 3, 3)

@@ -8,7 +8,7 @@ import numpy as np
 
 from NeuroGenLib.atlas.brain import AtlasBrain
 from NeuroGenLib.atlas.config import FitConfig
-from NeuroGenLib.atlas.growth.maps import draw_growth
+from NeuroGenLib.atlas.growth.maps import render_growth
 from NeuroGenLib.atlas.published.checkpoint import decode_as_published
 from NeuroGenLib.atlas.rendering.brain import brain_mask
 from NeuroGenLib.atlas.trained import Recipe, TrainedAtlas
@@ -108,7 +108,7 @@ class AtlasModel(TrainedAtlas):
         recipe = self.recipe(age, conditions, bandwidth, method)
         width = self.bandwidth if bandwidth is None else bandwidth
         grid = self.grid(_three(spacing), box)
-        return draw_growth(self, recipe, width, method, grid, self.chunk, masked=masked, progress=progress)
+        return render_growth(self, recipe, width, method, grid, self.chunk, masked=masked, progress=progress)
 
     def fit(
         self,

@@ -22,7 +22,7 @@ from NeuroGenLib.atlas.data.selection import summary, write_selection
 from NeuroGenLib.atlas.evaluation.validation import Validation
 from NeuroGenLib.atlas.infer import AtlasModel
 from NeuroGenLib.atlas.losses import LossWeights, atlas_loss
-from NeuroGenLib.atlas.network import AtlasDecoder, Shape
+from NeuroGenLib.atlas.network import AtlasDecoder, DecoderConfig
 from NeuroGenLib.atlas.regression import default_bandwidth, subject_weights
 from NeuroGenLib.core.config import parameters, to_mapping
 from NeuroGenLib.core.errors import InputError, nearest
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from lightning.pytorch import Callback, Trainer
 
     from NeuroGenLib.atlas.config import AtlasTrainConfig, OptimiserConfig
-    from NeuroGenLib.atlas.data.points import Batch
+    from NeuroGenLib.atlas.data.points import PointBatch
     from NeuroGenLib.core.config import Config
 
 log = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ class AtlasModule(StepModule):
         with torch.autocast(self.device.type, enabled=False):
             return self._loss(batch, rows, grid.float())
 
-    def _loss(self, batch: Batch, rows: Tensor, grid: Tensor) -> dict[str, Tensor]:
+    def _loss(self, batch: PointBatch, rows: Tensor, grid: Tensor) -> dict[str, Tensor]:
         settings = self._optimiser
         transforms = self.transforms[rows]
         points = batch.points.to(self.device) / self.half_box
@@ -191,7 +191,7 @@ def class_weights(settings: OptimiserConfig, names: tuple[str, ...]) -> Tensor |
     return weights
 
 
-def network_shape(config: AtlasTrainConfig, dataset: AtlasDataset) -> Shape:
+def network_shape(config: AtlasTrainConfig, dataset: AtlasDataset) -> DecoderConfig:
     """Return the decoder's sizes for a cohort.
 
     Raises
@@ -205,7 +205,7 @@ def network_shape(config: AtlasTrainConfig, dataset: AtlasDataset) -> Shape:
         raise InputError(
             f"network.modulated names layer {beyond[0]}, but the last is {network.layers}.", "Correct the list."
         )
-    return Shape(
+    return DecoderConfig(
         intensities=len(config.data.modalities),
         classes=len(dataset.labels),
         conditions=sum(one.width for one in dataset.conditions),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from NeuroGenLib.atlas.network import AtlasDecoder, Shape
+    from NeuroGenLib.atlas.network import AtlasDecoder, DecoderConfig
     from NeuroGenLib.atlas.rendering.render import Grid, Renderer
     from NeuroGenLib.models.folder import ModelFolder
 
@@ -106,7 +106,7 @@ class TrainedAtlas(Model):
         model._require_fitting_weights(decoder.shape)
         return model
 
-    def _require_fitting_weights(self, shape: Shape) -> None:
+    def _require_fitting_weights(self, shape: DecoderConfig) -> None:
         """Raise ValueError when the manifest names more or fewer things than the weights have outputs or rows for."""
         for what, named, held in (
             ("images", len(self.modalities), shape.intensities),

@@ -10,7 +10,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Kind = Literal["none", "rigid", "rigid+scale", "affine"]
 Parametrisation = Literal["rotation-vector", "euler-zxz"]
 
 PARAMETERS: dict[str, int] = {"none": 0, "rigid": 6, "rigid+scale": 9, "affine": 12}

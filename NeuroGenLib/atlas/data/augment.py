@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from NeuroGenLib.atlas.config import AugmentationConfig
-    from NeuroGenLib.atlas.data.points import Batch, SubjectPoints
+    from NeuroGenLib.atlas.data.points import PointBatch, SubjectPoints
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Augmentation:
                 apart,
             )
 
-    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
+    def __call__(self, batch: PointBatch, generator: torch.Generator) -> PointBatch:
         """Return the batch with its subjects' changed points and intensities.
 
         In the order of a scan: the head lies deformed, it moves, the contrast is another, the coil shades, noise

@@ -201,7 +201,7 @@ def intensity_scaling(values: np.ndarray, normalisation: Normalisation) -> np.nd
 
 
 @dataclass(frozen=True)
-class Batch:
+class PointBatch:
     """Points of ``B`` subjects, ``N`` of each.
 
     ``subjects`` (B,) rows of the tables; ``points`` (B, N, 3) mm from the subject's centre, RAS; ``intensities``
@@ -246,7 +246,7 @@ class PointTable:
     def __len__(self) -> int:
         return len(self._counts)
 
-    def draw(self, points: int, subjects: int | None, outside: float, generator: torch.Generator) -> Batch:
+    def draw(self, points: int, subjects: int | None, outside: float, generator: torch.Generator) -> PointBatch:
         """Draw a batch.
 
         Parameters
@@ -274,7 +274,7 @@ class PointTable:
         if self._corrupted is not None:
             spoilt = self._corrupted[:, near_rows]
             corrupted = torch.cat([spoilt, fill.expand(len(spoilt), -1, -1, -1)], 2)
-        return Batch(
+        return PointBatch(
             chosen,
             torch.baddbmm(self._origins[chosen][:, None], index, self._affines[chosen].transpose(1, 2)),
             torch.cat([self.intensities[near_rows], fill], 1),

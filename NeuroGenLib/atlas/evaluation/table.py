@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.cohort.subjects import Cohort, Subject
     from NeuroGenLib.spatial.volume import Volume
 
-Row = dict[str, float | str]
+EvaluationRow = dict[str, float | str]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def evaluate_to_folder(
     out: Path,
     settings: EvaluationSettings,
     progress: Progress = SILENT,
-) -> list[Row]:
+) -> list[EvaluationRow]:
     """Compare the atlas with subjects of a cohort; write ``evaluation.tsv``, ``evaluation.png``, ``provenance.json``.
 
     Returns
@@ -83,7 +83,7 @@ def evaluate_to_folder(
     """
     cohort.require_files()
     cohort.column(model.age_name)
-    rows: list[Row] = []
+    rows: list[EvaluationRow] = []
     comparisons: list[Comparison] = []
     with staged_outputs(out) as staging:
         for number, subject in enumerate(cohort):
@@ -116,7 +116,7 @@ def evaluate_subject(
     settings: EvaluationSettings,
     folder: Path | None = None,
     progress: Progress = SILENT,
-) -> tuple[Row, Comparison]:
+) -> tuple[EvaluationRow, Comparison]:
     """Compare the atlas with one subject; see :func:`evaluate_to_folder`. The fit is written into ``folder``."""
     images, labels = load_subject(subject, model.modalities, settings.segmentation)
     require_known_labels(labels, model.labels, f"The {settings.segmentation} of {subject.key}")
@@ -138,7 +138,11 @@ def evaluate_subject(
     before = overlaps(model, aligned(brain.labels, centred, labels, order=0), labels)
     atlas_labels = aligned(brain.labels, transform, labels, order=0)
     after = overlaps(model, atlas_labels, labels)
-    row: Row = {"subject": subject.key, model.age_name: age, **{name: str(value) for name, value in conditions.items()}}
+    row: EvaluationRow = {
+        "subject": subject.key,
+        model.age_name: age,
+        **{name: str(value) for name, value in conditions.items()},
+    }
     atlas = {name: aligned(brain.images[name], transform, labels) for name in model.modalities}
     for name in model.modalities:
         row |= intensity_metrics(name, atlas[name], reference[name])
@@ -158,16 +162,16 @@ def overlaps(model: AtlasModel, prediction: Volume, reference: Volume) -> dict[i
     return dice_by_label(prediction.array, reference.array, sorted(outside))
 
 
-def dice_columns(model: AtlasModel, dice: Mapping[int, float], prefix: str = "") -> Row:
+def dice_columns(model: AtlasModel, dice: Mapping[int, float], prefix: str = "") -> EvaluationRow:
     """Return the mean Dice and that of each tissue of the model, by column name: the same columns for all subjects."""
-    row: Row = {f"{prefix}dice": _rounded(np.mean(list(dice.values())))}
+    row: EvaluationRow = {f"{prefix}dice": _rounded(np.mean(list(dice.values())))}
     for index, entry in enumerate(model.labels):
         if index not in model.background:
             row[f"{prefix}dice_{entry.name}"] = _rounded(dice[entry.value]) if entry.value in dice else "n/a"
     return row
 
 
-def intensity_metrics(name: str, image: Volume, reference: Volume, prefix: str = "") -> Row:
+def intensity_metrics(name: str, image: Volume, reference: Volume, prefix: str = "") -> EvaluationRow:
     """Return PSNR and SSIM inside the reference's bounding box, both images stretched to 0..1 (as published)."""
     low, high = bounding_box(reference.array)
     window = tuple(slice(int(start), int(stop) + 1) for start, stop in zip(low, high, strict=True))
@@ -175,9 +179,9 @@ def intensity_metrics(name: str, image: Volume, reference: Volume, prefix: str =
     return {f"{prefix}psnr_{name}": _rounded(psnr(one, other)), f"{prefix}ssim_{name}": _rounded(ssim(one, other))}
 
 
-def mean_row(rows: Sequence[Row]) -> Row:
+def mean_row(rows: Sequence[EvaluationRow]) -> EvaluationRow:
     """Return the mean over the rows that hold a number, of every column; of an error, the mean of its size."""
-    mean: Row = {}
+    mean: EvaluationRow = {}
     for name in rows[0]:
         numbers = [value for row in rows if isinstance(value := row.get(name), float)]
         if name == "age_error":
@@ -194,7 +198,7 @@ def _fitted(
     settings: FitConfig,
     folder: Path | None,
     progress: Progress,
-) -> tuple[Row, Comparison]:
+) -> tuple[EvaluationRow, Comparison]:
     """Fit the atlas to the images alone and compare the result with the label map."""
     from dataclasses import replace
 

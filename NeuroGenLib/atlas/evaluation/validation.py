@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.atlas.config import AtlasTrainConfig
     from NeuroGenLib.atlas.data.dataset import AtlasDataset
     from NeuroGenLib.atlas.data.points import SubjectPoints
-    from NeuroGenLib.atlas.evaluation.table import Row
+    from NeuroGenLib.atlas.evaluation.table import EvaluationRow
     from NeuroGenLib.atlas.infer import AtlasModel
     from NeuroGenLib.cohort.subjects import Cohort
     from NeuroGenLib.core.progress import Progress
@@ -186,15 +186,15 @@ class Validation(Callback):
                 metrics |= _numbers("trained", trained[-1])
         return metrics
 
-    def _reconstructed(self, model: AtlasModel, cohort: Cohort, folder: Path | None) -> list[Row]:
+    def _reconstructed(self, model: AtlasModel, cohort: Cohort, folder: Path | None) -> list[EvaluationRow]:
         """Compare training subjects with their own reconstructions."""
-        rows: list[Row] = []
+        rows: list[EvaluationRow] = []
         order = self._dataset.cohort.ids
         for subject in cohort:
             images, labels = load_subject(subject, model.modalities, self._config.data.segmentation)
             place = order.index(subject.key)
             drawn, reconstruction = redrawn(model, place, self._dataset.subjects[place], labels)
-            row: Row = {"subject": subject.key}
+            row: EvaluationRow = {"subject": subject.key}
             for name in model.modalities:
                 reference = images[name].with_array(images[name].array * (labels.array > 0))
                 row |= intensity_metrics(name, reconstruction[name], reference)
@@ -246,7 +246,7 @@ def redrawn(model: AtlasModel, row: int, points: SubjectPoints, labels: Volume) 
     return volume(model.label_values(output[:, split:].argmax(1))), drawn
 
 
-def _numbers(prefix: str, row: Row) -> dict[str, float]:
+def _numbers(prefix: str, row: EvaluationRow) -> dict[str, float]:
     """Return the scores of a row of means: those of the whole brain, not of single tissues."""
     scores = {}
     for name, value in row.items():

@@ -27,8 +27,8 @@ from NeuroGenLib.core.progress import SILENT, Progress
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from NeuroGenLib.atlas.data.points import Batch
-    from NeuroGenLib.atlas.fit.scan import Scan
+    from NeuroGenLib.atlas.data.points import PointBatch
+    from NeuroGenLib.atlas.fit.scan import SubjectScan
     from NeuroGenLib.atlas.trained import Recipe, TrainedAtlas
 
 POSE_RATE = 0.03
@@ -95,7 +95,7 @@ class Matcher:
         Points of a score; the refinement of a pose draws a quarter of them each step.
     """
 
-    def __init__(self, model: TrainedAtlas, scan: Scan, seed: int, points: int) -> None:
+    def __init__(self, model: TrainedAtlas, scan: SubjectScan, seed: int, points: int) -> None:
         self._model = model
         self._channels = [model.modalities.index(name) for name in scan.images]
         self._labelled = scan.labelled
@@ -140,7 +140,7 @@ class Matcher:
             schedule.step()
         return moved.detach()
 
-    def _scores(self, latents: tuple[Tensor, ...], poses: Tensor, batch: Batch) -> Tensor:
+    def _scores(self, latents: tuple[Tensor, ...], poses: Tensor, batch: PointBatch) -> Tensor:
         """Return (n,) scores of n latent grids and conditions at n poses."""
         grids, conditions = latents
         decoder = self._model.decoder
@@ -162,7 +162,7 @@ def _stacked(recipes: Sequence[Recipe]) -> tuple[Tensor, Tensor]:
 
 def find_match(
     model: TrainedAtlas,
-    scan: Scan,
+    scan: SubjectScan,
     *,
     age: float | None = None,
     conditions: Mapping[str, float | str] | None = None,

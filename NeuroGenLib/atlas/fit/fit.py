@@ -20,7 +20,7 @@ from NeuroGenLib.atlas.data.points import PointTable
 from NeuroGenLib.atlas.fit.age_interval import FEW, AgeEstimate, leave_one_out_errors
 from NeuroGenLib.atlas.fit.age_search import Match, find_match
 from NeuroGenLib.atlas.fit.deviation import TissueDeviation, tissue_deviations
-from NeuroGenLib.atlas.fit.scan import Scan, read_scan
+from NeuroGenLib.atlas.fit.scan import SubjectScan, read_scan
 from NeuroGenLib.atlas.growth.volumes import tissue_volumes
 from NeuroGenLib.atlas.losses import LossWeights, atlas_loss
 from NeuroGenLib.core.progress import SILENT, Progress
@@ -160,7 +160,9 @@ def fit_scan(
     )
 
 
-def _optimise(model: TrainedAtlas, scan: Scan, match: Match, settings: FitConfig, progress: Progress) -> _Optimised:
+def _optimise(
+    model: TrainedAtlas, scan: SubjectScan, match: Match, settings: FitConfig, progress: Progress
+) -> _Optimised:
     """Free the latents: gradient steps on latents, pose and the linear map of each image's intensities."""
     start = model.recipe(match.age, match.conditions)
     channels = [model.modalities.index(name) for name in scan.images]
@@ -222,7 +224,7 @@ class _Facts:
 
 
 def _drawn(
-    model: TrainedAtlas, scan: Scan, fitted: _Optimised, atlas: Recipe, facts: _Facts, progress: Progress
+    model: TrainedAtlas, scan: SubjectScan, fitted: _Optimised, atlas: Recipe, facts: _Facts, progress: Progress
 ) -> FittedBrain:
     """Decode the brain's voxels twice, fitted and atlas, and put them into the scan's grid."""
     voxels = np.argwhere(scan.mask.array)
@@ -275,7 +277,7 @@ def _drawn(
     )
 
 
-def _to_atlas(model: TrainedAtlas, scan: Scan, recipe: Recipe) -> np.ndarray:
+def _to_atlas(model: TrainedAtlas, scan: SubjectScan, recipe: Recipe) -> np.ndarray:
     """Return (4, 4) scan RAS mm to atlas RAS mm from a motion in half boxes."""
     matrix = np.eye(4)
     if recipe.motion is not None:

@@ -40,7 +40,7 @@ OTHER_BRAINS = (
 
 
 @dataclass(frozen=True)
-class Scan:
+class SubjectScan:
     """A subject's images, ready to be compared with an atlas.
 
     Attributes
@@ -72,7 +72,7 @@ class Scan:
 
 def read_scan(
     model: TrainedAtlas, images: Mapping[str, Volume], mask: Volume | None = None, labels: Volume | None = None
-) -> Scan:
+) -> SubjectScan:
     """Check a subject's volumes and prepare them as the model's training data were.
 
     Parameters
@@ -179,7 +179,7 @@ def _training_volumes(model: TrainedAtlas) -> list[float]:
 
 def _prepared(
     model: TrainedAtlas, images: Mapping[str, Volume], brain: np.ndarray, labels: Volume | None, whole: Volume
-) -> Scan:
+) -> SubjectScan:
     # Stored as RAS: the points are drawn in one order however the file is stored.
     mask = whole.with_array(brain.astype(np.uint8)).reorient("RAS")
     cut = mask.crop_to(mask, ROOM_MM)
@@ -202,4 +202,4 @@ def _prepared(
         halo_mm=preparation.get("halo", 4.0) or 4.0,
         normalisation=preparation["normalisation"],
     )
-    return Scan(whole, held, cut, points, labels is not None)
+    return SubjectScan(whole, held, cut, points, labels is not None)

@@ -57,7 +57,7 @@ class AtlasGrowth:
     warnings: list[str] = field(default_factory=list)
 
 
-def draw_growth(
+def render_growth(
     model: TrainedAtlas,
     recipe: Recipe,
     bandwidth: float,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from NeuroGenLib.atlas.network import Shape
+    from NeuroGenLib.atlas.network import DecoderConfig
     from NeuroGenLib.atlas.rendering.render import Grid
     from NeuroGenLib.atlas.trained import Recipe, TrainedAtlas
 
@@ -106,14 +106,14 @@ def _tensor_name(name: str) -> str:
     return name
 
 
-def shape_from_config(atlas: Mapping[str, Any], data: Mapping[str, Any]) -> Shape:
+def shape_from_config(atlas: Mapping[str, Any], data: Mapping[str, Any]) -> DecoderConfig:
     """Return the decoder's sizes from the sections of the two configs."""
-    from NeuroGenLib.atlas.network import Shape
+    from NeuroGenLib.atlas.network import DecoderConfig
 
     decoder = atlas["inr_decoder"]
     channels, nz, ny, nx = decoder["latent_dim"]
     *intensities, classes = decoder["out_dim"]
-    return Shape(
+    return DecoderConfig(
         intensities=int(sum(intensities)),
         classes=int(classes),
         conditions=sum(bool(used) for used in data["conditions"].values()),

@@ -17,7 +17,7 @@ from scipy.ndimage import map_coordinates
 from NeuroGenLib.atlas.config import AugmentationConfig, MotionConfig
 from NeuroGenLib.atlas.data.augment import Augmentation, deformed, spline
 from NeuroGenLib.atlas.data.dataset import build_dataset
-from NeuroGenLib.atlas.data.points import Batch, PointTable, SubjectPoints, prepare
+from NeuroGenLib.atlas.data.points import PointBatch, PointTable, SubjectPoints, prepare
 from NeuroGenLib.atlas.train import train
 from NeuroGenLib.core.config import from_mapping
 from NeuroGenLib.core.errors import Cancelled, InputError
@@ -69,22 +69,22 @@ def heads() -> list[SubjectPoints]:
 
 
 @pytest.fixture(scope="module")
-def batch(heads: list[SubjectPoints]) -> Batch:
+def batch(heads: list[SubjectPoints]) -> PointBatch:
     """Points of the three, a tenth of them far outside."""
     return PointTable(heads, 0).draw(3000, None, 0.1, generator(5))
 
 
 @pytest.fixture(scope="module")
-def signal(batch: Batch) -> torch.Tensor:
+def signal(batch: PointBatch) -> torch.Tensor:
     """(B, N) which of the points have a signal: those inside the label map."""
     return batch.classes > 0
 
 
-def changed(batch: Batch, heads: list[SubjectPoints], config: AugmentationConfig, seed: int = 0) -> Batch:
+def changed(batch: PointBatch, heads: list[SubjectPoints], config: AugmentationConfig, seed: int = 0) -> PointBatch:
     return Augmentation(config, heads, BOX)(batch, generator(seed))
 
 
-def above_zero(batch: Batch, heads: list[SubjectPoints], values: torch.Tensor) -> np.ndarray:
+def above_zero(batch: PointBatch, heads: list[SubjectPoints], values: torch.Tensor) -> np.ndarray:
     """Return intensities (B, N, M) above raw zero, by the subjects' own scaling."""
     fill = np.stack([-head.scaling[:, 0] / head.scaling[:, 1] for head in heads])
     return values.double().numpy() - fill[batch.subjects.numpy()][:, None]

@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from NeuroGenLib.atlas.network import AtlasDecoder, Shape
+from NeuroGenLib.atlas.network import AtlasDecoder, DecoderConfig
 from NeuroGenLib.atlas.published.checkpoint import (
     grid_as_published,
     halo_as_published,
@@ -56,7 +56,7 @@ DATA = {
     "world_bbox": [120, 132, 108],
     "normalize_values": "minmax",
 }
-SHAPE = Shape(2, 4, 1, 4, (4, 3, 2), 3, 8, 2, (0, 2), (30.0, 20.0))
+SHAPE = DecoderConfig(2, 4, 1, 4, (4, 3, 2), 3, 8, 2, (0, 2), (30.0, 20.0))
 
 
 @pytest.fixture
