@@ -64,7 +64,11 @@ class Condition:
         if self.kind == "categoric":
             word = as_word(value)
             if word not in self.values:
-                raise InputError(f"The condition '{self.name}' has no value '{word}'.", nearest(word, self.values))
+                raise InputError(
+                    f"The condition '{self.name}' has no value '{word}'.",
+                    nearest(word, self.values),
+                    code="name-unknown",
+                )
             if self.width == 1:
                 return [self.scale if word == self.values[-1] else -self.scale]
             return [self.scale if word == known else -self.scale for known in self.values]
@@ -86,6 +90,7 @@ class Condition:
             raise InputError(
                 f"The condition '{self.name}' needs a number, not '{value}'.",
                 f"The model knows {self.minimum:g} to {self.maximum:g} {self.unit}".strip() + ".",
+                code="value-invalid",
             )
         return number
 
@@ -148,7 +153,7 @@ def complete(conditions: Sequence[Condition], given: Mapping[str, object]) -> tu
     known = {one.name: one for one in conditions}
     for name in given:
         if name not in known:
-            raise InputError(f"The model has no condition '{name}'.", nearest(name, known))
+            raise InputError(f"The model has no condition '{name}'.", nearest(name, known), code="name-unknown")
     values: dict[str, float | str] = {}
     warnings = []
     for name, one in known.items():
@@ -161,7 +166,9 @@ def complete(conditions: Sequence[Condition], given: Mapping[str, object]) -> tu
             beyond = max(one.minimum - value, value - one.maximum)
             if beyond > one.maximum - one.minimum:
                 raise InputError(
-                    f"{name}={value:g} is far outside what the model was trained on.", f"Its range is {one.describe()}."
+                    f"{name}={value:g} is far outside what the model was trained on.",
+                    f"Its range is {one.describe()}.",
+                    code="model-range",
                 )
             if beyond > 0:
                 warnings.append(

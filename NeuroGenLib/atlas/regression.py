@@ -189,7 +189,9 @@ def default_bandwidth(ages: np.ndarray, wanted_n: float = 4.0) -> float:
 
 def _unsupported(ages: np.ndarray, age: float) -> InputError:
     return InputError(
-        f"No training subject supports the age {age:g}.", f"Ask for an age between {ages.min():g} and {ages.max():g}."
+        f"No training subject supports the age {age:g}.",
+        f"Ask for an age between {ages.min():g} and {ages.max():g}.",
+        code="model-range",
     )
 
 

@@ -223,20 +223,17 @@ class TrainedAtlas(Model):
         Raises
         ------
         InputError
-            When the spacing or the box is empty, not finite or needs more voxels than anybody can use.
+            When box and spacing make more than 1e9 voxels.
         """
         from NeuroGenLib.atlas.rendering.render import grid_in_box
 
-        if box is None:
-            low, high = -self.box / 2, self.box / 2
-        else:
-            bounds = np.asarray(box, float)
-            if bounds.shape != (6,) or not np.isfinite(bounds).all() or (bounds[0::2] >= bounds[1::2]).any():
-                raise InputError("The box is not x0, x1, y0, y1, z0, z1 in mm with x0 < x1.", "Give six numbers.")
-            low, high = bounds[0::2], bounds[1::2]
+        bounds = np.stack([-self.box / 2, self.box / 2], 1) if box is None else np.reshape(box, (3, 2)).astype(float)
+        low, high = bounds.T
         voxels = np.prod((high - low) / spacing)
         if voxels > 1e9:
-            raise InputError(f"This box and spacing make {voxels:.1g} voxels.", "Choose a coarser spacing.")
+            raise InputError(
+                f"This box and spacing make {voxels:.1g} voxels.", "Choose a coarser spacing.", code="image-too-large"
+            )
         return grid_in_box(low, high, spacing)
 
     def decode(self, recipe: Recipe, grid: Grid, progress: Progress = SILENT) -> np.ndarray:

@@ -43,7 +43,11 @@ def fit_arguments(parameters: AtlasParameters, view: View, session: ModelSession
     from NeuroGenLib.mrml.volumes import volume_of
 
     if parameters.scan is None:
-        raise InputError("No volume is chosen.", "Choose the image of the brain that the atlas shall be fitted to.")
+        raise InputError(
+            "No volume is chosen.",
+            "Choose the image of the brain that the atlas shall be fitted to.",
+            code="value-missing",
+        )
     scan = volume_of(parameters.scan)
     arguments: dict[str, Any] = {"model": view.model, "device": view.device, "images": {kind: scan}}
     if parameters.mask is not None:

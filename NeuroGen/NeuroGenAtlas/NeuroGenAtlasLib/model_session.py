@@ -46,7 +46,7 @@ class ModelSession:
             When no model is open.
         """
         if self.facts is None:
-            raise InputError("No atlas is open.", "Choose a model first.")
+            raise InputError("No atlas is open.", "Choose a model first.", code="value-missing")
         return self.facts
 
     @property
@@ -75,7 +75,9 @@ class ModelSession:
                 return
             self._opening = ""
             if "atlas" not in facts:
-                self._on_error(InputError(f"The model {reference} is no atlas.", "Choose another model."))
+                self._on_error(
+                    InputError(f"The model {reference} is no atlas.", "Choose another model.", code="model-kind")
+                )
                 return
             self.reference, self.facts = reference, facts
             self._on_opened()

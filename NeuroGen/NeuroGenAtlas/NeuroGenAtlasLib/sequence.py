@@ -28,7 +28,9 @@ def make_sequence(
     """Draw brains from an age to another one and load them as a sequence; return whether it began."""
     first, last, step = ages
     if last <= first:
-        raise InputError("The last age of the sequence is not after the first.", "Set From and To.")
+        raise InputError(
+            "The last age of the sequence is not after the first.", "Set From and To.", code="value-invalid"
+        )
     words = ["atlas", "generate", *model_words(view), "--ages", f"{first:g}:{last:g}:{step:g}"]
     words += ["--spacing", f"{view.spacing:g}", *(["--growth"] if growth else [])]
     return _into_scene(run_bar, "Making the sequence", words, on_shown)
@@ -46,7 +48,7 @@ def open_published(
 ) -> bool:
     """Load a published atlas that is a 4-D NIfTI file as a sequence; return whether it began."""
     if file == NOT_CHOSEN:
-        raise InputError("No file is chosen.", "Choose the 4-D NIfTI file of the atlas.")
+        raise InputError("No file is chosen.", "Choose the 4-D NIfTI file of the atlas.", code="value-missing")
     words = ["atlas", "open", str(file)]
     if ages.strip():
         words += ["--ages", ages.strip()]
@@ -62,7 +64,7 @@ def open_published(
 def export(run_bar: RunBar, view: View, folder: Path, *, certainty: bool, growth: bool, scene: bool) -> bool:
     """Write the brain of a view into a folder; return whether it began."""
     if folder == NOT_CHOSEN:
-        raise InputError("No folder is chosen.", "Choose the folder to export to.")
+        raise InputError("No folder is chosen.", "Choose the folder to export to.", code="value-missing")
     words = ["atlas", "generate", *model_words(view), "--age", f"{view.age:g}", "--spacing", f"{view.spacing:g}"]
     words += ["--out", str(folder), *(["--certainty"] if certainty else []), *(["--growth"] if growth else [])]
     words += ["--scene", str(folder / "atlas.mrb")] if scene else []

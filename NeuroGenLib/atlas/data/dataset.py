@@ -12,7 +12,7 @@ import numpy as np
 
 from NeuroGenLib.atlas.conditions import Condition, as_word
 from NeuroGenLib.atlas.data.points import SubjectPoints, prepare
-from NeuroGenLib.atlas.published.checkpoint import halo_as_published
+from NeuroGenLib.atlas.published.rendering import halo_as_published
 from NeuroGenLib.cohort.subjects import Cohort, Subject, age_unit, draw, read_splits
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.progress import SILENT, Progress
@@ -101,7 +101,9 @@ def read_candidates(data: DataConfig) -> Cohort:
     if data.splits is not None:
         splits = read_splits(data.splits)
         if data.split not in splits:
-            raise InputError(f"{data.splits} has no split '{data.split}'.", nearest(data.split, splits))
+            raise InputError(
+                f"{data.splits} has no split '{data.split}'.", nearest(data.split, splits), code="name-unknown"
+            )
         if splits[data.split]:
             cohort = cohort.select(splits[data.split])
     return _by_pattern(cohort, data.include, data.exclude)
@@ -218,6 +220,7 @@ def classes_of(labels: Volume, table: LabelTable, name: str) -> np.ndarray:
         raise InputError(
             f"{name} holds the label values {', '.join(map(str, unknown[:8]))}, which the label table lacks.",
             "Give the table that belongs to these label maps as data.labels.",
+            code="labels-invalid",
         )
     lookup = np.zeros(int(max(table.values)) + 1, np.uint8)
     lookup[list(table.values)] = np.arange(len(table))
@@ -279,7 +282,7 @@ def _by_pattern(cohort: Cohort, include: Sequence[str], exclude: Sequence[str]) 
     """Keep the ids that match an ``include`` pattern (all when there is none) and no ``exclude`` pattern."""
     for pattern in (*include, *exclude):
         if not any(fnmatch.fnmatchcase(name, pattern) for name in cohort.ids):
-            raise InputError(f"No subject is named '{pattern}'.", nearest(pattern, cohort.ids))
+            raise InputError(f"No subject is named '{pattern}'.", nearest(pattern, cohort.ids), code="name-unknown")
     kept = [
         name
         for name in cohort.ids
@@ -296,6 +299,7 @@ def _labels(data: DataConfig, cohort: Cohort) -> LabelTable:
             raise InputError(
                 f"{data.labels} has {len(table)} structures; an atlas can have {MOST_CLASSES}.",
                 "Leave out those that the label maps do not have.",
+                code="labels-invalid",
             )
         # By value, so that class 0 is what lies outside, wherever the table lists it.
         return LabelTable(tuple(sorted(table, key=lambda entry: entry.value)))
@@ -309,13 +313,21 @@ def _background(data: DataConfig, labels: LabelTable) -> int:
     if data.background is not None:
         return labels.names.index(labels.lookup(data.background).name)
     if 0 not in labels.values:
-        raise InputError("The label table has no value 0.", "Add 0 as background, or name it as data.background.")
+        raise InputError(
+            "The label table has no value 0.",
+            "Add 0 as background, or name it as data.background.",
+            code="labels-invalid",
+        )
     return labels.values.index(0)
 
 
 def _value(subject: Subject, name: str) -> float | str:
     if name not in subject.values:
-        raise InputError(f"{subject.key} has no value for '{name}'.", "Fill the cell, or leave the subject out.")
+        raise InputError(
+            f"{subject.key} has no value for '{name}'.",
+            "Fill the cell, or leave the subject out.",
+            code="value-missing",
+        )
     return subject.values[name]
 
 
@@ -329,16 +341,20 @@ def condition_of(name: str, config: ConditionConfig, cohort: Cohort) -> Conditio
     """
     if config.kind == "categoric":
         if name not in cohort.columns:
-            raise InputError(f"The table has no column '{name}'.", nearest(name, cohort.columns))
+            raise InputError(f"The table has no column '{name}'.", nearest(name, cohort.columns), code="name-unknown")
         words = config.values or tuple(sorted({as_word(_value(subject, name)) for subject in cohort}))
         if len(words) < 2:
-            raise InputError(f"All subjects have the same '{name}'.", "Leave this condition out.")
+            raise InputError(f"All subjects have the same '{name}'.", "Leave this condition out.", code="value-invalid")
         return Condition(name, "categoric", values=words, scale=config.scale)
     column = cohort.column(name)
     low = float(column.min()) if config.minimum is None else config.minimum
     high = float(column.max()) if config.maximum is None else config.maximum
     if low >= high:
-        raise InputError(f"All subjects have the same '{name}'.", "Leave this condition out, or give its range.")
+        raise InputError(
+            f"All subjects have the same '{name}'.",
+            "Leave this condition out, or give its range.",
+            code="value-invalid",
+        )
     return Condition(name, "numeric", low, high, unit=config.unit, scale=config.scale)
 
 
@@ -354,7 +370,11 @@ def _inside_box(subject: Subject, points: SubjectPoints, box: np.ndarray) -> Sub
     near = (np.abs(points.world(points.index)) <= box / 2).all(axis=1)
     far = (np.abs(points.world(points.outside)) <= box / 2).all(axis=1)
     if not near.any():
-        raise InputError(f"All of {subject.key} lies outside the box.", "Give a larger data.box, or leave it out.")
+        raise InputError(
+            f"All of {subject.key} lies outside the box.",
+            "Give a larger data.box, or leave it out.",
+            code="value-invalid",
+        )
     if not near.all():
         log.warning("%d points of %s lie outside the box and are left out.", int((~near).sum()), subject.key)
     return points.kept(near, far)

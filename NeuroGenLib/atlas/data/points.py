@@ -125,7 +125,9 @@ def prepare(
     """
     brain = classes > 0
     if not brain.any():
-        raise InputError("The label map is empty.", "Every voxel is 0; give a segmentation of the brain.")
+        raise InputError(
+            "The label map is empty.", "Every voxel is 0; give a segmentation of the brain.", code="image-empty"
+        )
     if mask:
         images = images * brain
         near = rim(brain, spacing(affine), halo_mm) if halo is None else halo(brain)
@@ -196,7 +198,11 @@ def intensity_scaling(values: np.ndarray, normalisation: Normalisation) -> np.nd
         np.percentile(values, [0.1, 99.9], axis=0) if normalisation == "percentile" else (values.min(0), values.max(0))
     )
     if (high <= low).any():
-        raise InputError("An image is constant inside the brain.", "Check that image and segmentation belong together.")
+        raise InputError(
+            "An image is constant inside the brain.",
+            "Check that image and segmentation belong together.",
+            code="image-empty",
+        )
     return np.stack([low, high - low], 1)
 
 

@@ -153,17 +153,27 @@ def analyse_to_folder(
     count = len(model.subjects)
     if count < FEWEST:
         raise InputError(
-            f"{model.folder.reference} has {count} subjects; this needs {FEWEST}.", "Choose another model."
+            f"{model.folder.reference} has {count} subjects; this needs {FEWEST}.",
+            "Choose another model.",
+            code="model-kind",
         )
     if columns and table is None:
-        raise InputError(f"The columns {', '.join(columns)} are asked for without a table.", "Give --table.")
+        raise InputError(
+            f"The columns {', '.join(columns)} are asked for without a table.", "Give --table.", code="value-missing"
+        )
     targets = model_targets(model) + ([] if table is None else table_targets(model, table, columns))
     for target in targets:
         if target.name in columns and target.refusal():
-            raise InputError(f"{target.refusal()}.", "Leave that column out, or complete the table.")
+            raise InputError(
+                f"{target.refusal()}.", "Leave that column out, or complete the table.", code="table-invalid"
+            )
     usable = [target for target in targets if not target.refusal()]
     if not usable:
-        raise InputError(f"Nothing can be predicted: {'; '.join(one.refusal() for one in targets)}.", "Give --table.")
+        raise InputError(
+            f"Nothing can be predicted: {'; '.join(one.refusal() for one in targets)}.",
+            "Give --table.",
+            code="value-missing",
+        )
     features = subject_features(model)
     findings = []
     for number, target in enumerate(usable):
@@ -211,27 +221,35 @@ def table_targets(model: TrainedAtlas, table: Path, columns: Sequence[str] = ())
         raise InputError(
             f"{model.folder.reference} does not tell who its subjects are, so that {table} cannot be matched.",
             "Train it with store_ids: true, or leave out --table.",
+            code="model-kind",
         )
     names, lines = read_table(table)
     id_column = next((column for column in ID_COLUMNS if column in names), None)
     if id_column is None:
-        raise InputError(f"{table} has no column participant_id or subject_id.", "Add one with the subjects' ids.")
+        raise InputError(
+            f"{table} has no column participant_id or subject_id.",
+            "Add one with the subjects' ids.",
+            code="table-invalid",
+        )
     rows: dict[str, dict[str, float | str]] = {}
     others = [name for name in names if name not in (id_column, "session_id")]
     for line in lines:
         session = line.get("session_id", "")
         key = line[id_column] if session in MISSING else f"{line[id_column]}_{session}"
         if key in rows and key in ids:
-            raise InputError(f"{table} lists {key} more than once.", "Keep one row, or add session_id.")
+            raise InputError(
+                f"{table} lists {key} more than once.", "Keep one row, or add session_id.", code="value-duplicate"
+            )
         rows[key] = row_values(line, others)
     if not set(ids) & set(rows):
         raise InputError(
             f"{table} has no row of a subject of {model.folder.reference}.",
             f"The model knows '{ids[0]}', the table '{next(iter(rows))}'.",
+            code="table-invalid",
         )
     for column in columns:
         if column not in others:
-            raise InputError(f"There is no column '{column}' in {table}.", nearest(column, others))
+            raise InputError(f"There is no column '{column}' in {table}.", nearest(column, others), code="name-unknown")
     known = {model.age_name, *(one.name for one in model.conditions)}
     chosen = [column for column in dict.fromkeys(columns or others) if column not in known]
     return [_column_target(column, [rows.get(name, {}).get(column) for name in ids], table) for column in chosen]
@@ -241,13 +259,17 @@ def _column_target(column: str, values: Sequence[float | str | None], table: Pat
     known = [value for value in values if value is not None]
     numbers = [value for value in known if isinstance(value, float)]
     if not np.isfinite(numbers).all():
-        raise InputError(f"The column '{column}' of {table} holds a number without end.", "Correct the table.")
+        raise InputError(
+            f"The column '{column}' of {table} holds a number without end.", "Correct the table.", code="table-invalid"
+        )
     if len(numbers) == len(known) and len(set(known)) != 2:
         return Target(column, "numeric", tuple(values))
     if numbers and len(numbers) < len(known):
         word = next(value for value in known if isinstance(value, str))
         raise InputError(
-            f"The column '{column}' of {table} mixes numbers with '{word}'.", "Write n/a where a number is missing."
+            f"The column '{column}' of {table} mixes numbers with '{word}'.",
+            "Write n/a where a number is missing.",
+            code="table-invalid",
         )
     return Target(column, "categoric", tuple(None if value is None else as_word(value) for value in values))
 

@@ -239,7 +239,9 @@ def value_of(subject: Subject, name: str) -> float | str:
         When it says nothing.
     """
     if name not in subject.values:
-        raise InputError(f"{subject.key} has no value for '{name}'.", "Fill the cell of the table.")
+        raise InputError(
+            f"{subject.key} has no value for '{name}'.", "Fill the cell of the table.", code="value-missing"
+        )
     return subject.values[name]
 
 

@@ -69,12 +69,18 @@ def validation_cohort(config: AtlasTrainConfig, trained: Cohort) -> Cohort:
         everybody = dataclasses.replace(config.data, split=settings.split, include=(), exclude=())
     else:
         raise InputError(
-            "validation.every is set, but nobody is left out for it.", "Give data.splits, or validation.subjects."
+            "validation.every is set, but nobody is left out for it.",
+            "Give data.splits, or validation.subjects.",
+            code="value-missing",
         )
     cohort = read_candidates(everybody)
     shared = sorted({*cohort.ids} & {*trained.ids})
     if shared:
-        raise InputError(f"{shared[0]} is both trained on and validated with.", "Leave it out of one of the two.")
+        raise InputError(
+            f"{shared[0]} is both trained on and validated with.",
+            "Leave it out of one of the two.",
+            code="value-conflict",
+        )
     cohort.require_files()
     return spread(cohort, config.data.age, settings.most)
 

@@ -95,7 +95,7 @@ def read_scan(
     """
     for name, image in images.items():
         if name not in model.modalities:
-            raise InputError(f"The model has no image '{name}'.", nearest(name, model.modalities))
+            raise InputError(f"The model has no image '{name}'.", nearest(name, model.modalities), code="name-unknown")
         require_3d(image, f"The {name}")
         require_finite(image, f"The {name}")
     named = {f"the {name}": image for name, image in images.items()}
@@ -123,12 +123,13 @@ def require_known_labels(labels: Volume, table: LabelTable, name: str) -> None:
     """
     found = set(np.unique(labels.array).tolist()) - {0}
     if not found:
-        raise InputError(f"{name} is empty.", "Every voxel is 0; give a segmentation of the brain.")
+        raise InputError(f"{name} is empty.", "Every voxel is 0; give a segmentation of the brain.", code="image-empty")
     unknown = sorted(found - set(table.values))
     if unknown:
         raise InputError(
             f"{name} holds the label values {', '.join(map(str, unknown[:8]))}, which the model lacks.",
             "Give label maps that follow the model's table; 'neurogen atlas info' names its labels.",
+            code="labels-invalid",
         )
 
 
@@ -145,20 +146,23 @@ def _brain(model: TrainedAtlas, image: Volume, mask: Volume | None, labels: Volu
     else:
         found, source, remedy = image.array != 0, "The part of the image that is not zero", HOW_TO_MASK
         if not found.any():
-            raise InputError("The image is zero everywhere.", "Check that it is the right file.")
+            raise InputError("The image is zero everywhere.", "Check that it is the right file.", code="image-empty")
         if found.mean() > 1 - LEAST_BACKGROUND:
             raise InputError(
-                "The image has no background that is exactly zero, so its brain is not known.", HOW_TO_MASK
+                "The image has no background that is exactly zero, so its brain is not known.",
+                HOW_TO_MASK,
+                code="value-missing",
             )
         found = _largest_piece(found)
     if not found.any():
-        raise InputError(f"{source} is empty.", "Check that it is the right file, and threshold.")
+        raise InputError(f"{source} is empty.", "Check that it is the right file, and threshold.", code="image-empty")
     volume = float(found.sum()) * image.voxel_volume_ml
     sizes = _training_volumes(model)
     if sizes and not TOO_SMALL * min(sizes) <= volume <= TOO_LARGE * max(sizes):
         raise InputError(
             f"{source} holds {volume:.1f} ml; the brains of this atlas have {min(sizes):.0f} to {max(sizes):.0f} ml.",
             remedy if volume > max(sizes) else OTHER_BRAINS,  # what surrounds a brain makes it larger, never smaller
+            code="model-range",
         )
     return found
 
@@ -187,7 +191,11 @@ def _prepared(
     for name, image in held.items():
         values = image.array[cut.array > 0]
         if values.max() <= max(values.min(), 0):  # negative intensities count as zero
-            raise InputError(f"The {name} is constant in the brain.", "Check that image and mask belong together.")
+            raise InputError(
+                f"The {name} is constant in the brain.",
+                "Check that image and mask belong together.",
+                code="image-empty",
+            )
     classes = cut.array
     if labels is not None:
         inside = labels.with_array(labels.array * brain).reorient("RAS").crop_to(mask, ROOM_MM)

@@ -17,10 +17,10 @@ from NeuroGenLib.atlas.published.checkpoint import (
     CITATION,
     TRANSFORM_KINDS,
     data_section,
-    halo_as_published,
     read_published,
     shape_from_config,
 )
+from NeuroGenLib.atlas.published.rendering import halo_as_published
 from NeuroGenLib.core import provenance
 from NeuroGenLib.core.config import from_mapping
 from NeuroGenLib.core.errors import InputError
@@ -181,7 +181,7 @@ def import_config(
         labels = LabelTable.from_names(data.words("label_names"))
     except InputError as error:
         problem = f"{data.file} and {atlas.file} make no settings: {error.problem}"
-        raise InputError(problem, "Correct the published files.") from error
+        raise InputError(problem, "Correct the published files.", code="value-invalid") from error
     ids = block["subject_ids"]
     splits = {split: data.words("subject_ids", split) for split in ids} if isinstance(ids, dict) else None
     if splits is not None:  # their file is not written yet
@@ -214,7 +214,11 @@ class _Keys:
             if not isinstance(value, dict) or name not in value:
                 if default is not _NEEDED:
                     return default
-                raise InputError(f"{self.file} has no '{'.'.join(key)}'.", "Give the published program's own file.")
+                raise InputError(
+                    f"{self.file} has no '{'.'.join(key)}'.",
+                    "Give the published program's own file.",
+                    code="value-missing",
+                )
             value = value[name]
         self._read.add(key)
         return value
@@ -267,7 +271,9 @@ class _Keys:
         for name in key:
             value = value.get(name) if isinstance(value, dict) else None
         return InputError(
-            f"'{'.'.join(key)}' of {self.file} is {shown(value)}; it must be {wanted}.", "Correct it in that file."
+            f"'{'.'.join(key)}' of {self.file} is {shown(value)}; it must be {wanted}.",
+            "Correct it in that file.",
+            code="value-invalid",
         )
 
     def rest(self) -> Iterator[tuple[str, Any]]:
@@ -359,7 +365,7 @@ def _network(data: _Keys, atlas: _Keys) -> dict[str, Any]:
         shape = shape_from_config(atlas.content, {"conditions": data.group("conditions")})
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         problem = f"'inr_decoder' of {atlas.file} describes no network ({type(error).__name__}: {error})."
-        raise InputError(problem, "Give the published program's own file.") from error
+        raise InputError(problem, "Give the published program's own file.", code="file-type") from error
     for name in ("latent_dim", "cnn_kernel_size", "hidden_size", "num_hidden_layers", "modulated_layers", "omega"):
         atlas.read("inr_decoder", name)
     if atlas.read("inr_decoder", "in_dim", default=3) != 3:

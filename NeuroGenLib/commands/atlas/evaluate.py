@@ -63,7 +63,9 @@ def evaluate(arguments: list[str]) -> None:
     from NeuroGenLib.atlas.evaluation.table import EvaluationSettings, evaluate_to_folder
 
     if (options.subjects is None) == (options.splits is None):
-        raise InputError("The subjects to compare with are not clear.", "Give either --subjects or --splits.")
+        raise InputError(
+            "The subjects to compare with are not clear.", "Give either --subjects or --splits.", code="value-conflict"
+        )
     drawing = {"regression": options.regression}
     if options.bandwidth is not None:
         drawing["bandwidth"] = number(options.bandwidth, "a bandwidth", positive=True)
@@ -91,7 +93,11 @@ def _ids(subjects: str | None, splits: str | None, split: str) -> Sequence[str]:
         return subjects.split(",")
     known = read_splits(Path(str(splits)))
     if split not in known:
-        raise InputError(f"{splits} has no split '{split}'.", nearest(split, known))
+        raise InputError(f"{splits} has no split '{split}'.", nearest(split, known), code="name-unknown")
     if not known[split]:
-        raise InputError(f"{splits} lists nobody under '{split}'.", "List the ids of the subjects to compare with.")
+        raise InputError(
+            f"{splits} lists nobody under '{split}'.",
+            "List the ids of the subjects to compare with.",
+            code="value-missing",
+        )
     return known[split]
