@@ -43,7 +43,7 @@ test-online: $(STAMP)  ## download what the hubs hold and check it
 	$(BIN)/python -m pytest -m online Testing
 
 coverage: $(STAMP)  ## which lines all tests reach, into coverage-html
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not online" -n $(WORKERS) --cov --cov-report=term --cov-report=html Testing
+	$(PYTEST) -m "not online" $(PARALLEL) --cov --cov-report=term --cov-report=html Testing
 
 docs: $(STAMP)  ## the site of the documents and the Python API, into site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -61,8 +61,6 @@ class WorkerJob:
         Arguments of estimates, each of which takes longer than the one before.
     refused, refused_estimates:
         Bad arguments of the job and of its estimate.
-    atlas_refused:
-        What is said to the model of an atlas.
     """
 
     name: str
@@ -80,7 +78,6 @@ class WorkerJob:
     longer: tuple[dict[str, Any], ...]
     refused: tuple[Refused, ...]
     refused_estimates: tuple[Refused, ...]
-    atlas_refused: str
 
     def arguments(self, model: str, inputs: Mapping[str, Volume | str]) -> dict[str, Any]:
         """Return the arguments of the job."""
@@ -132,7 +129,6 @@ REGISTRATION = WorkerJob(
         ({"moving_labels": Volume(np.zeros((4, 4, 4), np.uint8), np.eye(4))}, "moving label map"),
     ),
     (({"refine": 3}, "refine"), ({"voxels": 0}, "voxels")),
-    "does not register",
 )
 
 SUPERRES = WorkerJob(
@@ -168,7 +164,6 @@ SUPERRES = WorkerJob(
         ({"scans": [Volume(CONSTANT, np.diag([5.0, 5, 20, 1]))], "guide": None}, "same value"),
     ),
     (({"voxels": 0}, "voxels"),),
-    "no super-resolution",
 )
 
 JOBS = (REGISTRATION, SUPERRES)

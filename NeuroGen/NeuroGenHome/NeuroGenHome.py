@@ -10,11 +10,7 @@ from typing import TYPE_CHECKING, Any
 import qt
 import slicer
 from slicer.i18n import tr as _
-from slicer.ScriptedLoadableModule import (
-    ScriptedLoadableModule,
-    ScriptedLoadableModuleLogic,
-    ScriptedLoadableModuleTest,
-)
+from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleLogic
 
 try:
     import NeuroGenLib
@@ -24,7 +20,7 @@ except ImportError:  # a source checkout: the libraries are not beside this file
 
 from NeuroGenHomeLib.model_list import ModelList
 from NeuroGenHomeLib.parameters import HomeParameters
-from NeuroGenPanels import dependencies, sample_data
+from NeuroGenPanels import dependencies, panel_test, sample_data
 from NeuroGenPanels.messages import errors_shown
 from NeuroGenPanels.metadata import describe
 from NeuroGenPanels.panel_widget import PanelWidget
@@ -138,13 +134,10 @@ class NeuroGenHomeWidget(PanelWidget):
             job.cancel()
 
 
-class NeuroGenHomeTest(ScriptedLoadableModuleTest):
-    """What can be tested inside Slicer without a download."""
+class NeuroGenHomeTest(panel_test.PanelTest):
+    """Test inside Slicer."""
 
-    def runTest(self) -> None:
+    def check(self, widget: Any) -> None:
         """Find the bundled model in the list."""
-        slicer.util.selectModule("NeuroGenHome")
-        widget = slicer.modules.NeuroGenHomeWidget
         table = widget.ui.modelsTable
         self.assertIn("fetal-sba", [table.item(row, 0).text() for row in range(table.rowCount)])
-        self.delayDisplay("The bundled model is listed")

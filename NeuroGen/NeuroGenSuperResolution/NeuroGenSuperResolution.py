@@ -7,11 +7,7 @@ from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
-from slicer.ScriptedLoadableModule import (
-    ScriptedLoadableModule,
-    ScriptedLoadableModuleLogic,
-    ScriptedLoadableModuleTest,
-)
+from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleLogic
 
 try:
     import NeuroGenLib
@@ -19,17 +15,13 @@ try:
 except ImportError:  # a source checkout: the libraries are not beside this file
     sys.path += [str(Path(__file__).resolve().parents[depth]) for depth in (1, 2)]
 
-from NeuroGenLib.core.provenance import RESEARCH_USE
 from NeuroGenLib.superres.evaluation.quality_table import STAGES
-from NeuroGenPanels import dependencies, sample_data
-from NeuroGenPanels.estimates import Estimates
+from NeuroGenPanels import dependencies, panel_test, sample_data
+from NeuroGenPanels.capability_widget import CapabilityWidget
 from NeuroGenPanels.messages import errors_shown
 from NeuroGenPanels.metadata import describe
-from NeuroGenPanels.model_picker import ModelPicker
 from NeuroGenPanels.model_store import acknowledge, model_notice
-from NeuroGenPanels.panel_widget import PanelWidget
 from NeuroGenPanels.quality import quality_cells
-from NeuroGenPanels.run_bar import RunBar
 from NeuroGenPanels.tables import fill_table
 from NeuroGenPanels.word_combo import WordCombo
 from NeuroGenSuperResolutionLib.parameters import SuperResolutionParameters
@@ -69,55 +61,42 @@ class NeuroGenSuperResolutionLogic(ScriptedLoadableModuleLogic):
     """Keeps the parameter node; the work is done in NeuroGenLib."""
 
 
-class NeuroGenSuperResolutionWidget(PanelWidget):
+class NeuroGenSuperResolutionWidget(CapabilityWidget):
     """Wires choices, buttons and the scene to the parts in NeuroGenSuperResolutionLib."""
 
     parameters_class = SuperResolutionParameters
+    model_kind = "superres"
 
     def build(self) -> None:
         """Make the parts."""
         from NeuroGenLib.scenes.superres import BEFORE, VIEWS
 
         self.logic = NeuroGenSuperResolutionLogic()
-        self.jobs = self.new_service(_("Super-resolution"))
-        self.runBar = RunBar(self.ui.runWidget.layout(), self.jobs, _("NeuroGen Super-Resolution"))
-        self.picker = ModelPicker(self.ui.modelCombo, self.ui.modelsButton, "superres", self._choose_model)
+        self.make_parts(_("NeuroGen Super-Resolution"), _("Super-resolution"))
         self.choices = {
             "direction": WordCombo(
-                self.ui.directionCombo, DIRECTION_CHOICES, lambda word: self._set("direction", word)
+                self.ui.directionCombo, DIRECTION_CHOICES, lambda word: self.set_parameter("direction", word)
             ),
-            "view": WordCombo(self.ui.viewCombo, VIEWS, lambda word: self._set("view", word)),
-            "before": WordCombo(self.ui.beforeCombo, BEFORE, lambda word: self._set("before", word)),
+            "view": WordCombo(self.ui.viewCombo, VIEWS, lambda word: self.set_parameter("view", word)),
+            "before": WordCombo(self.ui.beforeCombo, BEFORE, lambda word: self.set_parameter("before", word)),
         }
-        self.estimates = Estimates(self.jobs)
         self._notice = ""
         self._manifest: dict[str, Any] = {}
         self._looked: tuple[str, str, float, float] | None = None
         self._shown: Any = None
-        self.ui.researchLabel.setText(RESEARCH_USE)
         self.ui.applyButton.clicked.connect(self._apply_clicked)
         self.ui.sampleButton.clicked.connect(self._sample_clicked)
         self.ui.arrangeButton.clicked.connect(self._arrange_clicked)
         self.ui.profileButton.clicked.connect(self._profile_clicked)
-        self.runBar.when_changed(self._update_buttons)
 
     def enter(self) -> None:
-        """List the models anew: the module NeuroGen may have added some."""
-        PanelWidget.enter(self)
-        self.picker.refresh(self.parameters.model)
+        """Read the model again: it may have changed."""
+        CapabilityWidget.enter(self)
         self._read_model()
-        self._update_buttons()
-
-    def use_model(self, reference: str) -> None:
-        """Work with a model that was chosen elsewhere."""
-        self.picker.refresh(reference)
-        self._choose_model(reference)
 
     def scene_closing(self) -> None:
         """Stop the running job: its scene goes."""
-        self.estimates.stop()
-        if self.runBar.busy:
-            self.runBar.abandon()
+        CapabilityWidget.scene_closing(self)
         self._looked = self._shown = None
         self._say_result(None)
 
@@ -132,7 +111,7 @@ class NeuroGenSuperResolutionWidget(PanelWidget):
         for name, choice in self.choices.items():
             choice.show(getattr(self.parameters, name))
         self._say_model()
-        self._update_buttons()
+        self.update_buttons()
         self.ui.slicesLabel.setText(understood_text(self.parameters))
         self._estimate()
         image = self._image()
@@ -174,14 +153,11 @@ class NeuroGenSuperResolutionWidget(PanelWidget):
             if image is not None:
                 profile_through(slicer.mrmlScene, image, crosshair_of(slicer.mrmlScene))
 
-    def _choose_model(self, reference: str) -> None:
+    def choose_model(self, reference: str) -> None:
+        """Work with the model that was chosen."""
         self.parameters.model = reference
         self._read_model()
-        self._update_buttons()
-
-    def _set(self, name: str, word: str) -> None:
-        if self.parameters is not None:
-            setattr(self.parameters, name, word)
+        self.update_buttons()
 
     # What comes back
 
@@ -245,10 +221,10 @@ class NeuroGenSuperResolutionWidget(PanelWidget):
         return guide_text(guide_need(self._manifest), given=given) if self._manifest else ""
 
     def _estimate(self) -> None:
-        if not self.runBar.busy and not dependencies.missing():
-            self.estimates.want(self.ui.estimateLabel, JOB, estimate_arguments(self.parameters))
+        self.estimate(self.ui.estimateLabel, JOB, lambda: estimate_arguments(self.parameters))
 
-    def _update_buttons(self) -> None:
+    def update_buttons(self) -> None:
+        """Enable what can be done now."""
         if self.parameters is None:
             return
         chosen = self.parameters
@@ -262,14 +238,10 @@ class NeuroGenSuperResolutionWidget(PanelWidget):
         self.ui.profileButton.setEnabled(has_result)
 
 
-class NeuroGenSuperResolutionTest(ScriptedLoadableModuleTest):
-    """What can be tested inside Slicer without a download."""
+class NeuroGenSuperResolutionTest(panel_test.PanelTest):
+    """Test inside Slicer."""
 
-    def runTest(self) -> None:
-        """Open the panel and find the bundled model."""
-        slicer.mrmlScene.Clear()
-        slicer.util.selectModule("NeuroGenSuperResolution")
-        widget = slicer.modules.NeuroGenSuperResolutionWidget
+    def check(self, widget: Any) -> None:
+        """Find the bundled model chosen and nothing to run."""
         self.assertEqual(widget.parameters.model, "bundled:superres")
         self.assertFalse(widget.ui.applyButton.enabled)
-        self.delayDisplay("The panel is ready")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import sys
 import types
 import typing
 from pathlib import Path
@@ -20,6 +21,7 @@ from NeuroGenLib.core.config import (
     from_mapping,
     parameters,
     split_markers,
+    to_mapping,
     wrong_value,
 )
 from NeuroGenLib.core.errors import InputError, nearest
@@ -148,6 +150,9 @@ def parse_config(cls: type[Job], arguments: Sequence[str], program: str, descrip
     path, printed = given.pop("config"), given.pop("print_config")
     config = load_config(cls, path, given)
     if printed:
+        import yaml
+
+        sys.stdout.write(yaml.safe_dump(to_mapping(config), sort_keys=False))
         raise SystemExit(0)
     return config
 

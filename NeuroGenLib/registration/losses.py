@@ -190,9 +190,10 @@ def dice_loss(first: Tensor, second: Tensor, *, smooth: float = 1e-5) -> Tensor:
         When the shapes differ.
     """
     _require_alike(first, second)
-    common = (first * second).sum(dim=(2, 3, 4))
-    sizes = first.sum(dim=(2, 3, 4)) + second.sum(dim=(2, 3, 4))
-    return -((2 * common + smooth) / (sizes + smooth)).mean()
+    from monai.losses.dice import DiceLoss
+
+    loss: Tensor = DiceLoss(smooth_nr=smooth, smooth_dr=smooth)(first, second)
+    return loss - 1
 
 
 @_in_full_precision

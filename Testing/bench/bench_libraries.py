@@ -44,7 +44,7 @@ from NeuroGenLib.mask.train import mask_loss
 from NeuroGenLib.models.hub import HubFile, fetch_files
 from NeuroGenLib.models.reference import HubReference
 from NeuroGenLib.registration.evaluation.measures import hausdorff95
-from NeuroGenLib.registration.losses import dice_loss, gradient_loss, mutual_information_loss, ncc_loss
+from NeuroGenLib.registration.losses import gradient_loss, mutual_information_loss, ncc_loss
 from NeuroGenLib.spatial.displacement import warp
 from NeuroGenLib.spatial.metrics import dice_by_label, psnr, ssim
 from NeuroGenLib.spatial.sliding_window import sliding_window_inference
@@ -194,14 +194,11 @@ def similarities(image: torch.Tensor, other: torch.Tensor) -> list[Part]:
     size = image.shape[-1]
     correlation = losses.LocalNormalizedCrossCorrelationLoss(kernel_size=7)
     information = losses.GlobalMutualInformationLoss(num_bins=23, sigma_ratio=0.5)
-    overlap = losses.DiceLoss(smooth_nr=1e-5, smooth_dr=1e-5)
     both = losses.DiceCELoss(sigmoid=True, squared_pred=True, smooth_nr=1, smooth_dr=1)
     slope = losses.DiffusionLoss()
     move = Warp(mode="bilinear", padding_mode="border")
     generator = torch.Generator().manual_seed(2)
     field = torch.cat([8 * smooth(size, generator) - 4 for _ in range(3)], dim=1)
-    classes = one_hot((image * 4).round().clamp(0, 4), 5)
-    soft = torch.softmax(torch.cat([smooth(size, generator) for _ in range(5)], dim=1) * 8, dim=1)
     brain = (other > other.mean()).float()
     logits = 8 * image - 4
 
@@ -220,7 +217,6 @@ def similarities(image: torch.Tensor, other: torch.Tensor) -> list[Part]:
     return [
         pair("local correlation", image, lambda x: ncc_loss(x, other), lambda x: correlation(x, other)),
         pair("mutual information", image, lambda x: mutual_information_loss(x, other), lambda x: information(x, other)),
-        pair("soft Dice of 5 classes", soft, lambda x: dice_loss(x, classes), lambda x: overlap(x, classes) - 1),
         pair("Dice and entropy", logits, lambda x: mask_loss(x, brain, 1.0)["loss"], lambda x: both(x, brain)),
         pair("slope of a displacement", field, gradient_loss, slope),
         Part("warp", "MONAI", lambda: warp(image, field), lambda: move(image, field)),

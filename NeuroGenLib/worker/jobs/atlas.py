@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, fields, replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from NeuroGenLib.atlas.config import RenderConfig
 from NeuroGenLib.atlas.output import CERTAINTY, GROWTH, PROBABILITIES, brain_result
 from NeuroGenLib.core.config import from_mapping, to_mapping
 from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.worker.jobs.arguments import group
 from NeuroGenLib.worker.jobs.atlas_arguments import (
     FitArguments,
     GenerateArguments,
@@ -16,9 +18,8 @@ from NeuroGenLib.worker.jobs.atlas_arguments import (
     SequenceArguments,
     SlicesArguments,
     atlas_of,
-    group,
 )
-from NeuroGenLib.worker.jobs.atlas_estimate import measured, render_unit
+from NeuroGenLib.worker.jobs.atlas_estimate import estimate, measured, render_unit
 from NeuroGenLib.worker.jobs.volumes import given_paths, given_volume
 
 if TYPE_CHECKING:
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
     from NeuroGenLib.atlas.infer import AtlasModel
     from NeuroGenLib.core.progress import Progress
     from NeuroGenLib.spatial.result import Result
-    from NeuroGenLib.worker.context import Context
+    from NeuroGenLib.worker.context import Context, Job
 
 
 OPTIONS = tuple(one.name for one in fields(RenderConfig) if one.name != "spacing")
 
 
-def atlas_facts(model: AtlasModel) -> dict[str, Any]:
+def facts(model: AtlasModel) -> dict[str, Any]:
     """Return what a panel shows of an atlas: ages, conditions with ranges, labels, training subjects."""
     low, high = model.age_range
     classes = enumerate(model.labels)
@@ -168,3 +169,18 @@ def _record(
         training_subjects=len(model.subjects),
         **more,
     )
+
+
+JOBS: Final[dict[str, Job]] = {
+    "atlas.slices": slices_job,
+    "atlas.generate": generate_job,
+    "atlas.sequence": sequence_job,
+    "atlas.fit": fit_job,
+}
+
+ESTIMATES: Final[dict[str, Job]] = {
+    "atlas.slices": partial(estimate, SlicesArguments),
+    "atlas.generate": partial(estimate, GenerateArguments),
+    "atlas.sequence": partial(estimate, SequenceArguments),
+    "atlas.fit": partial(estimate, FitArguments),
+}

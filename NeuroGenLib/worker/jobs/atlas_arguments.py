@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from NeuroGenLib.atlas.config import FitConfig, GenerateConfig, RenderConfig, SubjectConfig
 from NeuroGenLib.atlas.infer import AtlasModel
-from NeuroGenLib.core.config import Config, Help, Unit
+from NeuroGenLib.core.config import Help, Unit
 from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.worker.jobs.arguments import ModelArguments
 
 if TYPE_CHECKING:
     from NeuroGenLib.worker.context import Context
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelArguments(Config):
-    """Which model, and where it computes."""
-
-    model: Annotated[str, Help("A folder, bundled:NAME or hf:org/repo@revision")]
-    device: Annotated[str, Help("auto, cpu, cuda, cuda:N or mps")] = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,16 +78,3 @@ def atlas_of(arguments: ModelArguments, context: Context) -> AtlasModel:
     if isinstance(arguments, ProbabilityArguments) and arguments.certainty is not None:
         model.labels.lookup(arguments.certainty)
     return model
-
-
-def group(value: object) -> dict[str, Any]:
-    """Return settings by name.
-
-    Raises
-    ------
-    InputError
-        When the value is not a mapping.
-    """
-    if not isinstance(value, dict):
-        raise InputError(f"{value!r} is not a group of settings by name.", "Send a JSON object.", code="value-invalid")
-    return value

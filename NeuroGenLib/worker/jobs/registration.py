@@ -13,12 +13,14 @@ from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.registration.config import RegisterConfig
 from NeuroGenLib.registration.infer import MOST_FINE_VOXELS, RegistrationModel
 from NeuroGenLib.registration.output import quality_rows, summary
-from NeuroGenLib.worker.jobs.atlas_arguments import ModelArguments
+from NeuroGenLib.worker.jobs.arguments import ModelArguments
+from NeuroGenLib.worker.jobs.estimate import estimate_of_rate
 from NeuroGenLib.worker.jobs.volumes import given_paths, given_volume
 
 if TYPE_CHECKING:
     from NeuroGenLib.spatial.spatial_map import SpatialMap
-    from NeuroGenLib.worker.context import Context
+    from NeuroGenLib.worker.context import Context, Job
+    from NeuroGenLib.worker.jobs.estimate import Estimate
 
 RUN: Final = "registration.run"
 
@@ -50,12 +52,12 @@ class EstimateArguments(RunArguments):
     voxels: Annotated[int | None, Range(1), Help("Of the fixed image; a large one when not given")] = None
 
 
-def registration_facts(model: RegistrationModel) -> dict[str, Any]:
+def facts(model: RegistrationModel) -> dict[str, Any]:
     """Return what a panel shows of a registration model: how many channels its images have, whether it needs masks."""
     return {"channels": model.channels, "needs_masks": bool(model.preparation.get("masked"))}
 
 
-def run_registration_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
+def run_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
     """``registration.run``: the moving image registered to the fixed one.
 
     Parameters
@@ -111,7 +113,7 @@ def run_registration_job(arguments: dict[str, Any], context: Context) -> dict[st
     }
 
 
-def registration_estimate(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
+def estimate(arguments: dict[str, Any], context: Context) -> Estimate:
     """``estimate`` of ``registration.run``: seconds, from registrations that have run here.
 
     Parameters
@@ -120,20 +122,9 @@ def registration_estimate(arguments: dict[str, Any], context: Context) -> dict[s
         Of the job, without its volumes; and ``voxels`` of the fixed image.
     context:
         Of the worker.
-
-    Returns
-    -------
-    dict
-        As :func:`NeuroGenLib.worker.jobs.atlas_estimate.estimate_job`.
     """
     wanted = from_mapping(EstimateArguments, arguments)
-    rate = context.rates.seconds_per_unit(_key(wanted))
-    return {
-        "seconds": _work(wanted, wanted.voxels) * (SECONDS_AT_FIRST if rate is None else rate),
-        "memory_bytes": None,
-        "scratch_bytes": None,
-        "measured": rate is not None,
-    }
+    return estimate_of_rate(context, _key(wanted), _work(wanted, wanted.voxels), SECONDS_AT_FIRST)
 
 
 def _key(wanted: RunArguments) -> tuple[str, ...]:
@@ -148,3 +139,7 @@ def _work(wanted: RunArguments, voxels: int | None) -> float:
 
 def _sent_map(one: SpatialMap) -> dict[str, Any]:
     return {"before": one.before.tolist(), "field": one.field, "after": one.after.tolist()}
+
+
+JOBS: Final[dict[str, Job]] = {RUN: run_job}
+ESTIMATES: Final[dict[str, Job]] = {RUN: estimate}

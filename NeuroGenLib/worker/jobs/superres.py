@@ -13,12 +13,14 @@ from NeuroGenLib.superres.output import summary
 from NeuroGenLib.superres.run_config import SuperresConfig
 from NeuroGenLib.superres.stacks.inputs import AlreadyIsotropic
 from NeuroGenLib.superres.stacks.overview import slices_of
-from NeuroGenLib.worker.jobs.atlas_arguments import ModelArguments
+from NeuroGenLib.worker.jobs.arguments import ModelArguments
+from NeuroGenLib.worker.jobs.estimate import estimate_of_rate
 from NeuroGenLib.worker.jobs.volumes import given_paths, given_volume
 
 if TYPE_CHECKING:
     from NeuroGenLib.spatial.volume import Volume
-    from NeuroGenLib.worker.context import Context
+    from NeuroGenLib.worker.context import Context, Job
+    from NeuroGenLib.worker.jobs.estimate import Estimate
 
 RUN: Final = "superres.run"
 
@@ -47,12 +49,12 @@ class EstimateArguments(RunArguments):
     placed: Annotated[int, Range(0), Help("Images that are registered: further scans, and the guide")] = 0
 
 
-def superres_facts(model: SuperresModel) -> dict[str, Any]:
+def facts(model: SuperresModel) -> dict[str, Any]:
     """Return what a panel shows of a super-resolution model: its need of a ``guide``, its ``spacings`` in mm."""
     return {"guide": model.guide, "spacings": list(model.spacings)}
 
 
-def run_superres_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
+def run_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
     """``superres.run``: scans in thick slices become an isotropic one.
 
     Parameters
@@ -110,7 +112,7 @@ def run_superres_job(arguments: dict[str, Any], context: Context) -> dict[str, A
     }
 
 
-def superres_estimate(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
+def estimate(arguments: dict[str, Any], context: Context) -> Estimate:
     """``estimate`` of ``superres.run``: seconds, from super-resolutions that have run here.
 
     Parameters
@@ -119,20 +121,9 @@ def superres_estimate(arguments: dict[str, Any], context: Context) -> dict[str, 
         Of the job, without its volumes; ``voxels`` of the result, and how many images are ``placed``.
     context:
         Of the worker.
-
-    Returns
-    -------
-    dict
-        As :func:`NeuroGenLib.worker.jobs.atlas_estimate.estimate_job`.
     """
     wanted = from_mapping(EstimateArguments, arguments)
-    rate = context.rates.seconds_per_unit(_key(wanted))
-    return {
-        "seconds": _work(wanted.voxels, wanted.placed) * (SECONDS_AT_FIRST if rate is None else rate),
-        "memory_bytes": None,
-        "scratch_bytes": None,
-        "measured": rate is not None,
-    }
+    return estimate_of_rate(context, _key(wanted), _work(wanted.voxels, wanted.placed), SECONDS_AT_FIRST)
 
 
 def _key(wanted: RunArguments) -> tuple[str, ...]:
@@ -152,3 +143,7 @@ def _given_scans(sent: object) -> list[Volume]:
     if not isinstance(sent, list) or not sent:
         raise InputError("A super-resolution needs a scan.", "Give 'scans', a list of at least one.")
     return [given_volume(one, f"scan {number}") for number, one in enumerate(sent, start=1)]
+
+
+JOBS: Final[dict[str, Job]] = {RUN: run_job}
+ESTIMATES: Final[dict[str, Job]] = {RUN: estimate}

@@ -187,6 +187,34 @@ def test_an_affine_start_may_lose_a_twentieth_of_the_rigid_ones_similarity(kept,
     assert np.array_equal(found, answers[taken])
 
 
+@pytest.mark.parametrize(("scale", "taken"), [(2.9, "affine"), (3.1, "rigid"), (1 / 3.1, "rigid")])
+def test_an_affine_start_scales_by_three_at_most(scale, taken, monkeypatch):
+    answers = {"rigid": np.eye(4), "affine": np.diag([scale, 1.0, 1.0, 1.0])}
+    monkeypatch.setattr(halfway, "information_alignment", lambda *_, affine: answers["affine" if affine else "rigid"])
+    monkeypatch.setattr(halfway, "similarity", lambda *_: 0.5)
+    notes = []
+    found = halfway._refined([None] * 3, [None] * 3, np.eye(4), "affine", notes)
+    assert np.array_equal(found, answers[taken])
+    assert len(notes) == (taken == "rigid")
+
+
+@pytest.mark.parametrize("apart", [2.0, 5.0])
+def test_directions_that_differ_by_a_tenth_of_the_head_are_not_averaged(apart, monkeypatch):
+    """Of a ball of radius 20 mm, the cube root of its volume is 32 mm."""
+    answers = iter([shift(apart, 0, 0), np.eye(4)])
+    monkeypatch.setattr(halfway, "rough_start", lambda *_: np.eye(4))
+    monkeypatch.setattr(halfway, "_refined", lambda *_: next(answers))
+    start = halfway_start(ball((0, 0, 0)), ball((0.5, 0, 0)))
+    assert start.disagreement_mm == pytest.approx(apart)
+    moves = abs(start.fixed_to_moving[0, 3])
+    if apart < 3.2:
+        assert moves == pytest.approx(apart / 2)
+        assert start.notes == ()
+    else:
+        assert min(moves, abs(moves - apart)) < 1e-9
+        assert f"{apart:.0f} mm" in start.notes[0]
+
+
 # --- the halfway grid ------------------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from NeuroGenLib.registration.network import inversion
 from NeuroGenLib.registration.network.inversion import FixedPoint, invert, newton_inverse, solve
 from NeuroGenLib.spatial.displacement import compose, sample, voxel_grid
 from NeuroGenLib.spatial.jacobian import discrete_jacobians
@@ -118,3 +119,12 @@ def test_a_slope_of_minus_one_does_not_divide_by_zero():
     field[:, 0] = 2.5 - grid[:, 0]
     inverse = newton_inverse(field, torch.zeros_like(field))
     assert bool(torch.isfinite(inverse).all())
+
+
+def test_a_step_of_newton_goes_a_voxel_at_most():
+    """The inverse of a shift by five voxels is five steps away."""
+    displacement = torch.zeros(1, 3, 12, 6, 6)
+    displacement[:, 0] = 5
+    found = inversion._newton(displacement, voxel_grid((12, 6, 6)), torch.zeros_like(displacement), 3)
+    assert torch.equal(found[:, 0], torch.full((1, 12, 6, 6), -3.0))
+    assert not found[:, 1:].any()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from NeuroGenLib.core.config_command_line import load_config
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.simulate.contrast import ContrastConfig, random_image
-from NeuroGenLib.simulate.tissues import fetal_tissues, freesurfer_tissues
+from NeuroGenLib.simulate.tissues import LESION, WHITE_MATTER, fetal_tissues, freesurfer_tissues
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -193,6 +193,28 @@ def test_the_background_can_be_bright(head: torch.Tensor) -> None:
     dark, bright = (random_image(head, seeded(0), replace(PLAIN, background=chance)) for chance in (0, 1))
     assert means(dark, head)[0] == 0
     assert means(bright, head)[0] > 0.04
+
+
+def test_a_fifth_of_the_white_matter_shows_through_lesions(head: torch.Tensor) -> None:
+    tissues = freesurfer_tissues()
+    image = random_image(head, seeded(2), replace(PLAIN, lesions=1, kind="t2w"), tissues)[0]
+    white = image[(head == 2) | (head == 41)]
+    healthy, lesion = tissues.t2w[WHITE_MATTER], tissues.t2w[LESION]
+    assert lesion > healthy
+    assert float(white.max() / white.min()) == pytest.approx((0.8 * lesion + 0.2 * healthy) / healthy, rel=1e-4)
+
+
+def test_brain_masks_are_a_little_too_large_or_too_small(head: torch.Tensor) -> None:
+    """Of a ball of radius 12, a rim of half a voxel at most."""
+    config = replace(PLAIN, stripped=1, stripped_csf=1, mean=(0.5, 1))
+    brain = torch.isin(head, torch.tensor([2, 3, 4, 41, 42, 43]))
+    sizes = [
+        int((random_image(head, seeded(seed), config, freesurfer_tissues())[0] > 0).sum()) / int(brain.sum())
+        for seed in range(12)
+    ]
+    assert min(sizes) < 0.97
+    assert max(sizes) > 1.03
+    assert 0.85 < min(sizes) < max(sizes) < 1.15
 
 
 def test_lesions_lie_in_the_white_matter(head: torch.Tensor) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from NeuroGenLib.core.errors import Cancelled, InputError
 from NeuroGenLib.worker import Worker
+from Testing.raising import raises
 from Testing.worker_cases import JOBS, WorkerJob
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def test_bad_questions_for_an_estimate_are_refused_by_name(worker: Worker, job: 
 def test_the_model_of_an_atlas_is_refused(
     worker: Worker, job: WorkerJob, arguments: dict[str, Any], atlas_run: Path
 ) -> None:
-    with pytest.raises(InputError, match=job.atlas_refused):
+    with raises("model-kind", "'atlas'"):
         ask(worker, job.name, {**arguments, "model": str(atlas_run / "model")})
 
 
