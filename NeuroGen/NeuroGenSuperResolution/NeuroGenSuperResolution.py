@@ -215,7 +215,7 @@ class NeuroGenSuperResolutionWidget(CapabilityWidget):
 
     def _guide_text(self) -> str:
         """Return what is to be said of the guide, by what the model needs and what is chosen."""
-        from NeuroGenLib.superres.stacks.overview import guide_need
+        from NeuroGenLib.superres.guide import guide_need
 
         given = self.parameters is not None and self.parameters.guide is not None
         return guide_text(guide_need(self._manifest), given=given) if self._manifest else ""

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
-from NeuroGenLib.alignment.mutual_information import Scan, information_alignment, moved, similarity
+from NeuroGenLib.alignment.mutual_information import ScanLevel, information_alignment, similarity, transform_points
 from NeuroGenLib.alignment.rotation_search import overlap, rigid_alignment, rough_start, scan_levels
 from NeuroGenLib.core.errors import InputError, NeuroGenError, nearest
 from NeuroGenLib.core.progress import SILENT, Progress
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from NeuroGenLib.alignment.prepared_image import PreparedImage
 
-Kind: TypeAlias = Literal["affine", "rigid", "none"]
-KINDS: tuple[Kind, ...] = ("affine", "rigid", "none")
+StartKind: TypeAlias = Literal["affine", "rigid", "none"]
+START_KINDS: tuple[StartKind, ...] = get_args(StartKind)
 
 
 _LEAST_OVERLAP = 0.25
@@ -41,7 +41,7 @@ _HALF_TURN = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class Start:
+class HalfwayStart:
     """Where the images lie before the network: a halfway space, and how to get from it to either. All RAS mm.
 
     Parameters
@@ -74,9 +74,9 @@ class Start:
         """Whether the images are less similar after the start than before it."""
         return self.similarity_after < self.similarity_before - 1e-6
 
-    def swapped(self) -> Start:
+    def swapped(self) -> HalfwayStart:
         """Return the start of the same images with fixed and moving exchanged."""
-        return Start(
+        return HalfwayStart(
             self.halfway_to_moving,
             self.halfway_to_fixed,
             self.similarity_before,
@@ -95,8 +95,8 @@ class HalfwayGrid(NamedTuple):
 
 
 def halfway_start(
-    fixed: PreparedImage, moving: PreparedImage, kind: Kind = "affine", progress: Progress = SILENT
-) -> Start:
+    fixed: PreparedImage, moving: PreparedImage, kind: StartKind = "affine", progress: Progress = SILENT
+) -> HalfwayStart:
     """Find the start: rigid, then affine, in both directions, averaged; however far apart the headers are.
 
     Rotations all over the sphere are tried on coarse copies, the headers' own placement among them. One thread and
@@ -117,8 +117,8 @@ def halfway_start(
         When an image is constant or has values that are not finite, a mask is empty or in another space,
         the kind is unknown, or the images cannot be brought to overlap.
     """
-    if kind not in KINDS:
-        raise InputError(f"'{kind}' is not a kind of start.", nearest(str(kind), KINDS))
+    if kind not in START_KINDS:
+        raise InputError(f"'{kind}' is not a kind of start.", nearest(str(kind), START_KINDS), code="name-unknown")
     progress.update(0, 10, "Preparing the images")
     scans = scan_levels(fixed, moving)
     if kind == "none":
@@ -135,7 +135,7 @@ def resample_to(volume: Volume, halfway_to_image: np.ndarray, grid: Grid | Halfw
     Parameters
     ----------
     volume, halfway_to_image:
-        An image, mask or label map, and the matrix of :class:`Start` that leads to it, (4, 4).
+        An image, mask or label map, and the matrix of :class:`HalfwayStart` that leads to it, (4, 4).
     grid, order:
         Where it goes; as for :meth:`NeuroGenLib.spatial.volume.Volume.resample`, which smooths where the grid is
         coarser. Outside the image the value is that of its darkest voxel; 0 for order 0.
@@ -184,7 +184,11 @@ def square_root(matrix: np.ndarray) -> np.ndarray:
 
     linear = matrix[:3, :3]
     if np.linalg.det(linear) <= 0:
-        raise NeuroGenError("The start of the registration mirrors the image.", "Check the headers of both images.")
+        raise NeuroGenError(
+            "The start of the registration mirrors the image.",
+            "Check the headers of both images.",
+            code="geometry-invalid",
+        )
     if np.abs(np.angle(np.linalg.eigvals(linear))).max() < np.pi - _HALF_TURN:
         root = np.real(sqrtm(linear))
     else:
@@ -197,18 +201,21 @@ def square_root(matrix: np.ndarray) -> np.ndarray:
     return result
 
 
-def _none(fixed: Sequence[Scan], moving: Sequence[Scan]) -> Start:
+def _none(fixed: Sequence[ScanLevel], moving: Sequence[ScanLevel]) -> HalfwayStart:
     same = np.eye(4)
     if overlap(fixed[0], moving[0], same) == 0:
         raise InputError(
             "The two images do not overlap where their headers place them.",
             "Start with 'rigid' or 'affine' instead of 'none', or repair the headers.",
+            code="geometry-mismatch",
         )
     value = similarity(fixed[1], moving[1], same)
-    return Start(same, same, value, value, 0.0)
+    return HalfwayStart(same, same, value, value, 0.0)
 
 
-def _ordered_start(first: Sequence[Scan], second: Sequence[Scan], kind: Kind, progress: Progress) -> Start:
+def _ordered_start(
+    first: Sequence[ScanLevel], second: Sequence[ScanLevel], kind: StartKind, progress: Progress
+) -> HalfwayStart:
     notes: list[str] = []
     rough = rough_start(first, second, progress.part(0.05, 0.5))
     progress.update(5, 10, "Aligning one way")
@@ -216,7 +223,7 @@ def _ordered_start(first: Sequence[Scan], second: Sequence[Scan], kind: Kind, pr
     progress.update(7, 10, "Aligning the other way")
     back = _refined(second, first, np.linalg.inv(rough), kind, notes)
     points = first[0].points
-    disagreement = float(np.linalg.norm(moved(back @ there, points) - points, axis=1).mean())
+    disagreement = float(np.linalg.norm(transform_points(back @ there, points) - points, axis=1).mean())
     if disagreement <= _DISAGREEMENT * first[0].size_mm:
         middle = geometric_mean(there, back)
     else:
@@ -228,10 +235,11 @@ def _ordered_start(first: Sequence[Scan], second: Sequence[Scan], kind: Kind, pr
         raise InputError(
             "The two images could not be brought to overlap.",
             "Check that both show the same part of the body, give brain masks, or align them roughly by hand.",
+            code="geometry-mismatch",
         )
     half = square_root(middle)
     progress.update(10, 10, "Aligned")
-    return Start(
+    return HalfwayStart(
         np.linalg.inv(middle) @ half,
         half,
         similarity(first[1], second[1], np.eye(4)),
@@ -242,7 +250,7 @@ def _ordered_start(first: Sequence[Scan], second: Sequence[Scan], kind: Kind, pr
 
 
 def _refined(
-    fixed: Sequence[Scan], moving: Sequence[Scan], rough: np.ndarray, kind: Kind, notes: list[str]
+    fixed: Sequence[ScanLevel], moving: Sequence[ScanLevel], rough: np.ndarray, kind: StartKind, notes: list[str]
 ) -> np.ndarray:
     """Return ``rough`` improved over the finer levels: rigid, then affine."""
     rigid = rigid_alignment(fixed, moving, rough)
@@ -258,6 +266,6 @@ def _refined(
     return rigid if worse else affine
 
 
-def _digest(levels: Sequence[Scan]) -> bytes:
+def _digest(levels: Sequence[ScanLevel]) -> bytes:
     scan = levels[0]
     return hashlib.sha256(scan.image.array.tobytes() + scan.image.affine.tobytes()).digest()

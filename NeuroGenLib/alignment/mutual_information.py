@@ -33,7 +33,7 @@ _MOST_STEPS = 100
 
 
 @dataclass(frozen=True, eq=False)
-class Scan:
+class ScanLevel:
     """An image at one voxel size, ready to be aligned.
 
     ``image``: float32, 0 (background) to 1, on an isotropic grid; ``inside``: boolean, its foreground and some room
@@ -56,7 +56,7 @@ class Scan:
         return points, np.minimum((sampled(self.image, points) * _BINS).astype(np.intp), _BINS - 1)
 
 
-def similarity(fixed: Scan, moving: Scan, transform: np.ndarray) -> float:
+def similarity(fixed: ScanLevel, moving: ScanLevel, transform: np.ndarray) -> float:
     """Return the normalised mutual information under ``transform``, (4, 4) RAS mm of fixed to moving points.
 
     Both directions averaged, over the surroundings of the foregrounds; what lies outside the other image counts as
@@ -65,13 +65,13 @@ def similarity(fixed: Scan, moving: Scan, transform: np.ndarray) -> float:
     return (information(fixed, moving, transform) + information(moving, fixed, np.linalg.inv(transform))) / 2
 
 
-def information(fixed: Scan, moving: Scan, transform: np.ndarray) -> float:
+def information(fixed: ScanLevel, moving: ScanLevel, transform: np.ndarray) -> float:
     """Return the normalised mutual information over the surroundings of the foreground of ``fixed``."""
     points, bins = fixed.samples
-    return _Histogram(bins, sampled(moving.image, moved(transform, points))).information
+    return _Histogram(bins, sampled(moving.image, transform_points(transform, points))).information
 
 
-def information_alignment(fixed: Scan, moving: Scan, start: np.ndarray, *, affine: bool) -> np.ndarray:
+def information_alignment(fixed: ScanLevel, moving: ScanLevel, start: np.ndarray, *, affine: bool) -> np.ndarray:
     """Improve a transform by normalised mutual information, which holds across contrasts.
 
     L-BFGS on the images as they are, without any draw; sums have one order, so that the same images give the same
@@ -96,7 +96,7 @@ def information_alignment(fixed: Scan, moving: Scan, start: np.ndarray, *, affin
     points, bins = fixed.samples
     centre = fixed.points.mean(axis=0)
     arms = points - centre
-    target = moved(start, centre[None])[0]
+    target = transform_points(start, centre[None])[0]
     # A unit of any parameter moves the rim of the head by about 1 mm.
     radius = 0.6 * fixed.size_mm
     change = _stretched if affine else _turned
@@ -109,7 +109,7 @@ def information_alignment(fixed: Scan, moving: Scan, start: np.ndarray, *, affin
         return matrix
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
-        values, slopes = _values_and_slopes(moving.image, moved(transform(parameters), points))
+        values, slopes = _values_and_slopes(moving.image, transform_points(transform(parameters), points))
         histogram = _Histogram(bins, values)
         pull = histogram.slope()[:, None] * slopes
         leverage = pull.T @ (arms @ start[:3, :3].T)  # how much each entry of the linear part would gain
@@ -129,7 +129,7 @@ def information_alignment(fixed: Scan, moving: Scan, start: np.ndarray, *, affin
     return transform(found.x)
 
 
-def moved(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+def transform_points(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Return points (N, 3) moved by an affine (4, 4)."""
     transformed: np.ndarray = points @ matrix[:3, :3].T + matrix[:3, 3]
     return transformed

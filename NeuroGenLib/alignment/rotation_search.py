@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from NeuroGenLib.alignment.mutual_information import (
-    Scan,
+    ScanLevel,
     information,
     information_alignment,
-    moved,
     sampled,
     similarity,
+    transform_points,
 )
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
@@ -38,7 +38,7 @@ _SMOOTHING = 0.7
 """Voxels (sigma) by which the copies are smoothed: on sharp voxels mutual information prefers grids that coincide."""
 
 
-def scan_levels(fixed: PreparedImage, moving: PreparedImage) -> tuple[list[Scan], list[Scan]]:
+def scan_levels(fixed: PreparedImage, moving: PreparedImage) -> tuple[list[ScanLevel], list[ScanLevel]]:
     """Return the fixed and the moving image at three voxel sizes, the same for both, coarsest first.
 
     Raises
@@ -57,7 +57,7 @@ def scan_levels(fixed: PreparedImage, moving: PreparedImage) -> tuple[list[Scan]
     return levels[0], levels[1]
 
 
-def rigid_alignment(fixed: Sequence[Scan], moving: Sequence[Scan], start: np.ndarray) -> np.ndarray:
+def rigid_alignment(fixed: Sequence[ScanLevel], moving: Sequence[ScanLevel], start: np.ndarray) -> np.ndarray:
     """Return the rigid transform with the most normalised mutual information, (4, 4) RAS mm of ``fixed`` to ``moving``.
 
     Parameters
@@ -72,7 +72,7 @@ def rigid_alignment(fixed: Sequence[Scan], moving: Sequence[Scan], start: np.nda
     return start
 
 
-def rough_start(fixed: Sequence[Scan], moving: Sequence[Scan], progress: Progress = SILENT) -> np.ndarray:
+def rough_start(fixed: Sequence[ScanLevel], moving: Sequence[ScanLevel], progress: Progress = SILENT) -> np.ndarray:
     """Return a rigid placement, (4, 4) RAS mm of ``fixed`` to RAS mm of ``moving``, good to some degrees.
 
     Rotations about the centres of the foregrounds are compared by mutual information on the coarsest level; the best
@@ -101,14 +101,15 @@ def rough_start(fixed: Sequence[Scan], moving: Sequence[Scan], progress: Progres
         raise InputError(
             "The two images could not be brought to overlap.",
             "Check that both show the same part of the body, give brain masks, or align them roughly by hand.",
+            code="geometry-mismatch",
         )
     return max(finished, key=lambda one: one[0])[1]
 
 
-def overlap(fixed: Scan, moving: Scan, transform: np.ndarray) -> float:
+def overlap(fixed: ScanLevel, moving: ScanLevel, transform: np.ndarray) -> float:
     """Return the part (0 to 1) of either foreground that lies in the surroundings of the other; the larger one."""
-    there = sampled(moving.inside, moved(transform, fixed.points), order=0).mean()
-    back = sampled(fixed.inside, moved(np.linalg.inv(transform), moving.points), order=0).mean()
+    there = sampled(moving.inside, transform_points(transform, fixed.points), order=0).mean()
+    back = sampled(fixed.inside, transform_points(np.linalg.inv(transform), moving.points), order=0).mean()
     return float(max(there, back))
 
 
@@ -127,7 +128,7 @@ def _brightness(image: PreparedImage) -> Volume:
     return Volume(values, image.volume.affine)
 
 
-def _scans(volume: Volume, area: Volume, size: float, spacings: Sequence[float], room: float) -> list[Scan]:
+def _scans(volume: Volume, area: Volume, size: float, spacings: Sequence[float], room: float) -> list[ScanLevel]:
     """Return an image from 0 to 1 at several voxel sizes."""
     from scipy import ndimage
 
@@ -142,7 +143,7 @@ def _scans(volume: Volume, area: Volume, size: float, spacings: Sequence[float],
         seen = field_of_view.resample(like=inside, order=0)
         image = volume.resample(like=inside)
         image = image.with_array(ndimage.gaussian_filter(image.array, _SMOOTHING))
-        scans.append(Scan(image, inside.with_array(nearby & seen.array), points, size))
+        scans.append(ScanLevel(image, inside.with_array(nearby & seen.array), points, size))
     return scans
 
 
@@ -163,14 +164,14 @@ def _size_mm(area: Volume) -> float:
     return float(np.cbrt(1000 * area.voxel_volume_ml * int(area.array.sum())))
 
 
-def _about_centres(fixed: Scan, moving: Scan, rotation: np.ndarray) -> np.ndarray:
+def _about_centres(fixed: ScanLevel, moving: ScanLevel, rotation: np.ndarray) -> np.ndarray:
     matrix = np.eye(4)
     matrix[:3, :3] = rotation
     matrix[:3, 3] = moving.points.mean(axis=0) - rotation @ fixed.points.mean(axis=0)
     return matrix
 
 
-def _best_rotations(fixed: Scan, moving: Scan) -> list[np.ndarray]:
+def _best_rotations(fixed: ScanLevel, moving: ScanLevel) -> list[np.ndarray]:
     """Return the placements with the most mutual information among rotations all over, no two alike."""
     candidates = [_about_centres(fixed, moving, rotation) for rotation in _rotations()]
     ranked = sorted(candidates, key=lambda one: -information(fixed, moving, one))
@@ -203,7 +204,7 @@ def _degrees(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
 
 
-def _tried(fixed: Scan, moving: Scan, start: np.ndarray) -> np.ndarray | None:
+def _tried(fixed: ScanLevel, moving: ScanLevel, start: np.ndarray) -> np.ndarray | None:
     if overlap(fixed, moving, start) == 0:
         return None
     return information_alignment(fixed, moving, start, affine=False)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeAlias
 
 from NeuroGenLib.atlas.regression import Method
 from NeuroGenLib.cohort.subjects import BinaryConstraint, CategoricConstraint, NumericConstraint
-from NeuroGenLib.core.config import Config, Help, Option, Range, Unit
+from NeuroGenLib.core.config import Config, Help, Identifying, Option, Range, Unit
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.training.settings import TrainerConfig
+from NeuroGenLib.training.settings import TrainJobConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,8 +58,8 @@ class DataConfig(Config):
         Path | None, Help("YAML file with the ids of train, val and test; file.yaml#dataset where it lists several")
     ] = None
     split: Annotated[str, Help("Which split of that file to train on")] = "train"
-    include: Annotated[tuple[str, ...], Help("Subject ids to keep, * allowed; all when empty")] = ()
-    exclude: Annotated[tuple[str, ...], Help("Subject ids to leave out, * allowed")] = ()
+    include: Annotated[tuple[str, ...], Identifying(), Help("Subject ids to keep, * allowed; all when empty")] = ()
+    exclude: Annotated[tuple[str, ...], Identifying(), Help("Subject ids to leave out, * allowed")] = ()
     constraints: Annotated[
         dict[str, NumericConstraint | CategoricConstraint | BinaryConstraint], Help("Rows to keep, by column")
     ] = field(default_factory=dict)
@@ -407,25 +407,21 @@ class ValidationConfig(Config):
     volumes: Annotated[bool, Help("Keep the reconstructions and label maps")] = True
 
 
-@dataclass(frozen=True)
-class AtlasTrainConfig(Config):
+@dataclass(frozen=True, kw_only=True)
+class AtlasTrainConfig(TrainJobConfig):
     """Everything a training run of the atlas needs."""
 
+    unshared: ClassVar = ("validation", "bandwidth", "reference_compat")
+
     data: DataConfig
-    train: TrainerConfig
     network: NetworkConfig = field(default_factory=NetworkConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     name: Annotated[str, Help("Name of the model")] = "atlas"
-    description: Annotated[str, Help("One sentence on what the model shows")] = ""
-    notice: Annotated[str, Help("What every output must say of the brains it shows")] = ""
-    license: Annotated[str, Help("SPDX licence of the weights, which follows from the data's")] = "unknown"
-    attribution: Annotated[tuple[str, ...], Help("Papers and data sets to cite")] = ()
     bandwidth: Annotated[
         float | None, Range(0, exclusive_low=True), Help("Kernel width of the age regression, in the unit of age")
     ] = None
     reference_compat: Annotated[
         bool, Help("Train as the published code does: label weight squared, Euler angles in box units, rim in voxels")
     ] = False
-    store_ids: Annotated[bool, Help("Write subject ids into the model; they may identify people")] = False

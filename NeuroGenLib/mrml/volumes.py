@@ -99,7 +99,9 @@ def volume_of(node: Node) -> Volume:
     """
     image = node.GetImageData()
     if image is None or 0 in image.GetDimensions() or not image.GetPointData().GetScalars():
-        raise InputError(f"The volume '{node_name(node)}' holds no voxels.", "Load it again, or choose another.")
+        raise InputError(
+            f"The volume '{node_name(node)}' holds no voxels.", "Load it again, or choose another.", code="image-empty"
+        )
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
     return Volume(image_array(image), parent_matrix(node) @ from_vtk_matrix(matrix))

@@ -14,8 +14,8 @@ from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.models import Model
 from NeuroGenLib.registration.config import RegisterConfig
-from NeuroGenLib.registration.evaluation.quality import LabelMaps, Quality, measured
-from NeuroGenLib.registration.prepare import fine_grids, network_grid, sides, transform_affine
+from NeuroGenLib.registration.evaluation.quality import LabelMaps, Quality, measure_quality
+from NeuroGenLib.registration.prepare import fine_grids, network_grid, prepared_sides, transform_affine
 from NeuroGenLib.spatial.labels import as_label_map
 from NeuroGenLib.spatial.spatial_map import SpatialMap, from_voxel_displacement
 from NeuroGenLib.spatial.volume import require_3d, require_finite, require_same_space
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     import torch
 
-    from NeuroGenLib.alignment.halfway import Start
+    from NeuroGenLib.alignment.halfway import HalfwayStart
     from NeuroGenLib.models.folder import ModelFolder
-    from NeuroGenLib.registration.network.sitreg import Mappings, Shape, SITReg
+    from NeuroGenLib.registration.network.sitreg import Mappings, SITReg, SITRegConfig
     from NeuroGenLib.registration.prepare import Side
     from NeuroGenLib.spatial.volume import Volume
 
@@ -66,7 +66,7 @@ class Registration:
 
     forward: SpatialMap
     inverse: SpatialMap
-    start: Start
+    start: HalfwayStart
     warped: Volume
     warped_labels: Volume | None
     jacobian: Volume
@@ -109,7 +109,7 @@ class RegistrationModel(Model):
     def __init__(self, folder: ModelFolder, network: SITReg, device: torch.device) -> None:
         super().__init__(folder, device)
         self.preparation: dict[str, Any] = folder.manifest["preparation"]
-        self.shape: Shape = network.shape
+        self.network_config = network.config
         self._network = network
 
     @classmethod
@@ -117,14 +117,14 @@ class RegistrationModel(Model):
         """Make the model from its manifest and its weights."""
         from NeuroGenLib.registration.network.sitreg import SITReg
 
-        network = SITReg(network_shape(folder.manifest["network"]))
+        network = SITReg(sitreg_config(folder.manifest["network"]))
         network.load_state_dict(dict(tensors))
         return cls(folder, network.eval().requires_grad_(requires_grad=False), device)
 
     @property
     def channels(self) -> int:
         """Images that the network compares at once."""
-        return self.shape.channels
+        return self.network_config.channels
 
     def register(
         self,
@@ -173,7 +173,7 @@ class RegistrationModel(Model):
         warnings = [*_mask_warnings(fixed_mask, moving_mask), *start.notes]
         if start.is_worse:
             warnings.append("The affine start made the images less similar than their headers do: look at the result.")
-        ready = sides(*images, start, self.preparation)
+        ready = prepared_sides(*images, start, self.preparation)
 
         def find(device: torch.device, _: int) -> _Found:
             return self._find(*ready, chosen, device, progress.part(0.2, 0.8))
@@ -189,7 +189,7 @@ class RegistrationModel(Model):
         maps = None
         if fixed_labels is not None and moving_labels is not None and labels is not None:
             maps = LabelMaps(fixed_labels, moving_labels, labels)
-        quality = measured(forward, inverse, start, *images, jacobian, maps, progress.part(0.92, 1))
+        quality = measure_quality(forward, inverse, start, *images, jacobian, maps, progress.part(0.92, 1))
         warnings = list(dict.fromkeys([*warnings, *quality.remarks()]))
         inside = images[0].foreground
         return Registration(forward, inverse, start, warped, labels, jacobian, quality, inside, warnings)
@@ -200,13 +200,13 @@ class RegistrationModel(Model):
         import torch
 
         with torch.inference_mode():
-            grid = network_grid(fixed, moving, self.preparation, exact=self.shape.affine_inputs is not None)
+            grid = network_grid(fixed, moving, self.preparation, exact=self.network_config.affine_inputs is not None)
             network = self._network.to(device)
             spacing = tuple(float(size) for size in np.linalg.norm(grid.affine[:3, :3], axis=0))
             mappings = network(
                 moving.on(grid).to(device), fixed.on(grid).to(device), spacing, progress=progress.part(0, 0.2)
             )
-            affine = transform_affine(grid, self.shape.factor, mappings.grids.transform_shape)
+            affine = transform_affine(grid, self.network_config.factor, mappings.grids.transform_shape)
             mappings, to_fixed, to_moving = _apart(mappings, affine)
             fixed = replace(fixed, from_halfway=fixed.from_halfway @ to_fixed)
             moving = replace(moving, from_halfway=moving.from_halfway @ to_moving)
@@ -287,7 +287,7 @@ def _mask_warnings(fixed_mask: Volume | None, moving_mask: Volume | None) -> lis
     ]
 
 
-def network_shape(record: dict[str, Any]) -> Shape:
+def sitreg_config(record: dict[str, Any]) -> SITRegConfig:
     """Return the network's sizes from a manifest.
 
     Raises
@@ -295,14 +295,16 @@ def network_shape(record: dict[str, Any]) -> Shape:
     InputError
         When it describes no such network.
     """
-    from NeuroGenLib.registration.network.sitreg import Shape
+    from NeuroGenLib.registration.network.sitreg import SITRegConfig
 
     sizes: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
     try:
-        return Shape(**sizes)
+        return SITRegConfig(**sizes)
     except TypeError as error:
         raise InputError(
-            "The model's description of its network is not understood.", "Update NeuroGen, or fetch the model again."
+            "The model's description of its network is not understood.",
+            "Update NeuroGen, or fetch the model again.",
+            code="model-damaged",
         ) from error
 
 
@@ -328,7 +330,10 @@ def _usable(volume: Volume, name: str, channels: int) -> Volume:
         raise InputError(
             f"{name} has {given} image(s) in it, and the model compares {channels}.",
             "Give one 3-D image." if channels == 1 else "Stack the images as channels of one volume.",
+            code="image-dimensions",
         )
     if min(volume.shape) < 2:
-        raise InputError(f"{name} has {volume.shape} voxels: it is flat.", "Give a volume, not a slice.")
+        raise InputError(
+            f"{name} has {volume.shape} voxels: it is flat.", "Give a volume, not a slice.", code="image-dimensions"
+        )
     return volume.with_array(volume.array.astype(np.uint8)) if volume.array.dtype == bool else volume

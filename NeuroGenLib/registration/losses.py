@@ -114,6 +114,7 @@ def multi_resolution_ncc_loss(
         raise InputError(
             f"There are {len(windows)} windows, {len(pools)} pools and {len(weights)} weights.",
             "Give one of each for every resolution.",
+            code="value-invalid",
         )
     first, second = _masked(first, mask), _masked(second, mask)
     total = first.new_zeros(())
@@ -165,7 +166,7 @@ def mutual_information_loss(
     """
     _require_alike(first, second)
     if bins < 2:
-        raise InputError(f"A histogram of {bins} bins says nothing.", "Give two bins or more.")
+        raise InputError(f"A histogram of {bins} bins says nothing.", "Give two bins or more.", code="value-invalid")
     one, other = (_memberships(_masked(image, mask), bins, sigma_ratio) for image in (first, second))
     joint = one.transpose(1, 2) @ other / one.shape[1]
     independent = one.mean(dim=1)[:, :, None] * other.mean(dim=1)[:, None, :]
@@ -220,6 +221,7 @@ def gradient_loss(displacement: Tensor, spacing: Sequence[float] = (1.0, 1.0, 1.
         raise InputError(
             f"A displacement field of shape {tuple(displacement.shape)} has no slope.",
             "Give (batch, 3, I, J, K) with two voxels or more along every axis.",
+            code="image-dimensions",
         )
     scale = torch.tensor(spacing, device=displacement.device, dtype=displacement.dtype).view(3, 1, 1, 1)
     total = displacement.new_zeros(())
@@ -278,6 +280,7 @@ def group_consistency_loss(
         raise InputError(
             f"A round needs three pairs, there are {len(forwards)} and {len(inverses)} displacements.",
             "Give those of the pairs (1, 2), (2, 3) and (3, 1), and no masks or three.",
+            code="value-invalid",
         )
     first, second, third = masks or (None, None, None)
     back = _round([forwards[2], forwards[1], forwards[0]], [first, third, second], spacing)
@@ -305,6 +308,7 @@ def landmark_loss(forward: Tensor, inverse: Tensor, moving_points: Tensor, fixed
         raise InputError(
             f"Landmarks of shape {tuple(moving_points.shape)} and {tuple(fixed_points.shape)} do not correspond.",
             "Give (B, N, 3) voxel coordinates of the same landmarks for both images.",
+            code="geometry-mismatch",
         )
     to_moving = fixed_points + displacement_at(forward, fixed_points) - moving_points
     to_fixed = moving_points + displacement_at(inverse, moving_points) - fixed_points
@@ -344,7 +348,9 @@ def _mean(values: Tensor, mask: Tensor | None, normalise: Normalise) -> Tensor:
 def _squared_correlation(first: Tensor, second: Tensor, window: int, epsilon: float, normalise: Normalise) -> Tensor:
     """Return the squared correlation of the cubes around each voxel, of the images' shape."""
     if window < 1 or window % 2 == 0:
-        raise InputError(f"A window of {window} voxels has no middle.", "Give an odd number, 7 for instance.")
+        raise InputError(
+            f"A window of {window} voxels has no middle.", "Give an odd number, 7 for instance.", code="value-invalid"
+        )
     sum_1, sum_2, square_1, square_2, product = _BoxSums.apply(  # type: ignore[no-untyped-call]  # torch
         torch.stack([first, second, first.square(), second.square(), first * second]), window
     )
@@ -406,9 +412,12 @@ def _require_alike(first: Tensor, second: Tensor) -> None:
         raise InputError(
             f"Images of shape {tuple(first.shape)} and {tuple(second.shape)} cannot be compared.",
             "Give both as (batch, channels, I, J, K) on one grid.",
+            code="geometry-mismatch",
         )
 
 
 def _require_spacing(spacing: Sequence[float]) -> None:
     if len(spacing) != 3 or not all(math.isfinite(distance) and distance > 0 for distance in spacing):
-        raise InputError(f"A spacing of {tuple(spacing)} makes no sense.", "Give three distances above zero.")
+        raise InputError(
+            f"A spacing of {tuple(spacing)} makes no sense.", "Give three distances above zero.", code="value-invalid"
+        )

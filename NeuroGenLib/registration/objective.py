@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from NeuroGenLib.registration.config import LossConfig, SimilarityConfig
-    from NeuroGenLib.registration.data.pairs import Batch
+    from NeuroGenLib.registration.data.pairs import PairBatch
     from NeuroGenLib.registration.network.grids import Grids, Triple
     from NeuroGenLib.registration.network.sitreg import Mappings
 
@@ -42,7 +42,7 @@ class Objective:
         self.levels = frozenset({0, *config.levels().values()})
         """The levels whose mappings are needed."""
 
-    def __call__(self, levels: Mapping[int, Mappings], batch: Batch, step: int) -> dict[str, Tensor]:
+    def __call__(self, levels: Mapping[int, Mappings], batch: PairBatch, step: int) -> dict[str, Tensor]:
         """Return the losses of a batch by name, and their weighted sum as ``loss``; NaN where the batch has none.
 
         Parameters
@@ -171,7 +171,7 @@ class Objective:
         return measures.group_consistency_loss(forwards, inverses, masks, spacing)
 
 
-def pairs_of(batch: Batch) -> tuple[Item, Item]:
+def pairs_of(batch: PairBatch) -> tuple[Item, Item]:
     """Return moving and fixed images of a batch: the two items, or each of three with the next one, pair by pair."""
     if len(batch.items) == ROUND:
         first, second, third = batch.items

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from NeuroGenLib.alignment.halfway import HalfwayGrid, Start, resample_to
+from NeuroGenLib.alignment.halfway import HalfwayGrid, HalfwayStart, resample_to
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.spatial.volume import Volume
 
@@ -62,7 +62,7 @@ class Side:
         return points @ back[:3, :3].T + back[:3, 3]
 
 
-def prepared(image: PreparedImage, from_halfway: np.ndarray, preparation: Mapping[str, Any]) -> Side:
+def prepared_side(image: PreparedImage, from_halfway: np.ndarray, preparation: Mapping[str, Any]) -> Side:
     """Return a scan ready for the network.
 
     Parameters
@@ -70,7 +70,7 @@ def prepared(image: PreparedImage, from_halfway: np.ndarray, preparation: Mappin
     image:
         The scan, and where it counts.
     from_halfway:
-        (4, 4) of :class:`~NeuroGenLib.alignment.halfway.Start`.
+        (4, 4) of :class:`~NeuroGenLib.alignment.halfway.HalfwayStart`.
     preparation:
         Section of the model's manifest.
 
@@ -83,6 +83,7 @@ def prepared(image: PreparedImage, from_halfway: np.ndarray, preparation: Mappin
         raise InputError(
             f"The model was trained on masked images, and {image.name.lower()} image has no mask.",
             "Give a mask for each.",
+            code="value-missing",
         )
     inside = image.foreground
     within = None if image.mask is None else image.mask.array != 0
@@ -109,7 +110,9 @@ def _scaled(values: np.ndarray, within: np.ndarray | None, preparation: Mapping[
         counted = values[within] if within is not None else values[values > low]
         high = float(np.percentile(counted, _BRIGHTEST)) if counted.size else low
     if high <= low:
-        raise InputError("An image has the same value everywhere.", "Check that it is the right file.")
+        raise InputError(
+            "An image has the same value everywhere.", "Check that it is the right file.", code="image-empty"
+        )
     scaled = (values.astype(np.float32) - np.float32(low)) / np.float32(high - low)
     return np.clip(scaled, 0, 1, out=scaled)
 
@@ -172,13 +175,13 @@ def transform_affine(grid: HalfwayGrid, factor: tuple[float, float, float], shap
     return affine
 
 
-def sides(
-    fixed: PreparedImage, moving: PreparedImage, start: Start, preparation: Mapping[str, Any]
+def prepared_sides(
+    fixed: PreparedImage, moving: PreparedImage, start: HalfwayStart, preparation: Mapping[str, Any]
 ) -> tuple[Side, Side]:
     """Return the fixed and the moving image, ready."""
     return (
-        prepared(fixed, start.halfway_to_fixed, preparation),
-        prepared(moving, start.halfway_to_moving, preparation),
+        prepared_side(fixed, start.halfway_to_fixed, preparation),
+        prepared_side(moving, start.halfway_to_moving, preparation),
     )
 
 
@@ -189,7 +192,9 @@ def _box(fixed: Side, moving: Side, axes: np.ndarray) -> tuple[np.ndarray, np.nd
     high = np.maximum(points[0].max(axis=0), points[1].max(axis=0))
     if np.array_equal(low, high):
         raise InputError(
-            "What counts in both images is a single voxel, at one place.", "Check the masks, or leave them out."
+            "What counts in both images is a single voxel, at one place.",
+            "Check the masks, or leave them out.",
+            code="image-empty",
         )
     return low, high
 

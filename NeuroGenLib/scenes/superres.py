@@ -18,7 +18,7 @@ from NeuroGenLib.mrml.folders import folder_named, put_into_folder
 from NeuroGenLib.mrml.layouts import arrange_before_after, show_before_after, show_plot
 from NeuroGenLib.mrml.provenance import set_provenance
 from NeuroGenLib.mrml.tables import add_plot, add_plot_series, add_table, rows_of, update_table
-from NeuroGenLib.mrml.views import lay_over_slices, show_in_slices
+from NeuroGenLib.mrml.views import overlay_in_slices, show_in_slices
 from NeuroGenLib.mrml.volumes import GREY, add_volume, update_volume, volume_of
 from NeuroGenLib.simulate.thick_slices import slice_axis
 from NeuroGenLib.superres.evaluation.profile import DISTANCE, INTERPOLATED, RESULT, SLICES, profile_rows
@@ -200,7 +200,7 @@ def show_superres(
     below, over = (interpolated, image) if view == "result" else (image, _role(image, view))
     show_in_slices(scene, below)
     ours = [_role(image, role) for role in ("difference", "residual")]
-    lay_over_slices(scene, over, opacity, [image, *(node for node in ours if node is not None)])
+    overlay_in_slices(scene, over, opacity, [image, *(node for node in ours if node is not None)])
     show_before_after(scene, _role(image, before) or interpolated, below, over, opacity)
 
 

@@ -38,7 +38,9 @@ def filled_grid(inside: Volume, shape: Shape3, fill: float) -> tuple[Shape3, np.
     """
     filled = inside.array != 0
     if not filled.any():
-        raise InputError("There is nothing to place on the grid.", "Check that it is the right file.")
+        raise InputError(
+            "There is nothing to place on the grid.", "Check that it is the right file.", code="image-empty"
+        )
     along = [np.flatnonzero(filled.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
     first, last = (np.array([index[end] for index in along]) for end in (0, -1))
     spacing = np.array(inside.spacing)

@@ -218,10 +218,13 @@ def _require_field(displacement: Tensor, least: int) -> None:
     shape = tuple(displacement.shape)
     if len(shape) != 5 or shape[1] != 3:
         raise InputError(
-            f"A displacement field has the axes (batch, 3, I, J, K), this array has {shape}.", "Rearrange its axes."
+            f"A displacement field has the axes (batch, 3, I, J, K), this array has {shape}.",
+            "Rearrange its axes.",
+            code="image-dimensions",
         )
     if min(shape[2:]) < least:
         raise InputError(
             f"A displacement field of {shape[2:]} voxels is too small: {least} are needed along every axis.",
             "Use a larger grid.",
+            code="image-dimensions",
         )

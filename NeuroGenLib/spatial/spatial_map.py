@@ -200,10 +200,12 @@ def from_voxel_displacement(
     voxels = np.asarray(displacement)
     if voxels.ndim != 4 or voxels.shape[0] != 3:
         raise InputError(
-            f"An array of shape {voxels.shape} is no displacement.", "Give (3, i, j, k): one component an axis."
+            f"An array of shape {voxels.shape} is no displacement.",
+            "Give (3, i, j, k): one component an axis.",
+            code="image-dimensions",
         )
     if margin is not None and margin < 1:
-        raise InputError(f"A margin of {margin} voxels leaves a jump.", "Give one voxel or more.")
+        raise InputError(f"A margin of {margin} voxels leaves a jump.", "Give one voxel or more.", code="value-invalid")
     grid = affine_matrix(affine, "of the grid")
     millimetres = np.tensordot(grid[:3, :3], voxels.astype(np.float64), axes=1).astype(np.float32)
     require_finite(Volume(millimetres, affine), "The displacement field")
@@ -233,7 +235,11 @@ def affine_matrix(matrix: np.ndarray, name: str) -> np.ndarray:
     result = np.array(matrix, dtype=np.float64)
     usable = result.shape == (4, 4) and np.isfinite(result).all() and np.array_equal(result[3], (0, 0, 0, 1))
     if not usable or abs(np.linalg.det(result[:3, :3])) < 1e-9:
-        raise InputError(f"The matrix {name} is no invertible 4x4 affine transform.", "Make the transform again.")
+        raise InputError(
+            f"The matrix {name} is no invertible 4x4 affine transform.",
+            "Make the transform again.",
+            code="geometry-invalid",
+        )
     result.flags.writeable = False
     return result
 
@@ -248,7 +254,9 @@ def require_displacements(field: Volume, name: str) -> None:
     """
     if field.channels != 3:
         raise InputError(
-            f"{name} has {field.channels or 1} channel(s), not 3.", "Give displacements along R, A and S in mm."
+            f"{name} has {field.channels or 1} channel(s), not 3.",
+            "Give displacements along R, A and S in mm.",
+            code="image-dimensions",
         )
     require_finite(field, name)
 
@@ -262,7 +270,11 @@ def require_order(order: int) -> None:
         When it is another.
     """
     if order not in ORDERS:
-        raise InputError(f"{order} is not an order of interpolation.", "Choose 0 (nearest), 1 (linear), 3 (cubic).")
+        raise InputError(
+            f"{order} is not an order of interpolation.",
+            "Choose 0 (nearest), 1 (linear), 3 (cubic).",
+            code="value-invalid",
+        )
 
 
 def point_rows(xyz: np.typing.ArrayLike) -> np.ndarray:
@@ -278,6 +290,7 @@ def point_rows(xyz: np.typing.ArrayLike) -> np.ndarray:
         raise InputError(
             f"Points of shape {points.shape} are not rows of three finite coordinates.",
             "Give one row R, A, S in mm for each point.",
+            code="value-invalid",
         )
     return points
 
@@ -296,7 +309,11 @@ def _margins(voxels: np.ndarray) -> list[tuple[int, int]]:
 def _shape_and_affine(grid: Grid) -> tuple[tuple[int, int, int], np.ndarray]:
     shape, affine = (grid.shape, grid.affine) if isinstance(grid, Volume) else grid
     if len(shape) != 3 or min(shape) < 1:
-        raise InputError(f"{tuple(shape)} is not the shape of a grid.", "Give three positive numbers of voxels.")
+        raise InputError(
+            f"{tuple(shape)} is not the shape of a grid.",
+            "Give three positive numbers of voxels.",
+            code="value-invalid",
+        )
     i, j, k = (int(n) for n in shape)
     return (i, j, k), affine_matrix(affine, "of the grid")
 
@@ -329,7 +346,11 @@ def _require_fitting(fill: float, dtype: np.dtype) -> None:
         return
     low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
     if not (low <= fill <= high and fill == int(fill)):
-        raise InputError(f"The fill value {fill} is not a {dtype}.", "Choose one that the volume's type can hold.")
+        raise InputError(
+            f"The fill value {fill} is not a {dtype}.",
+            "Choose one that the volume's type can hold.",
+            code="value-invalid",
+        )
 
 
 def _sampled_type(dtype: np.dtype, order: int) -> np.dtype:

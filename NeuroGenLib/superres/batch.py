@@ -15,8 +15,8 @@ from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.core.reports import one_line, reason_of, write_table
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.output import IMAGE, RECORD, write_result
-from NeuroGenLib.superres.stacks.inputs import AlreadyIsotropic
-from NeuroGenLib.superres.stacks.recorded_thickness import recorded_thickness
+from NeuroGenLib.superres.stacks.preprocessing import AlreadyIsotropic
+from NeuroGenLib.superres.stacks.slice_thickness import recorded_thickness
 from NeuroGenLib.version import __version__
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ SUMMARY = "summary.tsv"
 MISSING = "n/a"
 _SCHEMA = 1
 
-Row = dict[str, Any]
+SummaryRow = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Batch:
+class CohortResult:
     """What became of a cohort.
 
     Attributes
@@ -70,11 +70,11 @@ class Batch:
         Files of this call.
     """
 
-    rows: list[Row]
+    rows: list[SummaryRow]
     written: list[Path] = field(default_factory=list)
 
     @property
-    def failed(self) -> list[Row]:
+    def failed(self) -> list[SummaryRow]:
         """The rows of cases that could not be done."""
         return [row for row in self.rows if row["status"] == "failed"]
 
@@ -118,7 +118,7 @@ def run_batch(
     out: Path,
     settings: SuperresConfig,
     progress: Progress = SILENT,
-) -> Batch:
+) -> CohortResult:
     """Super-resolve every case into a folder of its name, and write ``summary.tsv``.
 
     A case whose folder holds the result of the same files, model and settings is kept as it is. One that fails becomes
@@ -147,7 +147,7 @@ def run_batch(
         "version": __version__,
         "model": model.folder.manifest["files"],
     }
-    rows: list[Row] = []
+    rows: list[SummaryRow] = []
     written: list[Path] = []
     first: tuple[Case, Exception] | None = None
     for number, case in enumerate(cases):
@@ -168,7 +168,7 @@ def run_batch(
         raise _nothing_done(*first) from first[1]
     with staged_outputs(out) as staging:
         write_table(staging / SUMMARY, rows)
-    return Batch(rows, [*written, out / SUMMARY])
+    return CohortResult(rows, [*written, out / SUMMARY])
 
 
 def _done(
@@ -178,7 +178,7 @@ def _done(
     settings: SuperresConfig,
     what: Mapping[str, Any],
     progress: Progress,
-) -> tuple[Row, list[Path]]:
+) -> tuple[SummaryRow, list[Path]]:
     settings = replace(settings, recorded=tuple(recorded_thickness(path) for path in case.scans))
     mark = case.fingerprint({**what, "settings": to_mapping(settings)})
     if _mark_of(folder) == mark:
@@ -202,7 +202,7 @@ def _mark_of(folder: Path) -> str | None:
     return record.get("case") if isinstance(record, dict) else None
 
 
-def _row(case: Case, status: str, quality: Mapping[str, Any] | None = None, remarks: str = "") -> Row:
+def _row(case: Case, status: str, quality: Mapping[str, Any] | None = None, remarks: str = "") -> SummaryRow:
     stack = quality["stacks"][0] if quality else {}
     guide = (quality or {}).get("guide") or {}
     if quality and not remarks:

@@ -13,15 +13,21 @@ from NeuroGenLib.models import Model, open_model
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.correction import residual_correction, slices_along
 from NeuroGenLib.superres.evaluation.quality import Quality, guide_quality, stack_quality
-from NeuroGenLib.superres.head import Head, find_head
+from NeuroGenLib.superres.guide import align_guide, guide_need
+from NeuroGenLib.superres.head import HeadMask, find_head
 from NeuroGenLib.superres.intensity import head_range
-from NeuroGenLib.superres.published.atlas_pose import correction_at, known_place
+from NeuroGenLib.superres.published.atlas_pose import atlas_pose, correction_at_pose
 from NeuroGenLib.superres.published.reference import WINDOW, reference_super_resolve
 from NeuroGenLib.superres.run_config import BUNDLED, SuperresConfig
-from NeuroGenLib.superres.stacks.combine import Combined, combined
-from NeuroGenLib.superres.stacks.consistency import back_projected, residual_of, sharpened, spread, unseen
-from NeuroGenLib.superres.stacks.inputs import chosen_spacing, interpolated, place_guide, thick_stacks
-from NeuroGenLib.superres.stacks.overview import guide_need
+from NeuroGenLib.superres.stacks.data_consistency import (
+    back_projection,
+    data_consistent,
+    null_space_component,
+    sharpened,
+    slice_residual,
+)
+from NeuroGenLib.superres.stacks.initial_image import InitialImage, initial_image
+from NeuroGenLib.superres.stacks.preprocessing import chosen_spacing, interpolated, thick_stacks
 
 if TYPE_CHECKING:
     import os
@@ -154,7 +160,7 @@ class SuperresModel(Model):
         guide, guide_warnings = self._usable_guide(guide)
         stacks, stack_warnings = thick_stacks(given, settings)
         spacing, spacing_warnings = chosen_spacing(stacks, settings.spacing, self.spacings)
-        seen = combined(stacks, spacing, like, align=settings.align, progress=progress.part(0, 0.2))
+        seen = initial_image(stacks, spacing, like, align=settings.align, progress=progress.part(0, 0.2))
         warnings = [*guide_warnings, *stack_warnings, *self._thickness_warnings(stacks), *spacing_warnings]
         warnings += seen.warnings
         image = seen.image
@@ -162,14 +168,14 @@ class SuperresModel(Model):
         start = on_grid = None
         transforms: dict[str, np.ndarray] = {}
         if guide is not None:
-            start = place_guide(image, guide, align=settings.align, progress=progress.part(0.2, 0.35, "guide"))
+            start = align_guide(image, guide, align=settings.align, progress=progress.part(0.2, 0.35, "guide"))
             warnings += start.notes
             transforms["scan_to_guide"] = start.fixed_to_moving
             on_grid = interpolated(guide, image, start.fixed_to_moving)
         correcting = progress.part(0.35, 0.9)
         if self.published and guide is not None and start is not None:
-            place = known_place(self.folder, seen.stacks, guide, start.fixed_to_moving, correcting.part(0, 0.2))
-            found, more = correction_at(
+            place = atlas_pose(self.folder, seen.stacks, guide, start.fixed_to_moving, correcting.part(0, 0.2))
+            found, more = correction_at_pose(
                 place,
                 self._network,
                 seen,
@@ -187,10 +193,10 @@ class SuperresModel(Model):
             added, more = self._residual(sharper, seen, on_grid, head, correcting)
             warnings += more
             if len(stacks) > 1:  # a fusion is better than what any network saw: it adds what no scan tells
-                added = unseen(added, seen.stacks)
+                added = null_space_component(added, seen.stacks)
             found = image.with_array(sharper.array - image.array + added.array)
         better = image.with_array(image.array + head.weight.array * found.array)
-        better = back_projected(
+        better = data_consistent(
             better,
             seen.stacks,
             head.weight.array,
@@ -202,7 +208,7 @@ class SuperresModel(Model):
         # A spline or network may fall below the darkest value of a scan, which of a magnitude image is never below 0.
         result = better.with_array(np.maximum(better.array, image.array.min()))
         progress.update(0.95, 1, "measuring")
-        residuals = [residual_of(result, *pair) for pair in zip(seen.stacks, seen.scales, strict=True)]
+        residuals = [slice_residual(result, *pair) for pair in zip(seen.stacks, seen.scales, strict=True)]
         quality = _quality(given, seen, residuals, result, head)
         if start is not None and on_grid is not None:
             quality = replace(quality, guide=guide_quality(start, on_grid, image, result, head.mask.array))
@@ -212,7 +218,7 @@ class SuperresModel(Model):
         codes = (given[0] if like is None else like).axcodes
         return SuperResolution(
             result.reorient(codes),
-            result.with_array(spread(residuals, result)).reorient(codes),
+            result.with_array(back_projection(residuals, result)).reorient(codes),
             head.mask.reorient(codes),
             image.reorient(codes),
             quality,
@@ -277,14 +283,14 @@ class SuperresModel(Model):
             if not 0.9 * known[0] <= stack.thickness <= 1.1 * known[1]
         ]
 
-    def _sharpened(self, seen: Combined) -> Volume:
+    def _sharpened(self, seen: InitialImage) -> Volume:
         """Return a scan as the residual network saw those it was trained with; the fusion of several is sharp."""
         if len(seen.stacks) > 1:
             return seen.image
         return sharpened(seen.image, seen.stacks[0], int(self._preparation.get("sharpened", 0)))
 
     def _residual(
-        self, image: Volume, seen: Combined, guide: Volume | None, head: Head, progress: Progress
+        self, image: Volume, seen: InitialImage, guide: Volume | None, head: HeadMask, progress: Progress
     ) -> tuple[Volume, list[str]]:
         """Return what the residual network adds to an image, and warnings; ``guide`` lies on its grid."""
         warnings: list[str] = []
@@ -322,13 +328,13 @@ def super_resolve(
 
 
 def _quality(
-    given: Sequence[Volume], seen: Combined, residuals: Sequence[Volume], result: Volume, head: Head
+    given: Sequence[Volume], seen: InitialImage, residuals: Sequence[Volume], result: Volume, head: HeadMask
 ) -> Quality:
     """Measure a result; the guide comes later."""
     dark, bright = head_range(seen.image.array, head.mask.array, "The scan")
     rows = []
     for scan, stack, scale, residual, moved in zip(given, seen.stacks, seen.scales, residuals, seen.moved, strict=True):
-        plain = residual_of(seen.image, stack, scale)
+        plain = slice_residual(seen.image, stack, scale)
         distance = scan.spacing[stack.axis]
         rows.append(stack_quality(stack, distance, (residual, plain), head.mask, bright - dark, moved))
     head_ml = int(head.mask.array.sum()) * head.mask.voxel_volume_ml

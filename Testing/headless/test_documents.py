@@ -53,6 +53,7 @@ LINES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", PYTHON)
 def test_the_python_of_the_documents_runs(code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -59,7 +59,7 @@ class FakeWorker:
         self.handles.append(FakeHandle(job, arguments, options))
         return self.handles[-1]
 
-    def poll(self) -> None:
+    def poll(self, seconds: float = 0.0) -> None:
         """Nothing comes by itself."""
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ from NeuroGenPanels.quality import remarks_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from NeuroGenLib.superres.stacks.overview import Slices
+    from NeuroGenLib.superres.stacks.slice_geometry import SliceGeometry
     from NeuroGenPanels.run_bar import RunBar
     from NeuroGenSuperResolutionLib.parameters import SuperResolutionParameters
 
@@ -59,7 +59,7 @@ def settings(parameters: SuperResolutionParameters) -> dict[str, Any]:
 
 def recorded_of(node: Any) -> float:
     """Return the slice thickness recorded with a volume node, mm, 0 where unknown: of its DICOM or BIDS files."""
-    from NeuroGenLib.superres.stacks.recorded_thickness import UNKNOWN, recorded_thickness
+    from NeuroGenLib.superres.stacks.slice_thickness import UNKNOWN, recorded_thickness
 
     database, instances = getattr(slicer, "dicomDatabase", None), node.GetAttribute("DICOM.instanceUIDs")
     storage = node.GetStorageNode()
@@ -88,7 +88,7 @@ def task_of(parameters: SuperResolutionParameters, manifest: dict[str, Any]) -> 
     """
     from NeuroGenLib.mrml.arrays import node_name
     from NeuroGenLib.mrml.volumes import volume_of
-    from NeuroGenLib.superres.stacks.overview import guide_need
+    from NeuroGenLib.superres.guide import guide_need
 
     scans, guide = chosen_scans(parameters), parameters.guide
     if parameters.scan is None:
@@ -147,14 +147,14 @@ def super_resolve(
     return run_bar.run(_("Super-resolution"), JOB, task.arguments, show)
 
 
-def understood(parameters: SuperResolutionParameters) -> list[Slices | InputError]:
+def understood(parameters: SuperResolutionParameters) -> list[SliceGeometry | InputError]:
     """Return how each chosen scan is understood from its grid, or what is wrong with it."""
     from NeuroGenLib.mrml.arrays import from_vtk_matrix
     from NeuroGenLib.mrml.core import vtk
     from NeuroGenLib.mrml.transforms import parent_matrix
-    from NeuroGenLib.superres.stacks.overview import slices_of
+    from NeuroGenLib.superres.stacks.slice_geometry import slice_geometry
 
-    found: list[Slices | InputError] = []
+    found: list[SliceGeometry | InputError] = []
     for node in chosen_scans(parameters):
         matrix = vtk.vtkMatrix4x4()
         node.GetIJKToRASMatrix(matrix)
@@ -162,7 +162,7 @@ def understood(parameters: SuperResolutionParameters) -> list[Slices | InputErro
         try:
             affine = parent_matrix(node) @ from_vtk_matrix(matrix)
             chosen = from_mapping(SuperresConfig, settings(parameters) | {"recorded": [recorded_of(node)]})
-            found.append(slices_of((0, 0, 0) if image is None else image.GetDimensions(), affine, chosen))
+            found.append(slice_geometry((0, 0, 0) if image is None else image.GetDimensions(), affine, chosen))
         except InputError as error:
             found.append(error)
     return found
@@ -220,7 +220,7 @@ def found_text(rows: list[dict[str, Any]], record: dict[str, Any]) -> str:
     return " ".join([*sentences, *remarks_of(record)])
 
 
-def _slices_text(slices: Slices) -> str:
+def _slices_text(slices: SliceGeometry) -> str:
     direction = {"axial": _("axial"), "coronal": _("coronal"), "sagittal": _("sagittal")}[slices.direction]
     text = _("{count} {direction} slices, {thickness} mm thick, {gap}; {first} x {second} mm within.").format(
         count=slices.count,

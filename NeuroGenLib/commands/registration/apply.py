@@ -90,10 +90,12 @@ def apply(arguments: list[str]) -> None:
     require_folder_place(plan.record.parent)
     if plan.images and options.like is None:
         raise InputError(
-            "It is not said onto which grid the volumes go.", "Give --like IMAGE, such as the fixed image."
+            "It is not said onto which grid the volumes go.",
+            "Give --like IMAGE, such as the fixed image.",
+            code="value-missing",
         )
     if options.labels and options.order is not None:
-        raise InputError("Label maps are not interpolated.", "Leave out --order, or --labels.")
+        raise InputError("Label maps are not interpolated.", "Leave out --order, or --labels.", code="value-conflict")
     started = time.monotonic()
     progress = make_progress(options.progress)
     used = _carry(options, plan, progress)
@@ -121,16 +123,20 @@ def planned(volumes: Sequence[str], points: str | None, out: str) -> Plan:
     read = [Path(text) for text in volumes]
     marks = None if points is None else Path(points)
     if not read and marks is None:
-        raise InputError("There is nothing to carry.", "Give volumes, or --points FILE.")
+        raise InputError("There is nothing to carry.", "Give volumes, or --points FILE.", code="value-missing")
     if marks is not None and point_suffix(marks) is None:
-        raise InputError(f"{marks} is not a point file NeuroGen reads.", f"Give {', '.join(POINT_SUFFIXES)}.")
+        raise InputError(
+            f"{marks} is not a point file NeuroGen reads.", f"Give {', '.join(POINT_SUFFIXES)}.", code="file-type"
+        )
     place = Path(out)
     name = place.name.lower()
     if name.endswith((*WRITTEN_SUFFIXES, *POINT_SUFFIXES)):
         plan = _into_file(read, marks, place)
     elif place.suffix.lower() in (*ITK_SUFFIXES, *IMAGE_SUFFIXES, ".json", ".h5", ".tfm"):
         raise InputError(
-            f"{place} has a suffix that is not written.", f"Use {', '.join(WRITTEN_SUFFIXES)}, or a folder."
+            f"{place} has a suffix that is not written.",
+            f"Use {', '.join(WRITTEN_SUFFIXES)}, or a folder.",
+            code="file-type",
         )
     else:
         images = [(one, place / f"{stem(one)}_carried.nii.gz") for one in read]
@@ -150,15 +156,23 @@ def stem(path: Path) -> str:
 def _into_file(read: Sequence[Path], marks: Path | None, place: Path) -> Plan:
     several = len(read) + (marks is not None)
     if several > 1:
-        raise InputError(f"{place} is one file, and there are {several} to write.", "Give a folder as --out.")
+        raise InputError(
+            f"{place} is one file, and there are {several} to write.", "Give a folder as --out.", code="value-conflict"
+        )
     record = place.with_name(f"{stem(place)}_provenance.json")
     if marks is None:
         if not place.name.lower().endswith(WRITTEN_SUFFIXES):
-            raise InputError(f"{place} cannot hold an image.", f"End the name in {', '.join(WRITTEN_SUFFIXES)}.")
+            raise InputError(
+                f"{place} cannot hold an image.", f"End the name in {', '.join(WRITTEN_SUFFIXES)}.", code="file-type"
+            )
         return Plan([(read[0], place)], None, record)
     suffix = point_suffix(marks)
     if point_suffix(place) != suffix:
-        raise InputError(f"{place} is not of the kind of {marks}.", f"Points stay in their format: end it in {suffix}.")
+        raise InputError(
+            f"{place} is not of the kind of {marks}.",
+            f"Points stay in their format: end it in {suffix}.",
+            code="file-type",
+        )
     return Plan([], (marks, place), record)
 
 
@@ -167,11 +181,17 @@ def _require_apart(plan: Plan, read: Sequence[Path]) -> None:
     inputs = {_resolved(path) for path in read}
     for place in plan.written:
         if place in taken:
-            raise InputError(f"Two results would both be {place}.", "Carry them one by one, into different folders.")
+            raise InputError(
+                f"Two results would both be {place}.",
+                "Carry them one by one, into different folders.",
+                code="value-duplicate",
+            )
         taken.add(place)
         if place.is_dir() or _resolved(place) in inputs:
             what = "a folder" if place.is_dir() else "what is carried"
-            raise InputError(f"The result {place} would replace {what}.", "Choose another name as --out.")
+            raise InputError(
+                f"The result {place} would replace {what}.", "Choose another name as --out.", code="file-occupied"
+            )
 
 
 def _resolved(path: Path) -> Path:
@@ -199,7 +219,7 @@ def _carry(options: Any, plan: Plan, progress: Progress) -> dict[str, str]:
         if plan.points is not None:
             by_points = given if options.inverse else opposite(given, inverse=False)
             read = read_point_file(plan.points[0])
-            read.moved(by_points.points(read.points)).write(staging / plan.points[1].name)
+            read.with_points(by_points.points(read.points)).write(staging / plan.points[1].name)
             used["points"] = by_points.name
         parameters = {
             name: getattr(options, name) for name in ("transform", "volume", "like", "labels", "points", "inverse")
@@ -231,4 +251,5 @@ def opposite(transform: FileTransform, *, inverse: bool) -> FileTransform:
         raise InputError(
             f"{path} deforms, and there is no transform of the other direction beside it.",
             f"Give the file of the other direction, {'without' if inverse else 'with'} --inverse.",
+            code="file-missing",
         ) from None

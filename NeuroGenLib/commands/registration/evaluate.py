@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,8 @@ from NeuroGenLib.commands.options import (
     make_parser,
     make_progress,
     print_json,
-    whole_number,
 )
+from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError, NeuroGenError
 from NeuroGenLib.core.files import require_folder_place
 from NeuroGenLib.core.progress import TerminalProgress
@@ -60,14 +61,8 @@ def evaluate(arguments: list[str]) -> None:
         help="by what a checkpoint is best (default: dice with labels, else tre with landmarks, else similarity)",
     )
     parser.add_argument("--orientation", metavar="CODES", help="how a published run's images were stored, such as LIA")
-    parser.add_argument(
-        "--start", choices=("affine", "rigid", "none"), default="affine", help="what is found first (default: affine)"
-    )
-    parser.add_argument(
-        "--refine",
-        metavar="N",
-        help="steps of optimisation on each pair (default: 120; with --run 0, the network alone)",
-    )
+    pair_options = parser.add_argument_group("registration of each pair (with --run, refine is 0 unless given)")
+    add_options(pair_options, RegisterConfig)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_device_option(parser)
     add_report_options(parser)
@@ -77,10 +72,9 @@ def evaluate(arguments: list[str]) -> None:
 
     out = Path(options.out)
     require_folder_place(out)
-    steps = RegisterConfig().refine if options.run is None else 0
-    if options.refine is not None:
-        steps = whole_number(options.refine, "a number of steps")
-    settings = RegisterConfig(start=options.start, refine=steps)
+    settings = options_of(options, RegisterConfig)
+    if options.run is not None and "refine" not in options:
+        settings = replace(settings, refine=0)
     pairs = read_pairs(Path(options.pairs))
     progress = make_progress(options.progress)
     if options.run is not None:
@@ -91,12 +85,18 @@ def evaluate(arguments: list[str]) -> None:
 
 def _require_consistent(options: Any) -> None:
     if options.run is not None and options.model is not None:
-        raise InputError("Both --model and --run say what to evaluate.", "Give one of them.")
+        raise InputError("Both --model and --run say what to evaluate.", "Give one of them.", code="value-conflict")
     if options.epochs is not None and options.steps is not None:
-        raise InputError("Both --epochs and --steps say which checkpoints.", "Give the one that the run counts in.")
+        raise InputError(
+            "Both --epochs and --steps say which checkpoints.",
+            "Give the one that the run counts in.",
+            code="value-conflict",
+        )
     for name in ("epochs", "steps", "select", "orientation"):
         if options.run is None and getattr(options, name) is not None:
-            raise InputError(f"--{name} is about the checkpoints of a training.", "Give --run as well.")
+            raise InputError(
+                f"--{name} is about the checkpoints of a training.", "Give --run as well.", code="value-conflict"
+            )
 
 
 def _evaluate_model(
@@ -116,6 +116,7 @@ def _evaluate_model(
         raise NeuroGenError(
             f"{len(found.failed)} of {len(pairs)} pairs could not be registered; the others are in {out}.",
             f"The column remarks of {out / 'pairs.tsv'} says why; the same command tries them again.",
+            code="items-failed",
         )
 
 
@@ -136,7 +137,7 @@ def _evaluate_run(
     given = "epoch" if options.epochs is not None else "step"
     wanted = options.epochs if options.epochs is not None else options.steps
     if wanted is not None and given != unit:
-        raise InputError(f"The run in {run} counts {unit}s, not {given}s.", f"Give --{unit}s.")
+        raise InputError(f"The run in {run} counts {unit}s, not {given}s.", f"Give --{unit}s.", code="value-conflict")
     found = evaluate_run(
         run,
         wanted,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,14 +14,16 @@ from NeuroGenLib.commands.options import (
     print_json,
 )
 from NeuroGenLib.commands.shared import add_model_option, close_bar, out_folder, print_result
-from NeuroGenLib.commands.superres.shared import add_slice_options, read_scan, settings_of
+from NeuroGenLib.commands.superres.shared import read_scan
+from NeuroGenLib.core.config import to_mapping
+from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.models import open_model
 from NeuroGenLib.superres.infer import SuperresModel
 from NeuroGenLib.superres.output import summary, write_reference, write_result
-from NeuroGenLib.superres.run_config import BUNDLED
-from NeuroGenLib.superres.stacks.inputs import AlreadyIsotropic
-from NeuroGenLib.superres.stacks.recorded_thickness import recorded_thickness
+from NeuroGenLib.superres.run_config import BUNDLED, SLICE_OPTIONS, SuperresConfig
+from NeuroGenLib.superres.stacks.preprocessing import AlreadyIsotropic
+from NeuroGenLib.superres.stacks.slice_thickness import recorded_thickness
 
 if TYPE_CHECKING:
     from typing import Any
@@ -49,26 +50,21 @@ def run(arguments: list[str]) -> None:
     )
     parser.add_argument("--guide", metavar="T1W", help="an isotropic scan of the same head, of another contrast")
     add_model_option(parser, BUNDLED)
-    add_slice_options(parser)
-    parser.add_argument(
-        "--reference",
-        action="store_true",
-        help="the published pipeline number for number, for scans on the grid of the infant atlas",
-    )
+    add_options(parser, SuperresConfig, only=(*SLICE_OPTIONS, "reference"))
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_device_option(parser)
     add_report_options(parser)
     options = parser.parse(arguments)
 
-    out, settings = out_folder(options.out), settings_of(options, reference=options.reference)
+    out = out_folder(options.out)
+    settings = options_of(options, SuperresConfig, recorded=tuple(map(recorded_thickness, options.scan)))
 
     started = time.monotonic()
     progress = make_progress(options.progress)
     scans = [read_scan(Path(path)) for path in options.scan]
-    settings = replace(settings, recorded=tuple(recorded_thickness(path) for path in options.scan))
     guide = None if options.guide is None else read_scan(Path(options.guide))
     model = open_model(options.model, SuperresModel, device=options.device, progress=progress.part(0, 0.02))
-    parameters = {"scan": options.scan, "guide": options.guide, **asdict(settings)}
+    parameters = {"scan": options.scan, "guide": options.guide, **to_mapping(settings)}
     found: SuperResolution | None = None
     if settings.reference:
         if len(scans) > 1:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from NeuroGenLib.registration.data.pairs import Batch, Item
+from NeuroGenLib.registration.data.pairs import Item, PairBatch
 from NeuroGenLib.registration.network.affine import affine_matrix
 from NeuroGenLib.registration.network.grids import Grids, Triple
 from NeuroGenLib.spatial.displacement import inside, sample, voxel_grid
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.registration.config import AffineAugmentationConfig
 
 
-def augmented(batch: Batch, config: AffineAugmentationConfig, generator: torch.Generator) -> Batch:
+def augmented(batch: PairBatch, config: AffineAugmentationConfig, generator: torch.Generator) -> PairBatch:
     """Return a batch whose images are moved at random, each on its own; labels, masks and landmarks move with them.
 
     Parameters
@@ -35,7 +35,8 @@ def augmented(batch: Batch, config: AffineAugmentationConfig, generator: torch.G
     return replace(
         batch,
         items=tuple(
-            moved(item, random_affines(len(item.image), config, generator), batch.spacing) for item in batch.items
+            transform_item(item, random_affines(len(item.image), config, generator), batch.spacing)
+            for item in batch.items
         ),
     )
 
@@ -54,7 +55,7 @@ def random_affines(count: int, config: AffineAugmentationConfig, generator: torc
     return affine_matrix(drawn * happens)
 
 
-def moved(item: Item, matrices: Tensor, spacing: Triple) -> Item:
+def transform_item(item: Item, matrices: Tensor, spacing: Triple) -> Item:
     """Return an item whose images show at x what was at ``matrix x``; what was outside continues the border, masked.
 
     Parameters

@@ -143,10 +143,13 @@ def hausdorff95(first: ArrayLike, second: ArrayLike, spacing: Sequence[float] = 
         raise InputError(
             f"Masks of shape {one.shape} and {other.shape} have no surface distance.",
             "Give two three-dimensional masks on one grid.",
+            code="geometry-mismatch",
         )
     steps = tuple(float(step) for step in spacing)
     if len(steps) != 3 or not all(math.isfinite(step) and step > 0 for step in steps):
-        raise InputError(f"A spacing of {steps} makes no sense.", "Give three distances above zero.")
+        raise InputError(
+            f"A spacing of {steps} makes no sense.", "Give three distances above zero.", code="value-invalid"
+        )
     if not (one.any() and other.any()):
         return math.inf if one.any() or other.any() else math.nan
     low, high = bounding_box(one | other)
@@ -177,10 +180,13 @@ def _field(displacement: ArrayLike | Tensor) -> Tensor:
         raise InputError(
             f"A displacement field has the axes (3, I, J, K), this array has {tuple(given.shape)}.",
             "Give one field, its components first.",
+            code="image-dimensions",
         )
     if not bool(torch.isfinite(field).all()):
         raise InputError(
-            "The displacement field holds NaN or infinite values.", "Repeat the registration that made it."
+            "The displacement field holds NaN or infinite values.",
+            "Repeat the registration that made it.",
+            code="image-not-finite",
         )
     return field
 

@@ -14,7 +14,7 @@ from NeuroGenLib.spatial.metrics import entropies
 from NeuroGenLib.spatial.spatial_map import SpatialMap
 
 if TYPE_CHECKING:
-    from NeuroGenLib.alignment.halfway import Start
+    from NeuroGenLib.alignment.halfway import HalfwayStart
     from NeuroGenLib.alignment.prepared_image import PreparedImage
     from NeuroGenLib.spatial.volume import Volume
 
@@ -113,10 +113,10 @@ class LabelMaps(NamedTuple):
     warped: Volume
 
 
-def measured(
+def measure_quality(
     forward: SpatialMap,
     inverse: SpatialMap,
-    start: Start,
+    start: HalfwayStart,
     fixed: PreparedImage,
     moving: PreparedImage,
     jacobian: Volume,

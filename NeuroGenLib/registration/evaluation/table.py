@@ -188,6 +188,7 @@ def _landmarks(pair: PairFiles) -> tuple[np.ndarray, np.ndarray] | None:
         raise InputError(
             f"{pair.fixed_landmarks} has {len(fixed)} landmarks, and {pair.moving_landmarks} {len(moving)}.",
             "Give the same landmarks for both, in the same order.",
+            code="table-invalid",
         )
     return fixed, moving
 
@@ -239,7 +240,9 @@ def _nothing_done(pair: PairFiles, error: Exception) -> NeuroGenError:
         return error.within(f"{pair.name} cannot be registered")
     reason = reason_of(error)
     return NeuroGenError(
-        f"{pair.name} could not be registered ({reason}).", "Close other programs, or try a smaller pair."
+        f"{pair.name} could not be registered ({reason}).",
+        "Close other programs, or try a smaller pair.",
+        code="memory-exhausted",
     )
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from NeuroGenLib.superres.published.unet import Shape
+    from NeuroGenLib.superres.published.unet import PublishedUNetConfig
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def import_checkpoint(checkpoint: Path, destination: Path, *, half: bool = False
     from NeuroGenLib.superres.published.unet import fold, reached_taps
 
     state = _state(checkpoint)
-    shape = shape_of_state(state, checkpoint)
+    shape = config_of_state(state, checkpoint)
     _require_fitting(state, shape, checkpoint)
     taps = reached_taps(shape, WINDOW)
     trained: list[str] = []
@@ -91,7 +91,7 @@ def _state(checkpoint: Path) -> dict[str, Tensor]:
     return dict(content)
 
 
-def shape_of_state(state: Mapping[str, Tensor], checkpoint: Path) -> Shape:
+def config_of_state(state: Mapping[str, Tensor], checkpoint: Path) -> PublishedUNetConfig:
     """Return the sizes of the network that a state is of, by the first kernel of each level.
 
     Raises
@@ -99,7 +99,7 @@ def shape_of_state(state: Mapping[str, Tensor], checkpoint: Path) -> Shape:
     InputError
         When it is of another network, or of one that windows of 32 voxels are too small for.
     """
-    from NeuroGenLib.superres.published.unet import Shape
+    from NeuroGenLib.superres.published.unet import PublishedUNetConfig
 
     firsts = []
     prefix = "model."
@@ -115,7 +115,7 @@ def shape_of_state(state: Mapping[str, Tensor], checkpoint: Path) -> Shape:
         raise InputError(f"{checkpoint} holds weights, but not those of BABY-AI's network.", _REMEDY)
     channels = tuple(int(first.shape[0]) for first in (*firsts, deepest))
     try:
-        shape = Shape(channels, units, inputs=int(firsts[0].shape[1]), outputs=int(last.shape[1]))
+        shape = PublishedUNetConfig(channels, units, inputs=int(firsts[0].shape[1]), outputs=int(last.shape[1]))
     except ValueError as error:
         raise InputError(f"{checkpoint} holds weights of no possible network ({error}).", _REMEDY) from error
     if WINDOW % shape.multiple:
@@ -125,7 +125,7 @@ def shape_of_state(state: Mapping[str, Tensor], checkpoint: Path) -> Shape:
     return shape
 
 
-def _require_fitting(state: Mapping[str, Tensor], shape: Shape, checkpoint: Path) -> None:
+def _require_fitting(state: Mapping[str, Tensor], shape: PublishedUNetConfig, checkpoint: Path) -> None:
     """Demand every weight of the network, in its size, and no other; no memory is taken for the comparison."""
     from NeuroGenLib.superres.published.unet import sizes_of
 
@@ -188,7 +188,9 @@ def _atlas_beside(checkpoint: Path) -> Path | None:
     return path
 
 
-def _manifest(shape: Shape, checkpoint: Path, *, with_atlas: bool, larger_windows: bool) -> dict[str, Any]:
+def _manifest(
+    shape: PublishedUNetConfig, checkpoint: Path, *, with_atlas: bool, larger_windows: bool
+) -> dict[str, Any]:
     from NeuroGenLib.superres.published.unet import network_record
 
     warned = " Its weights may have been trained on larger windows than it is used with." if larger_windows else ""

@@ -11,8 +11,8 @@ from NeuroGenLib.superres.evaluation.quality_table import quality_rows
 from NeuroGenLib.superres.infer import SuperresModel
 from NeuroGenLib.superres.output import summary
 from NeuroGenLib.superres.run_config import SuperresConfig
-from NeuroGenLib.superres.stacks.inputs import AlreadyIsotropic
-from NeuroGenLib.superres.stacks.overview import slices_of
+from NeuroGenLib.superres.stacks.preprocessing import AlreadyIsotropic
+from NeuroGenLib.superres.stacks.slice_geometry import slice_geometry
 from NeuroGenLib.worker.jobs.arguments import ModelArguments
 from NeuroGenLib.worker.jobs.estimate import estimate_of_rate
 from NeuroGenLib.worker.jobs.volumes import given_paths, given_volume
@@ -136,7 +136,7 @@ def _work(voxels: int, placed: int) -> float:
 
 
 def _expected_voxels(scans: list[Volume], settings: SuperresConfig) -> int:
-    return slices_of(scans[0].shape, scans[0].affine, settings).voxels_of_result(settings.spacing)
+    return slice_geometry(scans[0].shape, scans[0].affine, settings).voxels_of_result(settings.spacing)
 
 
 def _given_scans(sent: object) -> list[Volume]:

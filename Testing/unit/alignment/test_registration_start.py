@@ -167,9 +167,9 @@ def test_no_start_trusts_the_headers(head):
 @pytest.mark.parametrize("part", [0.26, 0.24])
 def test_a_start_brings_a_quarter_of_either_head_into_the_other(part, monkeypatch):
     monkeypatch.setattr(halfway, "rough_start", lambda *_: np.eye(4))
-    monkeypatch.setattr(halfway, "information_alignment", lambda *_, **_options: np.eye(4))
+    monkeypatch.setattr(halfway, "rigid_alignment", lambda *_: np.eye(4))
     monkeypatch.setattr(halfway, "overlap", lambda *_: part)
-    fixed, moving = ball((0, 0, 0)), ball((20, 0, 0))
+    fixed, moving = PreparedImage.of(ball((0, 0, 0))), PreparedImage.of(ball((20, 0, 0)))
     if part > 1 / 4:
         assert np.allclose(halfway_start(fixed, moving, "rigid").fixed_to_moving, np.eye(4))
     else:
@@ -181,7 +181,8 @@ def test_a_start_brings_a_quarter_of_either_head_into_the_other(part, monkeypatc
 def test_an_affine_start_may_lose_a_twentieth_of_the_rigid_ones_similarity(kept, taken, monkeypatch):
     answers = {"rigid": np.eye(4), "affine": np.diag([1.1, 1.1, 1.1, 1.0])}
     values = {matrix.tobytes(): 0.5 * part for matrix, part in zip(answers.values(), (1.0, kept), strict=True)}
-    monkeypatch.setattr(halfway, "information_alignment", lambda *_, affine: answers["affine" if affine else "rigid"])
+    monkeypatch.setattr(halfway, "rigid_alignment", lambda *_: answers["rigid"])
+    monkeypatch.setattr(halfway, "information_alignment", lambda *_, **_options: answers["affine"])
     monkeypatch.setattr(halfway, "similarity", lambda _fixed, _moving, matrix: values[matrix.tobytes()])
     found = halfway._refined([None] * 3, [None] * 3, np.eye(4), "affine", [])
     assert np.array_equal(found, answers[taken])
@@ -190,7 +191,8 @@ def test_an_affine_start_may_lose_a_twentieth_of_the_rigid_ones_similarity(kept,
 @pytest.mark.parametrize(("scale", "taken"), [(2.9, "affine"), (3.1, "rigid"), (1 / 3.1, "rigid")])
 def test_an_affine_start_scales_by_three_at_most(scale, taken, monkeypatch):
     answers = {"rigid": np.eye(4), "affine": np.diag([scale, 1.0, 1.0, 1.0])}
-    monkeypatch.setattr(halfway, "information_alignment", lambda *_, affine: answers["affine" if affine else "rigid"])
+    monkeypatch.setattr(halfway, "rigid_alignment", lambda *_: answers["rigid"])
+    monkeypatch.setattr(halfway, "information_alignment", lambda *_, **_options: answers["affine"])
     monkeypatch.setattr(halfway, "similarity", lambda *_: 0.5)
     notes = []
     found = halfway._refined([None] * 3, [None] * 3, np.eye(4), "affine", notes)
@@ -204,7 +206,7 @@ def test_directions_that_differ_by_a_tenth_of_the_head_are_not_averaged(apart, m
     answers = iter([shift(apart, 0, 0), np.eye(4)])
     monkeypatch.setattr(halfway, "rough_start", lambda *_: np.eye(4))
     monkeypatch.setattr(halfway, "_refined", lambda *_: next(answers))
-    start = halfway_start(ball((0, 0, 0)), ball((0.5, 0, 0)))
+    start = halfway_start(PreparedImage.of(ball((0, 0, 0))), PreparedImage.of(ball((0.5, 0, 0))))
     assert start.disagreement_mm == pytest.approx(apart)
     moves = abs(start.fixed_to_moving[0, 3])
     if apart < 3.2:

@@ -17,7 +17,7 @@ from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from NeuroGenLib.alignment.halfway import Start, square_root
+from NeuroGenLib.alignment.halfway import HalfwayStart, square_root
 from NeuroGenLib.core.errors import Cancelled, InputError
 from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.registration import infer
@@ -490,7 +490,7 @@ def test_a_large_start_holds_in_the_whole_image(still_model, pair, scale, shift,
     whole = rotation(degrees, (0, 0, 0), (1, 2, 2)) @ np.diag([scale, scale, scale, 1.0])
     whole[:3, 3] += shift
     half = square_root(whole)
-    start = Start(np.linalg.inv(half), half, 0.0, 0.0, 0.0)
+    start = HalfwayStart(np.linalg.inv(half), half, 0.0, 0.0, 0.0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(infer, "halfway_start", lambda *_, **__: start)
         found = still_model.register(pair.fixed, pair.moving, settings=RegisterConfig(refine=0))

@@ -13,7 +13,7 @@ from NeuroGenLib.cli import main
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.models.catalogue import import_model
 from NeuroGenLib.models.folder import ModelFolder, load_tensors
-from NeuroGenLib.registration.network.sitreg import Shape, SITReg
+from NeuroGenLib.registration.network.sitreg import SITReg, SITRegConfig
 from NeuroGenLib.registration.published.model import import_checkpoint
 from Testing.sitreg_run import sitreg_settings, sitreg_state, write_sitreg_run
 
@@ -26,9 +26,9 @@ MODEL = ("application", "config", "model")
 Change = Callable[[dict[str, Any]], None]
 
 
-def shape_in(manifest: dict[str, Any]) -> Shape:
+def shape_in(manifest: dict[str, Any]) -> SITRegConfig:
     lists = {name: tuple(value) for name, value in manifest["network"].items() if isinstance(value, list)}
-    return Shape(**{**manifest["network"], **lists})
+    return SITRegConfig(**{**manifest["network"], **lists})
 
 
 def setting(*keys: str, value: Any) -> Change:
@@ -74,7 +74,7 @@ def test_an_imported_network_has_every_weight(importing):
     folder = importing()
     assert folder.kind == "registration"
     shape = shape_in(folder.manifest)
-    assert shape == Shape(
+    assert shape == SITRegConfig(
         features=(2, 4, 4),
         feature_convolutions=(1, 2, 1),
         stage_features=(None, 6, 6),

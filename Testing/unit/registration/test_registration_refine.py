@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from NeuroGenLib.core.errors import Cancelled
 from NeuroGenLib.core.progress import Progress
-from NeuroGenLib.registration.network.sitreg import Shape, SITReg
+from NeuroGenLib.registration.network.sitreg import SITReg, SITRegConfig
 from NeuroGenLib.registration.refine import Adam, HalfMaps, refine, regridded, relaxed, unfolded
 from NeuroGenLib.spatial.displacement import compose, voxel_grid, warp
 from NeuroGenLib.spatial.jacobian import discrete_jacobians, jacobian_determinants
@@ -230,7 +230,7 @@ def test_a_finer_grid_and_back():
 
 
 def a_network(size, affine):
-    shape = Shape(
+    shape = SITRegConfig(
         features=(4, 4, 8),
         feature_convolutions=(1, 1, 1),
         stage_features=(None, 6, 6),

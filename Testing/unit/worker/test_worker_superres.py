@@ -10,8 +10,9 @@ import pytest
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.models import open_model
 from NeuroGenLib.superres.evaluation.quality_table import STAGES, quality_rows
+from NeuroGenLib.superres.guide import guide_need
 from NeuroGenLib.superres.run_config import SuperresConfig
-from NeuroGenLib.superres.stacks.overview import guide_need, slices_of
+from NeuroGenLib.superres.stacks.slice_geometry import slice_geometry
 from NeuroGenLib.worker import Worker
 from Testing.geometry import oblique, reoriented
 from Testing.superres_models import MM, THICKNESS, a_head, in_thick_slices, write_residual_model
@@ -96,7 +97,7 @@ def test_opening_tells_what_a_panel_shows(worker: Worker, model: str, tmp_path: 
 @pytest.mark.parametrize("codes", ["RAS", "LAS", "PIR"])
 def test_slices_are_understood_from_the_grid_alone(direction: Any, codes: str) -> None:
     thick = oblique(reoriented(in_thick_slices(a_head(), direction), codes))
-    found = slices_of(thick.shape, thick.affine, SuperresConfig())
+    found = slice_geometry(thick.shape, thick.affine, SuperresConfig())
     assert (found.direction, found.isotropic) == (direction, False)
     assert found.thickness_mm == pytest.approx(THICKNESS)
     assert found.gap_mm == pytest.approx(0, abs=1e-9)
@@ -107,16 +108,16 @@ def test_slices_are_understood_from_the_grid_alone(direction: Any, codes: str) -
 
 def test_what_is_given_goes_before_the_header() -> None:
     thick = in_thick_slices(a_head())
-    found = slices_of(thick.shape, thick.affine, SuperresConfig(thickness=3.0, gap=1.0))
+    found = slice_geometry(thick.shape, thick.affine, SuperresConfig(thickness=3.0, gap=1.0))
     assert (found.thickness_mm, found.gap_mm) == pytest.approx((3, 1))
     assert found.header_distance_mm == pytest.approx(THICKNESS)
     assert found.extent_mm[2] == pytest.approx(4 * thick.shape[2])
-    other = slices_of(thick.shape, thick.affine, SuperresConfig(direction="sagittal"))
+    other = slice_geometry(thick.shape, thick.affine, SuperresConfig(direction="sagittal"))
     assert (other.direction, other.thickness_mm) == ("sagittal", pytest.approx(MM))
     with pytest.raises(InputError, match="cannot overlap"):
-        slices_of(thick.shape, thick.affine, SuperresConfig(thickness=3.0, gap=-3.5))
+        slice_geometry(thick.shape, thick.affine, SuperresConfig(thickness=3.0, gap=-3.5))
     with pytest.raises(InputError, match="no voxels"):
-        slices_of((0, 0, 0), thick.affine, SuperresConfig())
+        slice_geometry((0, 0, 0), thick.affine, SuperresConfig())
 
 
 @pytest.mark.parametrize(

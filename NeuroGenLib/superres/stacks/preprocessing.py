@@ -6,19 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from NeuroGenLib.alignment.halfway import aligned, halfway_start
-from NeuroGenLib.alignment.prepared_image import PreparedImage
+from NeuroGenLib.alignment.halfway import aligned
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.simulate.thick_slices import slice_axis, thickest_axis
-from NeuroGenLib.spatial.volume import require_3d, require_finite
-from NeuroGenLib.superres.stacks.recorded_thickness import believed_thickness
+from NeuroGenLib.spatial.volume import require_3d
+from NeuroGenLib.superres.stacks.slice_thickness import plausible_thickness
 from NeuroGenLib.superres.stacks.stack import Stack, as_stack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from NeuroGenLib.alignment.halfway import Start
     from NeuroGenLib.spatial.volume import Grid, Volume
     from NeuroGenLib.superres.run_config import SuperresConfig
 
@@ -81,7 +78,7 @@ def thick_stacks(scans: Sequence[Volume], settings: SuperresConfig) -> tuple[lis
                 else "Give the scans as they were measured, in thick slices.",
             )
         distance = scan.spacing[thickest_axis(scan) if axis is None else axis]
-        thickness, doubts = believed_thickness(settings, number, distance, name)
+        thickness, doubts = plausible_thickness(settings, number, distance, name)
         stack = as_stack(scan, thickness, settings.gap, axis, settings.profile, name)
         warnings += [*doubts, *_size_warnings(stack, name)]
         stacks.append(stack)
@@ -130,37 +127,6 @@ def interpolated(volume: Volume, grid: Grid, to_volume: np.ndarray | None = None
     darkest, brightest = float(volume.array.min()), float(volume.array.max())
     image = aligned(volume, np.eye(4) if to_volume is None else to_volume, grid, 3, darkest)
     return image.with_array(np.clip(image.array, darkest, brightest).astype(np.float32))
-
-
-def place_guide(image: Volume, guide: Volume, *, align: bool, progress: Progress = SILENT) -> Start:
-    """Find where the guide lies to the scan, by mutual information, however far apart the headers place them.
-
-    Parameters
-    ----------
-    image, guide:
-        The interpolated scan, and another contrast of the same head.
-    align:
-        Whether to look at all; without it the headers are trusted.
-    progress:
-        Told of every stage.
-
-    Raises
-    ------
-    InputError
-        When the guide has channels, NaN or infinite voxels or no contrast, or the two do not overlap.
-    """
-    require_3d(guide, "The guide")
-    require_finite(guide, "The guide")
-    if guide.array.min() == guide.array.max():
-        raise InputError("The guide has the same value everywhere.", "Check that it is the right file.")
-    try:
-        images = PreparedImage.of(image, name="The fixed"), PreparedImage.of(guide, name="The moving")
-        return halfway_start(*images, "rigid" if align else "none", progress)
-    except InputError as error:
-        raise InputError(
-            "The scan and its guide could not be brought to overlap.",
-            "Check that both show the same head; leave the guide out, or align it by hand and trust the headers.",
-        ) from error
 
 
 def _require_thick(scan: Volume, settings: SuperresConfig) -> None:
