@@ -1,4 +1,4 @@
-"""The model that the panel works with, as the worker describes it."""
+"""The open model of the panel, as the worker describes it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,31 @@ if TYPE_CHECKING:
     from NeuroGenPanels.worker_service import WorkerService
 
 
+def table_of(facts: dict[str, Any]) -> LabelTable:
+    """Return the labels of an atlas.
+
+    Parameters
+    ----------
+    facts:
+        Result of the job ``model.open``.
+
+    Raises
+    ------
+    InputError
+        When the model is not an atlas.
+    """
+    if "atlas" not in facts:
+        raise InputError(f"The model {facts['reference']} is not an atlas.", "Choose another model.", code="model-kind")
+    return LabelTable(
+        tuple(
+            Label(one["value"], one["name"], tuple(one["colour"]), one["abbreviation"], one["terminology"])
+            for one in facts["atlas"]["labels"]
+        )
+    )
+
+
 class ModelSession:
-    """Opens a model in the worker and keeps what it says of itself.
+    """Opens a model in the worker and keeps its facts.
 
     Parameters
     ----------
@@ -57,12 +80,7 @@ class ModelSession:
     @property
     def table(self) -> LabelTable:
         """The model's labels."""
-        return LabelTable(
-            tuple(
-                Label(one["value"], one["name"], tuple(one["colour"]), one["abbreviation"], one["terminology"])
-                for one in self.atlas["labels"]
-            )
-        )
+        return table_of(self.model)
 
     def open(self, reference: str, device: str) -> None:
         """Open a model, unless it is open or being opened already."""
@@ -76,7 +94,7 @@ class ModelSession:
             self._opening = ""
             if "atlas" not in facts:
                 self._on_error(
-                    InputError(f"The model {reference} is no atlas.", "Choose another model.", code="model-kind")
+                    InputError(f"The model {reference} is not an atlas.", "Choose another model.", code="model-kind")
                 )
                 return
             self.reference, self.facts = reference, facts
