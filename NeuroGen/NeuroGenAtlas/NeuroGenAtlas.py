@@ -247,15 +247,15 @@ class NeuroGenAtlasWidget(CapabilityWidget):
         elif not here and reference:
             self.session.forget()
             self.ui.noticeLabel.setText(
-                _("The model {name} of this scene is not on this computer. What it drew is as it was saved; add the"
-                  " model with More ... to draw with it.").format(name=reference)
+                _("The model {name} of this scene is not on this computer. Its brain is as it was saved; add the"
+                  " model with More ... to render others.").format(name=reference)
             )  # fmt: skip
         else:
             self._open_quietly()
         self._seen = self._view() if self.brain.node("image") is not None and self.session.facts else None
 
     def parameters_changed(self) -> None:
-        """Draw what the sliders say, once there has been a first brain."""
+        """Render the brain of the sliders, once there has been a first one."""
         self.update_buttons()
         self.brain.set_label_opacity(self.parameters.labelOpacity)
         self.brain.set_overlay_opacity(self.parameters.overlayOpacity)
@@ -294,7 +294,7 @@ class NeuroGenAtlasWidget(CapabilityWidget):
         self.update_buttons()
 
     def _open_quietly(self) -> None:
-        """Open the model where nobody needs to be asked anything first."""
+        """Open the model where no question needs to be asked first."""
         row = self.picker.row
         if row is None:
             self.ui.noticeLabel.setText(_("Choose a model."))
@@ -457,12 +457,12 @@ class NeuroGenAtlasWidget(CapabilityWidget):
         chosen = self.parameters
         ages = self.session.atlas["age"]["unit"]
         count = max(int((chosen.sequenceTo - chosen.sequenceFrom) / chosen.sequenceStep + 1.001), 1)
-        drawn = view.arguments()
+        rendered = view.arguments()
         steps = [chosen.sequenceFrom + index * chosen.sequenceStep for index in range(count)]
-        series = {**drawn, "certainty": None, "growth": chosen.sequenceGrowth, "ages": steps}
+        series = {**rendered, "certainty": None, "growth": chosen.sequenceGrowth, "ages": steps}
         series.pop("age")
         fitted = {"model": view.model, "device": view.device, "settings": {"steps": chosen.fitSteps}}
-        self.estimates.want(self.ui.estimateLabel, "atlas.generate", drawn)
+        self.estimates.want(self.ui.estimateLabel, "atlas.generate", rendered)
         note = _("{count} brains over {unit}").format(count=count, unit=ages)
         self.estimates.want(self.ui.sequenceEstimateLabel, "atlas.sequence", series, note)
         self.estimates.want(self.ui.fitEstimateLabel, "atlas.fit", fitted)

@@ -1,4 +1,4 @@
-"""The card of an atlas: its manifest, told to people."""
+"""Model card of an atlas, from its manifest."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class Condition:
     kind:
         ``numeric`` or ``categoric``.
     minimum, maximum:
-        Of a numeric condition: the values that the network sees as ``-scale`` and ``+scale``.
+        Of a numeric condition: the values that become the network's ``-scale`` and ``+scale``.
     values:
         Of a categoric condition: its words; each is one network input of ``+scale`` or ``-scale``; two words share one.
     unit:
@@ -59,7 +59,7 @@ class Condition:
         Raises
         ------
         InputError
-            When a numeric value is no number, or a word is not one of the condition's.
+            When a numeric value is not a number, or a word is not one of the condition's.
         """
         if self.kind == "categoric":
             word = as_word(value)
@@ -80,7 +80,7 @@ class Condition:
         Raises
         ------
         InputError
-            When it is no finite number.
+            When it is not a finite number.
         """
         try:
             number = float(value)  # type: ignore[arg-type]
@@ -140,7 +140,7 @@ def encode_all(conditions: Sequence[Condition], values: Mapping[str, object]) ->
 
 
 def complete(conditions: Sequence[Condition], given: Mapping[str, object]) -> tuple[dict[str, float | str], list[str]]:
-    """Return a checked value for every condition, and what a person should be warned of.
+    """Return a checked value for every condition, and warnings.
 
     A condition that is not given takes its middle. A number outside the trained range gives a warning.
 

@@ -139,7 +139,7 @@ class AtlasDecoder(nn.Module):
     def centre_modulation(self) -> None:
         """Start every modulated layer as a plain sine layer: scale 1, shift 0 for a zero latent vector.
 
-        The published initialisation draws scales of about +-0.06, which nearly silences the modulated layers.
+        The published initialisation samples scales of about +-0.06, which nearly silences the modulated layers.
         """
         with torch.no_grad():
             for layer in self.layers:

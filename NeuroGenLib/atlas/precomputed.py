@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.atlas.infer import AtlasModel
 
 RIM_NAMES = ("bg", "background")
-"""Names, in small letters, of the rim that the published program paints around the brain."""
+"""Names, in small letters, of the margin that the published program labels around the brain."""
 
 PROBABILITY_STEP = 1 / 255
 """Tissue probabilities are written as bytes, in steps of this."""
@@ -134,7 +134,7 @@ class PrecomputedAtlas:
     affine:
         (4, 4) voxel to RAS mm of every volume.
     table:
-        The label table, without the rim; None without a segmentation.
+        The label table, without the margin; None without a segmentation.
     warnings:
         What a person should know about these files.
     corrections:
@@ -142,7 +142,7 @@ class PrecomputedAtlas:
     """
 
     subjects: tuple[dict[str, Any], ...] = ()
-    """Files list no training subjects: :func:`~NeuroGenLib.atlas.growth.volumes.growth_figure` draws none."""
+    """Files list no training subjects: :func:`~NeuroGenLib.atlas.growth.volumes.growth_figure` plots none."""
 
     def __init__(
         self,
@@ -164,7 +164,7 @@ class PrecomputedAtlas:
         self._image = image
         self._segmentation = segmentation
         self._certainty = certainty
-        self._rim: tuple[int, ...] = ()
+        self._margin: tuple[int, ...] = ()
 
     @classmethod
     def open(
@@ -223,7 +223,7 @@ class PrecomputedAtlas:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The labels that :meth:`probabilities` has, in that order: the table's, without the rim."""
+        """The labels that :meth:`probabilities` has, in that order: the table's, without the margin."""
         return tuple(self._certainty)
 
     def nearest(self, age: float) -> int:
@@ -253,12 +253,12 @@ class PrecomputedAtlas:
         return self._frame(self._image, self.nearest(age))
 
     def labels(self, age: float) -> Volume:
-        """Return the label map (i, j, k), integer, of the stored age nearest to ``age``; the rim around it is 0.
+        """Return the label map (i, j, k), integer, of the stored age nearest to ``age``; the margin around it is 0.
 
         Raises
         ------
         InputError
-            When there is no segmentation, the age lies outside, or the frame is no label map.
+            When there is no segmentation, the age lies outside, or the frame is not a label map.
         """
         index = self.nearest(age)
         if self._segmentation is None:
@@ -268,7 +268,7 @@ class PrecomputedAtlas:
                 code="value-missing",
             )
         volume = self._label_frame(self._segmentation, index)
-        array = np.where(np.isin(volume.array, self._rim), 0, volume.array)
+        array = np.where(np.isin(volume.array, self._margin), 0, volume.array)
         return Volume(array.astype(np.min_scalar_type(int(array.max()))), self.affine)
 
     def probabilities(self, age: float) -> Volume:
@@ -277,7 +277,7 @@ class PrecomputedAtlas:
         Raises
         ------
         InputError
-            When there are none, the age lies outside, or a map has values that are no probabilities.
+            When there are none, the age lies outside, or a map has values that are not probabilities.
         """
         index = self.nearest(age)
         if not self._certainty:
@@ -291,7 +291,7 @@ class PrecomputedAtlas:
             array = self._frame(file, index).array
             if array.min() < -_SAME_MM or array.max() > 1 + _SAME_MM:
                 raise InputError(
-                    f"{file.path} holds values from {array.min():g} to {array.max():g}, which are no probabilities.",
+                    f"{file.path} holds values from {array.min():g} to {array.max():g}, which are not probabilities.",
                     "Give the certainty maps, not label maps or images.",
                     code="value-invalid",
                 )
@@ -359,7 +359,7 @@ class PrecomputedAtlas:
             )
 
     def _name_labels(self, path: Path | None) -> None:
-        """Find the label values, name them by the table, and take the rim away."""
+        """Find the label values, name them by the table, and remove the margin."""
         file = cast("FrameFile", self._segmentation)
         maps = (self._label_frame(file, index).array for index in range(len(self.ages)))
         values = {int(value) for frame in maps for value in np.unique(frame)}
@@ -375,10 +375,12 @@ class PrecomputedAtlas:
             if name not in table.names:
                 problem = f"The certainty map of '{name}' belongs to no label of the table."
                 raise InputError(problem, nearest(name, table.names), code="name-unknown")
-        rim = [entry for entry in table if entry.value and entry.name.lower() in RIM_NAMES]
-        self._rim = tuple(entry.value for entry in rim)
-        self.corrections += [f"Label {one.value} ({one.name}), the rim around the brain, is 0 now." for one in rim]
-        kept = (entry for entry in table if entry not in rim)
+        margin = [entry for entry in table if entry.value and entry.name.lower() in RIM_NAMES]
+        self._margin = tuple(entry.value for entry in margin)
+        self.corrections += [
+            f"Label {one.value} ({one.name}), the margin around the brain, is 0 now." for one in margin
+        ]
+        kept = (entry for entry in table if entry not in margin)
         self.table = LabelTable(tuple(sorted(kept, key=lambda entry: entry.value)))
         self._certainty = {name: self._certainty[name] for name in self.table.names if name in self._certainty}
 

@@ -90,7 +90,7 @@ class AtlasModule(StepModule):
     def step_loss(self, step: int) -> dict[str, Tensor]:
         """Draw points of the subjects, decode them in atlas space, compare."""
         settings = self._optimiser
-        batch = self._table.draw(
+        batch = self._table.sample(
             settings.points, settings.subjects_per_step, settings.outside, self.generator(step, "points")
         )
         batch = self._augmentation(batch, self.generator(step, "augmentation"))

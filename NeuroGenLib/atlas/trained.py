@@ -184,7 +184,7 @@ class TrainedAtlas(Model):
         return Recipe(latents, torch.from_numpy(encoded).to(latents.device), age, values, weights, warnings)
 
     def subject_recipe(self, row: int) -> Recipe:
-        """Return what draws a training subject from its own latents, moved by its own transform."""
+        """Return the recipe of a training subject: its own latents, under its own transform."""
         import torch
 
         from NeuroGenLib.atlas import transform
@@ -208,7 +208,7 @@ class TrainedAtlas(Model):
         )
 
     def without(self, row: int) -> Self:
-        """Return the atlas of all training subjects but one; the network has still seen it."""
+        """Return the atlas of all training subjects but one; the network was trained on it too."""
         kept = [index for index in range(len(self.subjects)) if index != row]
         other = copy.copy(self)
         other.subjects = [self.subjects[index] for index in kept]

@@ -42,7 +42,7 @@ class ModelSession:
     Parameters
     ----------
     service:
-        The worker that draws.
+        The worker that renders.
     on_opened:
         Called once :attr:`facts` are there.
     on_error:
@@ -61,7 +61,7 @@ class ModelSession:
 
     @property
     def model(self) -> dict[str, Any]:
-        """What is known of the open model.
+        """Facts of the open model.
 
         Raises
         ------
@@ -74,7 +74,7 @@ class ModelSession:
 
     @property
     def atlas(self) -> dict[str, Any]:
-        """What is known of the atlas: ages, conditions, labels ...; an InputError when none is open."""
+        """Facts of the atlas: ages, conditions, labels ...; an InputError when none is open."""
         return self.model["atlas"]
 
     @property

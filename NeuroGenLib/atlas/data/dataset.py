@@ -48,7 +48,7 @@ class AtlasDataset:
     labels:
         The label table; a class is a position in it.
     background:
-        The class of the rim around the brain.
+        The class of the margin around the brain.
     ages, age_unit:
         (S,), and their unit.
     conditions, values:
@@ -104,7 +104,7 @@ def select_cohort(data: DataConfig, *, reference_compat: bool = False) -> Cohort
     Raises
     ------
     InputError
-        When the table, a column, an id or a file is missing, or nobody is left.
+        When the table, a column, an id or a file is missing, or no subject is left.
     """
     return choose(read_candidates(data), data, reference_compat=reference_compat)
 
@@ -115,7 +115,7 @@ def read_candidates(data: DataConfig) -> Cohort:
     Raises
     ------
     InputError
-        When the table, a column or an id is missing, or nobody is left.
+        When the table, a column or an id is missing, or no subject is left.
     """
     wanted = (*data.modalities, data.segmentation)
     if Path(data.table).is_dir():
@@ -139,7 +139,7 @@ def choose(candidates: Cohort, data: DataConfig, *, reference_compat: bool = Fal
     Raises
     ------
     InputError
-        When a column or a file is missing, or nobody is left.
+        When a column or a file is missing, or no subject is left.
     """
     cohort = candidates.constrain(data.constraints)
     if data.subjects is not None:
@@ -165,7 +165,7 @@ def build_dataset(
     progress:
         Told after each subject.
     reference_compat:
-        Make the background rim as the published code does.
+        Make the background margin as the published code does.
     motion:
         Adds copies that head motion spoilt, when its probability is above zero.
     seed:
@@ -400,5 +400,5 @@ def _inside_box(subject: Subject, points: SubjectPoints, box: np.ndarray) -> Sub
             code="value-invalid",
         )
     if not near.all():
-        log.warning("%d points of %s lie outside the box and are left out.", int((~near).sum()), subject.key)
+        log.warning("%d points of %s lie outside the box and are skipped.", int((~near).sum()), subject.key)
     return points.kept(near, far)

@@ -1,4 +1,4 @@
-"""What atlas training reads: the points of every subject, prepared once, drawn at random each step."""
+"""Points of every training subject, prepared once, sampled at random each step."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def prepare(
         )
     if mask:
         images = images * brain
-        near = rim(brain, spacing(affine), halo_mm) if halo is None else halo(brain)
+        near = margin(brain, spacing(affine), halo_mm) if halo is None else halo(brain)
         classes = np.where(near & ~brain, background, classes)
         inside = brain | near
     else:
@@ -177,7 +177,7 @@ def spacing(affine: np.ndarray) -> np.ndarray:
     return lengths
 
 
-def rim(brain: np.ndarray, voxel_mm: np.ndarray, width_mm: float) -> np.ndarray:
+def margin(brain: np.ndarray, voxel_mm: np.ndarray, width_mm: float) -> np.ndarray:
     """Return the brain, the voxels within ``width_mm`` of it, and its neighbours, however thick the slices are."""
     from scipy.ndimage import binary_dilation
 
@@ -223,7 +223,7 @@ class PointBatch:
 
 
 class PointTable:
-    """The points of all subjects in one table, from which batches are drawn.
+    """The points of all subjects in one table, from which batches are sampled.
 
     Parameters
     ----------
@@ -252,7 +252,7 @@ class PointTable:
     def __len__(self) -> int:
         return len(self._counts)
 
-    def draw(self, points: int, subjects: int | None, outside: float, generator: torch.Generator) -> PointBatch:
+    def sample(self, points: int, subjects: int | None, outside: float, generator: torch.Generator) -> PointBatch:
         """Draw a batch.
 
         Parameters

@@ -1,4 +1,4 @@
-"""How well an atlas shows subjects that were left out of its training."""
+"""Evaluation of an atlas on subjects held out of its training."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class EvaluationSettings:
     segmentation:
         Column with the label maps.
     fit:
-        How the atlas is fitted to each subject, from its images alone; None leaves that out.
-    drawing:
+        How the atlas is fitted to each subject, from its images alone; None for no fit.
+    rendering:
         Options of :meth:`~NeuroGenLib.atlas.infer.AtlasModel.generate`, such as ``regression``.
     volumes:
         Also write each subject's fit into a folder of its name.
@@ -53,7 +53,7 @@ class EvaluationSettings:
 
     segmentation: str = "Seg"
     fit: FitConfig | None = field(default_factory=FitConfig)
-    drawing: Mapping[str, Any] = field(default_factory=dict)
+    rendering: Mapping[str, Any] = field(default_factory=dict)
     volumes: bool = False
 
 
@@ -73,7 +73,7 @@ def evaluate_to_folder(
         table; ``psnr_*`` (dB), ``ssim_*``, ``dice`` and ``dice_<tissue>`` of the atlas at that age and condition after
         rigid alignment by the image, ``dice_before_alignment`` with centres of mass matched; and, fitted to the images
         alone with age and conditions unknown, ``fitted_psnr_*``, ``fitted_ssim_*``, ``fitted_dice``,
-        ``fitted_dice_<tissue>``, ``fitted_age``, ``age_error`` (found minus true) and ``fitted_<condition>``. Words
+        ``fitted_dice_<tissue>``, ``fitted_age``, ``age_error`` (fitted minus true) and ``fitted_<condition>``. Words
         (``n/a`` for a tissue that neither label map has, ``inf`` for the PSNR of equal images) do not enter the mean.
 
     Raises
@@ -101,7 +101,7 @@ def evaluate_to_folder(
                 "subjects": list(cohort.ids),
                 "segmentation": settings.segmentation,
                 "fit": None if settings.fit is None else to_mapping(settings.fit),
-                **settings.drawing,
+                **settings.rendering,
             },
             (),
             results=rows,
@@ -125,11 +125,11 @@ def evaluate_subject(
     reference = {name: one.with_array(one.array * (labels.array > 0)) for name, one in images.items()}
     first = model.modalities[0]
     share = 1.0 if settings.fit is None else 0.3
-    drawn = progress.part(0, share)
-    brain = model.generate(age, conditions, min(labels.spacing), progress=drawn.part(0, 0.6), **settings.drawing)
+    rendering = progress.part(0, share)
+    brain = model.generate(age, conditions, min(labels.spacing), progress=rendering.part(0, 0.6), **settings.rendering)
     centred = np.eye(4)
     centred[:3, 3] = -_brain_centre(labels)
-    drawn.update(0.6, 1, "aligning")
+    rendering.update(0.6, 1, "aligning")
     levels = scan_levels(
         PreparedImage.of(reference[first], labels.with_array(labels.array > 0)),
         PreparedImage.of(brain.images[first], brain.labels.with_array(brain.labels.array > 0)),
@@ -172,11 +172,14 @@ def dice_columns(model: AtlasModel, dice: Mapping[int, float], prefix: str = "")
 
 
 def intensity_metrics(name: str, image: Volume, reference: Volume, prefix: str = "") -> EvaluationRow:
-    """Return PSNR and SSIM inside the reference's bounding box, both images stretched to 0..1 (as published)."""
+    """Return PSNR and SSIM inside the reference's bounding box, both images scaled to 0..1 (as published)."""
     low, high = bounding_box(reference.array)
     window = tuple(slice(int(start), int(stop) + 1) for start, stop in zip(low, high, strict=True))
-    one, other = _stretched(image.array[window]), _stretched(reference.array[window])
-    return {f"{prefix}psnr_{name}": _rounded(psnr(one, other)), f"{prefix}ssim_{name}": _rounded(ssim(one, other))}
+    image_values, reference_values = _scaled(image.array[window]), _scaled(reference.array[window])
+    return {
+        f"{prefix}psnr_{name}": _rounded(psnr(image_values, reference_values)),
+        f"{prefix}ssim_{name}": _rounded(ssim(image_values, reference_values)),
+    }
 
 
 def mean_row(rows: Sequence[EvaluationRow]) -> EvaluationRow:
@@ -221,7 +224,7 @@ def _fitted(
     return row, replace(comparison, fitted=fitted.reconstruction[first], fitted_labels=fitted.labels)
 
 
-def _stretched(array: np.ndarray) -> np.ndarray:
+def _scaled(array: np.ndarray) -> np.ndarray:
     low, high = float(array.min()), float(array.max())
     return (array - low) / (high - low) if high > low else np.zeros(array.shape)
 
@@ -231,12 +234,12 @@ def _brain_centre(labels: Volume) -> np.ndarray:
 
 
 def value_of(subject: Subject, name: str) -> float | str:
-    """Return what the table says of a subject.
+    """Return a subject's value of a column.
 
     Raises
     ------
     InputError
-        When it says nothing.
+        When the cell is empty.
     """
     if name not in subject.values:
         raise InputError(

@@ -1,7 +1,7 @@
-"""Fits an atlas to a scan it has not seen: latents and pose from the intensities, the network frozen.
+"""Fit of an atlas to a new scan: latents and pose from the intensities, the network frozen.
 
-The start is where the atlas itself looks most like the scan (:mod:`NeuroGenLib.atlas.fit.age_search`); from there the
-latents are free. Labels then come from the fitted brain, in the scan's own space.
+The start is where the atlas itself is most similar to the scan (:mod:`NeuroGenLib.atlas.fit.age_search`); from there
+the latents are free. Labels then come from the fitted brain, in the scan's own space.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from NeuroGenLib.spatial.volume import Volume
 
 INTENSITY_RATE = 0.01
-TURNED = 60.0
+ROTATED = 60.0
 """Degrees of rotation against the header from which on the person is told."""
 
 
 @dataclass(frozen=True)
 class FittedBrain:
-    """What a fit found; every volume is on the grid of the scan.
+    """Result of a fit; every volume is on the grid of the scan.
 
     Attributes
     ----------
@@ -128,7 +128,7 @@ def fit_scan(
     settings:
         Steps and rates.
     progress:
-        Told about the search and the steps; cancels between them.
+        Progress callback; cancels between the steps.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def fit_scan(
     warnings = [note for note in notes if "was not given" not in note]
     known = {name: values[name] for name in given}
     if age is not None:
-        model.recipe(age, known)  # refuses an age that nobody supports before any work
+        model.recipe(age, known)  # refuses an unsupported age before any work
     scan = read_scan(model, images, mask, labels)
     search = partial(find_match, model, scan, conditions=known, seed=settings.seed, points=2 * settings.points)
     match = search(progress=progress.part(0.02, 0.35))
@@ -150,13 +150,13 @@ def fit_scan(
     fitted = _optimise(model, scan, anchored, settings, progress.part(0.5, 0.85, "fitting"))
     atlas = model.recipe(anchored.age, anchored.conditions)
     warnings += atlas.warnings + _cautions(model, estimate, fitted.pose)
-    return _drawn(
+    return _rendered(
         model,
         scan,
         fitted,
         replace(atlas, motion=fitted.recipe.motion),
         _Facts(estimate, age, anchored, match, tuple(given), warnings),
-        progress.part(0.85, 1.0, "drawing"),
+        progress.part(0.85, 1.0, "rendering"),
     )
 
 
@@ -185,7 +185,7 @@ def _optimise(
     weights = LossWeights(segmentation=settings.segmentation_weight if scan.labelled else 0.0)
     losses = []
     for step in range(settings.steps):
-        batch = table.draw(settings.points, None, settings.outside, generator)
+        batch = table.sample(settings.points, None, settings.outside, generator)
         points = transform.apply(batch.points.to(model.device) / half_box, *transform.matrices(pose, half_box))
         decoder = model.decoder
         output = decoder(points, decoder.fold(decoder.latent_grid(latents), start.conditions[None]))[0]
@@ -213,7 +213,7 @@ def _optimise(
 
 @dataclass(frozen=True)
 class _Facts:
-    """What is known of a subject besides its volumes."""
+    """Facts of a subject besides its volumes."""
 
     estimate: AgeEstimate
     known_age: float | None
@@ -223,7 +223,7 @@ class _Facts:
     warnings: list[str]
 
 
-def _drawn(
+def _rendered(
     model: TrainedAtlas, scan: SubjectScan, fitted: _Optimised, atlas: Recipe, facts: _Facts, progress: Progress
 ) -> FittedBrain:
     """Decode the brain's voxels twice, fitted and atlas, and put them into the scan's grid."""
@@ -239,7 +239,7 @@ def _drawn(
         array[where] = values
         return scan.restored(scan.mask.with_array(array))
 
-    reconstruction, drawn_atlas, deviation, intensity = {}, {}, {}, {}
+    reconstruction, rendered_atlas, deviation, intensity = {}, {}, {}, {}
     for channel, name in enumerate(model.modalities):
         if name in scan.images:
             index = list(scan.images).index(name)
@@ -252,7 +252,7 @@ def _drawn(
         else:
             offset, factor = 0.0, 1.0
         reconstruction[name] = volume((offset + factor * own[:, channel]).astype(np.float32))
-        drawn_atlas[name] = volume((offset + factor * norm[:, channel]).astype(np.float32))
+        rendered_atlas[name] = volume((offset + factor * norm[:, channel]).astype(np.float32))
     labels = volume(model.label_values(own[:, split:].argmax(1)))
     age = facts.known_age if facts.known_age is not None else facts.estimate.value
     conditions = facts.anchored.conditions
@@ -261,7 +261,7 @@ def _drawn(
     return FittedBrain(
         labels,
         reconstruction,
-        drawn_atlas,
+        rendered_atlas,
         deviation,
         facts.estimate,
         facts.known_age,
@@ -300,9 +300,9 @@ def _cautions(model: TrainedAtlas, estimate: AgeEstimate, pose: Tensor) -> list[
         notes.append("The atlas has too few subjects to say how sure the age is.")
     elif estimate.n < FEW:
         notes.append(f"The interval of the age is rough: it rests on n = {estimate.n} subjects.")
-    turn = float(np.rad2deg(np.linalg.norm(pose[:3].cpu().numpy())))
-    degrees = min(turn, abs(360 - turn))  # a turn of 185 degrees is one of 175 the other way
-    if degrees > TURNED:
+    angle = float(np.rad2deg(np.linalg.norm(pose[:3].cpu().numpy())))
+    degrees = min(angle, abs(360 - angle))  # a rotation by 185 degrees is one by 175 the other way
+    if degrees > ROTATED:
         notes.append(f"The brain lies {degrees:.0f} degrees from where its header puts it; check the orientation.")
     return notes
 

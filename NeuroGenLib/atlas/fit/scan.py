@@ -1,4 +1,4 @@
-"""A scan that no atlas has seen: its brain, and the points that the atlas is compared with."""
+"""A scan to fit an atlas to: its brain, and the points that the atlas is compared with."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.spatial.labels import LabelTable
 
 ROOM_MM = 15.0
-"""Kept around the brain: background that the fit sees."""
+"""Kept around the brain: background that the fit includes."""
 
 TOO_LARGE, TOO_SMALL = 2.0, 0.4
 """A brain mask beyond these factors of the largest and smallest training brain is none."""
@@ -52,7 +52,7 @@ class SubjectScan:
     mask:
         The brain on that grid, 0 or 1.
     points:
-        What the fit draws from; its classes are those of the label map, or 1 in the brain when there is none.
+        The points that the fit samples; its classes are those of the label map, or 1 in the brain when there is none.
     labelled:
         Whether a label map was given.
     """
@@ -89,9 +89,9 @@ def read_scan(
     Raises
     ------
     InputError
-        When a volume has channels, holds NaN or infinity, or lies on another grid; a name is no modality of the model;
-        an image is constant in the brain; there is no brain mask; the mask is no brain of this atlas; or the label map
-        is empty or follows another table.
+        When a volume has channels, holds NaN or infinity, or lies on another grid; a name is not one of its images;
+        an image is constant in the brain; there is no brain mask; the mask does not fit the brains of this atlas; or
+        the label map is empty or follows another table.
     """
     for name, image in images.items():
         if name not in model.modalities:
@@ -184,7 +184,7 @@ def _training_volumes(model: TrainedAtlas) -> list[float]:
 def _prepared(
     model: TrainedAtlas, images: Mapping[str, Volume], brain: np.ndarray, labels: Volume | None, whole: Volume
 ) -> SubjectScan:
-    # Stored as RAS: the points are drawn in one order however the file is stored.
+    # Stored as RAS: the points are sampled in one order however the file is stored.
     mask = whole.with_array(brain.astype(np.uint8)).reorient("RAS")
     cut = mask.crop_to(mask, ROOM_MM)
     held = {name: image.reorient("RAS").crop_to(mask, ROOM_MM) for name, image in images.items()}

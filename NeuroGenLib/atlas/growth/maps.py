@@ -44,7 +44,7 @@ class AtlasGrowth:
     age, conditions:
         Of the brain, in table units.
     unit:
-        What the rates are per: ``per week`` or ``per year``, as the model counts age.
+        Unit of the rates' denominator: ``per week`` or ``per year``, as the model counts age.
     warnings:
         What a person should know about this result.
     """

@@ -59,20 +59,20 @@ def import_checkpoint(
     destination:
         The model folder to make.
     config_atlas, config_data:
-        The two YAML files of its run; what the checkpoint itself recorded when not given.
+        The two YAML files of its run; those recorded in the checkpoint when not given.
     store_ids:
         Write the subject ids into the model; they may identify people.
 
     Raises
     ------
     InputError
-        When the file is no such checkpoint, or the configs do not belong to it.
+        When the file is not such a checkpoint, or the configs do not belong to it.
     """
     content = load_foreign_checkpoint(checkpoint)
     missing = {"latents", "transformations", "inr_decoder", "dataset_df"} - set(content)
     if missing:
         raise InputError(
-            f"{checkpoint} is no CINeMA checkpoint: it lacks {', '.join(sorted(missing))}.",
+            f"{checkpoint} is not a CINeMA checkpoint: it lacks {', '.join(sorted(missing))}.",
             "Give a checkpoint_epoch_N.pth file.",
             code="file-type",
         )
@@ -204,13 +204,13 @@ def read_published(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path} holds no settings by name.", "Give the YAML file that the program wrote or read.", code="file-type"
         )
-    waiting, seen = [content], 0
+    waiting, counted = [content], 0
     while waiting:
         item = waiting.pop()
         inside = list(item.values()) if isinstance(item, dict) else list(item) if isinstance(item, list) else []
         waiting += inside
-        seen += len(inside)
-        if seen > MOST_SETTINGS:
+        counted += len(inside)
+        if counted > MOST_SETTINGS:
             raise InputError(
                 f"{path} holds more than {MOST_SETTINGS} values.",
                 "Give the program's own YAML file.",
@@ -220,7 +220,7 @@ def read_published(path: Path) -> dict[str, Any]:
         json.dumps(content, ensure_ascii=False, default=str, skipkeys=True).encode()
     except UnicodeEncodeError:
         raise InputError(
-            f"{path} holds half characters, which are no text.", "Save it as UTF-8 text.", code="file-damaged"
+            f"{path} holds half characters, which are not text.", "Save it as UTF-8 text.", code="file-damaged"
         ) from None
     return content
 
@@ -233,7 +233,7 @@ def data_section(
     Raises
     ------
     InputError
-        When there is no such data set, or its block holds no settings.
+        When the data set does not exist, or its block holds no settings.
     """
     name = str(atlas.get("config_data", "")) if dataset is None else dataset
     if dataset is None and name not in content and len(content) == 1:

@@ -1,4 +1,4 @@
-"""What the published program generates after a training: the section ``atlas_gen`` of its settings."""
+"""Atlases that the published program generates after a training: the section ``atlas_gen`` of its settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`neurogen atlas fit`: an atlas fitted to a scan it has not seen."""
+"""`neurogen atlas fit`: an atlas fitted to a new scan."""
 
 from __future__ import annotations
 
@@ -138,8 +138,8 @@ def scan_files(volumes: Sequence[str], model: AtlasModel) -> dict[str, str]:
     Raises
     ------
     InputError
-        When an image is given twice or without a file, several are given without their names, or a name is no image of
-        the model.
+        When an image is given twice or without a file, several are given without their names, or a name is not one of
+        the model's images.
     """
     files: dict[str, str] = {}
     for text in volumes:

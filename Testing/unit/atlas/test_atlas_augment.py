@@ -71,7 +71,7 @@ def heads() -> list[SubjectPoints]:
 @pytest.fixture(scope="module")
 def batch(heads: list[SubjectPoints]) -> PointBatch:
     """Points of the three, a tenth of them far outside."""
-    return PointTable(heads, 0).draw(3000, None, 0.1, generator(5))
+    return PointTable(heads, 0).sample(3000, None, 0.1, generator(5))
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +191,7 @@ def test_bias_is_the_exponential_of_a_cubic_polynomial(batch, heads, signal, see
 
 def test_noise_is_gaussian_of_at_most_the_size(heads):
     """Five thousand points: the deviation is known to two percent."""
-    many = PointTable(heads, 0).draw(15_000, None, 0.0, generator(1))
+    many = PointTable(heads, 0).sample(15_000, None, 0.0, generator(1))
     deviations = []
     for seed in range(20):
         difference = changed(many, heads, always("noise", size=0.1), seed).intensities - many.intensities
@@ -283,7 +283,7 @@ def test_corrupted_copies_are_drawn_with_their_points(heads):
                       np.stack([head.intensities + 10, head.intensities + 20]))
         for head in heads
     ]  # fmt: skip
-    drawn = PointTable(marked, 0).draw(600, 2, 0.25, generator(2))
+    drawn = PointTable(marked, 0).sample(600, 2, 0.25, generator(2))
     assert drawn.corrupted.shape == (2, 2, 300, 2)
     for copy, mark in zip(drawn.corrupted, (10, 20), strict=True):
         torch.testing.assert_close(copy[:, :225], drawn.intensities[:, :225] + mark)

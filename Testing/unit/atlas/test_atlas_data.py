@@ -197,7 +197,7 @@ def three(head: Phantom) -> list[SubjectPoints]:
 
 def test_drawn_points_are_voxels_of_their_subject(head, three):
     table = PointTable(three[:1], background=9)
-    batch = table.draw(500, None, 0.2, torch.Generator().manual_seed(0))
+    batch = table.sample(500, None, 0.2, torch.Generator().manual_seed(0))
     assert batch.points.shape == (1, 500, 3)
     world = batch.points[0].double().numpy() + three[0].centre
     voxels = head.labels.world_to_voxel(world)
@@ -213,7 +213,7 @@ def test_drawn_points_are_voxels_of_their_subject(head, three):
 
 
 def test_each_subject_gets_as_many_points(three):
-    batch = PointTable(three, 0).draw(301, None, 0.1, torch.Generator().manual_seed(1))
+    batch = PointTable(three, 0).sample(301, None, 0.1, torch.Generator().manual_seed(1))
     assert batch.subjects.tolist() == [0, 1, 2]
     assert batch.points.shape == (3, 100, 3)
     assert batch.intensities.shape == (3, 100, 1)
@@ -226,7 +226,7 @@ def test_points_are_drawn_evenly(head):
     points = prepared(head)
     few = points.kept(np.arange(20), np.arange(0))
     table = PointTable([few], 0)
-    places = table.draw(20_000, None, 0.0, torch.Generator().manual_seed(2)).points[0]
+    places = table.sample(20_000, None, 0.0, torch.Generator().manual_seed(2)).points[0]
     _, counts = torch.unique(places, dim=0, return_counts=True)
     assert len(counts) == 20
     assert (counts - 1000).abs().max() < 150  # five standard deviations of a fair draw
@@ -236,7 +236,7 @@ def test_a_part_of_the_subjects_is_drawn_without_repeats(three):
     table = PointTable(three, 0)
     seen = np.zeros(3, int)
     for step in range(60):
-        batch = table.draw(8, 2, 0.0, torch.Generator().manual_seed(step))
+        batch = table.sample(8, 2, 0.0, torch.Generator().manual_seed(step))
         assert len(set(batch.subjects.tolist())) == 2
         assert batch.points.shape == (2, 4, 3)
         seen[batch.subjects.numpy()] += 1
@@ -245,14 +245,14 @@ def test_a_part_of_the_subjects_is_drawn_without_repeats(three):
 
 def test_a_generator_decides_the_draw(three):
     table = PointTable(three, 0)
-    one, same, other = (table.draw(60, 2, 0.1, torch.Generator().manual_seed(seed)) for seed in (9, 9, 10))
+    one, same, other = (table.sample(60, 2, 0.1, torch.Generator().manual_seed(seed)) for seed in (9, 9, 10))
     for name in ("subjects", "points", "intensities", "classes"):
         assert torch.equal(getattr(one, name), getattr(same, name))
     assert not torch.equal(one.points, other.points)
 
 
 def test_without_outside_points_all_are_near(head):
-    batch = PointTable([prepared(head, mask=False)], 0).draw(50, None, 0.5, torch.Generator())
+    batch = PointTable([prepared(head, mask=False)], 0).sample(50, None, 0.5, torch.Generator())
     assert batch.points.shape == (1, 50, 3)
     assert (batch.classes > 0).all()
 
