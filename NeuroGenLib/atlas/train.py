@@ -22,7 +22,7 @@ from NeuroGenLib.atlas.evaluation.validation import Validation
 from NeuroGenLib.atlas.initial_atlas import initialise, open_initial
 from NeuroGenLib.atlas.losses import LossWeights, atlas_loss, class_weights
 from NeuroGenLib.atlas.manifest import AtlasManifest
-from NeuroGenLib.atlas.network import AtlasDecoder, Shape
+from NeuroGenLib.atlas.network import AtlasDecoder, DecoderConfig
 from NeuroGenLib.atlas.regression import default_bandwidth
 from NeuroGenLib.atlas.smoothness import neighbour_weights
 from NeuroGenLib.core.errors import InputError
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from lightning.pytorch import Callback, Trainer
 
     from NeuroGenLib.atlas.config import AtlasTrainConfig, OptimiserConfig
-    from NeuroGenLib.atlas.data.points import Batch
+    from NeuroGenLib.atlas.data.points import PointBatch
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class AtlasModule(StepModule):
     def step_loss(self, step: int) -> dict[str, Tensor]:
         """Sample points of the subjects, decode them in atlas space, compute the loss."""
         settings = self._optimiser
-        batch = self._table.draw(
+        batch = self._table.sample(
             settings.points, settings.subjects_per_step, settings.outside, self.generator(step, "points")
         )
         batch = self._augmentation(batch, self.generator(step, "augmentation"))
@@ -101,7 +101,7 @@ class AtlasModule(StepModule):
         with torch.autocast(self.device.type, enabled=False):
             return self._loss(batch, rows, grid.float())
 
-    def _loss(self, batch: Batch, rows: Tensor, grid: Tensor) -> dict[str, Tensor]:
+    def _loss(self, batch: PointBatch, rows: Tensor, grid: Tensor) -> dict[str, Tensor]:
         settings = self._optimiser
         transforms = self.transforms[rows]
         points = batch.points.to(self.device) / self.half_box
@@ -148,7 +148,7 @@ def parameter_groups(
     return groups
 
 
-def network_shape(config: AtlasTrainConfig, dataset: AtlasDataset) -> Shape:
+def network_shape(config: AtlasTrainConfig, dataset: AtlasDataset) -> DecoderConfig:
     """Return the decoder's sizes for a cohort.
 
     Raises
@@ -164,7 +164,7 @@ def network_shape(config: AtlasTrainConfig, dataset: AtlasDataset) -> Shape:
             "Correct the list.",
             code="value-invalid",
         )
-    return Shape(
+    return DecoderConfig(
         intensities=len(config.data.modalities),
         classes=len(dataset.labels),
         conditions=sum(one.width for one in dataset.conditions),
