@@ -146,7 +146,7 @@ def dispatch(words: list[str]) -> None:
         return
     tried = " ".join(words[:2] if group else words[:1])
     known = [command.words for command in group or COMMANDS] + ([] if group else _groups())
-    raise InputError(f"There is no command 'neurogen {tried}'.", nearest(tried, known))
+    raise InputError(f"There is no command 'neurogen {tried}'.", nearest(tried, known), code="name-unknown")
 
 
 def run_safely(work: Callable[[], None], *, debug: bool = False) -> int:

@@ -36,7 +36,7 @@ def in_thick_slices(head: Volume, direction: Direction = "axial", thickness: flo
 def write_residual_model(folder: Path, strength: float = 0.004, guide: str = "optional") -> Path:
     """Write a residual network whose corrections are small noise; ``strength`` 0 corrects nothing."""
     from NeuroGenLib.superres.config import ImagesConfig, MapsConfig, NetworkConfig, SlicesConfig, SuperresTrainConfig
-    from NeuroGenLib.superres.network import Shape, SuperresNetwork
+    from NeuroGenLib.superres.network import ResidualUNetConfig, SuperresNetwork
     from NeuroGenLib.superres.train import write_superres_model
     from NeuroGenLib.training.settings import TrainerConfig
 
@@ -50,7 +50,7 @@ def write_residual_model(folder: Path, strength: float = 0.004, guide: str = "op
         notice="It is untrained.",
     )
     torch.manual_seed(5)
-    network = SuperresNetwork(Shape((4, 6), 1))
+    network = SuperresNetwork(ResidualUNetConfig((4, 6), 1))
     with torch.no_grad():
         network.last.weight.normal_(0, strength)
     write_superres_model(network, job, 1, folder)
@@ -60,12 +60,12 @@ def write_residual_model(folder: Path, strength: float = 0.004, guide: str = "op
 def write_published_model(folder: Path, atlas: Volume | None = None) -> Path:
     """Write an untrained network of the published kind, with an atlas if given."""
     from NeuroGenLib.superres.published.checkpoint import ATLAS, import_checkpoint
-    from NeuroGenLib.superres.published.unet import Shape, published_network
+    from NeuroGenLib.superres.published.unet import PublishedUNetConfig, published_network
 
     torch.manual_seed(7)
     checkpoint = folder.parent / "download" / "pretrained_weights.pth"
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(published_network(Shape((2, 3, 4, 5, 6, 7), units=2)).state_dict(), checkpoint)
+    torch.save(published_network(PublishedUNetConfig((2, 3, 4, 5, 6, 7), units=2)).state_dict(), checkpoint)
     if atlas is not None:
         atlas.save(checkpoint.with_name(ATLAS))
     import_checkpoint(checkpoint, folder)

@@ -143,7 +143,12 @@ SUPERRES = WorkerJob(
     lambda model, inputs: model.super_resolve(
         inputs["T2w"], guide=inputs["T1w"], settings=SuperresConfig(spacing=MM, align=False)
     ),
-    lambda result: {name: getattr(result, name) for name in ("image", "interpolated", "residual", "head")},
+    lambda result: {
+        "superres": result.image,
+        "interpolated": result.interpolated,
+        "residual": result.residual,
+        "head": result.head,
+    },
     superres_output.summary,
     lambda result: superres_table.quality_rows(result.quality),
     lambda parameters: parameters["scans"]["scan_1"],

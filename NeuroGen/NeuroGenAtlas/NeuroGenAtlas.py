@@ -9,11 +9,7 @@ from typing import TYPE_CHECKING, Any
 import qt
 import slicer
 from slicer.i18n import tr as _
-from slicer.ScriptedLoadableModule import (
-    ScriptedLoadableModule,
-    ScriptedLoadableModuleLogic,
-    ScriptedLoadableModuleTest,
-)
+from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleLogic
 
 try:
     import NeuroGenLib
@@ -26,16 +22,12 @@ from NeuroGenAtlasLib.fitting import fit, fit_arguments, found_text, tissue_rows
 from NeuroGenAtlasLib.model_session import ModelSession
 from NeuroGenAtlasLib.parameters import AtlasParameters
 from NeuroGenAtlasLib.sequence import export, make_sequence, open_published
-from NeuroGenLib.core.provenance import RESEARCH_USE
-from NeuroGenPanels import dependencies
+from NeuroGenPanels import dependencies, panel_test
+from NeuroGenPanels.capability_widget import CapabilityWidget
 from NeuroGenPanels.condition_controls import ConditionControls
-from NeuroGenPanels.estimates import Estimates
 from NeuroGenPanels.messages import errors_shown, show_error
 from NeuroGenPanels.metadata import describe
-from NeuroGenPanels.model_picker import ModelPicker
 from NeuroGenPanels.model_store import acknowledge, is_acknowledged
-from NeuroGenPanels.panel_widget import PanelWidget
-from NeuroGenPanels.run_bar import RunBar
 from NeuroGenPanels.tables import fill_table
 
 if TYPE_CHECKING:
@@ -65,10 +57,11 @@ class NeuroGenAtlasLogic(ScriptedLoadableModuleLogic):
     """Keeps the parameter node; the work is done in NeuroGenLib."""
 
 
-class NeuroGenAtlasWidget(PanelWidget):
+class NeuroGenAtlasWidget(CapabilityWidget):
     """Wires sliders, buttons and the scene to the parts in NeuroGenAtlasLib."""
 
     parameters_class = AtlasParameters
+    model_kind = "atlas"
 
     def build(self) -> None:
         """Make the parts."""
@@ -76,19 +69,15 @@ class NeuroGenAtlasWidget(PanelWidget):
 
         self.logic = NeuroGenAtlasLogic()
         self.live = self.new_service(_("Atlas: sliders"))
-        self.jobs = self.new_service(_("Atlas: long jobs"))
-        self.runBar = RunBar(self.ui.runWidget.layout(), self.jobs, _("NeuroGen Atlas"))
+        self.make_parts(_("NeuroGen Atlas"), _("Atlas: long jobs"), estimating=self.live)
         self.session = ModelSession(
             self.live, self._model_opened, lambda error: self._failed(error, _("Open the model"))
         )
         self.browser = Browser(self.live, self._show_brain, lambda error: self._failed(error, _("Draw the brain")))
-        self.picker = ModelPicker(self.ui.modelCombo, self.ui.modelsButton, "atlas", self._choose_model)
         self.controls = ConditionControls(self.ui.conditionsWidget.layout(), self._conditions_changed)
-        self.estimates = Estimates(self.live)
         self.brain = LiveBrain(slicer.mrmlScene)
         self._seen: View | None = None
         self._filling = self._draw_when_open = self._aside = False
-        self.ui.researchLabel.setText(RESEARCH_USE)
         self.ui.drawButton.clicked.connect(self._draw_clicked)
         self.ui.certaintyCombo.connect("currentIndexChanged(int)", self._display_chosen)
         self.ui.imageCombo.connect("currentIndexChanged(int)", self._display_chosen)
@@ -96,25 +85,11 @@ class NeuroGenAtlasWidget(PanelWidget):
         self.ui.fitButton.clicked.connect(self._fit_clicked)
         self.ui.openButton.clicked.connect(self._open_clicked)
         self.ui.exportButton.clicked.connect(self._export_clicked)
-        self.runBar.when_changed(self._update_buttons)
-
-    def enter(self) -> None:
-        """List the models anew: the module NeuroGen may have added some."""
-        PanelWidget.enter(self)
-        self.picker.refresh(self.parameters.model)
-        self._update_buttons()
-
-    def use_model(self, reference: str) -> None:
-        """Work with a model that was chosen elsewhere."""
-        self.picker.refresh(reference)
-        self._choose_model(reference)
 
     def scene_closing(self) -> None:
         """Stop the sliders' brain and the running job: their scene goes."""
         self.browser.stop()
-        self.estimates.stop()
-        if self.runBar.busy:
-            self.runBar.abandon()
+        CapabilityWidget.scene_closing(self)
         self._seen = None
         self.ui.stateLabel.setText("")
         self.ui.fitLabel.setText("")
@@ -138,7 +113,7 @@ class NeuroGenAtlasWidget(PanelWidget):
 
     def parameters_changed(self) -> None:
         """Draw what the sliders say, once there has been a first brain."""
-        self._update_buttons()
+        self.update_buttons()
         self.brain.set_label_opacity(self.parameters.labelOpacity)
         self.brain.set_overlay_opacity(self.parameters.overlayOpacity)
         if not self.browser.working:
@@ -165,14 +140,15 @@ class NeuroGenAtlasWidget(PanelWidget):
             self.brain.bring_to_front()
             self.browser.want(self._seen)
 
-    def _choose_model(self, reference: str) -> None:
+    def choose_model(self, reference: str) -> None:
+        """Work with the model that was chosen."""
         self.browser.stop()
         self.session.forget()
         self._draw_when_open, self._seen = self._seen is not None, None
         self.parameters.model = reference
         if acknowledge(self.picker.row):
             self._open_quietly()
-        self._update_buttons()
+        self.update_buttons()
 
     def _open_quietly(self) -> None:
         """Open the model where nobody needs to be asked anything first."""
@@ -253,7 +229,7 @@ class NeuroGenAtlasWidget(PanelWidget):
         _fill(self.ui.scanKindCombo, atlas["modalities"], self.ui.scanKindCombo.currentText)
         self._filling = False
         self._display_chosen()
-        self._update_buttons()
+        self.update_buttons()
         view = self._view()
         if self._draw_when_open:
             self._draw_when_open = False
@@ -301,7 +277,7 @@ class NeuroGenAtlasWidget(PanelWidget):
         self.ui.stateLabel.setText(str(error))
         self.runBar.log(f"{doing}: {error}")
         show_error(error, doing)
-        self._update_buttons()
+        self.update_buttons()
 
     # What follows from it
 
@@ -332,7 +308,8 @@ class NeuroGenAtlasWidget(PanelWidget):
         self.estimates.want(self.ui.sequenceEstimateLabel, "atlas.sequence", series, note)
         self.estimates.want(self.ui.fitEstimateLabel, "atlas.fit", fitted)
 
-    def _update_buttons(self) -> None:
+    def update_buttons(self) -> None:
+        """Enable what can be done now."""
         if self.parameters is None:
             return
         opened, free = self.session.facts is not None, not self.runBar.busy
@@ -353,14 +330,11 @@ def _fill(combo: Any, texts: Iterable[str], chosen: str) -> None:
     combo.setCurrentIndex(max(combo.findText(chosen), 0))
 
 
-class NeuroGenAtlasTest(ScriptedLoadableModuleTest):
-    """What can be tested inside Slicer without a download."""
+class NeuroGenAtlasTest(panel_test.PanelTest):
+    """Test inside Slicer."""
 
-    def runTest(self) -> None:
-        """Draw one brain and look at it."""
-        slicer.mrmlScene.Clear()
-        slicer.util.selectModule("NeuroGenAtlas")
-        widget = slicer.modules.NeuroGenAtlasWidget
+    def check(self, widget: Any) -> None:
+        """Render a brain."""
         widget.parameters.spacing = 3.0
         widget._draw_clicked()
         for _step in range(600):
@@ -370,4 +344,3 @@ class NeuroGenAtlasTest(ScriptedLoadableModuleTest):
                 break
         volume = slicer.util.arrayFromVolume(widget.brain.node("image"))
         self.assertGreater(volume.max(), 0)
-        self.delayDisplay("A brain was drawn")

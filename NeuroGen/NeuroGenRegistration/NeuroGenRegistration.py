@@ -9,11 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import slicer
 from slicer.i18n import tr as _
-from slicer.ScriptedLoadableModule import (
-    ScriptedLoadableModule,
-    ScriptedLoadableModuleLogic,
-    ScriptedLoadableModuleTest,
-)
+from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleLogic
 
 try:
     import NeuroGenLib
@@ -26,16 +22,14 @@ from NeuroGenLib.core.config import from_mapping, to_mapping
 from NeuroGenLib.core.provenance import RESEARCH_USE
 from NeuroGenLib.registration.config import BUNDLED, RegisterConfig
 from NeuroGenLib.registration.evaluation.quality import STAGES
-from NeuroGenPanels import dependencies
+from NeuroGenPanels import dependencies, panel_test
+from NeuroGenPanels.capability_widget import CapabilityWidget
 from NeuroGenPanels.estimates import Estimates
 from NeuroGenPanels.job_runner import WaitingRunner
 from NeuroGenPanels.messages import errors_shown
 from NeuroGenPanels.metadata import describe
-from NeuroGenPanels.model_picker import ModelPicker
 from NeuroGenPanels.model_store import acknowledge, model_notice
-from NeuroGenPanels.panel_widget import PanelWidget
 from NeuroGenPanels.quality import quality_cells
-from NeuroGenPanels.run_bar import RunBar
 from NeuroGenPanels.tables import fill_table
 from NeuroGenPanels.word_combo import WordCombo
 from NeuroGenRegistrationLib.parameters import RegistrationParameters
@@ -173,45 +167,32 @@ class NeuroGenRegistrationLogic(ScriptedLoadableModuleLogic):
         return registered[0] if registered else None
 
 
-class NeuroGenRegistrationWidget(PanelWidget):
+class NeuroGenRegistrationWidget(CapabilityWidget):
     """Wires choices, button and the scene to the parts in NeuroGenRegistrationLib."""
 
     parameters_class = RegistrationParameters
+    model_kind = "registration"
 
     def build(self) -> None:
         """Make the parts."""
         from NeuroGenLib.scenes.registration import VIEWS
 
-        self.jobs = self.new_service(_("Registration"))
+        self.make_parts(_("NeuroGen Registration"), _("Registration"))
         self.logic = NeuroGenRegistrationLogic(self.jobs)
-        self.runBar = RunBar(self.ui.runWidget.layout(), self.jobs, _("NeuroGen Registration"))
-        self.picker = ModelPicker(self.ui.modelCombo, self.ui.modelsButton, "registration", self._choose_model)
-        self.startChoice = WordCombo(self.ui.startCombo, START_KINDS, lambda word: self._set("start", word))
-        self.viewChoice = WordCombo(self.ui.viewCombo, VIEWS, lambda word: self._set("view", word))
-        self.estimates = Estimates(self.jobs)
+        self.startChoice = WordCombo(self.ui.startCombo, START_KINDS, lambda word: self.set_parameter("start", word))
+        self.viewChoice = WordCombo(self.ui.viewCombo, VIEWS, lambda word: self.set_parameter("view", word))
         self._looked: tuple[str, float, float, float] | None = None
         self._shown: Any = None
-        self.ui.researchLabel.setText(RESEARCH_USE)
         self.ui.registerButton.clicked.connect(self._register_clicked)
-        self.runBar.when_changed(self._update_buttons)
 
     def enter(self) -> None:
-        """List the models again: the module NeuroGen may have added some."""
-        PanelWidget.enter(self)
-        self.picker.refresh(self.parameters.model)
+        """Describe the model again: it may have changed."""
+        CapabilityWidget.enter(self)
         self._say_model()
-        self._update_buttons()
-
-    def use_model(self, reference: str) -> None:
-        """Work with a model that was chosen elsewhere."""
-        self.picker.refresh(reference)
-        self._choose_model(reference)
 
     def scene_closing(self) -> None:
         """Stop the running job: its scene goes."""
-        self.estimates.stop()
-        if self.runBar.busy:
-            self.runBar.abandon()
+        CapabilityWidget.scene_closing(self)
         self._looked = self._shown = None
         self._say_result(None)
 
@@ -225,7 +206,7 @@ class NeuroGenRegistrationWidget(PanelWidget):
         """Follow a choice: buttons, estimate, the result of this pair, the views once there is one."""
         self.startChoice.show(self.parameters.start)
         self.viewChoice.show(self.parameters.view)
-        self._update_buttons()
+        self.update_buttons()
         self._estimate()
         forward = self._forward()
         if forward is not self._shown:
@@ -255,14 +236,11 @@ class NeuroGenRegistrationWidget(PanelWidget):
                         self.runBar.log(note)
                     self.ui.stateLabel.setText(" ".join(notes))
 
-    def _choose_model(self, reference: str) -> None:
+    def choose_model(self, reference: str) -> None:
+        """Work with the model that was chosen."""
         self.parameters.model = reference
         self._say_model()
-        self._update_buttons()
-
-    def _set(self, name: str, word: str) -> None:
-        if self.parameters is not None:
-            setattr(self.parameters, name, word)
+        self.update_buttons()
 
     # What comes back
 
@@ -317,10 +295,10 @@ class NeuroGenRegistrationWidget(PanelWidget):
         self.ui.noticeLabel.setText(model_notice(self.picker.row)[0])
 
     def _estimate(self) -> None:
-        if not self.runBar.busy and not dependencies.missing():
-            self.estimates.want(self.ui.estimateLabel, JOB, estimate_arguments(self.parameters))
+        self.estimate(self.ui.estimateLabel, JOB, lambda: estimate_arguments(self.parameters))
 
-    def _update_buttons(self) -> None:
+    def update_buttons(self) -> None:
+        """Enable what can be done now."""
         if self.parameters is None:
             return
         chosen = self.parameters
@@ -332,14 +310,10 @@ class NeuroGenRegistrationWidget(PanelWidget):
         self.ui.changeSlider.setEnabled(chosen.view == "change")
 
 
-class NeuroGenRegistrationTest(ScriptedLoadableModuleTest):
+class NeuroGenRegistrationTest(panel_test.PanelTest):
     """Self-test inside Slicer, without a download."""
 
-    def runTest(self) -> None:
-        """Open the panel and find the bundled model."""
-        slicer.mrmlScene.Clear()
-        slicer.util.selectModule("NeuroGenRegistration")
-        widget = slicer.modules.NeuroGenRegistrationWidget
+    def check(self, widget: Any) -> None:
+        """Find the bundled model chosen and nothing to run."""
         self.assertEqual(widget.parameters.model, "bundled:registration")
         self.assertFalse(widget.ui.registerButton.enabled)
-        self.delayDisplay("The panel is ready")

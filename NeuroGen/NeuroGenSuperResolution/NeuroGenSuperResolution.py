@@ -1,17 +1,16 @@
 """NeuroGen Super-Resolution: thick slices in, an isotropic volume out, in the scan's own place."""
 
+from __future__ import annotations
+
+import logging
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import slicer
 from slicer.i18n import tr as _
-from slicer.ScriptedLoadableModule import (
-    ScriptedLoadableModule,
-    ScriptedLoadableModuleLogic,
-    ScriptedLoadableModuleTest,
-)
+from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleLogic
 
 try:
     import NeuroGenLib
@@ -19,17 +18,16 @@ try:
 except ImportError:  # a source checkout: the libraries are not beside this file
     sys.path += [str(Path(__file__).resolve().parents[depth]) for depth in (1, 2)]
 
-from NeuroGenLib.core.provenance import RESEARCH_USE
+from NeuroGenLib.core.config import from_mapping, to_mapping
 from NeuroGenLib.superres.evaluation.quality_table import STAGES
-from NeuroGenPanels import dependencies, sample_data
-from NeuroGenPanels.estimates import Estimates
+from NeuroGenLib.superres.run_config import BUNDLED, SuperresConfig
+from NeuroGenPanels import dependencies, panel_test, sample_data
+from NeuroGenPanels.capability_widget import CapabilityWidget
+from NeuroGenPanels.job_runner import WaitingRunner
 from NeuroGenPanels.messages import errors_shown
 from NeuroGenPanels.metadata import describe
-from NeuroGenPanels.model_picker import ModelPicker
 from NeuroGenPanels.model_store import acknowledge, model_notice
-from NeuroGenPanels.panel_widget import PanelWidget
 from NeuroGenPanels.quality import quality_cells
-from NeuroGenPanels.run_bar import RunBar
 from NeuroGenPanels.tables import fill_table
 from NeuroGenPanels.word_combo import WordCombo
 from NeuroGenSuperResolutionLib.parameters import SuperResolutionParameters
@@ -37,20 +35,31 @@ from NeuroGenSuperResolutionLib.resolving import (
     DIRECTION_CHOICES,
     JOB,
     chosen_scans,
+    chosen_settings,
     estimate_arguments,
     found_text,
     guide_text,
     quality_headings,
-    super_resolve,
-    task_of,
+    run_task,
+    superres_task,
     understood_text,
+    with_recorded,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from NeuroGenLib.scenes.superres import SuperresNodes
+    from NeuroGenPanels.job_runner import JobRunner
+    from NeuroGenPanels.worker_service import WorkerService
+
+log = logging.getLogger("NeuroGenSuperResolution")
 
 SAMPLE = "fetal-brain-4mm"
 
 
 class NeuroGenSuperResolution(ScriptedLoadableModule):
-    """What Slicer's module list says of it."""
+    """Metadata of the module."""
 
     def __init__(self, parent: Any) -> None:
         ScriptedLoadableModule.__init__(self, parent)
@@ -60,64 +69,129 @@ class NeuroGenSuperResolution(ScriptedLoadableModule):
             help_text=_(
                 "Turns T2w scans in thick slices into one isotropic volume, in the scan's own place and units. Further"
                 " stacks of the same head are registered and fused, a T1w may guide. What lies between slices was not"
-                " measured: it is likely, not known."
+                " measured: it is plausible, not known."
             ),
         )
 
 
 class NeuroGenSuperResolutionLogic(ScriptedLoadableModuleLogic):
-    """Keeps the parameter node; the work is done in NeuroGenLib."""
+    """Super-resolution of volumes of the scene, for the panel, Slicer's Python console and scripts.
+
+    Parameters
+    ----------
+    service:
+        Runs the jobs of the console; a service of its own when not given.
+
+    Examples
+    --------
+    In Slicer's Python console, with a scan in thick slices in the scene::
+
+        logic = slicer.util.getModuleLogic("NeuroGenSuperResolution")
+        nodes = logic.superResolve(slicer.util.getNode("T2w"), guide=slicer.util.getNode("T1w"), spacing=0.8)
+        slicer.util.setSliceViewerLayers(background=nodes.interpolated, foreground=nodes.image)
+    """
+
+    def __init__(self, service: WorkerService | None = None) -> None:
+        ScriptedLoadableModuleLogic.__init__(self)
+        self._console = WaitingRunner(service)
+
+    def superResolve(
+        self,
+        volumeNode: Any,
+        *,
+        guide: Any = None,
+        further_scans: Sequence[Any] = (),
+        model: str = BUNDLED,
+        device: str = "auto",
+        residual: bool = True,
+        runner: JobRunner | None = None,
+        on_nodes: Callable[[SuperresNodes], object] | None = None,
+        on_nothing: Callable[[str], object] = log.warning,
+        **settings: Any,
+    ) -> SuperresNodes | None:
+        """Turn scans in thick slices into an isotropic volume and put it into the scene.
+
+        Parameters
+        ----------
+        volumeNode, further_scans:
+            ``vtkMRMLScalarVolumeNode``: the scan, and scans of the same head along other directions.
+        guide:
+            Volume node of another contrast of the same head, such as T1w.
+        model, device:
+            A model reference (``bundled:NAME``, a folder, ``hf:org/repo@revision``), and where it computes.
+        residual:
+            Whether the residual gets a node.
+        runner:
+            Runs the job; when not given, this method returns when the job is done.
+        on_nodes:
+            Called with the nodes.
+        on_nothing:
+            Called with a sentence where the scan is isotropic already.
+        settings:
+            As :class:`NeuroGenLib.superres.run_config.SuperresConfig`: ``spacing``, ``thickness``, ``gap`` ...
+
+        Returns
+        -------
+        SuperresNodes
+            ``image``, ``interpolated``, ``difference``, ``residual``, ``quality``, ``profile``, ``chart``; None as long
+            as the runner works, where it did not begin, or where there is nothing to do.
+
+        Raises
+        ------
+        NeuroGenError
+            When a volume, a setting or the model cannot be used.
+        """
+        scans = [volumeNode, *further_scans]
+        task = superres_task(scans, guide)
+        config = from_mapping(SuperresConfig, with_recorded(settings, scans))
+        arguments = {"model": model, "device": device, "settings": to_mapping(config)}
+        made: list[SuperresNodes] = []
+
+        def keep(nodes: SuperresNodes) -> None:
+            made.append(nodes)
+            if on_nodes is not None:
+                on_nodes(nodes)
+
+        run_task(runner or self._console, task, arguments, keep, on_nothing, residual=residual)
+        return made[0] if made else None
 
 
-class NeuroGenSuperResolutionWidget(PanelWidget):
+class NeuroGenSuperResolutionWidget(CapabilityWidget):
     """Wires choices, buttons and the scene to the parts in NeuroGenSuperResolutionLib."""
 
     parameters_class = SuperResolutionParameters
+    model_kind = "superres"
 
     def build(self) -> None:
         """Make the parts."""
         from NeuroGenLib.scenes.superres import BEFORE, VIEWS
 
-        self.logic = NeuroGenSuperResolutionLogic()
-        self.jobs = self.new_service(_("Super-resolution"))
-        self.runBar = RunBar(self.ui.runWidget.layout(), self.jobs, _("NeuroGen Super-Resolution"))
-        self.picker = ModelPicker(self.ui.modelCombo, self.ui.modelsButton, "superres", self._choose_model)
+        self.make_parts(_("NeuroGen Super-Resolution"), _("Super-resolution"))
+        self.logic = NeuroGenSuperResolutionLogic(self.jobs)
         self.choices = {
             "direction": WordCombo(
-                self.ui.directionCombo, DIRECTION_CHOICES, lambda word: self._set("direction", word)
+                self.ui.directionCombo, DIRECTION_CHOICES, lambda word: self.set_parameter("direction", word)
             ),
-            "view": WordCombo(self.ui.viewCombo, VIEWS, lambda word: self._set("view", word)),
-            "before": WordCombo(self.ui.beforeCombo, BEFORE, lambda word: self._set("before", word)),
+            "view": WordCombo(self.ui.viewCombo, VIEWS, lambda word: self.set_parameter("view", word)),
+            "before": WordCombo(self.ui.beforeCombo, BEFORE, lambda word: self.set_parameter("before", word)),
         }
-        self.estimates = Estimates(self.jobs)
         self._notice = ""
         self._manifest: dict[str, Any] = {}
         self._looked: tuple[str, str, float, float] | None = None
         self._shown: Any = None
-        self.ui.researchLabel.setText(RESEARCH_USE)
         self.ui.applyButton.clicked.connect(self._apply_clicked)
         self.ui.sampleButton.clicked.connect(self._sample_clicked)
         self.ui.arrangeButton.clicked.connect(self._arrange_clicked)
         self.ui.profileButton.clicked.connect(self._profile_clicked)
-        self.runBar.when_changed(self._update_buttons)
 
     def enter(self) -> None:
-        """List the models anew: the module NeuroGen may have added some."""
-        PanelWidget.enter(self)
-        self.picker.refresh(self.parameters.model)
+        """Read the model again: it may have changed."""
+        CapabilityWidget.enter(self)
         self._read_model()
-        self._update_buttons()
-
-    def use_model(self, reference: str) -> None:
-        """Work with a model that was chosen elsewhere."""
-        self.picker.refresh(reference)
-        self._choose_model(reference)
 
     def scene_closing(self) -> None:
         """Stop the running job: its scene goes."""
-        self.estimates.stop()
-        if self.runBar.busy:
-            self.runBar.abandon()
+        CapabilityWidget.scene_closing(self)
         self._looked = self._shown = None
         self._say_result(None)
 
@@ -132,7 +206,7 @@ class NeuroGenSuperResolutionWidget(PanelWidget):
         for name, choice in self.choices.items():
             choice.show(getattr(self.parameters, name))
         self._say_model()
-        self._update_buttons()
+        self.update_buttons()
         self.ui.slicesLabel.setText(understood_text(self.parameters))
         self._estimate()
         image = self._image()
@@ -147,9 +221,19 @@ class NeuroGenSuperResolutionWidget(PanelWidget):
 
     def _apply_clicked(self, *_clicked: bool) -> None:
         with errors_shown(_("Super-resolution")):
-            task = task_of(self.parameters, self._manifest)
             if acknowledge(self.picker.row):
-                super_resolve(self.runBar, task, self._found, self._nothing_to_do)
+                self.logic.superResolve(
+                    self.parameters.scan,
+                    further_scans=chosen_scans(self.parameters)[1:],
+                    guide=self.parameters.guide,
+                    model=self.parameters.model,
+                    device=self.parameters.device,
+                    residual=self.parameters.keepResidual,
+                    runner=self.runBar,
+                    on_nodes=self._super_resolved,
+                    on_nothing=self._nothing_to_do,
+                    **chosen_settings(self.parameters),
+                )
 
     def _sample_clicked(self, *_clicked: bool) -> None:
         nodes = {node.GetName(): node for node in sample_data.bring(SimpleNamespace(sampleName=SAMPLE))}
@@ -174,22 +258,19 @@ class NeuroGenSuperResolutionWidget(PanelWidget):
             if image is not None:
                 profile_through(slicer.mrmlScene, image, crosshair_of(slicer.mrmlScene))
 
-    def _choose_model(self, reference: str) -> None:
+    def choose_model(self, reference: str) -> None:
+        """Work with the model that was chosen."""
         self.parameters.model = reference
         self._read_model()
-        self._update_buttons()
-
-    def _set(self, name: str, word: str) -> None:
-        if self.parameters is not None:
-            setattr(self.parameters, name, word)
+        self.update_buttons()
 
     # What comes back
 
-    def _found(self, image: Any) -> None:
+    def _super_resolved(self, nodes: SuperresNodes) -> None:
         self.estimates.forget()
         self._estimate()
-        if image is self._image():
-            self._say_result(image)
+        if nodes.image is self._image():
+            self._say_result(nodes.image)
             self._looked = self._look()
             self._arrange_clicked()
 
@@ -239,16 +320,16 @@ class NeuroGenSuperResolutionWidget(PanelWidget):
 
     def _guide_text(self) -> str:
         """Return what is to be said of the guide, by what the model needs and what is chosen."""
-        from NeuroGenLib.superres.stacks.overview import guide_need
+        from NeuroGenLib.superres.guide import guide_need
 
         given = self.parameters is not None and self.parameters.guide is not None
         return guide_text(guide_need(self._manifest), given=given) if self._manifest else ""
 
     def _estimate(self) -> None:
-        if not self.runBar.busy and not dependencies.missing():
-            self.estimates.want(self.ui.estimateLabel, JOB, estimate_arguments(self.parameters))
+        self.estimate(self.ui.estimateLabel, JOB, lambda: estimate_arguments(self.parameters))
 
-    def _update_buttons(self) -> None:
+    def update_buttons(self) -> None:
+        """Enable what can be done now."""
         if self.parameters is None:
             return
         chosen = self.parameters
@@ -262,14 +343,10 @@ class NeuroGenSuperResolutionWidget(PanelWidget):
         self.ui.profileButton.setEnabled(has_result)
 
 
-class NeuroGenSuperResolutionTest(ScriptedLoadableModuleTest):
-    """What can be tested inside Slicer without a download."""
+class NeuroGenSuperResolutionTest(panel_test.PanelTest):
+    """Test inside Slicer."""
 
-    def runTest(self) -> None:
-        """Open the panel and find the bundled model."""
-        slicer.mrmlScene.Clear()
-        slicer.util.selectModule("NeuroGenSuperResolution")
-        widget = slicer.modules.NeuroGenSuperResolutionWidget
+    def check(self, widget: Any) -> None:
+        """Find the bundled model chosen and nothing to run."""
         self.assertEqual(widget.parameters.model, "bundled:superres")
         self.assertFalse(widget.ui.applyButton.enabled)
-        self.delayDisplay("The panel is ready")

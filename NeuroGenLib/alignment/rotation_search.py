@@ -16,6 +16,7 @@ from NeuroGenLib.alignment.mutual_information import (
 )
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.spatial.intensity import intensity_range, rescale
 from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
@@ -117,12 +118,12 @@ def _intensities(image: PreparedImage) -> Volume:
     """Return the first channel from 0 to 1, float32, 0 outside the mask."""
     values, mask = image.channels[0].astype(np.float32), image.mask
     counted = values if mask is None else values[mask.array != 0]
-    low, high = np.percentile(counted, (0.5, 99.8))
+    low, high = intensity_range(counted, (0.5, 99.8))
     if high <= low:
-        low, high = counted.min(), counted.max()
+        low, high = intensity_range(counted)
     if mask is not None:
         low = min(low, 0)  # so that dark tissue is not taken for the background
-    values = np.clip((values - np.float32(low)) / np.float32(max(high - low, 1e-30)), 0, 1)
+    values = rescale(values, low, high)
     if mask is not None:
         values *= mask.array != 0
     return Volume(values, image.volume.affine)

@@ -97,6 +97,8 @@ def add_options(parser: argparse._ActionsContainer, cls: type[Config], only: Ite
         elif _origin(annotation) is dict:
             parser.add_argument(flag, action="append", metavar=option.metavar or "NAME=VALUE", **more)
         else:
+            if option.several:
+                more["nargs"] = "+"
             parser.add_argument(
                 flag, metavar=option.metavar or _metavar(parameter), required=parameter.required, **more
             )
@@ -115,7 +117,9 @@ def options_of(namespace: argparse.Namespace, cls: type[Job], **more: Any) -> Jo
     for parameter, annotation in annotated_parameters(cls):
         if parameter.name in given and parameter.name not in more:
             typed = given[parameter.name]
-            if isinstance(typed, list):
+            if isinstance(typed, list) and parameter.option is not None and parameter.option.several:
+                typed = ",".join(typed)
+            elif isinstance(typed, list):
                 typed = _named_values(typed, annotation, parameter)
             _insert(values, parameter.name, _from_text(typed, annotation) if isinstance(typed, str) else typed)
     return from_mapping(cls, values | more)

@@ -12,8 +12,8 @@ from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.mask.intensity import rescaled
 from NeuroGenLib.simulate.contrast import random_image
-from NeuroGenLib.simulate.deformation import draw_deformation, warped_to
-from NeuroGenLib.simulate.draws import below, chance, uniform
+from NeuroGenLib.simulate.deformation import sample_deformation, warped_to
+from NeuroGenLib.simulate.random_numbers import chance, random_index, uniform
 from NeuroGenLib.simulate.tissues import CSF, freesurfer_tissues
 from NeuroGenLib.spatial.labels import as_label_map
 from NeuroGenLib.spatial.volume import Volume
@@ -30,7 +30,7 @@ MAP_SPACING = 2.0
 
 
 @dataclass(frozen=True)
-class Head:
+class LabelledHead:
     """A label map and its brain, along R, A, S with cubic voxels of :data:`MAP_SPACING`.
 
     Attributes
@@ -67,7 +67,7 @@ class GeneratedHeads:
     def __init__(self, config: MaskTrainConfig, progress: Progress = SILENT) -> None:
         self._config = config
         self.heads = read_heads(config.maps, progress)
-        self._on_device: dict[torch.device, tuple[Head, ...]] = {}
+        self._on_device: dict[torch.device, tuple[LabelledHead, ...]] = {}
 
     def draw(self, generator: torch.Generator, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return ``batch`` images and the share of brain in their voxels, by the generator's numbers alone.
@@ -78,19 +78,19 @@ class GeneratedHeads:
 
         heads = self._heads(generator.device)
         sides = self._config.view.sides
-        i, j, k = (sides[below(generator, len(sides))] for _ in range(3))
-        pairs = [self._sample(heads[below(generator, len(heads))], (i, j, k), generator) for _ in range(batch)]
+        i, j, k = (sides[random_index(generator, len(sides))] for _ in range(3))
+        pairs = [self._sample(heads[random_index(generator, len(heads))], (i, j, k), generator) for _ in range(batch)]
         return torch.stack([image for image, _ in pairs]), torch.stack([brain for _, brain in pairs])
 
-    def _heads(self, device: torch.device) -> tuple[Head, ...]:
+    def _heads(self, device: torch.device) -> tuple[LabelledHead, ...]:
         if device not in self._on_device:
             self._on_device[device] = tuple(
-                Head(head.labels.to(device), head.brain.to(device), head.centre) for head in self.heads
+                LabelledHead(head.labels.to(device), head.brain.to(device), head.centre) for head in self.heads
             )
         return self._on_device[device]
 
     def _sample(
-        self, head: Head, shape: tuple[int, int, int], generator: torch.Generator
+        self, head: LabelledHead, shape: tuple[int, int, int], generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return an image and the share of brain, each (1, I, J, K)."""
         view = self._config.view
@@ -109,14 +109,14 @@ class GeneratedHeads:
         share[:, seen[0], seen[1], seen[2]] = brain[:, seen[0], seen[1], seen[2]]
         return framed, share
 
-    def _points(self, head: Head, shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+    def _points(self, head: LabelledHead, shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
         """Return where the voxels of an image lie in the label map, (1, 3, I, J, K) voxel coordinates of the map."""
         import torch
 
         from NeuroGenLib.spatial.displacement import voxel_grid
 
         config = self._config
-        deformation = draw_deformation(shape, generator, config.deformation)
+        deformation = sample_deformation(shape, generator, config.deformation)
         offset = [uniform(generator, -config.view.offset, config.view.offset) / config.spacing for _ in range(3)]
         middle = [(side - 1) / 2 + shift for side, shift in zip(shape, offset, strict=True)]
         moved = deformation.forward(voxel_grid(shape, deformation.flow))
@@ -124,7 +124,7 @@ class GeneratedHeads:
         return (moved - origin) * (config.spacing / MAP_SPACING) + centre
 
 
-def read_heads(config: MapsConfig, progress: Progress = SILENT) -> tuple[Head, ...]:
+def read_heads(config: MapsConfig, progress: Progress = SILENT) -> tuple[LabelledHead, ...]:
     """Read the label maps of whole heads.
 
     Raises
@@ -140,6 +140,7 @@ def read_heads(config: MapsConfig, progress: Progress = SILENT) -> tuple[Head, .
         raise InputError(
             f"{config.source} has several kinds of files: {', '.join(cohort.modalities)}.",
             "Name the one with the label maps as maps.segmentation.",
+            code="value-missing",
         )
     cohort.require_files()
     heads = []
@@ -152,7 +153,7 @@ def read_heads(config: MapsConfig, progress: Progress = SILENT) -> tuple[Head, .
         i, j, k = ((filled.min(axis=0) + filled.max(axis=0)) / 2).tolist()
         small = labels.array.max() <= np.iinfo(np.int16).max
         array = labels.array.astype(np.int16 if small else np.int32)
-        heads.append(Head(torch.from_numpy(array), torch.from_numpy(brain), (i, j, k)))
+        heads.append(LabelledHead(torch.from_numpy(array), torch.from_numpy(brain), (i, j, k)))
     return tuple(heads)
 
 
@@ -185,7 +186,9 @@ def brain_of(labels: Volume, name: str = "The label map") -> np.ndarray:
     values = [int(value) for value in np.unique(labels.array) if tissues.is_brain(int(value))]
     solid = np.isin(labels.array, [value for value in values if tissues.tissue(value) != CSF])
     if not solid.any():
-        raise InputError(f"{name} has no label of the brain.", "Give label maps with FreeSurfer's values.")
+        raise InputError(
+            f"{name} has no label of the brain.", "Give label maps with FreeSurfer's values.", code="labels-invalid"
+        )
     brain = np.isin(labels.array, values)
     lowest = int(np.flatnonzero(solid.any(axis=(0, 1)))[0])
     brain[:, :, :lowest] = False

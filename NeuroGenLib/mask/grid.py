@@ -1,4 +1,4 @@
-"""From a scan to the coarse grid on which its brain is found, and from there back to the scan's voxels."""
+"""Coarse isotropic grid of the network, and resampling of its probabilities to the scan's voxels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from NeuroGenLib.spatial.grids import Shape3, centred_affine
 from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite
 
 LEAST_MM, MOST_MM = 24.0, 2500.0
-"""Sides of a field of view that can show a head: part of one, or a whole body."""
+"""Plausible sides of a field of view: part of a head, or a whole body."""
 
 _AT_ONCE = 2**23
 """Voxels of a scan for which the mask is made at once."""
@@ -51,9 +51,9 @@ def coarse_image(scan: Volume, spacing: float) -> Volume:
 
 
 def averaged(volume: Volume, most: float) -> Volume:
-    """Return means of blocks of voxels that measure ``most`` mm at most along each axis; a cheap first step down.
+    """Downsample by means of blocks that measure at most ``most`` mm along each axis.
 
-    Incomplete blocks at the ends are left out, as much as possible the same on both sides.
+    Incomplete blocks at the ends are dropped, as evenly as possible on both sides.
     """
     factors = [max(1, int(most / width + 1e-6)) for width in volume.spacing]
     if factors == [1, 1, 1]:
@@ -103,6 +103,11 @@ def _require_size_of_heads(scan: Volume) -> None:
         raise InputError(
             f"The image measures {shown} mm: too thin to find a brain in it.",
             "Check the voxel size in the header, or give a mask made by hand.",
+            code="model-range",
         )
     if max(sides) > MOST_MM:
-        raise InputError(f"The image measures {shown} mm: no scan is as large.", "Check the voxel size in the header.")
+        raise InputError(
+            f"The image measures {shown} mm, more than a whole body.",
+            "Check the voxel size in the header.",
+            code="geometry-invalid",
+        )

@@ -1,18 +1,17 @@
-"""What a user does with a trained brain mask: find the brain in a scan of the whole head."""
+"""Public inference API of the brain mask: the brain in a scan of the whole head."""
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from NeuroGenLib.core.device import with_memory_fallback
-from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.mask.config import BUNDLED
 from NeuroGenLib.mask.grid import coarse_image, on_scan
 from NeuroGenLib.mask.intensity import rescaled
-from NeuroGenLib.mask.regions import cautions, one_brain
+from NeuroGenLib.mask.regions import cautions, largest_region
+from NeuroGenLib.mask.run_config import MaskConfig
 from NeuroGenLib.models import Model, open_model
 from NeuroGenLib.spatial.sliding_window import sliding_window_inference
 
@@ -27,19 +26,15 @@ if TYPE_CHECKING:
     from NeuroGenLib.models.folder import ModelFolder
     from NeuroGenLib.spatial.volume import Volume
 
-log = logging.getLogger(__name__)
-
-SPACINGS_MM = (0.5, 10.0)
-"""Least and largest voxel size that can be asked for."""
-
 _SIDE, _LEAST_SIDE = 80, 48
 """Sides of a window in voxels: usual, and where memory is short."""
 _OVERLAP = 0.5
+"""Of neighbouring windows, as a part of their side: less shows seams, more takes longer."""
 
 
 @dataclass(frozen=True)
-class FoundBrain:
-    """The brain of a scan.
+class BrainMask:
+    """Brain mask of a scan, with its measures.
 
     Attributes
     ----------
@@ -47,7 +42,7 @@ class FoundBrain:
         uint8 on the scan's grid, 1 in the brain and the fluid in and around it.
     volume_ml:
         Of the mask.
-    certainty:
+    confidence:
         Mean probability inside the mask, 0.5 to 1.
     warnings:
         What a person should know about this result.
@@ -55,12 +50,12 @@ class FoundBrain:
 
     mask: Volume
     volume_ml: float
-    certainty: float
+    confidence: float
     warnings: list[str]
 
 
 class MaskModel(Model):
-    """A trained brain mask, opened by :func:`NeuroGenLib.models.open_model`.
+    """Trained brain mask, opened by :func:`NeuroGenLib.models.open_model`.
 
     Attributes
     ----------
@@ -69,7 +64,13 @@ class MaskModel(Model):
     device:
         Where it computes.
     spacing:
-        Voxel size in mm at which it sees a scan.
+        Voxel size in mm of its network.
+
+    Examples
+    --------
+    >>> from NeuroGenLib.models import open_model
+    >>> open_model("bundled:brain-mask", device="cpu").spacing
+    4.0
     """
 
     kind = "mask"
@@ -87,17 +88,7 @@ class MaskModel(Model):
 
         return cls(folder, network_from_tensors(folder.manifest["network"], tensors), device)
 
-    def mask(self, image: Volume, progress: Progress = SILENT) -> Volume:
-        """Return the brain mask of a scan, uint8 on its grid; what looks wrong is logged as a warning.
-
-        Parameters and errors are those of :meth:`find`.
-        """
-        found = self.find(image, progress)
-        for text in found.warnings:
-            log.warning(text)
-        return found.mask
-
-    def find(self, image: Volume, progress: Progress = SILENT, *, spacing: float | None = None) -> FoundBrain:
+    def find(self, image: Volume, progress: Progress = SILENT, *, spacing: float | None = None) -> BrainMask:
         """Find the brain in a scan.
 
         Parameters
@@ -105,16 +96,16 @@ class MaskModel(Model):
         image:
             3-D scan of a head, of any contrast, orientation, spacing and size, the skull included.
         progress:
-            Told how far it is.
+            Progress callback.
         spacing:
-            Voxel size in mm at which the network sees the scan; the model's when not given. A smaller one makes a
-            small head look like an adult's.
+            Voxel size in mm at which the network sees the scan, 0.5 to 10; the model's when not given. A smaller one
+            makes a small head look like an adult's.
 
         Raises
         ------
         InputError
-            When the image has channels, voxels that are not finite, one value only or a size that no head fits, no
-            brain is found, or the spacing makes no sense.
+            When the image has channels, voxels that are not finite, one value only or an implausible size, no brain is
+            found, or the spacing is out of range.
         NeuroGenError
             When there is not enough memory.
         Cancelled
@@ -122,28 +113,26 @@ class MaskModel(Model):
         """
         import torch
 
-        width = self.spacing if spacing is None else spacing
-        if not SPACINGS_MM[0] <= width <= SPACINGS_MM[1]:
-            raise InputError(
-                f"A spacing of {width} mm makes no sense.",
-                f"Choose from {SPACINGS_MM[0]:g} to {SPACINGS_MM[1]:g} mm, or leave it out.",
-            )
+        config = MaskConfig(spacing)
         progress.update(0, 1, "preparing the image")
-        coarse = coarse_image(image, width)
+        coarse = coarse_image(image, config.spacing or self.spacing)
         prepared = rescaled(torch.from_numpy(coarse.array))
-        warnings: list[str] = []
-        brain = one_brain(self._probability(prepared, progress.part(0.2, 0.7), warnings))
+        probability, memory_warnings = self._probability(prepared, progress.part(0.2, 0.7))
+        brain = largest_region(probability)
         progress.update(0.7, 1, "back to the scan's voxels")
         mask = on_scan(coarse.with_array(brain.probability), image)
         volume_ml = int(mask.array.sum(dtype="int64")) * mask.voxel_volume_ml
         progress.update(1, 1, "mask made")
-        return FoundBrain(mask, volume_ml, brain.certainty, warnings + cautions(brain, volume_ml))
+        return BrainMask(mask, volume_ml, brain.confidence, memory_warnings + cautions(brain, volume_ml))
 
-    def _probability(self, image: torch.Tensor, progress: Progress, warnings: list[str]) -> np.ndarray:
+    def _probability(self, image: torch.Tensor, progress: Progress) -> tuple[np.ndarray, list[str]]:
+        """Return the probability of brain, (I, J, K), and a warning when memory ran out."""
         import torch
 
+        warnings: list[str] = []
+
         def work(device: torch.device, side: int) -> np.ndarray:
-            network, multiple = self._network.to(device), self._network.shape.multiple
+            network, multiple = self._network.to(device), self._network.config.multiple
             probability = sliding_window_inference(
                 lambda windows: torch.sigmoid(network(windows)),
                 [image.to(device)],
@@ -157,41 +146,46 @@ class MaskModel(Model):
             )
             return probability.cpu().numpy()
 
-        return with_memory_fallback(work, self.device, _SIDE, smallest=_LEAST_SIDE, warn=warnings.append)
+        probability = with_memory_fallback(work, self.device, _SIDE, smallest=_LEAST_SIDE, warn=warnings.append)
+        return probability, warnings
 
 
 def brain_mask(
     image: Volume,
     model: str | os.PathLike[str] = BUNDLED,
     *,
+    spacing: float | None = None,
     device: str = "auto",
     progress: Progress = SILENT,
-) -> Volume:
-    """Return the brain mask of a scan of a whole head.
+) -> BrainMask:
+    """Open a model and let it :meth:`~MaskModel.find` the brain; errors are those of both.
 
     Parameters
     ----------
-    image:
-        3-D scan, of any contrast, orientation and spacing.
+    image, spacing:
+        See :meth:`MaskModel.find`.
     model:
         A folder, ``bundled:NAME`` or ``hf:org/repo``.
     device:
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     progress:
-        Told how far it is.
+        Progress callback.
 
     Returns
     -------
-    Volume
-        uint8 on the grid of ``image``: 1 in the brain and the fluid in and around it, 0 elsewhere.
+    BrainMask
+        Its ``mask`` is uint8 on the grid of ``image``: 1 in the brain and the fluid in and around it, 0 elsewhere. Read
+        its ``warnings`` before the mask is used.
 
-    Raises
-    ------
-    InputError
-        When the model is no brain mask, or as :meth:`MaskModel.find`.
-    NeuroGenError
-        When the model cannot be fetched, or memory is short.
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from NeuroGenLib import Volume
+    >>> places = np.linalg.norm(np.indices((24, 28, 24)).T - (12, 14, 12), axis=-1).T
+    >>> head = Volume(np.exp(-((places / 9) ** 4)), np.diag([8.0, 8, 8, 1]))
+    >>> found = brain_mask(head, device="cpu")
+    >>> found.mask.same_space(head)
+    True
     """
-    return open_model(model, MaskModel, device=device, progress=progress.part(0, 0.05)).mask(
-        image, progress.part(0.05, 1)
-    )
+    opened = open_model(model, MaskModel, device=device, progress=progress.part(0, 0.05))
+    return opened.find(image, progress.part(0.05, 1), spacing=spacing)

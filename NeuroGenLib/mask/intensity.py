@@ -1,4 +1,4 @@
-"""How bright the images are that the network sees: the same for generated images and for scans."""
+"""Intensity normalisation by percentiles, the same for simulated images and for scans."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     import torch
 
 _DARKEST, _BRIGHTEST = 0.01, 0.99
-"""Shares of the voxels that are darker than what becomes 0, and of the bright ones than what becomes 1."""
+"""Quantiles that become 0 (of all voxels) and 1 (of the voxels above the mean)."""
 _SAMPLED = 200_000
-"""Voxels that are enough to find it."""
+"""Voxels from which the quantiles are estimated: more is slower and changes little."""
 
 
 def rescaled(image: torch.Tensor) -> torch.Tensor:
-    """Return an image of any shape from 0 to 1, clipped; float32.
+    """Rescale an image of any shape to 0..1, clipped; float32.
 
     1 is the 99th percentile of the voxels above the mean, so that it hardly depends on how much air surrounds a head;
     0 is the 1st percentile of all.
@@ -24,7 +24,7 @@ def rescaled(image: torch.Tensor) -> torch.Tensor:
     Raises
     ------
     InputError
-        When all voxels have one value: the image shows nothing.
+        When all voxels have one value.
     """
     values = image.float()
     flat = values.flatten()
@@ -35,5 +35,7 @@ def rescaled(image: torch.Tensor) -> torch.Tensor:
     if high <= low:
         low, high = float(flat.min()), float(flat.max())
     if high <= low:
-        raise InputError("The image has the same value everywhere.", "Check that it is the right file.")
+        raise InputError(
+            "The image has the same value everywhere.", "Check that it is the right file.", code="image-empty"
+        )
     return ((values - low) / (high - low)).clamp(0, 1)

@@ -20,7 +20,7 @@ _GAIN = 4.0
 
 
 @dataclass(frozen=True)
-class Shape:
+class BrainNetworkConfig:
     """Sizes of a network.
 
     Attributes
@@ -40,10 +40,10 @@ class Shape:
 class BrainNetwork(nn.Module):
     """Images of a head to logits of the brain."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, config: BrainNetworkConfig) -> None:
         super().__init__()
-        self.shape = shape
-        widths = shape.features
+        self.config = config
+        widths = config.features
         # The finest level holds most of the voxels: one convolution there is what a CPU can afford.
         self.down = nn.ModuleList([_convolution(1, widths[0])])
         for finer, width in itertools.pairwise(widths):
@@ -57,7 +57,7 @@ class BrainNetwork(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Return logits (B, 1, I, J, K) of images (B, 1, I, J, K) from 0 to 1.
 
-        I, J, K are multiples of :attr:`Shape.multiple`.
+        I, J, K are multiples of :attr:`BrainNetworkConfig.multiple`.
         """
         levels = []
         value = image.contiguous(memory_format=torch.channels_last_3d)
@@ -99,7 +99,7 @@ def network_from_tensors(entry: dict[str, object], tensors: Mapping[str, Tensor]
     features = entry["features"]
     if not isinstance(features, list | tuple):
         raise TypeError("features are no list")
-    network = BrainNetwork(Shape(tuple(int(width) for width in features)))
+    network = BrainNetwork(BrainNetworkConfig(tuple(int(width) for width in features)))
     network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     return network.eval()
 

@@ -1,4 +1,4 @@
-"""One brain without holes, from probabilities; and what makes a mask look unlike the brain of an adult."""
+"""Largest connected region of a probability map, and signs that a mask is not that of an adult's brain."""
 
 from __future__ import annotations
 
@@ -9,31 +9,33 @@ import numpy as np
 from NeuroGenLib.core.errors import InputError
 
 USUAL_ML = (900.0, 2200.0)
-"""Volumes that the inside of an adult's skull has."""
-LEAST_CERTAINTY = 0.9
+"""Plausible intracranial volumes of adults."""
+LEAST_CONFIDENCE = 0.9
+"""Mean probability below which a mask comes with a warning."""
 LEAST_SHARE = 0.9
+"""Part of all brain voxels in the largest region below which a mask comes with a warning."""
 
 
 @dataclass(frozen=True)
-class OneBrain:
-    """The largest connected part of what was found.
+class BrainRegion:
+    """Largest connected region of the brain's probability.
 
     Attributes
     ----------
     probability:
-        (I, J, K) float32: 0 in other parts, 1 in holes.
-    certainty:
+        (I, J, K) float32: 0 in other regions, 1 in holes.
+    confidence:
         Mean probability inside, 0.5 to 1.
     share:
-        How much of all that was found it is, 0 to 1.
+        Part of all voxels above one half that it holds, 0 to 1.
     """
 
     probability: np.ndarray
-    certainty: float
+    confidence: float
     share: float
 
 
-def one_brain(probability: np.ndarray) -> OneBrain:
+def largest_region(probability: np.ndarray) -> BrainRegion:
     """Keep the largest part (voxels above one half that share faces), and fill its holes.
 
     Parameters
@@ -53,17 +55,18 @@ def one_brain(probability: np.ndarray) -> OneBrain:
         raise InputError(
             "No brain was found in the image.",
             "It has to show the head of an adult; for anything else give a mask made by hand.",
+            code="model-range",
         )
     sizes = np.bincount(parts.ravel())[1:]
     largest = parts == 1 + int(sizes.argmax())
     cleaned = np.where((parts > 0) & ~largest, 0, probability).astype(np.float32)
-    certainty = float(probability[largest].mean())
+    confidence = float(probability[largest].mean())
     cleaned[ndimage.binary_fill_holes(largest) & ~largest] = 1
-    return OneBrain(cleaned, certainty, float(sizes.max() / sizes.sum()))
+    return BrainRegion(cleaned, confidence, float(sizes.max() / sizes.sum()))
 
 
-def cautions(brain: OneBrain, volume_ml: float) -> list[str]:
-    """Return a sentence for everything that is unlike the head of an adult."""
+def cautions(brain: BrainRegion, volume_ml: float) -> list[str]:
+    """Return a warning for each property that is implausible for the head of an adult."""
     notes = []
     low, high = USUAL_ML
     if not low <= volume_ml <= high:
@@ -73,9 +76,9 @@ def cautions(brain: OneBrain, volume_ml: float) -> list[str]:
         )
     if brain.share < LEAST_SHARE:
         notes.append(f"Brain was found in several places; the largest, {100 * brain.share:.0f} % of it, was kept.")
-    if brain.certainty < LEAST_CERTAINTY:
+    if brain.confidence < LEAST_CONFIDENCE:
         notes.append(
-            f"The network is unsure (mean probability {brain.certainty:.2f}): the image looks unlike those it was"
+            f"The network is unsure (mean probability {brain.confidence:.2f}): the image looks unlike those it was"
             " trained on."
         )
     return [f"{note} Look at the mask before you use it." for note in notes]

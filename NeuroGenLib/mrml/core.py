@@ -27,6 +27,7 @@ def _libraries() -> tuple[Any, Any]:
         raise SlicerMissing(
             "A Slicer scene needs Slicer's libraries, which are not installed.",
             "Run this inside 3D Slicer, or install them with: pip install 'neurogen[slicer]'",
+            code="package-missing",
         ) from error
     return slicer, vtk
 

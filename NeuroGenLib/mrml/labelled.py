@@ -83,15 +83,19 @@ def table_of(node: Node) -> LabelTable:
     if node.IsA("vtkMRMLSegmentationNode"):
         entries = _segments(node)
         if not entries:
-            raise InputError(f"The segmentation '{node_name(node)}' has no segments.", "Choose another, or none.")
+            raise InputError(
+                f"The segmentation '{node_name(node)}' has no segments.", "Choose another, or none.", code="image-empty"
+            )
         return LabelTable(tuple(entries))
     labels = volume_of(node)
     if not labels.array.any():
-        raise InputError(f"The label map '{node_name(node)}' is empty.", "Choose another, or none.")
-    return numbered(labels, _names_of(node))
+        raise InputError(f"The label map '{node_name(node)}' is empty.", "Choose another, or none.", code="image-empty")
+    return table_of_values(labels, _names_of(node))
 
 
-def matched(fixed: Volume, fixed_table: LabelTable, moving_table: LabelTable) -> tuple[Volume, LabelTable, set[str]]:
+def match_labels(
+    fixed: Volume, fixed_table: LabelTable, moving_table: LabelTable
+) -> tuple[Volume, LabelTable, set[str]]:
     """Give the labels of a fixed image the values that the moving image's labels of the same name have.
 
     Parameters
@@ -141,7 +145,11 @@ def _segments(node: Node) -> list[Label]:
         segment = segmentation.GetSegment(identifier)
         name = str(segment.GetName() or identifier).strip()
         if any(name == entry.name for entry in entries):
-            raise InputError(f"Two segments of '{node_name(node)}' are called '{name}'.", "Merge or rename them.")
+            raise InputError(
+                f"Two segments of '{node_name(node)}' are called '{name}'.",
+                "Merge or rename them.",
+                code="value-duplicate",
+            )
         value = int(number[1]) if number else int(segment.GetLabelValue())
         if number is None and (value in taken or value < 1):
             value = max(taken, default=0) + 1
@@ -150,7 +158,7 @@ def _segments(node: Node) -> list[Label]:
     return entries
 
 
-def numbered(labels: Volume, names: Mapping[int, dict[str, str]] | None = None) -> LabelTable:
+def table_of_values(labels: Volume, names: Mapping[int, dict[str, str]] | None = None) -> LabelTable:
     """Return a table of the values but 0 in a label map, called ``label 7`` unless they have a name.
 
     Parameters

@@ -52,7 +52,9 @@ def provenance_of(node: Node) -> dict[str, Any]:
             record[name.removeprefix(PREFIX)] = json.loads(node.GetAttribute(name))
         except ValueError as error:
             raise InputError(
-                f"The attribute {name} of '{node_name(node)}' is not readable ({error}).", "Make the result again."
+                f"The attribute {name} of '{node_name(node)}' is not readable ({error}).",
+                "Make the result again.",
+                code="value-invalid",
             ) from error
     return record
 

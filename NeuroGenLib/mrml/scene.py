@@ -124,6 +124,7 @@ def save_scene(scene: Scene, path: str | os.PathLike[str]) -> None:
         raise InputError(
             f"{path.parent} already has a folder '{_BUNDLE_DATA}', where the data of {path.name} would go.",
             "Choose a folder of its own for this scene, or save it as .mrb.",
+            code="file-occupied",
         )
     messages = slicer.vtkMRMLMessageCollection()
     with staged_outputs(path.parent) as staging:
@@ -135,13 +136,16 @@ def save_scene(scene: Scene, path: str | os.PathLike[str]) -> None:
             raise NeuroGenError(
                 f"Slicer could not write the scene {path.name}: {_first_error(messages)}.",
                 "Free some space or choose another folder; what was there before is untouched.",
+                code="file-unwritable",
             )
 
 
 def _scene_suffix(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix not in _SUFFIXES:
-        raise InputError(f"{path} is not the name of a scene.", "Let it end in .mrb (one file) or .mrml.")
+        raise InputError(
+            f"{path} is not the name of a scene.", "Let it end in .mrb (one file) or .mrml.", code="file-type"
+        )
     return suffix
 
 

@@ -148,7 +148,9 @@ def _merged(node: Node, identifiers: list[str], like: Volume) -> np.ndarray:
         return np.zeros(like.shape, np.uint8)
     if not node.GetSegmentation().ContainsRepresentation(_binary()) and not node.CreateBinaryLabelmapRepresentation():
         raise NeuroGenError(
-            f"Slicer could not make voxels of the segmentation '{node_name(node)}'.", "Check its surfaces."
+            f"Slicer could not make voxels of the segmentation '{node_name(node)}'.",
+            "Check its surfaces.",
+            code="labels-invalid",
         )
     # Slicer's merging has 16 bits: it gets the positions, 1 and on, instead of values.
     ids, positions = vtk.vtkStringArray(), vtk.vtkIntArray()
@@ -161,7 +163,9 @@ def _merged(node: Node, identifiers: list[str], like: Volume) -> np.ndarray:
     whole = slicer.vtkSegmentation.EXTENT_REFERENCE_GEOMETRY
     if not node.GenerateMergedLabelmapForAllSegments(merged, whole, grid, ids, positions):
         raise NeuroGenError(
-            f"Slicer could not merge the segments of '{node_name(node)}'.", "Check that it is not damaged."
+            f"Slicer could not merge the segments of '{node_name(node)}'.",
+            "Check that it is not damaged.",
+            code="labels-invalid",
         )
     return image_array(merged)
 
@@ -195,6 +199,7 @@ def _require_known(labels: Volume, table: LabelTable, name: str) -> None:
         raise InputError(
             f"The label map of '{name}' has {len(unknown)} value(s) that the label table lacks: {shown}.",
             "Give the table that belongs to this label map.",
+            code="labels-invalid",
         )
 
 
@@ -207,8 +212,12 @@ def _segments_by_label(segmentation: Any, table: LabelTable) -> list[tuple[Label
         name = segmentation.GetSegment(identifier).GetName()
         label = by_key.get(identifier) or by_key.get(name)
         if label is None:
-            raise InputError(f"The segment '{name}' is not in the label table.", nearest(name, table.names))
+            raise InputError(
+                f"The segment '{name}' is not in the label table.", nearest(name, table.names), code="name-unknown"
+            )
         if label.value in found:
-            raise InputError(f"Two segments are the label '{label.name}'.", "Merge them, or remove one.")
+            raise InputError(
+                f"Two segments are the label '{label.name}'.", "Merge them, or remove one.", code="value-duplicate"
+            )
         found[label.value] = identifier
     return [(label, found[label.value]) for label in labels if label.value in found]

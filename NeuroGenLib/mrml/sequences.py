@@ -42,12 +42,14 @@ class Index:
         if not self.values or not (np.isfinite(self.values).all() and (np.diff(self.values) > 0).all()):
             shown = ", ".join(f"{value:g}" for value in self.values[:8]) or "none"
             raise InputError(
-                f"The values of {self.name} for a sequence do not rise: {shown}.", "Give each once, the lowest first."
+                f"The values of {self.name} for a sequence do not rise: {shown}.",
+                "Give each once, the lowest first.",
+                code="value-invalid",
             )
 
 
 @dataclass(frozen=True)
-class Played:
+class NodeSequence:
     """A ``vtkMRMLSequenceNode``, and the proxy node that shows its selected item."""
 
     sequence: Node
@@ -63,7 +65,7 @@ def add_volume_sequence(
     window: tuple[float, float] | None = None,
     colours: str = GREY,
     record: Mapping[str, Any] | None = None,
-) -> Played:
+) -> NodeSequence:
     """Add volumes, one for each index value.
 
     Parameters
@@ -99,7 +101,7 @@ def add_segmentation_sequence(
     name: str,
     *,
     record: Mapping[str, Any] | None = None,
-) -> Played:
+) -> NodeSequence:
     """Add label maps as segmentations, one for each index value; every item has a segment for every label.
 
     Parameters
@@ -123,7 +125,7 @@ def add_segmentation_sequence(
     return _recorded(scene, proxy, index, record, lambda item: update_segmentation(proxy, maps[item], table))
 
 
-def add_browser(scene: Scene, played: Sequence[Played], name: str) -> Node:
+def add_browser(scene: Scene, played: Sequence[NodeSequence], name: str) -> Node:
     """Add a ``vtkMRMLSequenceBrowserNode`` that plays sequences of one index together, at the first item.
 
     Raises
@@ -132,7 +134,11 @@ def add_browser(scene: Scene, played: Sequence[Played], name: str) -> Node:
         When there is no sequence, or their indices differ.
     """
     if len({(_axis(one.sequence), *_texts(one.sequence)) for one in played}) != 1:
-        raise InputError(f"The sequences of '{name}' do not run over the same values.", "Play them separately.")
+        raise InputError(
+            f"The sequences of '{name}' do not run over the same values.",
+            "Play them separately.",
+            code="value-conflict",
+        )
     browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", name)
     # In one go: Slicer would make a second proxy for a sequence that has none yet.
     unfinished = browser.StartModify()
@@ -157,7 +163,7 @@ def select(browser: Node, value: float) -> float:
 
 def _recorded(
     scene: Scene, proxy: Node, index: Index, record: Mapping[str, Any] | None, show: Callable[[int], None]
-) -> Played:
+) -> NodeSequence:
     """Make the sequence of what the proxy holds after each ``show``."""
     sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", f"{proxy.GetName()} by {index.name}")
     sequence.SetIndexName(index.name)
@@ -170,7 +176,7 @@ def _recorded(
     for item, value in enumerate(index.values):
         show(item)
         sequence.SetDataNodeAtValue(proxy, f"{value:.9g}")
-    return Played(sequence, proxy)
+    return NodeSequence(sequence, proxy)
 
 
 def _require_one_each(volumes: Sequence[Volume], index: Index, name: str) -> None:
@@ -178,6 +184,7 @@ def _require_one_each(volumes: Sequence[Volume], index: Index, name: str) -> Non
         raise InputError(
             f"'{name}' has {len(volumes)} volume(s) for {len(index.values)} value(s) of {index.name}.",
             "Give one for each.",
+            code="value-conflict",
         )
 
 

@@ -101,10 +101,14 @@ def add_plot(scene: Scene, series: Sequence[Node], name: str, *, x_title: str, y
 
 def _table(rows: Sequence[Mapping[str, object]], name: str) -> Any:
     if not rows or not rows[0]:
-        raise InputError(f"The table '{name}' is empty.", "Give at least one row.")
+        raise InputError(f"The table '{name}' is empty.", "Give at least one row.", code="table-empty")
     for number, row in enumerate(rows, start=1):
         if list(row) != list(rows[0]):
-            raise InputError(f"Row {number} of the table '{name}' has other columns than the first.", "Give the same.")
+            raise InputError(
+                f"Row {number} of the table '{name}' has other columns than the first.",
+                "Give the same.",
+                code="table-invalid",
+            )
     table = vtk.vtkTable()
     for column in rows[0]:
         table.AddColumn(_column(_text(column), [row[column] for row in rows]))

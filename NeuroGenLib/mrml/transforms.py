@@ -52,7 +52,11 @@ def add_linear_transform(scene: Scene, matrix: np.ndarray, name: str, *, maps: D
     matrix = np.asarray(matrix, np.float64)
     usable = matrix.shape == (4, 4) and np.isfinite(matrix).all() and np.array_equal(matrix[3], (0, 0, 0, 1))
     if not usable or abs(np.linalg.det(matrix[:3, :3])) < 1e-12:
-        raise InputError(f"The matrix of '{name}' is no invertible 4x4 transform.", "Make the transform again.")
+        raise InputError(
+            f"The matrix of '{name}' is no invertible 4x4 transform.",
+            "Make the transform again.",
+            code="transform-invalid",
+        )
     node = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", name)
     if maps == "to_parent":
         node.SetMatrixTransformToParent(to_vtk_matrix(matrix))
@@ -76,6 +80,7 @@ def parent_matrix(node: Node) -> np.ndarray:
         raise InputError(
             f"'{node_name(node)}' lies under the warp '{node_name(above)}'.",
             "Harden the transform, or take the node out of it.",
+            code="transform-invalid",
         )
     matrix = vtk.vtkMatrix4x4()
     above.GetMatrixTransformToWorld(matrix)
@@ -102,6 +107,7 @@ def grid_transform(field: Volume, name: str) -> Any:
         raise InputError(
             f"The displacement field of '{name}' has {field.channels or 1} channel(s), not 3.",
             "Give displacements along R, A and S in mm, channels first.",
+            code="image-dimensions",
         )
     require_finite(field, f"The displacement field of '{name}'")
     field = right_handed(field)
@@ -110,6 +116,7 @@ def grid_transform(field: Volume, name: str) -> Any:
         raise InputError(
             f"The grid of the displacement field '{name}' is sheared, which transform files cannot hold.",
             "Resample the field onto a grid with right angles.",
+            code="geometry-invalid",
         )
     image = vtk.vtkImageData()
     fill_image(image, field.array.astype(np.float64))

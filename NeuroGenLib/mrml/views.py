@@ -19,7 +19,7 @@ def show_in_slices(scene: Scene, volume: Node) -> None:
         node.SetBackgroundVolumeID(volume.GetID())
 
 
-def lay_over_slices(scene: Scene, overlay: Node | None, opacity: float, giving_way: Iterable[Node]) -> None:
+def overlay_in_slices(scene: Scene, overlay: Node | None, opacity: float, giving_way: Iterable[Node]) -> None:
     """Make a volume the foreground of the slice views, or with None take away the one that is there.
 
     Parameters
@@ -42,7 +42,7 @@ def lay_over_slices(scene: Scene, overlay: Node | None, opacity: float, giving_w
             node.SetForegroundVolumeID(None)
 
 
-def shown_over_slices(scene: Scene) -> set[str]:
+def overlays_in_slices(scene: Scene) -> set[str]:
     """Return the ids of the volumes that are the foreground of a slice view."""
     return {node.GetForegroundVolumeID() for node in _composites(scene)} - {None}
 

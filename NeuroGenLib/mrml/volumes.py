@@ -16,6 +16,7 @@ from NeuroGenLib.mrml.arrays import (
 )
 from NeuroGenLib.mrml.core import Node, Scene, vtk
 from NeuroGenLib.mrml.transforms import parent_matrix
+from NeuroGenLib.spatial.intensity import intensity_range
 from NeuroGenLib.spatial.volume import Volume, require_3d
 
 GREY = "vtkMRMLColorTableNodeGrey"
@@ -99,7 +100,9 @@ def volume_of(node: Node) -> Volume:
     """
     image = node.GetImageData()
     if image is None or 0 in image.GetDimensions() or not image.GetPointData().GetScalars():
-        raise InputError(f"The volume '{node_name(node)}' holds no voxels.", "Load it again, or choose another.")
+        raise InputError(
+            f"The volume '{node_name(node)}' holds no voxels.", "Load it again, or choose another.", code="image-empty"
+        )
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
     return Volume(image_array(image), parent_matrix(node) @ from_vtk_matrix(matrix))
@@ -111,5 +114,5 @@ def window_of(volumes: list[Volume]) -> tuple[float, float]:
     values = values[np.isfinite(values)]
     if not values.size:
         return 0.0, 1.0
-    low, high = (float(value) for value in np.percentile(values, (0.5, 99.5)))
+    low, high = intensity_range(values, (0.5, 99.5))
     return min(low, 0.0), max(high, 0.0)

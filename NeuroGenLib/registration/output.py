@@ -120,7 +120,7 @@ def write_registration(
         write_map(result.maps["inverse"], inputs.moving, staging / f"inverse.{transform_format}")
         if inputs.points is not None:
             in_fixed_space = result.maps["inverse"].points(inputs.points.points)
-            inputs.points.moved(in_fixed_space).write(staging / f"points{inputs.points.suffix}")
+            inputs.points.with_points(in_fixed_space).write(staging / f"points{inputs.points.suffix}")
         for role, mask in (("fixed", inputs.fixed_mask), ("moving", inputs.moving_mask)):
             if mask is not None and role in inputs.found_masks:
                 mask.save(staging / f"{role}_mask.nii.gz")

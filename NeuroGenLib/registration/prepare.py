@@ -9,6 +9,7 @@ import numpy as np
 
 from NeuroGenLib.alignment.halfway import HalfwayGrid, HalfwayStart, resample_to
 from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.spatial.intensity import rescale
 from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
@@ -112,8 +113,7 @@ def _scaled(values: np.ndarray, within: np.ndarray | None, preparation: Mapping[
         raise InputError(
             "An image has the same value everywhere.", "Check that it is the right file.", code="image-empty"
         )
-    scaled = (values.astype(np.float32) - np.float32(low)) / np.float32(high - low)
-    return np.clip(scaled, 0, 1, out=scaled)
+    return rescale(values.astype(np.float32), low, high)
 
 
 def network_grid(fixed: Side, moving: Side, preparation: Mapping[str, Any], *, exact: bool) -> HalfwayGrid:

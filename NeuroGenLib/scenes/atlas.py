@@ -17,7 +17,7 @@ from NeuroGenLib.mrml.folders import add_folder, put_into_folder
 from NeuroGenLib.mrml.provenance import set_provenance
 from NeuroGenLib.mrml.scene import HeadlessScene, save_scene
 from NeuroGenLib.mrml.segmentations import add_segmentation
-from NeuroGenLib.mrml.sequences import Index, Played, add_browser, add_segmentation_sequence, add_volume_sequence
+from NeuroGenLib.mrml.sequences import Index, NodeSequence, add_browser, add_segmentation_sequence, add_volume_sequence
 from NeuroGenLib.mrml.views import show_in_slices
 from NeuroGenLib.mrml.volumes import GREY, add_volume, window_of
 from NeuroGenLib.scenes.atlas_growth_plot import GrowthNodes, add_growth
@@ -200,7 +200,7 @@ class _Adder:
 
     def __init__(self, scene: Scene, generated: Generated) -> None:
         self.scene, self.index, self.record = scene, generated.index, generated.record
-        self.played: list[Played] = []
+        self.played: list[NodeSequence] = []
         self.nodes: list[Node] = []
 
     def image(self, name: str, volumes: list[Volume]) -> Node:
@@ -224,7 +224,7 @@ class _Adder:
             return self._alone(add_volume(self.scene, volumes[0], name, **looks))
         return self._collect(add_volume_sequence(self.scene, volumes, self.index, name, record=self.record, **looks))
 
-    def _collect(self, played: Played) -> Node:
+    def _collect(self, played: NodeSequence) -> Node:
         self.played.append(played)
         self.nodes += [played.proxy, played.sequence]
         return played.proxy

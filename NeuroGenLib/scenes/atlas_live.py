@@ -9,7 +9,7 @@ from NeuroGenLib.mrml.core import slicer
 from NeuroGenLib.mrml.folders import folder_named, put_into_folder
 from NeuroGenLib.mrml.provenance import set_provenance
 from NeuroGenLib.mrml.segmentations import add_segmentation, update_segmentation
-from NeuroGenLib.mrml.views import lay_over_slices, show_in_slices, shown_over_slices
+from NeuroGenLib.mrml.views import overlay_in_slices, overlays_in_slices, show_in_slices
 from NeuroGenLib.mrml.volumes import FAINTEST, GREY, add_volume, update_volume, window_of
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class LiveBrain:
         nodes += [self._overlay(role, one, new) for role, one in overlays if one is not None]
         over = nodes[2] if len(nodes) > 2 else None
         ours = [one for one in (self.node("certainty"), self.node("growth")) if one is not None]
-        lay_over_slices(self._scene, over, opacity, ours)
+        overlay_in_slices(self._scene, over, opacity, ours)
         if record is not None:
             for node in nodes:
                 set_provenance(node, record)
@@ -110,7 +110,7 @@ class LiveBrain:
         if labels is not None:
             labels.GetDisplayNode().SetVisibility(False)
         overlays = [one for one in (self.node("certainty"), self.node("growth")) if one is not None]
-        lay_over_slices(self._scene, None, 0.0, overlays)
+        overlay_in_slices(self._scene, None, 0.0, overlays)
 
     def set_label_opacity(self, opacity: float) -> None:
         """Show the segmentation's areas this opaque in slices, 0 to 1; outlines stay as they are."""
@@ -122,8 +122,8 @@ class LiveBrain:
         """Show certainty or growth this opaque over the image, 0 to 1."""
         nodes = [one for one in (self.node("certainty"), self.node("growth")) if one is not None]
         for node in nodes:
-            if node.GetID() in shown_over_slices(self._scene):
-                lay_over_slices(self._scene, node, opacity, nodes)
+            if node.GetID() in overlays_in_slices(self._scene):
+                overlay_in_slices(self._scene, node, opacity, nodes)
 
     def set_surfaces(self, *, shown: bool) -> None:
         """Show the segmentation in 3D views, or not."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from NeuroGenLib.mrml.colours import thresholded_colours
 from NeuroGenLib.mrml.volumes import window_of
+from NeuroGenLib.spatial.intensity import rescale
 from NeuroGenLib.spatial.volume import Volume, require_same_space
 
 if TYPE_CHECKING:
@@ -57,5 +58,4 @@ def change_colours(scene: Scene, least: float) -> Node:
 
 
 def _scaled(image: Volume) -> np.ndarray:
-    low, high = window_of([image])
-    return np.clip((image.array - low) / ((high - low) or 1.0), 0, 1).astype(np.float32)
+    return rescale(image.array, *window_of([image])).astype(np.float32)

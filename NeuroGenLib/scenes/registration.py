@@ -16,14 +16,14 @@ from NeuroGenLib.alignment.prepared_image import first_channel
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.mrml.arrays import node_name
 from NeuroGenLib.mrml.folders import folder_named, put_into_folder
-from NeuroGenLib.mrml.labelled import numbered
+from NeuroGenLib.mrml.labelled import table_of_values
 from NeuroGenLib.mrml.provenance import provenance_of, set_provenance
 from NeuroGenLib.mrml.scene import HeadlessScene, save_scene
 from NeuroGenLib.mrml.segmentations import add_segmentation, update_segmentation
 from NeuroGenLib.mrml.spatial_maps import add_spatial_map, update_spatial_map
 from NeuroGenLib.mrml.tables import add_table, rows_of
 from NeuroGenLib.mrml.transforms import parent_matrix
-from NeuroGenLib.mrml.views import lay_over_slices, show_in_slices
+from NeuroGenLib.mrml.views import overlay_in_slices, show_in_slices
 from NeuroGenLib.mrml.volumes import add_volume, update_volume, volume_of, window_of
 from NeuroGenLib.scenes.comparison import CHANGE_WINDOW, change_colours, checkerboard
 from NeuroGenLib.spatial.spatial_map import SpatialMap
@@ -147,7 +147,7 @@ def add_registration(
     image = first_channel(result.volumes["warped"])
     label_map = result.labels.get("warped_labels")
     if label_map is not None and table is None:
-        table = numbered(label_map) if label_map.array.any() else None
+        table = table_of_values(label_map) if label_map.array.any() else None
     forward = _transform(scene, forward_of(scene, pair.fixed, pair.moving), forward_map, f"{moving} to {fixed}")
     inverse = _transform(scene, _result(forward, "inverse"), inverse_map, f"{fixed} to {moving}")
     window = window_of([image])
@@ -236,7 +236,7 @@ def show_registration(
     change_colours(scene, least_change)
     show_in_slices(scene, below)
     ours = [node for node in (warped, jacobian) if node is not None]
-    lay_over_slices(scene, over if over is not below else None, opacity, ours)
+    overlay_in_slices(scene, over if over is not below else None, opacity, ours)
 
 
 def write_registration_scene(

@@ -1,4 +1,4 @@
-"""A super-resolution, as a Slicer scene: the isotropic volume, what it was made from, differences, profile, quality.
+"""Super-resolution as a Slicer scene: isotropic volume, interpolation, differences, intensity profile, quality.
 
 Of one scan a scene holds one result: another one goes into the same nodes. They find each other by node references of
 the isotropic volume, which stay in a saved scene.
@@ -7,7 +7,7 @@ the isotropic volume, which stay in a saved scene.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from NeuroGenLib.mrml.folders import folder_named, put_into_folder
 from NeuroGenLib.mrml.layouts import arrange_before_after, show_before_after, show_plot
 from NeuroGenLib.mrml.provenance import set_provenance
 from NeuroGenLib.mrml.tables import add_plot, add_plot_series, add_table, rows_of, update_table
-from NeuroGenLib.mrml.views import lay_over_slices, show_in_slices
+from NeuroGenLib.mrml.views import overlay_in_slices, show_in_slices
 from NeuroGenLib.mrml.volumes import GREY, add_volume, update_volume, volume_of
 from NeuroGenLib.simulate.thick_slices import slice_axis
 from NeuroGenLib.superres.evaluation.profile import DISTANCE, INTERPOLATED, RESULT, SLICES, profile_rows
@@ -27,25 +27,25 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from NeuroGenLib.mrml.core import Node, Scene
-    from NeuroGenLib.simulate.thick_slices import Direction
     from NeuroGenLib.spatial.labels import Colour
+    from NeuroGenLib.spatial.result import Result
     from NeuroGenLib.spatial.volume import Volume
 
 PREFIX: Final = "NeuroGenSuperResolution."
 """Of node references (roles of the results; ``scan``) and attributes (``across``, ``result``) of the result."""
 
 VIEWS: Final = ("result", "difference", "residual")
-"""What lies in front: the result over the interpolation; what it changed, or what it does not reproduce, over it."""
+"""Foreground: the result over the interpolation; or over the result its difference to it, or the residual."""
 
 BEFORE: Final = ("interpolated", "scan")
-"""What is beside it: the interpolation, or the scan as it was measured."""
+"""Beside it: the interpolation, or the scan as it was measured."""
 
 LEAST: Final = 0.03
-"""Differences below this part of the brightness are see-through at first."""
+"""Differences below this part of the intensity range are transparent at first."""
 
-DIFFERENCE_COLOURS: Final = "NeuroGen difference of brightness"
+DIFFERENCE_COLOURS: Final = "NeuroGen difference of intensity"
 _EXTENT = 0.25
-"""Part of the brightness at the ends of the colours."""
+"""Part of the intensity range at the ends of the colours."""
 _ACROSS = f"{PREFIX}across"
 _SERIES: Final[tuple[tuple[str, Colour], ...]] = (
     (SLICES, (150, 150, 150)),
@@ -53,54 +53,12 @@ _SERIES: Final[tuple[tuple[str, Colour], ...]] = (
     (RESULT, (217, 72, 1)),
 )
 _PLANES = {"axial": "Coronal", "sagittal": "Coronal", "coronal": "Sagittal"}
-"""A plane that the slices show in as lines."""
-
-
-@dataclass(frozen=True, eq=False)
-class ShownSuperres:
-    """What a scene shows of a super-resolution, wherever it was made.
-
-    Attributes
-    ----------
-    image, interpolated, residual:
-        (i, j, k) on one grid, in the world and the units of the first scan; the residual is None when not wanted.
-    centre:
-        (3,) RAS mm, the middle of the head.
-    across:
-        Direction of the slices of the first scan.
-    dark, bright:
-        Intensities of the 1st and the 99th percentile of the head.
-    quality:
-        Rows of :func:`NeuroGenLib.superres.evaluation.quality_table.quality_rows`.
-    """
-
-    image: Volume
-    interpolated: Volume
-    residual: Volume | None
-    centre: np.ndarray
-    across: Direction
-    dark: float
-    bright: float
-    quality: Sequence[Mapping[str, object]]
-
-    @classmethod
-    def of_job(cls, result: Mapping[str, Any], *, residual: bool = True) -> ShownSuperres:
-        """Return what a scene shows of the worker's job ``superres.run``."""
-        return cls(
-            image=result["image"],
-            interpolated=result["interpolated"],
-            residual=result["residual"] if residual else None,
-            centre=_centre(result["head"]),
-            across=result["across"],
-            dark=result["dark"],
-            bright=result["bright"],
-            quality=result["quality_rows"],
-        )
+"""A plane in which the slices appear as lines."""
 
 
 @dataclass(frozen=True)
 class SuperresNodes:
-    """What :func:`add_superres` made; ``image`` is the result."""
+    """Nodes of :func:`add_superres`; ``image`` is the isotropic volume, ``residual`` None where it was not wanted."""
 
     image: Node
     interpolated: Node
@@ -111,54 +69,56 @@ class SuperresNodes:
     chart: Node
 
 
-def add_superres(scene: Scene, shown: ShownSuperres, scan: Node, record: Mapping[str, Any]) -> SuperresNodes:
-    """Put a super-resolution into a scene; nodes of an earlier one of the same scan are filled anew.
+def add_superres(scene: Scene, result: Result, scan: Node, *, residual: bool = True) -> SuperresNodes:
+    """Put a super-resolution into a scene; nodes of an earlier one of the same scan are filled again.
 
     Parameters
     ----------
     scene:
         ``vtkMRMLScene``.
-    shown:
-        What was found.
+    result:
+        Of :func:`NeuroGenLib.superres.output.superres_result`; its record is written to every node.
     scan:
         The (first) scan, ``vtkMRMLScalarVolumeNode``; one that has left the scene meanwhile is passed over.
-    record:
-        Provenance, written to every node.
+    residual:
+        Whether the residual gets a node.
     """
     name = node_name(scan)
     present = scene.IsNodePresent(scan)
-    found = result_of(scene, scan) if present else None
-    window, extent = (shown.dark, shown.bright), _EXTENT * (shown.bright - shown.dark)
+    earlier = result_of(scene, scan) if present else None
+    measures = result.facts["quality"]
+    window, extent = (measures["dark"], measures["bright"]), _EXTENT * (measures["bright"] - measures["dark"])
     colours = difference_colours(scene, LEAST).GetID()
-    image = _volume(scene, found, shown.image, f"{name} isotropic", window)
-    grey = _volume(scene, _role(image, "interpolated"), shown.interpolated, f"{name} interpolated", window)
-    change = shown.image.with_array(shown.image.array - shown.interpolated.array)
+    super_resolved, interpolated = result.volumes["superres"], result.volumes["interpolated"]
+    image = _volume(scene, earlier, super_resolved, f"{name} isotropic", window)
+    grey = _volume(scene, _role(image, "interpolated"), interpolated, f"{name} interpolated", window)
+    change = super_resolved.with_array(super_resolved.array - interpolated.array)
     signed = (-extent, extent), colours
     difference = _volume(scene, _role(image, "difference"), change, f"{name} isotropic less interpolated", *signed)
-    residual = _role(image, "residual")
-    if shown.residual is not None:
-        residual = _volume(scene, residual, shown.residual, f"{name} not reproduced", *signed)
-    elif residual is not None:
-        scene.RemoveNode(residual)
-        residual = None
-    quality = _table(scene, _role(image, "quality"), shown.quality, f"{name} super-resolution quality")
+    unexplained = _role(image, "residual")
+    if residual:
+        unexplained = _volume(scene, unexplained, result.volumes["residual"], f"{name} not reproduced", *signed)
+    elif unexplained is not None:
+        scene.RemoveNode(unexplained)
+        unexplained = None
+    quality = _table(scene, _role(image, "quality"), result.tables["quality"], f"{name} super-resolution quality")
     image.SetAttribute(f"{PREFIX}result", "1")
-    image.SetAttribute(_ACROSS, shown.across)
-    roles = {"interpolated": grey, "difference": difference, "residual": residual, "quality": quality}
+    image.SetAttribute(_ACROSS, measures["stacks"][0]["direction"])
+    roles = {"interpolated": grey, "difference": difference, "residual": unexplained, "quality": quality}
     roles["scan"] = scan if present else None
     for role, node in roles.items():
         image.SetNodeReferenceID(PREFIX + role, None if node is None else node.GetID())
-    profile, chart, series = _profile(scene, image, shown.centre, name)
-    made = [image, grey, difference, residual, quality, profile, *series, chart]
+    profile, chart, series = _profile(scene, image, _centre(result.labels["head"]), name)
+    made = [image, grey, difference, unexplained, quality, profile, *series, chart]
     for node in made:
         if node is not None:
-            set_provenance(node, record)
+            set_provenance(node, result.record)
     put_into_folder(scene, folder_named(scene, f"{name} super-resolved"), [node for node in made if node is not None])
-    return SuperresNodes(image, grey, difference, residual, quality, profile, chart)
+    return SuperresNodes(image, grey, difference, unexplained, quality, profile, chart)
 
 
 def result_of(scene: Scene, scan: Node) -> Node | None:
-    """Return the isotropic volume that was made of a scan, None where there is none."""
+    """Return the isotropic volume of a scan, None where there is none."""
     for index in range(scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")):
         node = scene.GetNthNodeByClass(index, "vtkMRMLScalarVolumeNode")
         if node.GetAttribute(f"{PREFIX}result") and node.GetNodeReferenceID(f"{PREFIX}scan") == scan.GetID():
@@ -173,14 +133,14 @@ def quality_of(image: Node) -> list[dict[str, float | int | str]]:
 
 
 def difference_colours(scene: Scene, least: float) -> Node:
-    """Return the colours of differences, see-through below ``least``, a part of the brightness from dark to bright."""
+    """Return the colours of differences, transparent below ``least``, a part of the intensity range of the head."""
     return thresholded_colours(scene, DIFFERENCE_COLOURS, (-_EXTENT, _EXTENT), least)
 
 
 def show_superres(
     scene: Scene, image: Node, view: str, *, before: str = "interpolated", opacity: float = 1.0, least: float = LEAST
 ) -> None:
-    """Look at a result: in front in the slice views, and beside what it was made from where that is arranged.
+    """Show a result in the slice views and, where that is arranged, beside its interpolation.
 
     Parameters
     ----------
@@ -189,18 +149,18 @@ def show_superres(
     image:
         The isotropic volume.
     view, before:
-        One of :data:`VIEWS`; what lies beside it, one of :data:`BEFORE`.
+        The foreground, one of :data:`VIEWS`; beside it, one of :data:`BEFORE`.
     opacity:
-        Of what lies in front, 0 to 1.
+        Of the foreground, 0 to 1.
     least:
-        Differences below this part of the brightness are see-through.
+        Differences below this part of the intensity range are transparent.
     """
     difference_colours(scene, least)
     interpolated = _role(image, "interpolated") or image
     below, over = (interpolated, image) if view == "result" else (image, _role(image, view))
     show_in_slices(scene, below)
     ours = [_role(image, role) for role in ("difference", "residual")]
-    lay_over_slices(scene, over, opacity, [image, *(node for node in ours if node is not None)])
+    overlay_in_slices(scene, over, opacity, [image, *(node for node in ours if node is not None)])
     show_before_after(scene, _role(image, before) or interpolated, below, over, opacity)
 
 
@@ -213,7 +173,7 @@ def arrange_superres(scene: Scene, image: Node) -> None:
 
 
 def profile_through(scene: Scene, image: Node, point: np.ndarray) -> None:
-    """Draw the profile of a result anew, through another point, (3,) RAS mm.
+    """Plot the profile of a result through another point, (3,) RAS mm.
 
     Raises
     ------
@@ -233,7 +193,11 @@ def crosshair_of(scene: Scene) -> np.ndarray:
     """
     node = scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
     if node is None:
-        raise InputError("There is no crosshair in this scene.", "Switch it on in Slicer's toolbar, and place it.")
+        raise InputError(
+            "There is no crosshair in this scene.",
+            "Switch it on in Slicer's toolbar, and place it.",
+            code="value-missing",
+        )
     return np.array(node.GetCrosshairRAS(), float)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from NeuroGenLib.core.config import Config, Help, Range, Unit
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.simulate.draws import chance, uniform
+from NeuroGenLib.simulate.random_numbers import chance, uniform
 from NeuroGenLib.simulate.resolution import apply_along_axes, blur_matrix, slices_matrix
 from NeuroGenLib.simulate.smooth_noise import smooth_noise
 from NeuroGenLib.simulate.tissues import BACKGROUND, CSF, LESION, WHITE_MATTER, TissueTable, unknown_tissues
@@ -77,7 +77,9 @@ class ContrastConfig(Config):
             value = getattr(self, field.name)
             if isinstance(value, tuple) and value[0] > value[1]:
                 raise InputError(
-                    f"{field.name} goes from {value[0]:g} down to {value[1]:g}.", "Give the smaller number first."
+                    f"{field.name} goes from {value[0]:g} down to {value[1]:g}.",
+                    "Give the smaller number first.",
+                    code="value-invalid",
                 )
 
 
@@ -151,16 +153,19 @@ def _check(
         raise InputError(
             f"Labels of shape {tuple(labels.shape)} and type {labels.dtype} are no label map.",
             "Give a volume of whole numbers with three axes.",
+            code="labels-invalid",
         )
     if labels.device.type != generator.device.type:
         raise InputError(
             f"The labels are on {labels.device} and the random generator on {generator.device}.",
             "Put both on the same device.",
+            code="value-conflict",
         )
     if tissues is None and config.kind != "random":
         raise InputError(
             f"The contrast '{config.kind}' needs to know which label is which tissue.",
             "Give the tissues, such as freesurfer_tissues() or fetal_tissues(), or choose the contrast 'random'.",
+            code="value-missing",
         )
 
 

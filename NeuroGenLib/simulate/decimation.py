@@ -23,7 +23,7 @@ _STORED = "LAS"
 _ORDER = 3
 
 
-def decimated(image: np.ndarray, direction: str, factor: int, start: int = 0) -> np.ndarray:
+def decimate(image: np.ndarray, direction: str, factor: int, start: int = 0) -> np.ndarray:
     """Keep every ``factor``-th slice of an array and enlarge it back with cubic splines.
 
     Parameters
@@ -50,7 +50,7 @@ def decimated(image: np.ndarray, direction: str, factor: int, start: int = 0) ->
     from scipy.ndimage import zoom
 
     if direction not in AXES:
-        raise InputError(f"'{direction}' is not a direction of slices.", nearest(direction, AXES))
+        raise InputError(f"'{direction}' is not a direction of slices.", nearest(direction, AXES), code="name-unknown")
     axis = AXES[direction]
     values = np.asarray(image, dtype=np.float64)
     size = values.shape[axis]
@@ -58,6 +58,7 @@ def decimated(image: np.ndarray, direction: str, factor: int, start: int = 0) ->
         raise InputError(
             f"Every {factor}th slice from slice {start} on makes no sense for {size} {direction} slices.",
             f"Give a factor from 1 on and a start from 0 to {size - 1}.",
+            code="value-invalid",
         )
     kept = values[(slice(None),) * axis + (slice(start, None, factor),)]
     count = kept.shape[axis]
@@ -65,6 +66,7 @@ def decimated(image: np.ndarray, direction: str, factor: int, start: int = 0) ->
         raise InputError(
             f"Of {size} {direction} slices, every {factor}th from slice {start} on leaves one.",
             "Choose a smaller factor.",
+            code="value-invalid",
         )
     factors = [1.0, 1.0, 1.0]
     factors[axis] = size / count
@@ -72,7 +74,7 @@ def decimated(image: np.ndarray, direction: str, factor: int, start: int = 0) ->
     return enlarged
 
 
-def decimated_volume(volume: Volume, direction: str, factor: int, start: int = 0) -> Volume:
+def decimate_volume(volume: Volume, direction: str, factor: int, start: int = 0) -> Volume:
     """Do the same to a volume, the direction by anatomy; the result keeps its grid, as in the published program.
 
     Slices are counted from the right, the back or below, as in images that are stored the published way (LAS); however
@@ -87,10 +89,10 @@ def decimated_volume(volume: Volume, direction: str, factor: int, start: int = 0
     Raises
     ------
     InputError
-        As :func:`decimated`; also when the volume has channels or is not finite.
+        As :func:`decimate`; also when the volume has channels or is not finite.
     """
     require_3d(volume, "The scan")
     require_finite(volume, "The scan")
     stored = volume.reorient(_STORED)
-    thick = stored.with_array(decimated(stored.array, direction, factor, start))
+    thick = stored.with_array(decimate(stored.array, direction, factor, start))
     return thick.reorient(volume.axcodes)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from NeuroGenLib.core.config import Config, Help, Range, Unit
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.simulate.draws import uniform
+from NeuroGenLib.simulate.random_numbers import uniform
 from NeuroGenLib.simulate.smooth_noise import smooth_noise
 
 if TYPE_CHECKING:
@@ -55,12 +55,14 @@ class DeformationConfig(Config):
             raise InputError(
                 f"There are {len(self.scales)} scales and {len(self.amplitudes)} amplitudes.",
                 "Give one amplitude for each scale.",
+                code="value-conflict",
             )
         steepness = math.hypot(*(size / scale for size, scale in zip(self.amplitudes, self.scales, strict=True)))
         if steepness > STEEPEST:
             raise InputError(
                 f"Deformations with amplitudes {self.amplitudes} over scales {self.scales} would fold the image.",
                 f"Make the amplitudes {STEEPEST / steepness:.2f} times as large, or the scales larger.",
+                code="value-invalid",
             )
 
 
@@ -101,7 +103,7 @@ class Deformation:
         return points + sample(flow, (points - self.origin) / FLOW_STEP)
 
 
-def draw_deformation(shape: Sequence[int], generator: torch.Generator, config: DeformationConfig) -> Deformation:
+def sample_deformation(shape: Sequence[int], generator: torch.Generator, config: DeformationConfig) -> Deformation:
     """Draw a deformation of a grid of (I, J, K) voxels; the affine part turns and scales about its centre."""
     import torch
 
@@ -160,6 +162,7 @@ def warped_to(image: torch.Tensor, points: torch.Tensor, order: int = 1) -> torc
         raise InputError(
             f"Order {order} cannot warp an image of type {image.dtype}.",
             "Use order 0 for label maps and 0 or 1 for other images.",
+            code="value-invalid",
         )
     batch = image[(None,) * (5 - image.ndim)]
     values = batch if batch.is_floating_point() else batch.to(points.dtype)

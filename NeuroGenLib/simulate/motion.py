@@ -45,24 +45,28 @@ class HeadMotion:
         for name in ("starts", "degrees", "millimetres"):
             object.__setattr__(self, name, np.asarray(getattr(self, name), float))
         if self.axis not in (0, 1, 2):
-            raise InputError(f"There is no axis {self.axis} in a volume.", "Choose 0, 1 or 2.")
+            raise InputError(f"There is no axis {self.axis} in a volume.", "Choose 0, 1 or 2.", code="value-invalid")
         count = len(self.starts) if self.starts.ndim == 1 else -1
         if not self.degrees.shape == self.millimetres.shape == (count, 3):
             raise InputError(
                 f"Moves at {self.starts.shape}, of {self.degrees.shape} degrees and {self.millimetres.shape} mm, do not"
                 " belong together.",
                 "Give n starts, and n rows of three degrees and of three millimetres.",
+                code="value-conflict",
             )
         if not (np.isfinite(self.degrees).all() and np.isfinite(self.millimetres).all()):
-            raise InputError("A move is not a finite number.", "Give degrees and millimetres.")
+            raise InputError("A move is not a finite number.", "Give degrees and millimetres.", code="value-invalid")
         if not ((self.starts >= 0).all() and (self.starts <= 1).all() and (np.diff(self.starts) >= 0).all()):
             raise InputError(
                 f"The moves do not start one after the other within the scan: {self.starts.tolist()}.",
                 "Give ascending shares between 0 and 1.",
+                code="value-invalid",
             )
 
 
-def draw_motion(rng: np.random.Generator, moves: int = 4, degrees: float = 5.0, millimetres: float = 5.0) -> HeadMotion:
+def sample_motion(
+    rng: np.random.Generator, moves: int = 4, degrees: float = 5.0, millimetres: float = 5.0
+) -> HeadMotion:
     """Draw a motion: every angle and shift uniform up to its limit in either direction, at times uniform over the scan.
 
     Parameters
@@ -108,7 +112,7 @@ def with_motion(image: Volume, motion: HeadMotion) -> Volume:
     still = image.reorient("RAS")
     kind = np.float64 if image.array.dtype == np.float64 else np.float32
     still = still.with_array(still.array.clip(min=0).astype(kind))
-    places = places_of_lines(still.shape[motion.axis], motion.starts)
+    places = pose_of_lines(still.shape[motion.axis], motion.starts)
     # The transforms along the other two axes are undone line by line: one axis is enough.
     spectrum = fft.fft(still.array, axis=motion.axis)
     for place in np.unique(places[places > 0]):
@@ -120,7 +124,7 @@ def with_motion(image: Volume, motion: HeadMotion) -> Volume:
     return image.with_array(magnitude.reorient(image.axcodes).array)
 
 
-def places_of_lines(count: int, starts: np.ndarray) -> np.ndarray:
+def pose_of_lines(count: int, starts: np.ndarray) -> np.ndarray:
     """Return (count,) the place in which each line is read: 0 that of the image, 1 to n the others in order of time.
 
     Lines are in the order of the discrete Fourier transform (frequency 0 first); they are read from the most negative

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.simulate.contrast import ContrastConfig, random_image
-from NeuroGenLib.simulate.deformation import DeformationConfig, draw_deformation, warped_to
+from NeuroGenLib.simulate.deformation import DeformationConfig, sample_deformation, warped_to
 
 if TYPE_CHECKING:
     import torch
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Pair:
+class SimulatedPair:
     """Two images of different contrast, deformed differently.
 
     Attributes
@@ -38,7 +38,7 @@ class Pair:
     inverse: torch.Tensor | None
 
 
-def generated_pair(
+def simulate_pair(
     labels_1: torch.Tensor,
     labels_2: torch.Tensor | None = None,
     *,
@@ -46,7 +46,7 @@ def generated_pair(
     contrast: ContrastConfig | None = None,
     deformation: DeformationConfig | None = None,
     tissues: TissueTable | None = None,
-) -> Pair:
+) -> SimulatedPair:
     """Draw a registration pair.
 
     Parameters
@@ -72,14 +72,15 @@ def generated_pair(
         raise InputError(
             f"The label maps have {tuple(labels_1.shape)} and {tuple(second.shape)} voxels.",
             "Resample one to the grid of the other.",
+            code="geometry-mismatch",
         )
     config = deformation or DeformationConfig()
     shape = tuple(labels_1.shape)
-    map_1, map_2 = (draw_deformation(shape, generator, config) for _ in range(2))
+    map_1, map_2 = (sample_deformation(shape, generator, config) for _ in range(2))
     grid = voxel_grid(shape, map_1.flow)
     points_1, points_2 = map_1.forward(grid), map_2.forward(grid)
     deformed_1, deformed_2 = warped_to(labels_1, points_1, order=0), warped_to(second, points_2, order=0)
-    return Pair(
+    return SimulatedPair(
         image_1=random_image(deformed_1, generator, contrast, tissues),
         image_2=random_image(deformed_2, generator, contrast, tissues),
         labels_1=deformed_1,

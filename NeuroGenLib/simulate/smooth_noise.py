@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from NeuroGenLib.simulate.draws import uniform
+from NeuroGenLib.simulate.random_numbers import uniform
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -50,7 +50,9 @@ class SliceProfile:
 
     def __post_init__(self) -> None:
         if self.kind not in PROFILES:
-            raise InputError(f"'{self.kind}' is not a slice profile.", nearest(str(self.kind), PROFILES))
+            raise InputError(
+                f"'{self.kind}' is not a slice profile.", nearest(str(self.kind), PROFILES), code="name-unknown"
+            )
         _require_positive(self.thickness, "slice thickness")
 
 
@@ -63,7 +65,9 @@ def slice_axis(volume: Volume, direction: Direction) -> int:
         When there is no such direction.
     """
     if direction not in DIRECTIONS:
-        raise InputError(f"'{direction}' is not a direction of slices.", nearest(str(direction), DIRECTIONS))
+        raise InputError(
+            f"'{direction}' is not a direction of slices.", nearest(str(direction), DIRECTIONS), code="name-unknown"
+        )
     return next(axis for axis, code in enumerate(volume.axcodes) if code in _TOWARDS[direction])
 
 
@@ -95,7 +99,7 @@ def slice_positions(
     _require_axis(size, spacing)
     _require_positive(distance, "distance of slices")
     if not np.isfinite(offset):
-        raise InputError(f"An offset of {offset} mm makes no sense.", "Give a number of mm.")
+        raise InputError(f"An offset of {offset} mm makes no sense.", "Give a number of mm.", code="value-invalid")
     length = size * spacing
     centred = max(1, int(length / distance + _ROUNDING))
     # The lattice of that many slices about the middle, moved; as far as it has centres inside.
@@ -108,6 +112,7 @@ def slice_positions(
             f"No slice of {profile.thickness:g} mm has its centre in a field of view of {length:g} mm"
             f" when slices are {distance:g} mm apart and moved by {offset:g} mm.",
             "Take thinner slices, or a smaller offset.",
+            code="value-invalid",
         )
     return np.asarray(places / spacing + (size - 1) / 2)
 
@@ -168,7 +173,7 @@ def profile_matrix(
     _require_axis(size, spacing)
     own = spacing if own is None else own
     if not (np.isfinite(own) and own >= 0):
-        raise InputError(f"A resolution of {own} mm makes no sense.", "Give zero or more mm.")
+        raise InputError(f"A resolution of {own} mm makes no sense.", "Give zero or more mm.", code="value-invalid")
     narrowed = (profile.thickness**2 - own**2) / spacing**2
     away = np.arange(size) - np.asarray(centres, dtype=np.float64)[:, None]
     if profile.kind == "gaussian":
@@ -204,7 +209,7 @@ def thick_slices(
         As :func:`slice_matrix`, or when there is no such axis.
     """
     if axis not in (0, 1, 2):
-        raise InputError(f"There is no axis {axis} in a volume.", "Choose 0, 1 or 2.")
+        raise InputError(f"There is no axis {axis} in a volume.", "Choose 0, 1 or 2.", code="value-invalid")
     size, spacing = volume.shape[axis], volume.spacing[axis]
     centres = slice_positions(size, spacing, profile, distance, offset)
     values = _as_float(volume.array)
@@ -238,9 +243,11 @@ def with_noise(volume: Volume, level: float, rng: np.random.Generator, kind: Noi
     """
     require_3d(volume, "The image")
     if kind not in NOISES:
-        raise InputError(f"'{kind}' is not a kind of noise.", nearest(str(kind), NOISES))
+        raise InputError(f"'{kind}' is not a kind of noise.", nearest(str(kind), NOISES), code="name-unknown")
     if not (np.isfinite(level) and level >= 0):
-        raise InputError(f"A noise level of {level} makes no sense.", "Give zero or more, such as 0.02.")
+        raise InputError(
+            f"A noise level of {level} makes no sense.", "Give zero or more, such as 0.02.", code="value-invalid"
+        )
     still = volume.reorient("RAS")
     values = _as_float(still.array)
     deviation = level * float(np.percentile(values, 99))
@@ -282,10 +289,10 @@ def _box_weights(away: np.ndarray, squared_width: float) -> np.ndarray:
 
 def _require_axis(size: int, spacing: float) -> None:
     if size < 1:
-        raise InputError(f"An axis of {size} voxels makes no sense.", "Give at least one voxel.")
+        raise InputError(f"An axis of {size} voxels makes no sense.", "Give at least one voxel.", code="value-invalid")
     _require_positive(spacing, "spacing")
 
 
 def _require_positive(length: float, name: str) -> None:
     if not (np.isfinite(length) and length > 0):
-        raise InputError(f"A {name} of {length} mm makes no sense.", "Give a number above zero.")
+        raise InputError(f"A {name} of {length} mm makes no sense.", "Give a number above zero.", code="value-invalid")

@@ -114,9 +114,17 @@ class TissueTable:
         for kind, brightness in (("T1w", self.t1w), ("T2w", self.t2w)):
             for tissue in self.tissues.values():
                 if tissue not in brightness:
-                    raise InputError(f"The tissue '{tissue}' has no {kind} brightness.", nearest(tissue, brightness))
+                    raise InputError(
+                        f"The tissue '{tissue}' has no {kind} brightness.",
+                        nearest(tissue, brightness),
+                        code="name-unknown",
+                    )
                 if not 0 <= brightness[tissue] <= 1:
-                    raise InputError(f"The {kind} brightness of '{tissue}' is not between 0 and 1.", "Correct it.")
+                    raise InputError(
+                        f"The {kind} brightness of '{tissue}' is not between 0 and 1.",
+                        "Correct it.",
+                        code="value-invalid",
+                    )
 
     def tissue(self, value: int) -> str | None:
         """Return the tissue of a label value, or nothing when it is not known."""

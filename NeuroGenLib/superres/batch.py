@@ -13,10 +13,11 @@ from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError, neares
 from NeuroGenLib.core.files import read_json, staged_outputs
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.core.reports import one_line, reason_of, write_table
+from NeuroGenLib.spatial.result import RECORD
 from NeuroGenLib.spatial.volume import Volume
-from NeuroGenLib.superres.output import IMAGE, RECORD, write_result
-from NeuroGenLib.superres.stacks.inputs import AlreadyIsotropic
-from NeuroGenLib.superres.stacks.recorded_thickness import recorded_thickness
+from NeuroGenLib.superres.output import IMAGE, superres_result, write_superres
+from NeuroGenLib.superres.stacks.preprocessing import AlreadyIsotropic
+from NeuroGenLib.superres.stacks.slice_thickness import recorded_thickness
 from NeuroGenLib.version import __version__
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ SUMMARY = "summary.tsv"
 MISSING = "n/a"
 _SCHEMA = 1
 
-Row = dict[str, Any]
+SummaryRow = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Batch:
+class CohortResult:
     """What became of a cohort.
 
     Attributes
@@ -70,11 +71,11 @@ class Batch:
         Files of this call.
     """
 
-    rows: list[Row]
+    rows: list[SummaryRow]
     written: list[Path] = field(default_factory=list)
 
     @property
-    def failed(self) -> list[Row]:
+    def failed(self) -> list[SummaryRow]:
         """The rows of cases that could not be done."""
         return [row for row in self.rows if row["status"] == "failed"]
 
@@ -108,7 +109,9 @@ def read_cases(source: Path, scans: Sequence[str], guide: str | None = None) -> 
     for case in cases:
         for path in (*case.scans, *([case.guide] if case.guide else [])):
             if not path.exists():
-                raise InputError(f"The file {path} of {case.name} does not exist.", f"Correct {source}.")
+                raise InputError(
+                    f"The file {path} of {case.name} does not exist.", f"Correct {source}.", code="file-missing"
+                )
     return cases
 
 
@@ -118,7 +121,7 @@ def run_batch(
     out: Path,
     settings: SuperresConfig,
     progress: Progress = SILENT,
-) -> Batch:
+) -> CohortResult:
     """Super-resolve every case into a folder of its name, and write ``summary.tsv``.
 
     A case whose folder holds the result of the same files, model and settings is kept as it is. One that fails becomes
@@ -147,7 +150,7 @@ def run_batch(
         "version": __version__,
         "model": model.folder.manifest["files"],
     }
-    rows: list[Row] = []
+    rows: list[SummaryRow] = []
     written: list[Path] = []
     first: tuple[Case, Exception] | None = None
     for number, case in enumerate(cases):
@@ -168,7 +171,7 @@ def run_batch(
         raise _nothing_done(*first) from first[1]
     with staged_outputs(out) as staging:
         write_table(staging / SUMMARY, rows)
-    return Batch(rows, [*written, out / SUMMARY])
+    return CohortResult(rows, [*written, out / SUMMARY])
 
 
 def _done(
@@ -178,7 +181,7 @@ def _done(
     settings: SuperresConfig,
     what: Mapping[str, Any],
     progress: Progress,
-) -> tuple[Row, list[Path]]:
+) -> tuple[SummaryRow, list[Path]]:
     settings = replace(settings, recorded=tuple(recorded_thickness(path) for path in case.scans))
     mark = case.fingerprint({**what, "settings": to_mapping(settings)})
     if _mark_of(folder) == mark:
@@ -186,8 +189,9 @@ def _done(
     scans = [Volume.load(path) for path in case.scans]
     guide = None if case.guide is None or model.guide == "none" else Volume.load(case.guide)
     found = model.super_resolve(scans, guide=guide, settings=settings, progress=progress)
-    given = {"scan": [str(path) for path in case.scans], "guide": None if case.guide is None else str(case.guide)}
-    files = write_result(model, found, scans[0], folder, {**given, **to_mapping(settings)}, case=mark)
+    inputs = {"scan": [str(path) for path in case.scans], "guide": None if case.guide is None else str(case.guide)}
+    result = superres_result(model, found, {**inputs, **to_mapping(settings)}, case=mark)
+    files = write_superres(result, scans[0], folder)
     return _row(case, "done", found.quality.to_mapping(), " ".join(found.warnings)), files
 
 
@@ -202,7 +206,7 @@ def _mark_of(folder: Path) -> str | None:
     return record.get("case") if isinstance(record, dict) else None
 
 
-def _row(case: Case, status: str, quality: Mapping[str, Any] | None = None, remarks: str = "") -> Row:
+def _row(case: Case, status: str, quality: Mapping[str, Any] | None = None, remarks: str = "") -> SummaryRow:
     stack = quality["stacks"][0] if quality else {}
     guide = (quality or {}).get("guide") or {}
     if quality and not remarks:
@@ -236,7 +240,7 @@ def _by_case(source: Path, name: str) -> dict[str, Path]:
     else:
         columns, _ = read_table(source)
         if name not in columns:
-            raise InputError(f"There is no column '{name}' in {source}.", nearest(name, columns))
+            raise InputError(f"There is no column '{name}' in {source}.", nearest(name, columns), code="name-unknown")
         cohort = Cohort.from_table(source, [name])
     return {_folder_name(subject.key): subject.paths[name] for subject in cohort}
 
@@ -244,7 +248,7 @@ def _by_case(source: Path, name: str) -> dict[str, Path]:
 def _folder_name(key: str) -> str:
     """Return a case's name as every system takes it for a folder."""
     if not key.strip(" .") or any(sign in '\\/:*?"<>|' or ord(sign) < 32 for sign in key):
-        raise InputError(f"'{key}' is no name for a folder.", "Correct the id in the table.")
+        raise InputError(f"'{key}' is no name for a folder.", "Correct the id in the table.", code="path-unsafe")
     return key
 
 
@@ -256,7 +260,9 @@ def _facts(path: Path) -> list[object]:
 def _nothing_done(case: Case, error: Exception) -> NeuroGenError:
     if isinstance(error, NeuroGenError):
         return error.within(f"{case.name} cannot be super-resolved")
-    reason = reason_of(error)
+    reason, no_memory = reason_of(error), isinstance(error, MemoryError)
     return NeuroGenError(
-        f"{case.name} could not be super-resolved ({reason}).", "Close other programs, or try a smaller scan."
+        f"{case.name} could not be super-resolved ({reason}).",
+        "Close other programs, or try a smaller scan.",
+        code="memory-exhausted" if no_memory else "unexpected",
     )

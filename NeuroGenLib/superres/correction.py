@@ -80,7 +80,7 @@ def residual_correction(
             found: torch.Tensor = here(scan, other, told.expand(len(windows), 2, 3))
             return found - scan
 
-        multiple = network.shape.multiple
+        multiple = network.config.multiple
         length = max(1, side // multiple) * multiple
         return sliding_window_inference(
             correction,

@@ -17,7 +17,7 @@ _ROOM_VOXELS = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Head:
+class HeadMask:
     """A head on the grid of its scan.
 
     Attributes
@@ -32,7 +32,7 @@ class Head:
     weight: Volume
 
 
-def find_head(image: Volume, margin_mm: float = 6.0, name: str = "The scan's") -> Head:
+def find_head(image: Volume, margin_mm: float = 6.0, name: str = "The scan's") -> HeadMask:
     """Find the head: the largest bright part, all that it encloses, also in a plane, included.
 
     Parameters
@@ -64,4 +64,4 @@ def find_head(image: Volume, margin_mm: float = 6.0, name: str = "The scan's") -
     depth -= np.sign(depth) * 0.5 * min(roomy.spacing)
     on_scan = roomy.with_array(depth.astype(np.float32)).resample(like=image).array
     weight = np.clip(1 + on_scan / margin_mm, 0, 1).astype(np.float32)
-    return Head(image.with_array(on_scan >= 0), image.with_array(weight))
+    return HeadMask(image.with_array(on_scan >= 0), image.with_array(weight))

@@ -1,8 +1,8 @@
-"""What a user does with a super-resolution model: scans in thick slices become one isotropic scan."""
+"""Public inference API for super-resolution models: scans in thick slices become one isotropic scan."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,15 +13,21 @@ from NeuroGenLib.models import Model, open_model
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.correction import residual_correction, slices_along
 from NeuroGenLib.superres.evaluation.quality import Quality, guide_quality, stack_quality
-from NeuroGenLib.superres.head import Head, find_head
+from NeuroGenLib.superres.guide import AlignedGuide, align_guide, guide_need
+from NeuroGenLib.superres.head import HeadMask, find_head
 from NeuroGenLib.superres.intensity import head_range
-from NeuroGenLib.superres.published.atlas_pose import correction_at, known_place
+from NeuroGenLib.superres.published.atlas_pose import atlas_pose, correction_at_pose
 from NeuroGenLib.superres.published.reference import WINDOW, reference_super_resolve
 from NeuroGenLib.superres.run_config import BUNDLED, SuperresConfig
-from NeuroGenLib.superres.stacks.combine import Combined, combined
-from NeuroGenLib.superres.stacks.consistency import back_projected, residual_of, sharpened, spread, unseen
-from NeuroGenLib.superres.stacks.inputs import chosen_spacing, interpolated, place_guide, thick_stacks
-from NeuroGenLib.superres.stacks.overview import guide_need
+from NeuroGenLib.superres.stacks.data_consistency import (
+    back_projection,
+    data_consistent,
+    null_space_component,
+    sharpened,
+    slice_residual,
+)
+from NeuroGenLib.superres.stacks.initial_image import InitialImage, initial_image
+from NeuroGenLib.superres.stacks.preprocessing import chosen_spacing, thick_stacks
 
 if TYPE_CHECKING:
     import os
@@ -36,25 +42,25 @@ if TYPE_CHECKING:
 
 
 _SPACINGS_MM = (0.8, 1.0)
-"""Voxel sizes of the usual training data, for models that do not say theirs."""
+"""Voxel sizes of the usual training data, for models whose manifest has none."""
 
 
 @dataclass(frozen=True, eq=False)
 class SuperResolution:
-    """An isotropic scan, and how far it can be believed.
+    """Isotropic scan with its residual and quality.
 
     Attributes
     ----------
     image:
         (i, j, k) float32, isotropic, in the world and the units of the first scan.
     residual:
-        (i, j, k) float32 on the same grid: what was measured less what the image gives when sliced again.
+        (i, j, k) float32 on the same grid: the measured slices less the acquisition simulated from the image.
     head:
         Boolean, on the same grid.
     interpolated:
         (i, j, k) float32 on the same grid: the cubic interpolation (or fusion) that was corrected.
     quality:
-        What was measured.
+        Measures of agreement with slices and guide.
     warnings:
         What a person should know about this result.
     transforms:
@@ -71,7 +77,7 @@ class SuperResolution:
 
 
 class SuperresModel(Model):
-    """A trained super-resolution, opened by :func:`NeuroGenLib.models.open_model`.
+    """Trained super-resolution model, opened by :func:`NeuroGenLib.models.open_model`.
 
     Attributes
     ----------
@@ -80,7 +86,14 @@ class SuperresModel(Model):
     device:
         Where it computes.
     published:
-        Whether its network is the published one, which knows one voxel size, orientation and pose.
+        Whether its network is the published one, which was trained at one voxel size, orientation and pose.
+
+    Examples
+    --------
+    >>> from NeuroGenLib.models import open_model
+    >>> model = open_model("bundled:superres", device="cpu")
+    >>> model.guide, model.published
+    ('optional', False)
     """
 
     kind = "superres"
@@ -104,7 +117,7 @@ class SuperresModel(Model):
 
     @property
     def guide(self) -> str:
-        """Whether a guide is ``needed``, ``optional`` or taken by none (``none``)."""
+        """Whether a guide is ``needed``, ``optional`` or not used (``none``)."""
         return guide_need(self.folder.manifest)
 
     @property
@@ -131,12 +144,12 @@ class SuperresModel(Model):
         guide:
             An isotropic scan of the same head in another contrast, such as T1w; it may lie anywhere.
         settings:
-            How; the usual way when not given.
+            Parameters; the defaults when not given.
         like:
             Isotropic grid of the result; that of :func:`NeuroGenLib.superres.stacks.fusion.fused_grid` when not given.
             For a single scan.
         progress:
-            Told how far it is.
+            Progress callback.
 
         Raises
         ------
@@ -150,74 +163,34 @@ class SuperresModel(Model):
             When ``progress`` was cancelled.
         """
         settings = settings or SuperresConfig()
-        given = [scans] if isinstance(scans, Volume) else list(scans)
+        scans = [scans] if isinstance(scans, Volume) else list(scans)
         guide, guide_warnings = self._usable_guide(guide)
-        stacks, stack_warnings = thick_stacks(given, settings)
+        stacks, stack_warnings = thick_stacks(scans, settings)
         spacing, spacing_warnings = chosen_spacing(stacks, settings.spacing, self.spacings)
-        seen = combined(stacks, spacing, like, align=settings.align, progress=progress.part(0, 0.2))
-        warnings = [*guide_warnings, *stack_warnings, *self._thickness_warnings(stacks), *spacing_warnings]
-        warnings += seen.warnings
-        image = seen.image
-        head = find_head(image)
-        start = on_grid = None
-        transforms: dict[str, np.ndarray] = {}
+        initial = initial_image(stacks, spacing, like, align=settings.align, progress=progress.part(0, 0.2))
+        head = find_head(initial.image)
+        aligned = None
         if guide is not None:
-            start = place_guide(image, guide, align=settings.align, progress=progress.part(0.2, 0.35, "guide"))
-            warnings += start.notes
-            transforms["scan_to_guide"] = start.fixed_to_moving
-            on_grid = interpolated(guide, image, start.fixed_to_moving)
-        correcting = progress.part(0.35, 0.9)
-        if self.published and guide is not None and start is not None:
-            place = known_place(self.folder, seen.stacks, guide, start.fixed_to_moving, correcting.part(0, 0.2))
-            found, more = correction_at(
-                place,
-                self._network,
-                seen,
-                guide,
-                start.fixed_to_moving,
-                head.mask,
-                self.device,
-                correcting.part(0.2, 1),
+            aligned = align_guide(
+                initial.image, guide, align=settings.align, progress=progress.part(0.2, 0.35, "guide")
             )
-            warnings += [*place.warnings, *more]
-            if place.is_atlas:
-                transforms["scan_to_atlas"] = np.linalg.inv(place.pose)
-        else:
-            sharper = self._sharpened(seen)
-            added, more = self._residual(sharper, seen, on_grid, head, correcting)
-            warnings += more
-            if len(stacks) > 1:  # a fusion is better than what any network saw: it adds what no scan tells
-                added = unseen(added, seen.stacks)
-            found = image.with_array(sharper.array - image.array + added.array)
-        better = image.with_array(image.array + head.weight.array * found.array)
-        better = back_projected(
-            better,
-            seen.stacks,
-            head.weight.array,
-            settings.back_projection,
-            seen.scales,
-            seen.slice_weights,
-            progress.part(0.9, 0.95),
-        )
-        # A spline or network may fall below the darkest value of a scan, which of a magnitude image is never below 0.
-        result = better.with_array(np.maximum(better.array, image.array.min()))
+        correction = self._correction(initial, aligned, head, progress.part(0.35, 0.9))
+        image = _corrected(initial, correction.volume, head, settings.back_projection, progress.part(0.9, 0.95))
         progress.update(0.95, 1, "measuring")
-        residuals = [residual_of(result, *pair) for pair in zip(seen.stacks, seen.scales, strict=True)]
-        quality = _quality(given, seen, residuals, result, head)
-        if start is not None and on_grid is not None:
-            quality = replace(quality, guide=guide_quality(start, on_grid, image, result, head.mask.array))
-        for number, stack in enumerate(seen.stacks[1:], start=2):
-            transforms[f"scan_{number}_to_scan"] = stack.pose
+        residuals = [slice_residual(image, *pair) for pair in zip(initial.stacks, initial.scales, strict=True)]
+        quality = _quality(scans, initial, residuals, image, head, aligned)
         progress.update(1, 1, "super-resolved")
-        codes = (given[0] if like is None else like).axcodes
+        warnings = [*guide_warnings, *stack_warnings, *self._thickness_warnings(stacks), *spacing_warnings]
+        warnings += [*initial.warnings, *(aligned.start.notes if aligned else ()), *correction.warnings]
+        axcodes = (scans[0] if like is None else like).axcodes
         return SuperResolution(
-            result.reorient(codes),
-            result.with_array(spread(residuals, result)).reorient(codes),
-            head.mask.reorient(codes),
-            image.reorient(codes),
+            image.reorient(axcodes),
+            image.with_array(back_projection(residuals, image)).reorient(axcodes),
+            head.mask.reorient(axcodes),
+            initial.image.reorient(axcodes),
             quality,
             list(dict.fromkeys([*warnings, *quality.remarks()])),
-            transforms,
+            {**_transforms(initial, aligned), **correction.transforms},
         )
 
     def reference(self, scan: Volume, guide: Volume | None, progress: Progress = SILENT) -> Volume:
@@ -228,7 +201,7 @@ class SuperresModel(Model):
         scan, guide:
             Interpolated T2w and T1w on one grid, registered to the infant atlas.
         progress:
-            Told after every batch.
+            Progress callback.
 
         Returns
         -------
@@ -238,17 +211,18 @@ class SuperresModel(Model):
         Raises
         ------
         InputError
-            When the model is no published one, there is no guide, or the volumes lie on another grid.
+            When the model is not the published one, there is no guide, or the volumes lie on another grid.
         Cancelled
             When ``progress`` was cancelled.
         """
         if not self.published or self._network.window != WINDOW:
             raise InputError(
                 f"The model {self.folder.reference} is not the published one, whose pipeline is asked for.",
-                "Leave --reference out, or give --model hf:almalennartsson/baby-ai.",
+                "Omit --reference, or give --model hf:almalennartsson/baby-ai.",
+                code="model-kind",
             )
         guide, _ = self._usable_guide(guide)
-        if guide is None:  # the published network never takes none
+        if guide is None:  # cannot be: the published network needs one
             raise ValueError("no guide")
         network = self._network.to(self.device)
         return reference_super_resolve(guide, scan, network, self._preparation["padded"], progress=progress)
@@ -256,14 +230,15 @@ class SuperresModel(Model):
     # --- steps ------------------------------------------------------------------------------------------------------
 
     def _usable_guide(self, guide: Volume | None) -> tuple[Volume | None, list[str]]:
-        """Return the guide that the model takes, and a sentence where it takes none."""
+        """Return the guide if the model uses one, and a warning if it does not."""
         if guide is None and self.guide == "needed":
             raise InputError(
                 f"The model {self.folder.reference} needs a T1w of the same head as guide.",
-                f"Give it as --guide, or use a model that needs none, such as {BUNDLED}.",
+                f"Give it as guide, or use a model that needs none, such as {BUNDLED}.",
+                code="value-missing",
             )
         if guide is not None and self.guide == "none":
-            return None, [f"The model {self.folder.reference} takes no guide: the one that was given is not used."]
+            return None, [f"The model {self.folder.reference} takes no guide: yours is not used."]
         return guide, []
 
     def _thickness_warnings(self, stacks: Sequence[Stack]) -> list[str]:
@@ -277,22 +252,67 @@ class SuperresModel(Model):
             if not 0.9 * known[0] <= stack.thickness <= 1.1 * known[1]
         ]
 
-    def _sharpened(self, seen: Combined) -> Volume:
-        """Return a scan as the residual network saw those it was trained with; the fusion of several is sharp."""
-        if len(seen.stacks) > 1:
-            return seen.image
-        return sharpened(seen.image, seen.stacks[0], int(self._preparation.get("sharpened", 0)))
+    def _correction(
+        self, initial: InitialImage, guide: AlignedGuide | None, head: HeadMask, progress: Progress
+    ) -> _Correction:
+        """Return what the network adds to the initial image."""
+        if self.published and guide is not None:
+            return self._published_correction(initial, guide, head, progress)
+        return self._residual_correction(initial, guide, head, progress)
 
-    def _residual(
-        self, image: Volume, seen: Combined, guide: Volume | None, head: Head, progress: Progress
-    ) -> tuple[Volume, list[str]]:
-        """Return what the residual network adds to an image, and warnings; ``guide`` lies on its grid."""
+    def _published_correction(
+        self, initial: InitialImage, guide: AlignedGuide, head: HeadMask, progress: Progress
+    ) -> _Correction:
+        """Return the correction of the published network, computed in the pose of its atlas."""
+        pose = atlas_pose(self.folder, initial.stacks, guide.volume, guide.from_scan, progress.part(0, 0.2))
+        volume, warnings = correction_at_pose(
+            pose,
+            self._network,
+            initial,
+            guide.volume,
+            guide.from_scan,
+            head.mask,
+            self.device,
+            progress.part(0.2, 1),
+        )
+        transforms = {"scan_to_atlas": np.linalg.inv(pose.pose)} if pose.is_atlas else {}
+        return _Correction(volume, [*pose.warnings, *warnings], transforms)
+
+    def _residual_correction(
+        self, initial: InitialImage, guide: AlignedGuide | None, head: HeadMask, progress: Progress
+    ) -> _Correction:
+        """Return the sharpening of a single stack and the correction of the residual network.
+
+        The fusion of several stacks is better than what the network was trained on: of its correction only the
+        null-space component is added.
+        """
+        fused = len(initial.stacks) > 1
+        steps = 0 if fused else int(self._preparation.get("sharpened", 0))
+        sharp = sharpened(initial.image, initial.stacks[0], steps)
         warnings: list[str] = []
-        wanted = head.weight.with_array(head.weight.array > 0)
-        along = slices_along(seen.stacks, image)
-        network, device = self._network, self.device
-        warn = warnings.append
-        return residual_correction(network, image, guide, head.mask, wanted, along, device, warn, progress), warnings
+        added = residual_correction(
+            self._network,
+            sharp,
+            None if guide is None else guide.image,
+            head.mask,
+            head.weight.with_array(head.weight.array > 0),
+            slices_along(initial.stacks, sharp),
+            self.device,
+            warnings.append,
+            progress,
+        )
+        if fused:
+            added = null_space_component(added, initial.stacks)
+        return _Correction(initial.image.with_array(sharp.array - initial.image.array + added.array), warnings)
+
+
+@dataclass(frozen=True, eq=False)
+class _Correction:
+    """Difference to the initial image, on its grid, with warnings and transforms that it took."""
+
+    volume: Volume
+    warnings: list[str]
+    transforms: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def super_resolve(
@@ -315,21 +335,61 @@ def super_resolve(
     device:
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     progress:
-        Told how far it is.
+        Progress callback.
+
+    Examples
+    --------
+    A head in slices of 6 mm, at 3 mm to be quick:
+
+    >>> import numpy as np
+    >>> from NeuroGenLib import Volume
+    >>> places = np.linalg.norm(np.indices((24, 28, 12)).T * (3, 3, 6) - (36, 42, 36), axis=-1).T
+    >>> scan = Volume(100 * np.exp(-((places / 30) ** 4)), np.diag([3.0, 3, 6, 1]))
+    >>> found = super_resolve(scan, settings=SuperresConfig(spacing=3), device="cpu")
+    >>> found.image.shape, found.quality.stacks[0].direction
+    ((24, 28, 24), 'axial')
     """
     opened = open_model(model, SuperresModel, device=device, progress=progress.part(0, 0.05))
     return opened.super_resolve(scans, guide=guide, settings=settings, progress=progress.part(0.05, 1))
 
 
+def _corrected(initial: InitialImage, correction: Volume, head: HeadMask, steps: int, progress: Progress) -> Volume:
+    """Return the initial image plus the correction in the head, made consistent with the slices."""
+    image = initial.image.with_array(initial.image.array + head.weight.array * correction.array)
+    image = data_consistent(
+        image, initial.stacks, head.weight.array, steps, initial.scales, initial.slice_weights, progress
+    )
+    # A spline or network may fall below the darkest value of a scan, which of a magnitude image is never below 0.
+    return image.with_array(np.maximum(image.array, initial.image.array.min()))
+
+
 def _quality(
-    given: Sequence[Volume], seen: Combined, residuals: Sequence[Volume], result: Volume, head: Head
+    scans: Sequence[Volume],
+    initial: InitialImage,
+    residuals: Sequence[Volume],
+    image: Volume,
+    head: HeadMask,
+    guide: AlignedGuide | None,
 ) -> Quality:
-    """Measure a result; the guide comes later."""
-    dark, bright = head_range(seen.image.array, head.mask.array, "The scan")
-    rows = []
-    for scan, stack, scale, residual, moved in zip(given, seen.stacks, seen.scales, residuals, seen.moved, strict=True):
-        plain = residual_of(seen.image, stack, scale)
+    """Measure a result."""
+    dark, bright = head_range(initial.image.array, head.mask.array, "The scan")
+    stacks = []
+    for scan, stack, scale, residual, moved in zip(
+        scans, initial.stacks, initial.scales, residuals, initial.moved, strict=True
+    ):
+        interpolation_residual = slice_residual(initial.image, stack, scale)
         distance = scan.spacing[stack.axis]
-        rows.append(stack_quality(stack, distance, (residual, plain), head.mask, bright - dark, moved))
+        stacks.append(
+            stack_quality(stack, distance, (residual, interpolation_residual), head.mask, bright - dark, moved)
+        )
+    of_guide = None
+    if guide is not None:
+        of_guide = guide_quality(guide.start, guide.image, initial.image, image, head.mask.array)
     head_ml = int(head.mask.array.sum()) * head.mask.voxel_volume_ml
-    return Quality(tuple(rows), None, result.spacing[0], head_ml, dark, bright)
+    return Quality(tuple(stacks), of_guide, image.spacing[0], head_ml, dark, bright)
+
+
+def _transforms(initial: InitialImage, guide: AlignedGuide | None) -> dict[str, np.ndarray]:
+    """Return the transforms from scans to scan and from scan to guide by name, (4, 4) RAS mm."""
+    transforms = {f"scan_{number}_to_scan": stack.pose for number, stack in enumerate(initial.stacks[1:], start=2)}
+    return transforms if guide is None else {"scan_to_guide": guide.from_scan, **transforms}

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from NeuroGenLib.superres.config import OptimiserConfig
-    from NeuroGenLib.superres.data.windows import Batch
+    from NeuroGenLib.superres.data.windows import WindowBatch
 
 _SMOOTH = 1e-3
 """Differences below this count squared, larger ones as they are."""
@@ -21,7 +21,7 @@ def charbonnier(difference: Tensor) -> Tensor:
     return (difference.square() + _SMOOTH**2).sqrt() - _SMOOTH
 
 
-def superres_loss(found: Tensor, batch: Batch, settings: OptimiserConfig) -> dict[str, Tensor]:
+def superres_loss(found: Tensor, batch: WindowBatch, settings: OptimiserConfig) -> dict[str, Tensor]:
     """Return the loss of a batch and its parts.
 
     Parameters

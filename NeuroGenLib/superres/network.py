@@ -25,7 +25,7 @@ _WIDEST = 8.0
 
 
 @dataclass(frozen=True)
-class Shape:
+class ResidualUNetConfig:
     """Sizes of a network.
 
     Attributes
@@ -52,14 +52,14 @@ class SuperresNetwork(nn.Module):
     across, the inner layers see them across the last axis: one set of filters undoes them all.
     """
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, config: ResidualUNetConfig) -> None:
         super().__init__()
-        self.shape = shape
-        widths = shape.features
+        self.config = config
+        widths = config.features
         # The finest level holds most of the voxels: one convolution each way is what a CPU can afford.
         self.first = nn.Conv3d(2, widths[0], 3, padding=1)
         self.halve = nn.ModuleList(nn.Conv3d(finer, width, 2, stride=2) for finer, width in itertools.pairwise(widths))
-        self.down = nn.ModuleList(_convolutions(width, shape.convolutions) for width in widths[1:])
+        self.down = nn.ModuleList(_convolutions(width, config.convolutions) for width in widths[1:])
         self.conditions = nn.ModuleList(nn.Linear(_CONDITIONS, 2 * width) for width in widths)
         self.narrow = nn.ModuleList(nn.Conv3d(width, finer, 1) for finer, width in itertools.pairwise(widths))
         self.up = nn.ModuleList(_convolutions(width, 1) for width in widths[:-1])
@@ -125,7 +125,7 @@ class SuperresNetwork(nn.Module):
         return torch.cat([guided, slices.flatten(1).to(guide.dtype) / _WIDEST], 1)
 
     def _padded(self, value: Tensor) -> Tensor:
-        missing = [-side % self.shape.multiple for side in value.shape[2:]]
+        missing = [-side % self.config.multiple for side in value.shape[2:]]
         if not any(missing):
             return value
         return functional.pad(value, [side for most in reversed(missing) for side in (0, most)], mode="replicate")
@@ -154,7 +154,7 @@ def network_from_tensors(entry: Mapping[str, object], tensors: Mapping[str, Tens
     features, convolutions = entry["features"], entry["convolutions"]
     if not isinstance(features, list | tuple) or not isinstance(convolutions, int):
         raise TypeError("features are no list, or convolutions no number")
-    network = SuperresNetwork(Shape(tuple(int(width) for width in features), convolutions))
+    network = SuperresNetwork(ResidualUNetConfig(tuple(int(width) for width in features), convolutions))
     network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     return network.eval()
 

@@ -1,15 +1,18 @@
-"""Writes what a super-resolution found into a folder."""
+"""Result of a super-resolution by name, and its files."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from NeuroGenLib.core import provenance
-from NeuroGenLib.core.files import staged_outputs, write_json
+from NeuroGenLib.core.files import staged_outputs
 from NeuroGenLib.core.reports import save_figure
+from NeuroGenLib.spatial.result import RECORD, Result, write_result
 from NeuroGenLib.superres.evaluation.figure import superres_figure
+from NeuroGenLib.superres.evaluation.quality_table import quality_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,67 +21,77 @@ if TYPE_CHECKING:
     from NeuroGenLib.spatial.volume import Volume
     from NeuroGenLib.superres.infer import SuperresModel, SuperResolution
 
-IMAGE, RECORD = "superres.nii.gz", "provenance.json"
+IMAGE = "superres.nii.gz"
+_WRITTEN = ("superres", "residual")
 
 
-def write_result(
-    model: SuperresModel,
-    found: SuperResolution,
-    scan: Volume,
-    out: Path,
-    parameters: Mapping[str, Any],
-    **more: Any,
-) -> list[Path]:
-    """Write a result, all or nothing, and return the files.
+def superres_result(model: SuperresModel, found: SuperResolution, parameters: Mapping[str, Any], **more: Any) -> Result:
+    """Return a super-resolution by name: what is written to files, sent by the worker and shown in a scene.
 
-    ``superres.nii.gz`` and ``residual.nii.gz`` (what was measured less what the result gives when sliced again), in the
+    Parameters
+    ----------
+    model, found:
+        The model and its super-resolution.
+    parameters, more:
+        Of the job, and further entries of the record.
+
+    Returns
+    -------
+    Result
+        Volumes ``superres``, ``residual`` and ``interpolated`` and the boolean label map ``head`` on one grid, in the
+        space and units of the first scan; the table and the facts ``quality``.
+    """
+    return Result(
+        volumes={"superres": found.image, "residual": found.residual, "interpolated": found.interpolated},
+        labels={"head": found.head},
+        tables={"quality": quality_rows(found.quality)},
+        facts={"quality": summary(found)},
+        warnings=found.warnings,
+        record=model.provenance("superres run", parameters, found.warnings, **more),
+    )
+
+
+def write_superres(result: Result, scan: Volume, out: Path) -> list[Path]:
+    """Write a super-resolution, all or nothing, and return the files.
+
+    ``superres.nii.gz`` and ``residual.nii.gz`` (the slices less the acquisition simulated from the result), in the
     space and units of the first scan; ``superres.png``, ``quality.json`` and ``provenance.json``.
 
     Parameters
     ----------
-    model, found, scan:
-        What did it, what it found, and the (first) scan.
+    result, scan:
+        Of :func:`superres_result`, and the (first) scan.
     out:
         The folder.
-    parameters, more:
-        Of the job, and what else the record shall hold.
 
     Raises
     ------
     InputError
-        When something in the folder is in the way.
+        When a folder lies where a file goes.
     NeuroGenError
-        When the disk refuses.
+        When the files cannot be written.
     """
+    volumes = {name: result.volumes[name] for name in _WRITTEN}
     with staged_outputs(out) as staging:
-        found.image.save(staging / IMAGE)
-        found.residual.save(staging / "residual.nii.gz")
-        save_figure(staging / "superres.png", superres_figure(found, scan, model.notice))
-        write_json(staging / "quality.json", summary(found))
-        write_json(staging / RECORD, _record(model, parameters, found.warnings, more))
+        write_result(replace(result, volumes=volumes, labels={}, tables={}), staging)
+        save_figure(staging / "superres.png", superres_figure(result, scan))
         files = sorted(path.name for path in staging.iterdir())
     return [out / name for name in files]
 
 
 def write_reference(model: SuperresModel, image: Volume, out: Path, parameters: Mapping[str, Any]) -> list[Path]:
-    """Write what the published pipeline found, in normalised units on its padded grid, and return the files."""
+    """Write the image of the published pipeline, in normalised units on its padded grid, and return the files."""
+    record = model.provenance("superres run", parameters, units="normalised, as published")
     with staged_outputs(out) as staging:
-        image.save(staging / IMAGE)
-        write_json(staging / RECORD, _record(model, parameters, [], {"units": "normalised, as published"}))
+        write_result(Result(volumes={"superres": image}, record=record), staging)
     return [out / IMAGE, out / RECORD]
 
 
 def summary(found: SuperResolution) -> dict[str, Any]:
-    """Return what ``quality.json`` holds."""
+    """Return the content of ``quality.json``."""
     return {
         **found.quality.to_mapping(),
         "transforms": {name: np.round(matrix, 6).tolist() for name, matrix in found.transforms.items()},
         "warnings": found.warnings,
         "research_use": provenance.RESEARCH_USE,
     }
-
-
-def _record(
-    model: SuperresModel, parameters: Mapping[str, Any], warnings: list[str], more: Mapping[str, Any]
-) -> dict[str, Any]:
-    return model.provenance("superres run", parameters, warnings, **more)

@@ -40,7 +40,7 @@ from NeuroGenLib.alignment.mutual_information import ScanLevel, information_alig
 from NeuroGenLib.core.errors import Cancelled
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.mask.intensity import rescaled
-from NeuroGenLib.mask.train import mask_loss
+from NeuroGenLib.mask.losses import mask_loss
 from NeuroGenLib.models.hub import HubFile, fetch_files
 from NeuroGenLib.models.reference import HubReference
 from NeuroGenLib.registration.evaluation.measures import hausdorff95

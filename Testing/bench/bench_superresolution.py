@@ -29,9 +29,8 @@ from NeuroGenLib.spatial.sliding_window import window_boxes
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.config import NetworkConfig
 from NeuroGenLib.superres.correction import PUBLISHED_OVERLAP, published_correction, residual_correction
-from NeuroGenLib.superres.network import Shape, SuperresNetwork
-from NeuroGenLib.superres.published.unet import FoldedUNet, published_network
-from NeuroGenLib.superres.published.unet import Shape as PublishedShape
+from NeuroGenLib.superres.network import ResidualUNetConfig, SuperresNetwork
+from NeuroGenLib.superres.published.unet import FoldedUNet, PublishedUNetConfig, published_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     grid = (64, 64, 48) if options.quick else GRID
-    sizes = PublishedShape((2, 3, 4, 5, 6, 7), 2) if options.quick else PublishedShape()
+    sizes = PublishedUNetConfig((2, 3, 4, 5, 6, 7), 2) if options.quick else PublishedUNetConfig()
     print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, {options.threads} thread(s)")
     print(f"Volume {'x'.join(map(str, grid))}, load {load()}\n")
     print("| what | windows | CPU s | CPU s a window | wall s | peak MiB | CPU s of a whole volume, extrapolated |")
@@ -86,7 +85,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(f"Wanted: a ratio of {LEAST_RATIO:g} and at most {MOST_MIB:g} MiB.")
 
 
-def folded_windows(grid: tuple[int, int, int], sizes: PublishedShape, wanted: int) -> Measured:
+def folded_windows(grid: tuple[int, int, int], sizes: PublishedUNetConfig, wanted: int) -> Measured:
     """Correct about so many windows in the middle of a volume, as a user's scan is corrected."""
     torch.manual_seed(1)
     network = FoldedUNet(sizes, WINDOW).eval().requires_grad_(requires_grad=False)
@@ -99,7 +98,7 @@ def folded_windows(grid: tuple[int, int, int], sizes: PublishedShape, wanted: in
     return measured(lambda: published_correction(network, image, guide, head, torch.device("cpu"), print), count)
 
 
-def unfolded_windows(sizes: PublishedShape, count: int) -> Measured:
+def unfolded_windows(sizes: PublishedUNetConfig, count: int) -> Measured:
     """Run the whole network on one window after the other."""
     torch.manual_seed(1)
     network = published_network(sizes).eval().requires_grad_(requires_grad=False)
@@ -127,7 +126,7 @@ def bundled_network(*, quick: bool) -> SuperresNetwork:
     """Return the network of the bundled model with random weights."""
     torch.manual_seed(1)
     config = from_mapping(NetworkConfig, {"features": [4, 6]} if quick else read_yaml(CONFIG)["network"])
-    network = SuperresNetwork(Shape(config.features, config.convolutions))
+    network = SuperresNetwork(ResidualUNetConfig(config.features, config.convolutions))
     torch.nn.init.normal_(network.last.weight, 0, 0.01)
     return network.eval().requires_grad_(requires_grad=False)
 

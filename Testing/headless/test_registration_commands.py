@@ -19,7 +19,7 @@ import pytest
 import SimpleITK
 
 from NeuroGenLib import cli, models
-from NeuroGenLib.mask.infer import FoundBrain
+from NeuroGenLib.mask.infer import BrainMask
 from NeuroGenLib.spatial.landmark_files import read_point_file
 from NeuroGenLib.spatial.spatial_map_files import read_transform
 from Testing.geometry import oblique, reoriented
@@ -202,9 +202,9 @@ def test_a_scene_lies_where_it_was_asked_for_or_nothing_is_written(
 class HalfHead:
     """Stands for the brain mask model: the brain is what is bright, and it is not sure."""
 
-    def find(self, image: Volume, progress: Progress) -> FoundBrain:
+    def find(self, image: Volume, progress: Progress) -> BrainMask:
         progress.update(1, 1, "found")
-        return FoundBrain(image.with_array((image.array > 20).astype(np.uint8)), 900.0, 0.6, ["Look at it."])
+        return BrainMask(image.with_array((image.array > 20).astype(np.uint8)), 900.0, 0.6, ["Look at it."])
 
 
 def test_masks_are_found_where_none_is_given(

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.spatial.labels import LabelTable
 from Testing.geometry import a_brain_phantom, same_in_world
 from Testing.mrml.places import WITHOUT_SLICER, stored
@@ -19,7 +18,7 @@ from NeuroGenLib.mrml.scene import save_scene
 from NeuroGenLib.mrml.segmentations import label_map_of, update_segmentation
 from NeuroGenLib.mrml.sequences import (
     Index,
-    Played,
+    NodeSequence,
     add_browser,
     add_segmentation_sequence,
     add_volume_sequence,
@@ -27,6 +26,7 @@ from NeuroGenLib.mrml.sequences import (
 )
 from NeuroGenLib.mrml.volumes import update_volume, volume_of
 from Testing.mrml.nodes import load_scene
+from Testing.raising import raises
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +55,9 @@ def table() -> LabelTable:
 
 
 @pytest.fixture
-def played(heads: list[tuple[Volume, Volume]], table: LabelTable, scene: Scene) -> tuple[Played, Played, Node]:
+def played(
+    heads: list[tuple[Volume, Volume]], table: LabelTable, scene: Scene
+) -> tuple[NodeSequence, NodeSequence, Node]:
     """Images and segmentations, and their browser."""
     images = add_volume_sequence(scene, [image for image, _ in heads], WEEKS, "T2w", window=(0, 900), record=RECORD)
     labels = add_segmentation_sequence(scene, [labels for _, labels in heads], table, WEEKS, "tissues", record=RECORD)
@@ -137,22 +139,22 @@ def test_a_file_keeps_every_age(played: tuple, heads: list, table: LabelTable, s
     ("ages", "shown"), [((), "none"), ((24, 24), "24, 24"), ((30, 24), "30, 24"), ((24, np.nan), "24, nan")]
 )
 def test_ages_that_do_not_rise_are_refused(ages: tuple[float, ...], shown: str) -> None:
-    with pytest.raises(InputError, match=rf"scan_age for a sequence do not rise: {shown}"):
+    with raises("value-invalid", "scan_age", shown):
         Index("scan_age", "weeks", ages)
 
 
 def test_sequences_that_do_not_belong_together_are_refused(heads: list, table: LabelTable, scene: Scene) -> None:
     images = [image for image, _ in heads]
-    with pytest.raises(InputError, match=r"'T2w' has 2 volume\(s\) for 3 value\(s\) of scan_age"):
+    with raises("value-conflict", "'T2w'", "2 volume(s)", "3 value(s) of scan_age"):
         add_volume_sequence(scene, images[:2], WEEKS, "T2w")
-    with pytest.raises(InputError, match=r"'tissues' has 1 volume\(s\)"):
+    with raises("value-conflict", "'tissues'", "1 volume(s)"):
         add_segmentation_sequence(scene, [heads[0][1]], table, WEEKS, "tissues")
     assert scene.GetNumberOfNodesByClass("vtkMRMLVolumeNode") == 0
     weeks = add_volume_sequence(scene, images, WEEKS, "weeks")
     for other in (Index("scan_age", "years", AGES), Index("scan_age", "weeks", (24.0, 26.5, 31.0))):
         years = add_volume_sequence(scene, images, other, "others")
-        with pytest.raises(InputError, match="'both' do not run over the same values"):
+        with raises("value-conflict", "'both'"):
             add_browser(scene, [weeks, years], "both")
-    with pytest.raises(InputError, match="'none'"):
+    with raises("value-conflict", "'none'"):
         add_browser(scene, [], "none")
     assert scene.GetNumberOfNodesByClass("vtkMRMLSequenceBrowserNode") == 0

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from NeuroGenLib.core import provenance
 from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.spatial.result import Result
 from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import a_brain_phantom
 from Testing.mrml.places import STORED, WITHOUT_SLICER, stored
@@ -23,7 +24,6 @@ from NeuroGenLib.mrml.scene import HeadlessScene, save_scene
 from NeuroGenLib.mrml.tables import rows_of
 from NeuroGenLib.mrml.volumes import add_volume, volume_of
 from NeuroGenLib.scenes.superres import (
-    ShownSuperres,
     add_superres,
     arrange_superres,
     crosshair_of,
@@ -48,20 +48,18 @@ QUALITY = [
 ]
 
 
-def a_result(volume: Volume, gain: float = 1.2, *, residual: bool = True) -> ShownSuperres:
+def a_result(volume: Volume, gain: float = 1.2, record: dict[str, Any] = RECORD) -> Result:
     """A result that is brighter than its interpolation."""
-    return ShownSuperres.of_job(
-        {
-            "image": volume.with_array(gain * volume.array),
+    return Result(
+        volumes={
+            "superres": volume.with_array(gain * volume.array),
             "interpolated": volume,
             "residual": volume.with_array(0.1 * volume.array),
-            "head": volume.with_array(volume.array > 100),
-            "across": "axial",
-            "dark": 0.0,
-            "bright": 400.0,
-            "quality_rows": QUALITY,
         },
-        residual=residual,
+        labels={"head": volume.with_array(volume.array > 100)},
+        tables={"quality": QUALITY},
+        facts={"quality": {"stacks": [{"direction": "axial"}], "dark": 0.0, "bright": 400.0}},
+        record=record,
     )
 
 
@@ -97,7 +95,7 @@ def test_every_node_lies_where_the_result_lies(scene: Scene, head: Volume, how: 
     scan = add_volume(scene, stored(thick_of(head), how), "T2w")
     fine = stored(head, how)
     shown = a_result(fine)
-    nodes = add_superres(scene, shown, scan, RECORD)
+    nodes = add_superres(scene, shown, scan)
     places = np.array([[4, 5, 6], [15, 18, 13], [20, 9, 11]])
     for node, gain in ((nodes.image, 1.2), (nodes.interpolated, 1.0), (nodes.difference, 0.2), (nodes.residual, 0.1)):
         found = volume_of(node)
@@ -117,31 +115,31 @@ def test_another_result_takes_the_nodes_and_other_scans_keep_theirs(
     scene: Scene, scan: Node, turned_head: Volume, head: Volume
 ) -> None:
     other = add_volume(scene, thick_of(head), "other")
-    first = add_superres(scene, a_result(turned_head), scan, RECORD)
-    elsewhere = add_superres(scene, a_result(head), other, RECORD)
+    first = add_superres(scene, a_result(turned_head), scan)
+    elsewhere = add_superres(scene, a_result(head), other)
     assert elsewhere.image is not first.image
     count = scene.GetNumberOfNodes()
-    second = add_superres(scene, a_result(turned_head, 1.5), scan, {**RECORD, "seed": 2})
+    second = add_superres(scene, a_result(turned_head, 1.5, {**RECORD, "seed": 2}), scan)
     assert scene.GetNumberOfNodes() == count
     for name in ("image", "interpolated", "difference", "residual", "quality", "profile", "chart"):
         assert getattr(second, name) is getattr(first, name)
         assert provenance_of(getattr(second, name))["seed"] == 2
     np.testing.assert_allclose(volume_of(second.difference).array.max(), 0.5 * turned_head.array.max(), rtol=1e-4)
-    without = add_superres(scene, a_result(turned_head, residual=False), scan, RECORD)
+    without = add_superres(scene, a_result(turned_head), scan, residual=False)
     assert without.residual is None
     assert scene.GetNumberOfNodes() < count
 
 
 def test_a_scan_that_was_removed_is_passed_over(scene: Scene, scan: Node, turned_head: Volume) -> None:
     scene.RemoveNode(scan)
-    nodes = add_superres(scene, a_result(turned_head), scan, RECORD)
+    nodes = add_superres(scene, a_result(turned_head), scan)
     assert np.isnan([row["slices"] for row in rows_of(nodes.profile)]).all()
     show_superres(scene, nodes.image, "result", before="scan")
     assert background(scene, BEFORE) == nodes.interpolated.GetID()
 
 
 def test_the_profile_shows_slices_as_steps_in_one_unit(scene: Scene, scan: Node, turned_head: Volume) -> None:
-    nodes = add_superres(scene, a_result(turned_head), scan, RECORD)
+    nodes = add_superres(scene, a_result(turned_head), scan)
     rows = rows_of(nodes.profile)
     assert [nodes.chart.GetNthPlotSeriesNode(index).GetYColumnName() for index in range(3)] == [
         "slices", "interpolated", "result",
@@ -199,7 +197,7 @@ def foreground(scene: Scene, view: str) -> str | None:
 
 
 def test_ways_to_look_at_it(scene: Scene, scan: Node, turned_head: Volume) -> None:
-    nodes = add_superres(scene, a_result(turned_head), scan, RECORD)
+    nodes = add_superres(scene, a_result(turned_head), scan)
     show_superres(scene, nodes.image, "result", opacity=0.7)
     for view in ("Red", "Green", "Yellow", AFTER):
         assert (background(scene, view), foreground(scene, view)) == (
@@ -217,7 +215,7 @@ def test_ways_to_look_at_it(scene: Scene, scan: Node, turned_head: Volume) -> No
 
 
 def test_small_differences_are_see_through(scene: Scene, scan: Node, turned_head: Volume) -> None:
-    nodes = add_superres(scene, a_result(turned_head), scan, RECORD)
+    nodes = add_superres(scene, a_result(turned_head), scan)
     colours = nodes.difference.GetDisplayNode().GetColorNode()
     assert difference_colours(scene, 0.1) is colours
     display = nodes.difference.GetDisplayNode()
@@ -231,7 +229,7 @@ def test_small_differences_are_see_through(scene: Scene, scan: Node, turned_head
 
 
 def test_views_are_arranged_side_by_side_above_the_profile(scene: Scene, scan: Node, turned_head: Volume) -> None:
-    nodes = add_superres(scene, a_result(turned_head), scan, RECORD)
+    nodes = add_superres(scene, a_result(turned_head), scan)
     arrange_superres(scene, nodes.image)
     assert scene.GetFirstNodeByClass("vtkMRMLLayoutNode") is None, "outside Slicer nothing is arranged"
     layout = scene.AddNewNodeByClass("vtkMRMLLayoutNode")
@@ -253,7 +251,7 @@ def test_views_are_arranged_side_by_side_above_the_profile(scene: Scene, scan: N
 def test_a_saved_scene_finds_its_result_again(tmp_path: Path, head: Volume) -> None:
     with HeadlessScene() as opened:
         scan = add_volume(opened.scene, thick_of(head), "T2w")
-        add_superres(opened.scene, a_result(head), scan, RECORD)
+        add_superres(opened.scene, a_result(head), scan)
         save_scene(opened.scene, tmp_path / "scene.mrb")
     with HeadlessScene() as opened:
         load_scene(opened.scene, tmp_path / "scene.mrb")
@@ -262,5 +260,5 @@ def test_a_saved_scene_finds_its_result_again(tmp_path: Path, head: Volume) -> N
         assert image is not None
         assert quality_of(image)[1]["interpolated"] == "3.1"
         count = opened.scene.GetNumberOfNodes()
-        assert add_superres(opened.scene, a_result(head), scan, RECORD).image is image
+        assert add_superres(opened.scene, a_result(head), scan).image is image
         assert opened.scene.GetNumberOfNodes() == count

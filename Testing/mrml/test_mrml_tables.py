@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib.core.errors import InputError
 from Testing.mrml.places import WITHOUT_SLICER, read_node, write_node
 
 pytest.importorskip("slicer", reason=WITHOUT_SLICER)
 
 from NeuroGenLib.mrml.core import slicer
 from NeuroGenLib.mrml.tables import add_plot, add_plot_series, add_table, rows_of
+from Testing.raising import raises
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,12 +76,12 @@ def test_slicers_file_holds_the_rows(scene: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rows", [[], [{}]])
 def test_an_empty_table_is_refused(rows: list[dict[str, object]], scene: Any) -> None:
-    with pytest.raises(InputError, match="'growth' is empty"):
+    with raises("table-empty", "'growth'"):
         add_table(scene, rows, "growth")
 
 
 def test_rows_with_other_columns_are_refused(scene: Any) -> None:
-    with pytest.raises(InputError, match="Row 2 of the table 'growth' has other columns"):
+    with raises("table-invalid", "Row 2", "'growth'"):
         add_table(scene, [{"a": 1}, {"b": 1}], "growth")
 
 

@@ -18,6 +18,7 @@ from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.run_config import SuperresConfig
 from Testing.geometry import oblique, reoriented, same_in_world
 from Testing.mrml.nodes import folder_of
+from Testing.raising import raises
 from Testing.slicer_desktop import missing_parts
 from Testing.superres_models import MM, THICKNESS, a_head, in_thick_slices, write_residual_model
 
@@ -206,6 +207,59 @@ def test_the_profile_crosses_the_slices_in_the_units_of_the_scan(desktop: Deskto
     crosshair.SetCrosshairRAS(900, 0, 0)
     desktop.click(panel.ui.profileButton)
     assert "outside the result" in desktop.messages[-1].text
+
+
+def test_a_scan_is_super_resolved_from_the_console(
+    desktop: Desktop, panel: Panel, scan: Any, model_folder: str, expected: SuperResolution
+) -> None:
+    """Without the panel: ``slicer.util.getModuleLogic`` and one call that returns the nodes."""
+    import slicer.util
+
+    logic = slicer.util.getModuleLogic("NeuroGenSuperResolution")
+    nodes = logic.superResolve(scan, model=model_folder, device="cpu", residual=False, spacing=MM)
+    assert result_of(desktop.scene, scan) is nodes.image
+    assert nodes.residual is None
+    assert same_in_world(volume_of(nodes.image), expected.image, 1e-3)
+    parameters = provenance_of(nodes.quality)["parameters"]
+    assert (parameters["scans"], parameters["settings"]["spacing"]) == (["axial"], MM)
+    remarks: list[str] = []
+    fine = add_volume(desktop.scene, a_head(), "fine")
+    assert logic.superResolve(fine, model=model_folder, device="cpu", on_nothing=remarks.append) is None
+    assert len(remarks) == 1
+
+
+class RefusingRunner:
+    """A runner that keeps the jobs it gets and begins none."""
+
+    def __init__(self) -> None:
+        self.jobs: list[tuple[str, dict[str, Any]]] = []
+
+    def run(self, title: str, job: str, arguments: dict[str, Any], *callbacks: Any) -> bool:
+        del title, callbacks
+        self.jobs.append((job, arguments))
+        return False
+
+
+def test_the_logic_hands_the_job_to_its_runner(desktop: Desktop, panel: Panel, scan: Any, thick: Volume) -> None:
+    runner = RefusingRunner()
+    guide = add_volume(desktop.scene, a_head(-0.4), "T1w")
+    logic = panel.logic
+    assert logic.superResolve(scan, guide=guide, thickness=5.0, align=False, runner=runner) is None
+    ((job, arguments),) = runner.jobs
+    settings = arguments["settings"]
+    assert (job, arguments["model"]) == ("superres.run", "bundled:superres")
+    assert (settings["thickness"], settings["align"], settings["recorded"]) == (5.0, False, [0.0])
+    assert same_in_world(arguments["scans"][0], thick, 0)
+    assert same_in_world(arguments["guide"], volume_of(guide), 0)
+    with raises("name-unknown", "thicknes"):
+        logic.superResolve(scan, thicknes=5.0, runner=runner)
+    with raises("value-invalid", "'thickness' is -1"):
+        logic.superResolve(scan, thickness=-1, runner=runner)
+    with raises("value-duplicate", "axial"):
+        logic.superResolve(scan, further_scans=[scan], runner=runner)
+    with raises("value-missing"):
+        logic.superResolve(None, runner=runner)
+    assert len(runner.jobs) == 1
 
 
 def test_ways_to_look_at_the_result(desktop: Desktop, panel: Panel, scan: Any) -> None:

@@ -11,7 +11,7 @@ import torch
 from cases import BUNDLED, folders
 
 from NeuroGenLib.superres.published.training_info import settings_of_row
-from NeuroGenLib.superres.published.unet import PublishedUNet, Shape
+from NeuroGenLib.superres.published.unet import PublishedUNet, PublishedUNetConfig
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,6 +42,6 @@ def seeded_weights(folder: Path, made: Path) -> Path:
         return folder / WEIGHTS
     network = settings_of_row(published_row(folder))["network"]
     torch.manual_seed(json.loads((folder / "meta.json").read_text())["seed"])
-    state = PublishedUNet(Shape(tuple(network["features"]), network["residual_units"])).state_dict()
+    state = PublishedUNet(PublishedUNetConfig(tuple(network["features"]), network["residual_units"])).state_dict()
     torch.save(state, made / WEIGHTS)
     return made / WEIGHTS

@@ -17,10 +17,10 @@ from babyai_case import RECORDED, arrays, named, seeded_weights
 
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.models.folder import ModelFolder, load_tensors
-from NeuroGenLib.simulate.decimation import decimated
+from NeuroGenLib.simulate.decimation import decimate
 from NeuroGenLib.spatial.metrics import nrmse, psnr, ssim
 from NeuroGenLib.spatial.volume import Volume
-from NeuroGenLib.superres.published.checkpoint import import_checkpoint, shape_of_state
+from NeuroGenLib.superres.published.checkpoint import config_of_state, import_checkpoint
 from NeuroGenLib.superres.published.reference import (
     STRIDE,
     WINDOW,
@@ -87,7 +87,7 @@ def output(network: PublishedUNet, images: np.ndarray) -> np.ndarray:
 def test_a_checkpoint_has_every_weight_of_the_whole_network(file: Path, tmp_path: Path) -> None:
     weights = seeded_weights(file.parent, tmp_path)
     state = torch.load(weights, weights_only=True)
-    network = PublishedUNet(shape_of_state(state, weights))
+    network = PublishedUNet(config_of_state(state, weights))
     network.load_state_dict(state, strict=True)
     given = arrays(file)
     near(output(network, given["input"]), given["output"], NETWORK)
@@ -113,7 +113,7 @@ def test_the_recorded_seed_gives_the_recorded_network_and_folding_keeps_it(file:
     facts = json.loads(file.read_text())
     record = json.loads(file.with_name("meta.json").read_text())
     sizes = {name: tuple(value["shape"]) for name, value in facts.items()}
-    shape = shape_of_state({name: torch.empty(size, device="meta") for name, size in sizes.items()}, file)
+    shape = config_of_state({name: torch.empty(size, device="meta") for name, size in sizes.items()}, file)
     assert sizes_of(shape) == sizes
 
     torch.manual_seed(record["seed"])
@@ -197,7 +197,7 @@ def test_decimation(file: Path) -> None:
     assert cases
     for name, match in cases.items():
         assert match, name
-        near(decimated(given["volume"], match[1], int(match[2]), int(match[3])), given[name], DOUBLE)
+        near(decimate(given["volume"], match[1], int(match[2]), int(match[3])), given[name], DOUBLE)
 
 
 @recorded("pipeline*.npz")

@@ -93,7 +93,7 @@ def test_a_run_gives_the_recorded_losses_and_weights(
     expected = published_row(case)
     weights_file = seeded_weights(case, tmp_path)
 
-    def started(shape: published_network.Shape) -> published_network.PublishedUNet:
+    def started(shape: published_network.PublishedUNetConfig) -> published_network.PublishedUNet:
         network = published_network.PublishedUNet(shape)
         network.load_state_dict(torch.load(weights_file, weights_only=True))
         return network

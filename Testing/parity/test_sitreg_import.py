@@ -13,9 +13,9 @@ from NeuroGenLib.core.config import from_mapping
 from NeuroGenLib.models.catalogue import import_model
 from NeuroGenLib.models.folder import load_tensors
 from NeuroGenLib.registration.config import NetworkConfig
+from NeuroGenLib.registration.network.configured import network_shape
 from NeuroGenLib.registration.network.sitreg import Mappings, SITReg, SITRegConfig
 from NeuroGenLib.registration.published.training_config import network_settings
-from NeuroGenLib.registration.train import network_shape
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -28,10 +28,10 @@ from sitreg_case import (
 
 from NeuroGenLib.registration.data.pairs import Item, PairBatch
 from NeuroGenLib.registration.network import sitreg as network_module
+from NeuroGenLib.registration.network.configured import freeze_unused
 from NeuroGenLib.registration.network.inversion import FixedPoint, _mix, solve
 from NeuroGenLib.registration.objective import Objective, pairs_of
 from NeuroGenLib.registration.published.checkpoint import own_name
-from NeuroGenLib.registration.train import freeze_unused
 from NeuroGenLib.spatial.displacement import sample, voxel_grid
 
 if TYPE_CHECKING:

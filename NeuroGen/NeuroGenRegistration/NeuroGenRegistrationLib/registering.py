@@ -163,7 +163,7 @@ def found_text(rows: list[dict[str, Any]], record: dict[str, Any]) -> str:
 
 def _labels(inputs: InputNodes, volumes: dict[str, Volume]) -> tuple[dict[str, Volume], LabelTable | None, list[str]]:
     """Return the label maps for the job, the names of their values, and notes about them."""
-    from NeuroGenLib.mrml.labelled import labels_on, matched, table_of
+    from NeuroGenLib.mrml.labelled import labels_on, match_labels, table_of
 
     fixed, moving = inputs.fixed_labels, inputs.moving_labels
     if moving is None:
@@ -174,7 +174,7 @@ def _labels(inputs: InputNodes, volumes: dict[str, Volume]) -> tuple[dict[str, V
     if fixed is None:
         return labels, table, []
     own = table_of(fixed)
-    on_fixed, table, both = matched(labels_on(fixed, own, volumes["fixed"]), own, table)
+    on_fixed, table, both = match_labels(labels_on(fixed, own, volumes["fixed"]), own, table)
     if not both:
         apart = _("The fixed and the moving labels have no name in common: their overlap is not measured.")
         return labels, table, [apart]

@@ -1,8 +1,9 @@
-"""Super-resolves volumes of the scene."""
+"""Super-resolution of volumes of the scene."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import slicer
 from slicer.i18n import tr as _
@@ -11,55 +12,70 @@ from NeuroGenLib.core.config import from_mapping
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.simulate.thick_slices import DIRECTIONS
 from NeuroGenLib.superres.evaluation.quality_table import STAGES
-from NeuroGenLib.superres.run_config import BUNDLED, SuperresConfig
+from NeuroGenLib.superres.run_config import SuperresConfig
 from NeuroGenPanels.parameter_fields import settings_of
 from NeuroGenPanels.quality import remarks_of
+from NeuroGenSuperResolutionLib.parameters import FIELDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from NeuroGenLib.superres.stacks.overview import Slices
-    from NeuroGenPanels.run_bar import RunBar
+    from NeuroGenLib.scenes.superres import SuperresNodes
+    from NeuroGenLib.spatial.result import Result
+    from NeuroGenLib.superres.stacks.slice_geometry import SliceGeometry
+    from NeuroGenPanels.job_runner import JobRunner
     from NeuroGenSuperResolutionLib.parameters import SuperResolutionParameters
 
-JOB = "superres.run"
+JOB: Final = "superres.run"
 AUTO = "auto"
 DIRECTION_CHOICES = (AUTO, *DIRECTIONS)
 
 
 class Task(NamedTuple):
-    """What is to be super-resolved: the first scan's node, the names of all, and the arguments of the job."""
+    """A super-resolution of volumes of the scene.
+
+    Attributes
+    ----------
+    scan:
+        The first scan's node.
+    names:
+        Names of the nodes, for the record.
+    volumes:
+        Arguments of the job ``superres.run``.
+    """
 
     scan: Any
     names: dict[str, Any]
-    arguments: dict[str, Any]
-    keep_residual: bool
+    volumes: dict[str, Any]
 
 
 def chosen_scans(parameters: SuperResolutionParameters) -> list[Any]:
-    """Return the nodes of the scans that are chosen, in their order."""
-    chosen = (parameters.scan, parameters.secondScan, parameters.thirdScan)
-    return [node for node in chosen if node is not None]
+    """Return the nodes of the chosen scans, in their order."""
+    nodes = (parameters.scan, parameters.secondScan, parameters.thirdScan)
+    return [node for node in nodes if node is not None]
 
 
-def settings(parameters: SuperResolutionParameters) -> dict[str, Any]:
-    """Return the settings of the job: those that are not left to header and model."""
-    chosen: dict[str, Any] = settings_of(parameters, align="align", back_projection="corrections")
-    if parameters.spacing > 0:
-        chosen["spacing"] = parameters.spacing
-    if parameters.thickness > 0:
-        chosen["thickness"] = parameters.thickness
+def chosen_settings(parameters: SuperResolutionParameters) -> dict[str, Any]:
+    """Return the settings of the job other than those left to header and model."""
+    chosen: dict[str, Any] = settings_of(parameters, **FIELDS)
+    for name in ("spacing", "thickness"):
+        if getattr(parameters, name) > 0:
+            chosen[name] = getattr(parameters, name)
     if parameters.gapIsKnown:
         chosen["gap"] = parameters.gap
     if parameters.direction != AUTO and len(chosen_scans(parameters)) == 1:
         chosen["direction"] = parameters.direction
-    chosen["recorded"] = [recorded_of(node) for node in chosen_scans(parameters)]
     return chosen
+
+
+def with_recorded(settings: dict[str, Any], scans: Sequence[Any]) -> dict[str, Any]:
+    """Return settings with the thickness that is recorded with each scan's files, unless they hold it."""
+    return {"recorded": [recorded_of(node) for node in scans], **settings}
 
 
 def recorded_of(node: Any) -> float:
     """Return the slice thickness recorded with a volume node, mm, 0 where unknown: of its DICOM or BIDS files."""
-    from NeuroGenLib.superres.stacks.recorded_thickness import UNKNOWN, recorded_thickness
+    from NeuroGenLib.superres.stacks.slice_thickness import UNKNOWN, recorded_thickness
 
     database, instances = getattr(slicer, "dicomDatabase", None), node.GetAttribute("DICOM.instanceUIDs")
     storage = node.GetStorageNode()
@@ -70,102 +86,91 @@ def recorded_of(node: Any) -> float:
     return recorded_thickness(file) if file else UNKNOWN
 
 
-def task_of(parameters: SuperResolutionParameters, manifest: dict[str, Any]) -> Task:
-    """Read the chosen nodes.
-
-    Parameters
-    ----------
-    parameters:
-        What is chosen.
-    manifest:
-        Of the model; empty where it cannot be read, which the job then says.
+def superres_task(scans: Sequence[Any], guide: Any = None) -> Task:
+    """Read the nodes of scans, and of a guide.
 
     Raises
     ------
     InputError
-        When no T2w is chosen, one node is chosen twice, a node is empty or lies under a warp, or the model needs a
-        guide and none is chosen.
+        When there is no scan, one node is there twice, a node is empty or lies under a warp.
     """
     from NeuroGenLib.mrml.arrays import node_name
     from NeuroGenLib.mrml.volumes import volume_of
-    from NeuroGenLib.superres.stacks.overview import guide_need
 
-    scans, guide = chosen_scans(parameters), parameters.guide
-    if parameters.scan is None:
-        raise InputError(_("No T2w scan is chosen."), _("Choose the scan in thick slices."))
-    if manifest and guide_need(manifest) == "needed" and guide is None:
-        raise InputError(
-            _("The chosen model needs a T1w of the same head as guide."),
-            _("Choose the T1w, or a model that needs none, such as {name}.").format(name=BUNDLED),
-        )
-    nodes = scans if guide is None else [*scans, guide]
+    if not scans or scans[0] is None:
+        raise InputError(_("No T2w scan is chosen."), _("Choose the scan in thick slices."), code="value-missing")
+    nodes = [*scans] if guide is None else [*scans, guide]
     for index, node in enumerate(nodes):
-        if any(node is other for other in nodes[:index]):
+        if any(node is earlier for earlier in nodes[:index]):
             raise InputError(
                 _("'{name}' is chosen twice.").format(name=node_name(node)),
                 _("Choose another volume, or none, in one of the two places."),
+                code="value-duplicate",
             )
-    arguments: dict[str, Any] = {
-        "model": parameters.model,
-        "device": parameters.device,
-        "settings": settings(parameters),
-        "scans": [volume_of(node) for node in scans],
-    }
+    volumes: dict[str, Any] = {"scans": [volume_of(node) for node in scans]}
     names: dict[str, Any] = {"scans": [node_name(node) for node in scans]}
     if guide is not None:
-        arguments["guide"] = volume_of(guide)
-        names["guide"] = node_name(guide)
-    return Task(parameters.scan, names, arguments, parameters.keepResidual)
+        volumes["guide"], names["guide"] = volume_of(guide), node_name(guide)
+    return Task(scans[0], names, volumes)
 
 
-def super_resolve(
-    run_bar: RunBar, task: Task, on_found: Callable[[Any], object], on_nothing: Callable[[str], object]
+def run_task(
+    runner: JobRunner,
+    task: Task,
+    arguments: dict[str, Any],
+    on_nodes: Callable[[SuperresNodes], object],
+    on_nothing: Callable[[str], object],
+    *,
+    residual: bool = True,
 ) -> bool:
-    """Super-resolve in the worker and put what was found into the scene; return whether it began.
+    """Super-resolve in the worker and put the result into the scene; return whether it began.
 
     Parameters
     ----------
-    run_bar, task:
+    runner, task:
         Where it runs, and what.
-    on_found:
-        Called with the node of the isotropic volume.
+    arguments:
+        ``model``, ``device`` and ``settings`` of the job.
+    on_nodes:
+        Called with the nodes of the result.
     on_nothing:
         Called with a sentence where the scan is isotropic already.
+    residual:
+        Whether the residual gets a node.
     """
 
-    def show(result: dict[str, Any]) -> None:
-        from NeuroGenLib.scenes.superres import ShownSuperres, add_superres
+    def show(result: Result) -> None:
+        from NeuroGenLib.scenes.superres import add_superres
 
-        if result["nothing_to_do"]:
-            on_nothing(result["nothing_to_do"])
+        if "nothing_to_do" in result.facts:
+            on_nothing(result.facts["nothing_to_do"])
             return
-        record = result["provenance"]
-        record["parameters"] |= task.names
-        shown = ShownSuperres.of_job(result, residual=task.keep_residual)
-        on_found(add_superres(slicer.mrmlScene, shown, task.scan, record).image)
+        parameters = {**result.record["parameters"], **task.names}
+        named = replace(result, record={**result.record, "parameters": parameters})
+        on_nodes(add_superres(slicer.mrmlScene, named, task.scan, residual=residual))
 
-    return run_bar.run(_("Super-resolution"), JOB, task.arguments, show)
+    return runner.run(_("Super-resolution"), JOB, {**arguments, **task.volumes}, show)
 
 
-def understood(parameters: SuperResolutionParameters) -> list[Slices | InputError]:
+def understood(parameters: SuperResolutionParameters) -> list[SliceGeometry | InputError]:
     """Return how each chosen scan is understood from its grid, or what is wrong with it."""
     from NeuroGenLib.mrml.arrays import from_vtk_matrix
     from NeuroGenLib.mrml.core import vtk
     from NeuroGenLib.mrml.transforms import parent_matrix
-    from NeuroGenLib.superres.stacks.overview import slices_of
+    from NeuroGenLib.superres.stacks.slice_geometry import slice_geometry
 
-    found: list[Slices | InputError] = []
+    geometries: list[SliceGeometry | InputError] = []
     for node in chosen_scans(parameters):
         matrix = vtk.vtkMatrix4x4()
         node.GetIJKToRASMatrix(matrix)
         image = node.GetImageData()
         try:
             affine = parent_matrix(node) @ from_vtk_matrix(matrix)
-            chosen = from_mapping(SuperresConfig, settings(parameters) | {"recorded": [recorded_of(node)]})
-            found.append(slices_of((0, 0, 0) if image is None else image.GetDimensions(), affine, chosen))
+            config = from_mapping(SuperresConfig, with_recorded(chosen_settings(parameters), [node]))
+            geometries.append(slice_geometry((0, 0, 0) if image is None else image.GetDimensions(), affine, config))
         except InputError as error:
-            found.append(error)
-    return found
+            geometries.append(error)
+    return geometries
 
 
 def understood_text(parameters: SuperResolutionParameters) -> str:
@@ -173,26 +178,26 @@ def understood_text(parameters: SuperResolutionParameters) -> str:
     from NeuroGenLib.mrml.arrays import node_name
 
     lines = [
-        f"{node_name(node)}: {one if isinstance(one, InputError) else _slices_text(one)}"
-        for node, one in zip(chosen_scans(parameters), understood(parameters), strict=True)
+        f"{node_name(node)}: {slices if isinstance(slices, InputError) else _slices_text(slices)}"
+        for node, slices in zip(chosen_scans(parameters), understood(parameters), strict=True)
     ]
     return "\n".join(lines)
 
 
 def estimate_arguments(parameters: SuperResolutionParameters) -> dict[str, Any]:
     """Return the arguments of the job's estimate."""
-    known = [one for one in understood(parameters) if not isinstance(one, InputError)]
+    known = [slices for slices in understood(parameters) if not isinstance(slices, InputError)]
     arguments = {
         "model": parameters.model,
         "device": parameters.device,
-        "settings": settings(parameters),
+        "settings": with_recorded(chosen_settings(parameters), chosen_scans(parameters)),
         "placed": max(0, len(chosen_scans(parameters)) - 1) + (parameters.guide is not None),
     }
     return arguments | ({"voxels": known[0].voxels_of_result(parameters.spacing or None)} if known else {})
 
 
 def guide_text(need: str, *, given: bool) -> str:
-    """Return what a model's need of a guide means for the choice that was made; empty where all is well."""
+    """Return a remark where the choice of a guide does not fit the model's need; else an empty text."""
     if need == "needed" and not given:
         return _("This model needs a T1w of the same head as guide: choose it below.")
     if need == "none" and given:
@@ -206,21 +211,21 @@ def quality_headings() -> tuple[str, ...]:
 
 
 def found_text(rows: list[dict[str, Any]], record: dict[str, Any]) -> str:
-    """Return what was found, in a few sentences: how well the slices are reproduced, then what to be aware of."""
-    told = next((row for row in rows if row["measure"] == "slices not reproduced"), None)
+    """Return how well the slices are reproduced, then the warnings, in a few sentences."""
+    row = next((row for row in rows if row["measure"] == "slices not reproduced"), None)
     sentences = []
-    if told is not None:
-        before, after = (str(told[stage]) for stage in STAGES)
+    if row is not None:
+        before, after = (str(row[stage]) for stage in STAGES)
         sentences.append(
             _(
-                "Sliced again, the result differs from the slices by {after} % of the brightness, the interpolation by"
-                " {before} %."
+                "Sliced again, the result differs from the slices by {after} % of the intensity range, the"
+                " interpolation by {before} %."
             ).format(before=before, after=after)
         )
     return " ".join([*sentences, *remarks_of(record)])
 
 
-def _slices_text(slices: Slices) -> str:
+def _slices_text(slices: SliceGeometry) -> str:
     direction = {"axial": _("axial"), "coronal": _("coronal"), "sagittal": _("sagittal")}[slices.direction]
     text = _("{count} {direction} slices, {thickness} mm thick, {gap}; {first} x {second} mm within.").format(
         count=slices.count,

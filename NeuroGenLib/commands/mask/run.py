@@ -1,4 +1,4 @@
-"""`neurogen mask`: the brain masks of scans of the whole head."""
+"""`neurogen mask`: brain masks of scans of the whole head."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from NeuroGenLib.commands.options import (
     add_report_options,
     make_parser,
     make_progress,
-    number,
     print_json,
 )
+from NeuroGenLib.commands.shared import add_model_option, close_bar
+from NeuroGenLib.core.config import to_mapping
+from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import require_folder_place, staged_outputs, write_json
-from NeuroGenLib.core.progress import TerminalProgress
 from NeuroGenLib.core.provenance import RESEARCH_USE
+from NeuroGenLib.mask.config import BUNDLED
 from NeuroGenLib.mask.infer import MaskModel
+from NeuroGenLib.mask.output import mask_result
+from NeuroGenLib.mask.run_config import MaskConfig
 from NeuroGenLib.models import open_model
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.spatial.volume_files import ITK_SUFFIXES, WRITTEN_SUFFIXES
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from NeuroGenLib.core.progress import Progress
-    from NeuroGenLib.mask.infer import FoundBrain
+    from NeuroGenLib.spatial.result import Result
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,8 @@ def run(arguments: list[str]) -> None:
     parser = make_parser(
         "mask",
         "Find the brain in scans of the whole head of an adult, of any contrast. The mask is on the scan's own\n"
-        "voxels, 1 in the brain and the fluid in and around it. It does not find a fetus inside its mother: draw such\n"
-        "a mask by hand. Look at the masks before you use them. `neurogen mask train` trains a model of your own.",
+        "voxels, 1 in the brain and the fluid in and around it. It does not find a fetus inside its mother: segment\n"
+        "it by hand. Look at the masks before you use them. `neurogen mask train` trains a model of your own.",
         (
             "neurogen mask head_T1w.nii.gz --out brain_mask.nii.gz",
             "neurogen mask sub-*_T1w.nii.gz --out masks",
@@ -62,35 +66,24 @@ def run(arguments: list[str]) -> None:
         "image", nargs="+", metavar="IMAGE", help="a file, a folder of files, or a folder with a DICOM series"
     )
     parser.add_argument("--out", required=True, metavar="PLACE", help="mask.nii.gz (or .nii, .nrrd), or a folder")
-    parser.add_argument(
-        "--model",
-        default="bundled:brain-mask",
-        metavar="M",
-        help="a folder, bundled:NAME or hf:org/repo@rev (default: bundled:brain-mask)",
-    )
-    parser.add_argument(
-        "--spacing",
-        metavar="MM",
-        help="voxel size at which the network sees the scan (default: the model's); smaller for small heads",
-    )
+    add_model_option(parser, BUNDLED)
+    add_options(parser, MaskConfig)
     add_device_option(parser)
     add_report_options(parser)
     options = parser.parse(arguments)
 
-    jobs = planned(options.image, options.out)
+    jobs, config = planned(options.image, options.out), options_of(options, MaskConfig)
 
     require_folder_place(jobs[0].mask.parent)
     started = time.monotonic()
-    spacing = None if options.spacing is None else number(options.spacing, "a spacing in mm", positive=True)
     progress = make_progress(options.progress)
     model = open_model(options.model, MaskModel, device=options.device, progress=progress.part(0, 0.02))
-    found = []
+    results = []
     for index, job in enumerate(jobs):
         begin, end = (0.02 + 0.98 * place / len(jobs) for place in (index, index + 1))
-        found.append(_written(model, job, spacing, progress.part(begin, end, job.image.name)))
-    if isinstance(progress, TerminalProgress):
-        progress.close()
-    _report(model, jobs, found, time.monotonic() - started, as_json=options.json)
+        results.append(_masked(model, job, config, progress.part(begin, end, job.image.name)))
+    close_bar(progress)
+    _report(model, jobs, results, time.monotonic() - started, as_json=options.json)
 
 
 def planned(images: Sequence[str], out: str) -> list[Job]:
@@ -105,11 +98,17 @@ def planned(images: Sequence[str], out: str) -> list[Job]:
     place = Path(out)
     if place.name.lower().endswith(WRITTEN_SUFFIXES):
         if len(scans) > 1:
-            raise InputError(f"{place} is one file, and there are {len(scans)} images.", "Give a folder as --out.")
+            raise InputError(
+                f"{place} is one file, and there are {len(scans)} images.",
+                "Give a folder as --out.",
+                code="value-conflict",
+            )
         jobs = [Job(scans[0], place)]
     else:
         if place.suffix.lower() in ITK_SUFFIXES:
-            raise InputError(f"{place} has a suffix that is not written.", f"Use {', '.join(WRITTEN_SUFFIXES)}.")
+            raise InputError(
+                f"{place} has a suffix that is not written.", f"Use {', '.join(WRITTEN_SUFFIXES)}.", code="file-type"
+            )
         jobs = [Job(scan, place / f"{_stem(scan)}_mask.nii.gz") for scan in scans]
     taken: dict[Path, Path] = {}
     for job in jobs:
@@ -117,11 +116,14 @@ def planned(images: Sequence[str], out: str) -> list[Job]:
             raise InputError(
                 f"The masks of {taken[job.mask]} and {job.image} would both be {job.mask}.",
                 "Mask them one by one, into different folders.",
+                code="value-duplicate",
             )
         taken[job.mask] = job.image
         if job.mask.is_dir() or job.mask.resolve() in {scan.resolve() for scan in scans}:
             what = "a folder" if job.mask.is_dir() else "one of the images"
-            raise InputError(f"The mask {job.mask} would replace {what}.", "Choose another name as --out.")
+            raise InputError(
+                f"The mask {job.mask} would replace {what}.", "Choose another name as --out.", code="file-occupied"
+            )
     return jobs
 
 
@@ -129,10 +131,12 @@ def _scans(path: Path) -> list[Path]:
     """Return a file, the images of a folder, or a folder that holds none (it may hold a DICOM series)."""
     try:
         there, is_folder = path.exists(), path.is_dir()
-    except (OSError, ValueError):  # too long, or with signs that no file's name has
+    except (OSError, ValueError):  # too long, or with characters that no file name has
         there = is_folder = False
     if not there:
-        raise InputError(f"The image {path} does not exist.", "Check the name and the folder you started from.")
+        raise InputError(
+            f"The image {path} does not exist.", "Check the name and the folder you started from.", code="file-missing"
+        )
     if not is_folder:
         return [path]
     files = [file for file in sorted(path.iterdir()) if file.name.lower().endswith(IMAGE_SUFFIXES)]
@@ -145,48 +149,41 @@ def _stem(path: Path) -> str:
     return path.name[: len(path.name) - len(suffix)] or path.resolve().name
 
 
-def _written(model: MaskModel, job: Job, spacing: float | None, progress: Progress) -> FoundBrain:
-    """Find the brain in one scan, write its mask and the record, and return it."""
+def _masked(model: MaskModel, job: Job, config: MaskConfig, progress: Progress) -> Result:
+    """Find the brain in one scan and write its mask and the record."""
     scan = Volume.load(job.image)
     try:
-        brain = model.find(scan, progress.part(0, 0.95), spacing=spacing)
+        brain = model.find(scan, progress.part(0, 0.95), spacing=config.spacing)
     except InputError as error:
         raise error.within(f"{job.image} cannot be masked") from error
-    made = model.provenance(
-        "mask",
-        {"image": str(job.image), "spacing": model.spacing if spacing is None else spacing},
-        brain.warnings,
-        volume_ml=round(brain.volume_ml, 1),
-        certainty=round(brain.certainty, 3),
+    result = mask_result(
+        model, brain, {"image": str(job.image), **to_mapping(config), "spacing": config.spacing or model.spacing}
     )
     with staged_outputs(job.mask.parent) as staging:
-        brain.mask.save(staging / job.mask.name)
-        write_json(staging / job.record.name, made)
+        result.labels["mask"].save(staging / job.mask.name)
+        write_json(staging / job.record.name, dict(result.record))
     progress.update(1, 1, "written")
-    return brain
+    return result
 
 
-def _report(
-    model: MaskModel, jobs: Sequence[Job], found: Sequence[FoundBrain], seconds: float, *, as_json: bool
-) -> None:
-    pairs = list(zip(jobs, found, strict=True))
+def _report(model: MaskModel, jobs: Sequence[Job], results: Sequence[Result], seconds: float, *, as_json: bool) -> None:
+    pairs = list(zip(jobs, results, strict=True))
     if as_json:
         masks = [
             {
                 "image": str(job.image),
                 "mask": str(job.mask),
-                "volume_ml": round(brain.volume_ml, 1),
-                "certainty": round(brain.certainty, 3),
-                "warnings": brain.warnings,
+                **result.facts["brain"],
+                "warnings": list(result.warnings),
             }
-            for job, brain in pairs
+            for job, result in pairs
         ]
         written = [str(file) for job in jobs for file in (job.mask, job.record)]
         print_json({"written": written, "masks": masks, "notice": model.notice, "seconds": round(seconds, 2)})
         return
-    for job, brain in pairs:
-        print(f"{job.mask}: {brain.volume_ml:.0f} ml")
-        for text in brain.warnings:
+    for job, result in pairs:
+        print(f"{job.mask}: {result.facts['brain']['volume_ml']:.0f} ml")
+        for text in result.warnings:
             print(f"Note: {text}")
     print(f"Written in {seconds:.1f} s.")
     print(f"{model.notice} {RESEARCH_USE}".strip())

@@ -224,7 +224,7 @@ def _transform(options: Any, plan: Plan, progress: Progress) -> dict[str, str]:
         if plan.points is not None:
             by_points = given if options.inverse else opposite(given, inverse=False)
             read = read_point_file(plan.points[0])
-            read.moved(by_points.points(read.points)).write(staging / plan.points[1].name)
+            read.with_points(by_points.points(read.points)).write(staging / plan.points[1].name)
             used["points"] = by_points.name
         parameters = {
             name: getattr(options, name) for name in ("transform", "volume", "like", "labels", "points", "inverse")

@@ -13,13 +13,13 @@ from NeuroGenLib.commands.options import (
     print_json,
 )
 from NeuroGenLib.commands.shared import add_model_option, close_bar, out_folder
-from NeuroGenLib.commands.superres.shared import add_slice_options, settings_of
+from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError, NeuroGenError
 from NeuroGenLib.core.provenance import RESEARCH_USE
 from NeuroGenLib.models import open_model
 from NeuroGenLib.superres.batch import SUMMARY, read_cases, run_batch
 from NeuroGenLib.superres.infer import SuperresModel
-from NeuroGenLib.superres.run_config import BUNDLED
+from NeuroGenLib.superres.run_config import BUNDLED, SLICE_OPTIONS, SuperresConfig
 
 
 def batch(arguments: list[str]) -> None:
@@ -46,16 +46,18 @@ def batch(arguments: list[str]) -> None:
         "--guide", metavar="NAME", help="column, or ending, of the guide (default: T1w if there is one)"
     )
     add_model_option(parser, BUNDLED)
-    add_slice_options(parser)
+    add_options(parser, SuperresConfig, only=SLICE_OPTIONS)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_device_option(parser)
     add_report_options(parser)
     options = parser.parse(arguments)
 
-    out, settings = out_folder(options.out), settings_of(options)
+    out, settings = out_folder(options.out), options_of(options, SuperresConfig)
     names = [name.strip() for name in options.scans.split(",")]
     if not all(names):
-        raise InputError(f"'{options.scans}' does not name columns.", "Write T2w, or T2w_ax,T2w_cor.")
+        raise InputError(
+            f"'{options.scans}' does not name columns.", "Write T2w, or T2w_ax,T2w_cor.", code="value-invalid"
+        )
 
     started = time.monotonic()
     progress = make_progress(options.progress)

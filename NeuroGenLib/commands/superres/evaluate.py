@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 from NeuroGenLib.commands.options import (
@@ -11,17 +10,16 @@ from NeuroGenLib.commands.options import (
     add_report_options,
     make_parser,
     make_progress,
-    number,
     print_json,
-    whole_number,
 )
 from NeuroGenLib.commands.shared import add_model_option, close_bar, out_folder, print_result
+from NeuroGenLib.core.config import to_mapping
+from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.models import open_model
-from NeuroGenLib.simulate.thick_slices import DIRECTIONS
 from NeuroGenLib.superres.batch import read_cases
-from NeuroGenLib.superres.evaluation.table import Slices, evaluate_cases, markdown, write_evaluation
+from NeuroGenLib.superres.evaluation.table import evaluate_cases, markdown, write_evaluation
 from NeuroGenLib.superres.infer import SuperresModel
-from NeuroGenLib.superres.run_config import BUNDLED
+from NeuroGenLib.superres.run_config import BUNDLED, EvaluateConfig
 
 
 def evaluate(arguments: list[str]) -> None:
@@ -42,39 +40,20 @@ def evaluate(arguments: list[str]) -> None:
         "--guide", metavar="NAME", help="column, or ending, of the guides (default: T1w if there is one)"
     )
     add_model_option(parser, BUNDLED)
-    parser.add_argument(
-        "--thickness", nargs="+", default=["2", "3", "4", "5"], metavar="MM", help="of the slices (default: 2 3 4 5)"
-    )
-    parser.add_argument(
-        "--direction", nargs="+", choices=DIRECTIONS, default=list(DIRECTIONS), help="of the slices (default: all)"
-    )
-    parser.add_argument(
-        "--noise", default="0", metavar="LEVEL", help="Rician, as a part of the 99th percentile (default: 0)"
-    )
-    parser.add_argument(
-        "--back-projection", default="1", metavar="N", help="as of `neurogen superres run` (default: 1)"
-    )
-    parser.add_argument("--most", metavar="N", help="scans at most, the first ones")
+    add_options(parser, EvaluateConfig, only=("thicknesses", "directions", "noise", "back_projection", "most"))
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_device_option(parser)
     add_report_options(parser)
     options = parser.parse(arguments)
 
-    out = out_folder(options.out)
+    out, config = out_folder(options.out), options_of(options, EvaluateConfig)
 
     started = time.monotonic()
-    slices = Slices(
-        tuple(number(text, "a slice thickness in mm", positive=True) for text in options.thickness),
-        tuple(dict.fromkeys(options.direction)),
-        number(options.noise, "a noise level"),
-    )
-    steps = whole_number(options.back_projection, "a number of corrections")
-    most = None if options.most is None else whole_number(options.most, "a number of scans", least=1)
     progress = make_progress(options.progress)
-    cases = read_cases(Path(options.source), [options.scan], options.guide)[:most]
+    cases = read_cases(Path(options.source), [options.scan], options.guide)[: config.most]
     model = open_model(options.model, SuperresModel, device=options.device, progress=progress.part(0, 0.02))
-    found = evaluate_cases(model, cases, slices, steps, progress.part(0.02, 0.98))
-    parameters = {"source": options.source, "scans": len(cases), "back_projection": steps, **asdict(slices)}
+    found = evaluate_cases(model, cases, config, progress.part(0.02, 0.98))
+    parameters = {"source": options.source, "scans": len(cases), **to_mapping(config)}
     files = write_evaluation(found, model, out, parameters)
     progress.update(1, 1, "written")
     close_bar(progress)

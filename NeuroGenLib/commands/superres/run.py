@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,19 +14,19 @@ from NeuroGenLib.commands.options import (
     print_json,
 )
 from NeuroGenLib.commands.shared import add_model_option, close_bar, out_folder, print_result
-from NeuroGenLib.commands.superres.shared import add_slice_options, read_scan, settings_of
+from NeuroGenLib.commands.superres.shared import read_scan
+from NeuroGenLib.core.config import to_mapping
+from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.models import open_model
 from NeuroGenLib.superres.infer import SuperresModel
-from NeuroGenLib.superres.output import summary, write_reference, write_result
-from NeuroGenLib.superres.run_config import BUNDLED
-from NeuroGenLib.superres.stacks.inputs import AlreadyIsotropic
-from NeuroGenLib.superres.stacks.recorded_thickness import recorded_thickness
+from NeuroGenLib.superres.output import superres_result, write_reference, write_superres
+from NeuroGenLib.superres.run_config import BUNDLED, SLICE_OPTIONS, SuperresConfig
+from NeuroGenLib.superres.stacks.preprocessing import AlreadyIsotropic
+from NeuroGenLib.superres.stacks.slice_thickness import recorded_thickness
 
 if TYPE_CHECKING:
-    from typing import Any
-
-    from NeuroGenLib.superres.infer import SuperResolution
+    from NeuroGenLib.spatial.result import Result
 
 
 def run(arguments: list[str]) -> None:
@@ -37,7 +36,7 @@ def run(arguments: list[str]) -> None:
         "Turn a T2w scan in thick slices into an isotropic one, in its own place and units: a network corrects the\n"
         "interpolation, and what the result does not reproduce of the slices is measured. Further scans of the head\n"
         "along other directions are registered and fused with it; a T1w of the same head, anywhere, is a guide.\n"
-        "What lies between slices was not measured: it is likely, not known. Heads are taken to be at rest.",
+        "What lies between slices was not measured: it is plausible, not known. Heads are taken to be at rest.",
         (
             "neurogen superres run sub-01_T2w.nii.gz --out result",
             "neurogen superres run sub-01_T2w.nii.gz --guide sub-01_T1w.nii.gz --thickness 4 --out result",
@@ -49,30 +48,27 @@ def run(arguments: list[str]) -> None:
     )
     parser.add_argument("--guide", metavar="T1W", help="an isotropic scan of the same head, of another contrast")
     add_model_option(parser, BUNDLED)
-    add_slice_options(parser)
-    parser.add_argument(
-        "--reference",
-        action="store_true",
-        help="the published pipeline number for number, for scans on the grid of the infant atlas",
-    )
+    add_options(parser, SuperresConfig, only=(*SLICE_OPTIONS, "reference"))
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_device_option(parser)
     add_report_options(parser)
     options = parser.parse(arguments)
 
-    out, settings = out_folder(options.out), settings_of(options, reference=options.reference)
+    out = out_folder(options.out)
+    settings = options_of(options, SuperresConfig, recorded=tuple(map(recorded_thickness, options.scan)))
 
     started = time.monotonic()
     progress = make_progress(options.progress)
     scans = [read_scan(Path(path)) for path in options.scan]
-    settings = replace(settings, recorded=tuple(recorded_thickness(path) for path in options.scan))
     guide = None if options.guide is None else read_scan(Path(options.guide))
     model = open_model(options.model, SuperresModel, device=options.device, progress=progress.part(0, 0.02))
-    parameters = {"scan": options.scan, "guide": options.guide, **asdict(settings)}
-    found: SuperResolution | None = None
+    parameters = {"scan": options.scan, "guide": options.guide, **to_mapping(settings)}
+    result: Result | None = None
     if settings.reference:
         if len(scans) > 1:
-            raise InputError("The published pipeline takes one T2w scan.", "Leave the others or --reference out.")
+            raise InputError(
+                "The published pipeline takes one T2w scan.", "Omit the others, or --reference.", code="value-conflict"
+            )
         image = model.reference(scans[0], guide, progress.part(0.02, 0.98))
         files = write_reference(model, image, out, parameters)
     else:
@@ -82,32 +78,36 @@ def run(arguments: list[str]) -> None:
             close_bar(progress)
             _say_nothing_to_do(nothing, as_json=options.json)
             return
-        files = write_result(model, found, scans[0], out, parameters)
+        result = superres_result(model, found, parameters)
+        files = write_superres(result, scans[0], out)
     progress.update(1, 1, "written")
     close_bar(progress)
     seconds = time.monotonic() - started
     if options.json:
         facts = {"out": str(out), "written": [str(file) for file in files], "seconds": round(seconds, 1)}
-        print_json({**facts, "notice": model.notice, **({} if found is None else summary(found))})
+        print_json({**facts, "notice": model.notice, **({} if result is None else result.facts["quality"])})
         return
-    if found is not None:
-        _report(found)
-    print_result(out, files, seconds, [] if found is None else found.warnings, model.notice)
+    if result is not None:
+        _report(result)
+    print_result(out, files, seconds, [] if result is None else result.warnings, model.notice)
 
 
-def _say_nothing_to_do(nothing: Any, *, as_json: bool) -> None:
+def _say_nothing_to_do(nothing: AlreadyIsotropic, *, as_json: bool) -> None:
     if as_json:
         print_json({"written": [], "warnings": [str(nothing)]})
     else:
         print(nothing)
 
 
-def _report(found: SuperResolution) -> None:
-    """Say how the scans were understood, and how well their slices are reproduced."""
-    for stack in found.quality.stacks:
-        gap = f", {stack.gap_mm:+.3g} mm between them" if abs(stack.gap_mm) > 0.005 else ""
+def _report(result: Result) -> None:
+    """Print how the scans were understood, and how well their slices are reproduced."""
+    quality = result.facts["quality"]
+    for stack in quality["stacks"]:
+        gap = f", {stack['gap_mm']:+.3g} mm between them" if abs(stack["gap_mm"]) > 0.005 else ""
         print(
-            f"{stack.direction.capitalize()} slices of {stack.thickness_mm:.3g} mm{gap}: reproduced to"
-            f" {stack.percent:.2f} % of the brightness ({stack.rms:.4g}; by interpolation {stack.rms_interpolated:.4g})"
+            f"{stack['direction'].capitalize()} slices of {stack['thickness_mm']:.3g} mm{gap}: reproduced to"
+            f" {stack['percent']:.2f} % of the intensity range ({stack['rms']:.4g}; by interpolation"
+            f" {stack['rms_interpolated']:.4g})"
         )
-    print(f"Result: {'x'.join(map(str, found.image.shape))} voxels of {found.quality.spacing_mm:.3g} mm")
+    shape = result.volumes["superres"].shape
+    print(f"Result: {'x'.join(map(str, shape))} voxels of {quality['spacing_mm']:.3g} mm")

@@ -13,8 +13,8 @@ from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.registration.data.group_alignment import affine_to_mean
 from NeuroGenLib.registration.data.pairs import Item, PairBatch, Truth, drawn, one_hot
 from NeuroGenLib.registration.data.table import near_pairs
-from NeuroGenLib.simulate.draws import below, chance, uniform
-from NeuroGenLib.simulate.pair import generated_pair
+from NeuroGenLib.simulate.pair import simulate_pair
+from NeuroGenLib.simulate.random_numbers import chance, random_index, uniform
 from NeuroGenLib.simulate.tissues import CSF, TissueTable, fetal_tissues, freesurfer_tissues, unknown_tissues
 from NeuroGenLib.spatial.grids import filled_grid
 from NeuroGenLib.spatial.labels import as_label_map
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.cohort.subjects import Cohort
     from NeuroGenLib.registration.config import GeneratedConfig, MapsConfig
     from NeuroGenLib.registration.data.pairs import LabelGroups
-    from NeuroGenLib.simulate.pair import Pair
+    from NeuroGenLib.simulate.pair import SimulatedPair
     from NeuroGenLib.spatial.grids import Shape3
 
 _TABLES = {"freesurfer": freesurfer_tissues, "fetal": fetal_tissues, "unknown": unknown_tissues}
@@ -134,18 +134,18 @@ class GeneratedPairs:
         ]
         return PairBatch((items[0], items[1]), (1.0, 1.0, 1.0), _truth(samples))
 
-    def _sample(self, generator: torch.Generator) -> tuple[Pair, Maps]:
+    def _sample(self, generator: torch.Generator) -> tuple[SimulatedPair, Maps]:
         point = uniform(generator, 0.0, sum(group.weight for group in self._groups))
         place = 0
         while place + 1 < len(self._groups) and point >= self._groups[place].weight:
             point -= self._groups[place].weight
             place += 1
         group = self._groups[place]
-        first = below(generator, len(group.labels))
+        first = random_index(generator, len(group.labels))
         partners = group.partners[first]
         same = chance(generator, self._config.same_map) or not partners
-        second = None if same else partners[below(generator, len(partners))]
-        pair = generated_pair(
+        second = None if same else partners[random_index(generator, len(partners))]
+        pair = simulate_pair(
             self._map(place, first, generator.device),
             None if second is None else self._map(place, second, generator.device),
             generator=generator,
@@ -161,7 +161,9 @@ class GeneratedPairs:
             self._on_device[key] = self._groups[place].labels[index].to(device)
         return self._on_device[key]
 
-    def _structures(self, samples: list[tuple[Pair, Maps]], generator: torch.Generator) -> list[LabelGroups] | None:
+    def _structures(
+        self, samples: list[tuple[SimulatedPair, Maps]], generator: torch.Generator
+    ) -> list[LabelGroups] | None:
         """Return the structures of each sample, as many in each; None where a sample has none."""
         common = [self._common(pair, group) for pair, group in samples]
         count = min(len(values) for values in common)
@@ -170,7 +172,7 @@ class GeneratedPairs:
             return None
         return [drawn([(value,) for value in values], count, generator) for values in common]
 
-    def _common(self, pair: Pair, group: Maps) -> list[int]:
+    def _common(self, pair: SimulatedPair, group: Maps) -> list[int]:
         least = self._config.least_voxels
         sizes = []
         for labels in (pair.labels_1, pair.labels_2):
@@ -261,7 +263,7 @@ def _partners(config: MapsConfig, cohort: Cohort) -> tuple[tuple[int, ...], ...]
     return tuple(tuple(pairs[pairs[:, 0] == one, 1].tolist()) for one in everyone)
 
 
-def _truth(samples: list[tuple[Pair, Maps]]) -> Truth | None:
+def _truth(samples: list[tuple[SimulatedPair, Maps]]) -> Truth | None:
     """Return the known maps of a batch and where they count: inside the brain."""
     import torch
 

@@ -14,7 +14,7 @@ import numpy as np
 from NeuroGenLib.cohort.tables import few, read_table, repeated
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.simulate.draws import below
+from NeuroGenLib.simulate.random_numbers import random_index
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -296,14 +296,14 @@ class ScanPairs:
     def _choose(self, generator: torch.Generator) -> tuple[int, ...]:
         if self._pairs is None:
             rest = list(range(len(self.scans)))
-            return tuple(rest.pop(below(generator, len(rest))) for _ in range(self.items))
-        moving, fixed = (int(index) for index in self._pairs[below(generator, len(self._pairs))])
+            return tuple(rest.pop(random_index(generator, len(rest))) for _ in range(self.items))
+        moving, fixed = (int(index) for index in self._pairs[random_index(generator, len(self._pairs))])
         if self._partners is None:
             return moving, fixed
         third = sorted(self._partners[moving] & self._partners[fixed])
         if not third:  # this pair stands alone: draw another
             return self._choose(generator)
-        return moving, fixed, third[below(generator, len(third))]
+        return moving, fixed, third[random_index(generator, len(third))]
 
     def _require_same_shape(self, chosen: Sequence[Sequence[int]]) -> None:
         indices = list(dict.fromkeys(index for sample in chosen for index in sample))

@@ -13,6 +13,7 @@ from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.registration.data.pairs import Prepared, ScanFiles, ScanPairs, pairs_from_table, pairs_within
 from NeuroGenLib.spatial.foreground import foreground
 from NeuroGenLib.spatial.grids import centred_affine, filled_grid
+from NeuroGenLib.spatial.intensity import intensity_range, rescale
 from NeuroGenLib.spatial.labels import as_label_map
 from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite, require_same_space
 
@@ -130,15 +131,14 @@ class OnGrid:
         if self._config.normalisation == "none":
             return values
         percentiles = _PERCENTILES if self._config.normalisation == "percentile" else (0, 100)
-        low, high = np.percentile(values, percentiles)
+        low, high = intensity_range(values, percentiles)
         if high <= low:
             raise InputError(
                 f"An image of {name} has the same value everywhere.",
                 "Check that it is the right file.",
                 code="image-empty",
             )
-        scaled: np.ndarray = ((values - low) / (high - low)).clip(0, 1).astype(np.float32)
-        return scaled
+        return rescale(values.astype(np.float64), low, high).astype(np.float32)
 
 
 def read_points(path: Path) -> np.ndarray:

@@ -287,8 +287,9 @@ def write_checkpoint_model(run: Path, checkpoint: Checkpoint, folder: Path, orie
     if checkpoint.unit == "epoch":
         import_checkpoint(checkpoint.path, folder, orientation=orientation)
         return
+    from NeuroGenLib.registration.network.configured import network_shape
     from NeuroGenLib.registration.network.sitreg import SITReg
-    from NeuroGenLib.registration.train import network_shape, write_registration
+    from NeuroGenLib.registration.train import write_registration
 
     content = read_json(run / "run.json")
     if not isinstance(content, dict) or not isinstance(content.get("parameters"), dict):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from NeuroGenLib.registration.evaluation.quality import RegistrationMaps
+from NeuroGenLib.spatial.intensity import rescale
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -143,8 +144,7 @@ def _range(image: Volume) -> tuple[float, float]:
 
 
 def _scaled(section: np.ndarray, bright: tuple[float, float]) -> np.ndarray:
-    low, high = bright
-    return np.clip((section - low) / ((high - low) or 1), 0, 1)
+    return rescale(section, *bright)
 
 
 def _show(axis: Axes, section: np.ndarray, aspect: float, **how: Any) -> None:

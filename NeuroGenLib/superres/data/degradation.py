@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from NeuroGenLib.simulate.draws import chance, uniform
+from NeuroGenLib.simulate.random_numbers import chance, uniform
 from NeuroGenLib.simulate.thick_slices import ProfileKind, SliceProfile, profile_matrix, slice_positions
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ SHARPENED = 2
 _ROUNDS = 3
 """The same for several stacks, instead of their fusion."""
 _REACH = 2
-"""Slices beyond a window that still matter for the spline inside it."""
+"""SliceAcquisition beyond a window that still matter for the spline inside it."""
 
 
 @dataclass(frozen=True)
-class Slices:
+class SliceAcquisition:
     """One stack of thick slices.
 
     Attributes
@@ -56,7 +56,9 @@ class Slices:
         return math.ceil(_REACH * self.distance / spacing)
 
 
-def draw_slices(generator: torch.Generator, config: SlicesConfig, axis: int | None = None) -> tuple[Slices, ...]:
+def sample_slices(
+    generator: torch.Generator, config: SlicesConfig, axis: int | None = None
+) -> tuple[SliceAcquisition, ...]:
     """Draw one stack, or several along different axes; the first along ``axis`` if given."""
     import torch
 
@@ -71,13 +73,13 @@ def draw_slices(generator: torch.Generator, config: SlicesConfig, axis: int | No
     kind: ProfileKind = "box" if chance(generator, config.box) else "gaussian"
     width = thickness * uniform(generator, *config.width)
     return tuple(
-        Slices(one, thickness, distance, width, kind, uniform(generator, -distance / 2, distance / 2))
+        SliceAcquisition(one, thickness, distance, width, kind, uniform(generator, -distance / 2, distance / 2))
         for one in axes[:count]
     )
 
 
-def seen_in_slices(
-    image: torch.Tensor, stacks: Sequence[Slices], spacing: float, noise: float, generator: torch.Generator
+def simulated_interpolation(
+    image: torch.Tensor, stacks: Sequence[SliceAcquisition], spacing: float, noise: float, generator: torch.Generator
 ) -> torch.Tensor:
     """Return an image as thick slices show it, back on its own grid by a cubic spline and sharpened.
 
@@ -121,7 +123,7 @@ def seen_in_slices(
     return result.clamp(darkest, brightest)
 
 
-def reproduced(size: int, spacing: float, one: Slices) -> np.ndarray:
+def projection_matrix(size: int, spacing: float, one: SliceAcquisition) -> np.ndarray:
     """Return the (size, size) matrix of what slices would show of an image, spread over its axis linearly.
 
     What an image has beyond that, the slices do not tell.
@@ -165,7 +167,7 @@ def along(image: torch.Tensor, matrix: torch.Tensor, axis: int) -> torch.Tensor:
     return (image.movedim(axis, -1) @ matrix.T).movedim(-1, axis)
 
 
-def slice_record(stacks: Sequence[Slices], spacing: float) -> list[list[float]]:
+def slice_record(stacks: Sequence[SliceAcquisition], spacing: float) -> list[list[float]]:
     """Return what the network is told: thickness and distance along each axis, (2, 3), in voxels of ``spacing`` mm."""
     record = [[0.0] * 3, [0.0] * 3]
     for one in stacks:
@@ -193,7 +195,7 @@ class _Reconstruction:
     linear: torch.Tensor
 
     @classmethod
-    def of(cls, one: Slices, image: torch.Tensor, spacing: float) -> _Reconstruction:
+    def of(cls, one: SliceAcquisition, image: torch.Tensor, spacing: float) -> _Reconstruction:
         import torch
 
         size = image.shape[one.axis]
@@ -210,8 +212,8 @@ class _Reconstruction:
 def linear_matrix(size: int, positions: np.ndarray) -> np.ndarray:
     """Return the (size, slices) matrix that spreads slices over an axis of ``size`` voxels linearly.
 
-    It is what :func:`NeuroGenLib.superres.stacks.consistency.spread` does: the outermost slices go on for half their
-    distance, and beyond that there is 0.
+    It is what :func:`NeuroGenLib.superres.stacks.data_consistency.back_projection` does: the
+    outermost slices go on for half their distance, and beyond that there is 0.
 
     Parameters
     ----------
@@ -226,9 +228,9 @@ def linear_matrix(size: int, positions: np.ndarray) -> np.ndarray:
     return columns
 
 
-def _positions(size: int, spacing: float, one: Slices) -> np.ndarray:
+def _positions(size: int, spacing: float, one: SliceAcquisition) -> np.ndarray:
     return slice_positions(size, spacing, SliceProfile(one.kind, one.width), one.distance, one.offset)
 
 
-def _seen_by(size: int, spacing: float, one: Slices) -> np.ndarray:
+def _seen_by(size: int, spacing: float, one: SliceAcquisition) -> np.ndarray:
     return profile_matrix(size, spacing, _positions(size, spacing, one), SliceProfile(one.kind, one.width))

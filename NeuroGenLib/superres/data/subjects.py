@@ -13,6 +13,7 @@ from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.simulate.tissues import TissueTable, fetal_tissues, freesurfer_tissues, unknown_tissues
 from NeuroGenLib.spatial.foreground import foreground
+from NeuroGenLib.spatial.intensity import rescale
 from NeuroGenLib.spatial.labels import as_label_map
 from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite, require_same_space
 from NeuroGenLib.superres.intensity import head_range
@@ -115,7 +116,7 @@ def read_examples(config: SuperresTrainConfig, progress: Progress = SILENT) -> E
     maps = None if config.maps.source is None else map_cohort(config.maps)
     whole = scans if scans is not None else maps
     if whole is None:
-        raise InputError("There is nothing to train on.", "Give scans.source or maps.source.")
+        raise InputError("There is nothing to train on.", "Give scans.source or maps.source.", code="value-missing")
     parts = split(whole, config.split)
     chosen = _evenly(parts["validation"], config.validation.most)
 
@@ -143,7 +144,7 @@ def scan_cohort(config: ScansConfig) -> Cohort:
     """
     columns = [column for column in (config.images, config.guide, config.segmentation, config.low) if column]
     if config.source is None:
-        raise InputError("scans.source is not given.", "Give the table or the folder of scans.")
+        raise InputError("scans.source is not given.", "Give the table or the folder of scans.", code="value-missing")
     cohort = read_cohort(config.source, columns, config.root, config.include, config.exclude)
     cohort.require_files()
     return cohort
@@ -159,12 +160,15 @@ def map_cohort(config: MapsConfig) -> Cohort:
     """
     columns = None if config.segmentation is None else [config.segmentation]
     if config.source is None:
-        raise InputError("maps.source is not given.", "Give the table or the folder of label maps.")
+        raise InputError(
+            "maps.source is not given.", "Give the table or the folder of label maps.", code="value-missing"
+        )
     cohort = read_cohort(config.source, columns, config.root, config.include, config.exclude)
     if len(cohort.modalities) > 1:
         raise InputError(
             f"{config.source} has several kinds of files: {', '.join(cohort.modalities)}.",
             "Name the one with the label maps as maps.segmentation.",
+            code="value-missing",
         )
     cohort.require_files()
     return cohort
@@ -182,7 +186,9 @@ def split(cohort: Cohort, config: SplitConfig) -> dict[str, tuple[Subject, ...]]
     if config.kind == "named":
         for pattern in config.validation:
             if not fnmatch.filter(cohort.ids, pattern):
-                raise InputError(f"No scan of {cohort.name} is named '{pattern}'.", nearest(pattern, cohort.ids))
+                raise InputError(
+                    f"No scan of {cohort.name} is named '{pattern}'.", nearest(pattern, cohort.ids), code="name-unknown"
+                )
         left_out = {one for pattern in config.validation for one in fnmatch.filter(cohort.ids, pattern)}
         parts = [tuple(one for one in everybody if (one.id in left_out) is wanted) for wanted in (False, True)]
         parts.append(())
@@ -202,6 +208,7 @@ def split(cohort: Cohort, config: SplitConfig) -> dict[str, tuple[Subject, ...]]
             raise InputError(
                 f"Of the {len(everybody)} scans of {cohort.name}, none is left to {name}.",
                 "Give more scans, or change the split.",
+                code="table-empty",
             )
     return dict(zip(("train", "validation", "test"), parts, strict=True))
 
@@ -232,13 +239,14 @@ def _scan(subject: Subject, config: ScansConfig, window: int) -> Example:
         raise InputError(
             f"{paths[config.images]} has voxels of {sides} mm, which are not isotropic.",
             "Train on isotropic scans; thick slices are made from them.",
+            code="geometry-invalid",
         )
     head = foreground(scan).resample(like=scan, order=0) if labels is None else labels.with_array(labels.array != 0)
     scaled = []
     for name, image in images.items():
         # Outside of the head there may be anything; the mask of a scan is rough.
         low, high = head_range(image.array, head.array, name)
-        values = (image.array.astype(np.float32) - low) / (high - low)
+        values = rescale(image.array.astype(np.float32), low, high, clip=False)
         scaled.append((image.with_array(values), -low / (high - low)))
     kept = _around(head, window)
     tensors = [torch.from_numpy(kept(image, air).array).half() for image, air in scaled]
@@ -263,7 +271,9 @@ def _map(subject: Subject, config: MapsConfig, spacing: float, window: int) -> E
     labels = as_label_map(Volume.load(path), str(path)).resample(spacing=spacing, order=0)
     head = labels.with_array(labels.array != 0)
     if not head.array.any():
-        raise InputError(f"{path} has no label besides the background.", "Check that it is the right file.")
+        raise InputError(
+            f"{path} has no label besides the background.", "Check that it is the right file.", code="labels-invalid"
+        )
     kept = _around(head, window)
     inside = kept(head).array
     return Example(

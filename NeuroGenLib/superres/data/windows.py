@@ -7,11 +7,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from NeuroGenLib.simulate.contrast import random_image
-from NeuroGenLib.simulate.deformation import Deformation, draw_deformation, warped_to
-from NeuroGenLib.simulate.draws import below, chance, uniform
+from NeuroGenLib.simulate.deformation import Deformation, sample_deformation, warped_to
+from NeuroGenLib.simulate.random_numbers import chance, random_index, uniform
 from NeuroGenLib.simulate.smooth_noise import smooth_noise
 from NeuroGenLib.superres.config import ImagesConfig, SlicesConfig
-from NeuroGenLib.superres.data.degradation import draw_slices, reproduced, seen_in_slices, slice_record
+from NeuroGenLib.superres.data.degradation import (
+    projection_matrix,
+    sample_slices,
+    simulated_interpolation,
+    slice_record,
+)
 from NeuroGenLib.superres.intensity import PERCENTILES
 
 if TYPE_CHECKING:
@@ -34,7 +39,7 @@ _BIAS_SCALE = 40.0
 
 
 @dataclass(frozen=True)
-class Batch:
+class WindowBatch:
     """What the network gets and what it shall return; (B, 1, W, W, W) float32 but for ``slices``.
 
     Attributes
@@ -63,7 +68,7 @@ class Batch:
     def consistent(self, found: torch.Tensor) -> torch.Tensor:
         """Return what a network found, less what the slices would show of its correction: they tell that better.
 
-        Inference does it by :func:`NeuroGenLib.superres.stacks.consistency.back_projected`.
+        Inference does it by :func:`NeuroGenLib.superres.stacks.data_consistency.data_consistent`.
         """
         correction = found - self.low
         for axis in range(3):
@@ -89,7 +94,7 @@ class Windows:
         self._examples = examples
         self._on_device: dict[tuple[torch.device, bool, int], Example] = {}
 
-    def draw(self, generator: torch.Generator, batch: int) -> Batch:
+    def draw(self, generator: torch.Generator, batch: int) -> WindowBatch:
         """Return ``batch`` windows, on the generator's device, by its numbers alone."""
         return joined([window(self._example(generator), generator, self._config) for _ in range(batch)])
 
@@ -98,22 +103,24 @@ class Windows:
         weights = [self._config.scans.weight * bool(scans), self._config.maps.weight * bool(maps)]
         of_scans = uniform(generator, 0, sum(weights)) < weights[0]
         group = scans if of_scans else maps
-        index = below(generator, len(group))
+        index = random_index(generator, len(group))
         key = (generator.device, of_scans, index)
         if key not in self._on_device:
             self._on_device[key] = group[index].to(generator.device)
         return self._on_device[key]
 
 
-def joined(batches: Sequence[Batch]) -> Batch:
+def joined(batches: Sequence[WindowBatch]) -> WindowBatch:
     """Return batches as one."""
     import torch
 
     names = ("low", "guide", "target", "head", "slices", "reproduced")
-    return Batch(*(torch.cat([getattr(batch, name) for batch in batches]) for name in names))
+    return WindowBatch(*(torch.cat([getattr(batch, name) for batch in batches]) for name in names))
 
 
-def validation_window(example: Example, config: SuperresTrainConfig, thickness: float, axis: int, seed: int) -> Batch:
+def validation_window(
+    example: Example, config: SuperresTrainConfig, thickness: float, axis: int, seed: int
+) -> WindowBatch:
     """Return the window in the middle of a head, in slices of ``thickness`` mm along an axis, without other changes."""
     import torch
 
@@ -137,7 +144,7 @@ def window(
     config: SuperresTrainConfig,
     centre: Sequence[int] | None = None,
     axis: int | None = None,
-) -> Batch:
+) -> WindowBatch:
     """Return one window of a head (a batch of 1), by the generator's numbers alone.
 
     Parameters
@@ -155,9 +162,9 @@ def window(
 
     settings, side = config.images, config.window
     order, flipped = _storage(generator, settings.turned)
-    stacks = draw_slices(generator, config.slices, axis)
+    stacks = sample_slices(generator, config.slices, axis)
     if centre is None:
-        centre = [int(place) for place in example.centres[below(generator, len(example.centres))]]
+        centre = [int(place) for place in example.centres[random_index(generator, len(example.centres))]]
     # Axis n of the window is axis order[n] of the head.
     margins = {order[one.axis]: one.margin(example.spacing) for one in stacks}
     box, inner = _boxes(example.head.shape, centre, side, margins)
@@ -169,7 +176,7 @@ def window(
     image, guide, head, (dark, bright) = source(example, box, generator, config, guided=guided)
     image, head = (_turned(one, order, flipped) for one in (image, head))
     noise = uniform(generator, *config.slices.noise) * (bright - dark)
-    low = seen_in_slices(image, stacks, example.spacing, noise, generator)
+    low = simulated_interpolation(image, stacks, example.spacing, noise, generator)
     gain, offset = _brightness(generator, settings)
     cut = tuple(
         slice(size - stop, size - start) if flip else slice(start, stop)
@@ -184,13 +191,13 @@ def window(
 
     again = image.new_zeros((1, 3, side, side))
     for one in stacks:
-        matrix = reproduced(image.shape[one.axis], example.spacing, one)[cut[one.axis], cut[one.axis]]
+        matrix = projection_matrix(image.shape[one.axis], example.spacing, one)[cut[one.axis], cut[one.axis]]
         again[0, one.axis] = torch.as_tensor(matrix, dtype=image.dtype, device=image.device)
     shown = image.new_zeros((1, 1, side, side, side))
     if guide is not None:
         own_gain, own_offset = _brightness(generator, settings)
         shown = own_gain * cropped(_turned(guide, order, flipped)) + own_offset
-    return Batch(
+    return WindowBatch(
         low=scaled(cropped(low)),
         guide=shown,
         target=scaled(cropped(image)),
@@ -228,7 +235,7 @@ def _generated(
 ) -> _Seen:
     """Show two contrasts of a label map under one deformation; percentiles of the box's head become 0 and 1."""
     shape = [stop - start for start, stop in box]
-    deformation = draw_deformation(shape, generator, config.deformation)
+    deformation = sample_deformation(shape, generator, config.deformation)
     labels = _labels(example, _points(example, box, generator, config, deformation, moved=False))
     image = random_image(labels, generator, config.target, example.tissues)[0]
     guide = None

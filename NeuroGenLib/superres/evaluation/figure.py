@@ -1,4 +1,4 @@
-"""The picture of a super-resolution: what a person looks at before believing it."""
+"""Overview figure of a super-resolution, for visual inspection."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from NeuroGenLib.spatial.result import Result
     from NeuroGenLib.spatial.volume import Volume
-    from NeuroGenLib.superres.infer import SuperResolution
 
 _PLANES = (("axial", 2), ("coronal", 1), ("sagittal", 0))
 _MOST_PIXELS = 400
+"""Of a side of a section; more would not be seen at this size."""
+_PROFILES = {"slices": "#bdbdbd", "interpolated": "#6baed6", "result": "#d94801"}
+"""Colours of the profiles."""
 
 
-def superres_figure(found: SuperResolution, scan: Volume, notice: str = "") -> Figure:
-    """Draw three planes of the scan, of the result, of what was added and of the residual, and a line across slices.
+def superres_figure(result: Result, scan: Volume) -> Figure:
+    """Plot three planes of scan, result, correction and residual, and an intensity profile across the slices.
 
     Parameters
     ----------
-    found, scan:
-        The result, and the (first) scan as it was measured.
-    notice:
-        What the model demands to be said.
+    result, scan:
+        Of :func:`NeuroGenLib.superres.output.superres_result`, and the (first) scan as it was measured.
     """
     import matplotlib.pyplot as plt
 
+    image, interpolated = (result.volumes[name].reorient("RAS") for name in ("superres", "interpolated"))
     volumes = {
-        "slices": scan.resample(like=found.image, order=0).reorient("RAS"),
-        "result": found.image.reorient("RAS"),
-        "added to the interpolation": found.image.with_array(found.image.array - found.interpolated.array).reorient(
-            "RAS"
-        ),
-        "not reproduced": found.residual.reorient("RAS"),
+        "slices": scan.resample(like=image, order=0),
+        "result": image,
+        "added to the interpolation": image.with_array(image.array - interpolated.array),
+        "not reproduced": result.volumes["residual"].reorient("RAS"),
     }
-    head = found.head.reorient("RAS").array
+    head, quality = result.labels["head"].reorient("RAS").array, result.facts["quality"]
     centre = [int(place) for place in np.argwhere(head).mean(axis=0).round()]
-    dark, bright = found.quality.dark, found.quality.bright
+    dark, bright = quality["dark"], quality["bright"]
     extent = 0.25 * (bright - dark)
     figure, axes = plt.subplots(4, len(volumes), figsize=(2.6 * len(volumes), 10), layout="constrained")
     for row, (name, axis) in enumerate(_PLANES):
@@ -59,24 +59,20 @@ def superres_figure(found: SuperResolution, scan: Volume, notice: str = "") -> F
         axis.remove()
     line = figure.add_subplot(axes[3, 0].get_gridspec()[3, :])
     axes[3, 0].remove()
-    _profile(line, found, volumes["slices"], centre)
-    figure.suptitle(notice, fontsize=7, wrap=True)
+    profiles = {name: volumes.get(name, interpolated) for name in _PROFILES}
+    _plot_profiles(line, profiles, quality["stacks"][0]["direction"], centre)
+    figure.suptitle(str(result.record.get("shows") or ""), fontsize=7, wrap=True)
     return figure
 
 
-def _profile(axes: Axes, found: SuperResolution, slices: Volume, centre: list[int]) -> None:
-    """Draw intensities along a line through the middle of the head, across the slices of the first scan."""
-    along = {"axial": 2, "coronal": 1, "sagittal": 0}[found.quality.stacks[0].direction]
+def _plot_profiles(axes: Axes, profiles: dict[str, Volume], direction: str, centre: list[int]) -> None:
+    """Plot intensities along a line through the middle of the head, across the slices of the first scan."""
+    along = dict(_PLANES)[direction]
     line = tuple(slice(None) if axis == along else centre[axis] for axis in range(3))
-    millimetres = np.arange(slices.shape[along]) * slices.spacing[along]
-    shown = {
-        "slices": (slices, "#bdbdbd"),
-        "interpolated": (found.interpolated.reorient("RAS"), "#6baed6"),
-        "result": (found.image.reorient("RAS"), "#d94801"),
-    }
-    for name, (volume, colour) in shown.items():
+    for name, volume in profiles.items():
         style = "steps-mid" if name == "slices" else "default"
-        axes.plot(millimetres, volume.array[line], color=colour, label=name, linewidth=1, drawstyle=style)
+        millimetres = np.arange(volume.shape[along]) * volume.spacing[along]
+        axes.plot(millimetres, volume.array[line], color=_PROFILES[name], label=name, linewidth=1, drawstyle=style)
     axes.set_xlabel("mm across the slices", fontsize=8)
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)

@@ -18,7 +18,7 @@ _FLAT = 1e-5
 _LEAST_VOXELS = 1000
 
 
-def local_likeness(scan: Volume, guide: Volume, head: Volume) -> float | None:
+def local_similarity(scan: Volume, guide: Volume, head: Volume) -> float | None:
     """Return how many times better the two images agree than when the guide is moved by 6 mm.
 
     Agreement is the mean squared correlation in windows of 10 mm, which does not mind the contrast. Heads of two

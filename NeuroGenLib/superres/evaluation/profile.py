@@ -62,7 +62,9 @@ def _inside(volume: Volume, point: np.ndarray, direction: np.ndarray) -> tuple[f
     along = volume.world_to_voxel(point + direction) - start
     last = np.asarray(volume.shape) - 1
     if (start < -0.5).any() or (start > last + 0.5).any():
-        raise InputError("The point lies outside the result.", "Move the crosshair into the head.")
+        raise InputError(
+            "The point lies outside the result.", "Move the crosshair into the head.", code="value-invalid"
+        )
     start = np.clip(start, 0, last)
     moves = np.abs(along) > _ROUNDING
     ends = np.stack([-start[moves], (last - start)[moves]]) / along[moves]

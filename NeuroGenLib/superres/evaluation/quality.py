@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from NeuroGenLib.spatial.metrics import entropies
-from NeuroGenLib.superres.evaluation.guide_similarity import local_likeness
+from NeuroGenLib.superres.evaluation.guide_similarity import local_similarity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +68,7 @@ class GuideQuality:
         Of the guide with the interpolated scan, and with the result, voxel by voxel in the head.
     likeness:
         How many times better small structures agree than when the guide is moved by 6 mm
-        (:func:`~NeuroGenLib.superres.evaluation.guide_similarity.local_likeness`); None where too little of a head is
+        (:func:`~NeuroGenLib.superres.evaluation.guide_similarity.local_similarity`); None where too little of a head is
         seen.
     turn_degrees, shift_mm:
         What the alignment did to the middle of the head.
@@ -143,7 +143,7 @@ def guide_quality(
         start.similarity_after,
         normalised_information(guide.array[head], interpolated.array[head]),
         normalised_information(guide.array[head], result.array[head]),
-        local_likeness(interpolated, guide, interpolated.with_array(head)),
+        local_similarity(interpolated, guide, interpolated.with_array(head)),
         float(np.degrees(np.arccos(np.clip(cosine, -1, 1)))),
         float(np.linalg.norm(matrix[:3, :3] @ middle + matrix[:3, 3] - middle)),
     )

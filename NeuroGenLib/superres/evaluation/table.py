@@ -13,12 +13,14 @@ from NeuroGenLib.core.files import staged_outputs, write_json, write_text
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.core.reports import save_figure, write_table
 from NeuroGenLib.simulate.thick_slices import Direction, SliceProfile, slice_axis, thick_slices, with_noise
+from NeuroGenLib.spatial.intensity import rescale
 from NeuroGenLib.spatial.metrics import nrmse, psnr, ssim
 from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite, require_same_space
+from NeuroGenLib.superres.guide import align_guide
 from NeuroGenLib.superres.head import find_head
 from NeuroGenLib.superres.intensity import head_range
-from NeuroGenLib.superres.run_config import SuperresConfig
-from NeuroGenLib.superres.stacks.inputs import ISOTROPIC, interpolated, place_guide
+from NeuroGenLib.superres.run_config import EvaluateConfig, SuperresConfig
+from NeuroGenLib.superres.stacks.preprocessing import ISOTROPIC
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,18 +54,8 @@ class Evaluation:
     means: list[Row]
 
 
-@dataclass(frozen=True)
-class Slices:
-    """The slices to simulate: thicknesses in mm, directions by anatomy, noise as a part of the 99th percentile."""
-
-    thicknesses: tuple[float, ...] = (2.0, 3.0, 4.0, 5.0)
-    directions: tuple[Direction, ...] = ("axial", "coronal", "sagittal")
-    noise: float = 0.0
-    seed: int = 0
-
-
 def evaluate_cases(
-    model: SuperresModel, cases: Sequence[Case], slices: Slices, back_projection: int = 1, progress: Progress = SILENT
+    model: SuperresModel, cases: Sequence[Case], config: EvaluateConfig, progress: Progress = SILENT
 ) -> Evaluation:
     """Simulate slices of isotropic scans, bring them back, and compare with the scans inside their heads.
 
@@ -73,12 +65,10 @@ def evaluate_cases(
         What is evaluated: alone unless it needs a guide, and with the guide of a case where it takes one.
     cases:
         Each with one isotropic scan; a guide may lie anywhere, a label map as mask of the head is not needed.
-    slices:
-        What is simulated.
-    back_projection:
-        As of :class:`~NeuroGenLib.superres.run_config.SuperresConfig`.
+    config:
+        The slices to simulate, and how they are super-resolved.
     progress:
-        Told of every simulation.
+        Progress callback.
 
     Raises
     ------
@@ -91,7 +81,7 @@ def evaluate_cases(
     for number, case in enumerate(cases):
         part = progress.part(number / len(cases), (number + 1) / len(cases), case.name)
         try:
-            rows += _case_rows(model, case, slices, back_projection, part)
+            rows += _case_rows(model, case, config, part)
         except InputError as error:
             raise error.within(f"{case.name} cannot be evaluated") from error
     return Evaluation(rows, means_of(rows))
@@ -131,24 +121,29 @@ def markdown(means: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _case_rows(model: SuperresModel, case: Case, slices: Slices, back_projection: int, progress: Progress) -> list[Row]:
+def _case_rows(model: SuperresModel, case: Case, config: EvaluateConfig, progress: Progress) -> list[Row]:
     truth = Volume.load(case.scans[0])
     require_3d(truth, str(case.scans[0]))
     require_finite(truth, str(case.scans[0]))
     if max(truth.spacing) > ISOTROPIC * min(truth.spacing):
         sides = " x ".join(f"{mm:.3g}" for mm in truth.spacing)
-        raise InputError(f"Its voxels of {sides} mm are not isotropic.", "Evaluate on isotropic scans.")
+        raise InputError(
+            f"Its voxels of {sides} mm are not isotropic.", "Evaluate on isotropic scans.", code="geometry-invalid"
+        )
     head = find_head(truth).mask.array
     low, high = head_range(truth.array, head)
-    wanted = (truth.array.astype(np.float32) - low) / (high - low)
+    wanted = rescale(truth.array.astype(np.float32), low, high, clip=False)
     guide = _guide(model, case, truth)
     rows = []
     for thickness, direction in progress.track(
-        list(itertools.product(slices.thicknesses, slices.directions)), "slices"
+        list(itertools.product(config.thicknesses, dict.fromkeys(config.directions))), "slices"
     ):
-        thick = _seen(truth, thickness, direction, slices)
-        for method, image in _brought_back(model, thick, truth, guide, thickness, direction, back_projection).items():
-            values = (image - low) / (high - low)
+        thick = _simulated(truth, thickness, direction, config)
+        settings = SuperresConfig(
+            thickness=thickness, direction=direction, align=False, back_projection=config.back_projection
+        )
+        for method, image in _restored(model, thick, truth, guide, settings).items():
+            values = rescale(image, low, high, clip=False)
             rows.append(
                 {
                     "case": case.name,
@@ -167,43 +162,42 @@ def _guide(model: SuperresModel, case: Case, truth: Volume) -> Volume | None:
     """Return the guide of a case on the grid of its scan; None where there is none or it is not taken."""
     if case.guide is None or model.guide == "none":
         if model.guide == "needed":
-            raise InputError("It has no guide, which the model needs.", "Name the column of the guides with --guide.")
+            raise InputError(
+                "It has no guide, which the model needs.",
+                "Name the column of the guides with --guide.",
+                code="value-missing",
+            )
         return None
     guide = Volume.load(case.guide)
     try:
         require_same_space({"the scan": truth, "the guide": guide})
     except InputError:
-        return interpolated(guide, truth, place_guide(truth, guide, align=True).fixed_to_moving)
+        return align_guide(truth, guide).image
     return guide
 
 
-def _seen(truth: Volume, thickness: float, direction: Direction, slices: Slices) -> Volume:
+def _simulated(truth: Volume, thickness: float, direction: Direction, config: EvaluateConfig) -> Volume:
     axis = slice_axis(truth, direction)
     if thickness < truth.spacing[axis]:
         raise InputError(
             f"Slices of {thickness:g} mm are thinner than its voxels of {truth.spacing[axis]:.3g} mm.",
             "Ask for thicker slices.",
+            code="value-invalid",
         )
     thick = thick_slices(truth, axis, SliceProfile("gaussian", thickness), thickness)
-    if slices.noise:
-        thick = with_noise(thick, slices.noise, np.random.default_rng(slices.seed))
+    if config.noise:
+        thick = with_noise(thick, config.noise, np.random.default_rng(config.seed))
     return thick
 
 
-def _brought_back(
-    model: SuperresModel,
-    thick: Volume,
-    truth: Volume,
-    guide: Volume | None,
-    thickness: float,
-    direction: Direction,
-    back_projection: int,
+def _restored(
+    model: SuperresModel, thick: Volume, truth: Volume, guide: Volume | None, settings: SuperresConfig
 ) -> dict[str, np.ndarray]:
+    """Return the slices on the grid of the scan by each method."""
     darkest, brightest = thick.array.min(), thick.array.max()
     found = {
         name: thick.resample(like=truth, order=order).array.clip(darkest, brightest) for name, order in PLAIN.items()
     }
-    settings = SuperresConfig(thickness=thickness, direction=direction, align=False, back_projection=back_projection)
     if model.guide != "needed":
         found[MODEL] = model.super_resolve(thick, settings=settings, like=truth).image.array
     if guide is not None:

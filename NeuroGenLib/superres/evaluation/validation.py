@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.core.progress import Progress
     from NeuroGenLib.superres.config import SuperresTrainConfig
     from NeuroGenLib.superres.data.subjects import Example
-    from NeuroGenLib.superres.data.windows import Batch
+    from NeuroGenLib.superres.data.windows import WindowBatch
     from NeuroGenLib.superres.published.patches import PublishedPatches
     from NeuroGenLib.training.loop import StepModule
 
@@ -102,7 +102,7 @@ class PublishedValidation:
         return {"Loss/Validation": total / count}
 
 
-def window_measures(found: torch.Tensor, batch: Batch) -> dict[str, float]:
+def window_measures(found: torch.Tensor, batch: WindowBatch) -> dict[str, float]:
     """Return PSNR, SSIM and NRMSE inside the head, of a network's window and (``input_...``) of what it saw."""
     target, inside = batch.target[0, 0].numpy(), batch.head[0, 0].numpy() > 0.5
     row = {}

@@ -13,7 +13,7 @@ from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.correction import published_correction
 from NeuroGenLib.superres.stacks.fusion import fused_grid
-from NeuroGenLib.superres.stacks.inputs import interpolated
+from NeuroGenLib.superres.stacks.preprocessing import interpolated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from NeuroGenLib.models.folder import ModelFolder
     from NeuroGenLib.superres.published.unet import FoldedUNet
-    from NeuroGenLib.superres.stacks.combine import Combined
+    from NeuroGenLib.superres.stacks.initial_image import InitialImage
     from NeuroGenLib.superres.stacks.stack import Stack
 
 _OUTSIDE = 0.02
@@ -30,7 +30,7 @@ _OUTSIDE = 0.02
 
 
 @dataclass(frozen=True, eq=False)
-class Place:
+class AtlasPose:
     """A grid that the network knows.
 
     Attributes
@@ -51,13 +51,13 @@ class Place:
     warnings: tuple[str, ...] = ()
 
 
-def known_place(
+def atlas_pose(
     folder: ModelFolder,
     stacks: Sequence[Stack],
     guide: Volume,
     to_guide: np.ndarray,
     progress: Progress = SILENT,
-) -> Place:
+) -> AtlasPose:
     """Find the way from a scan to the atlas of a published model; without an atlas, the scan's own axes.
 
     Parameters
@@ -81,20 +81,22 @@ def known_place(
     name = preparation.get("atlas")
     if not name:
         warning = f"The model {folder.reference} holds no atlas: the scan is taken to lie as those it was trained on."
-        return Place(fused_grid(stacks, spacing).reorient(orientation), np.eye(4), is_atlas=False, warnings=(warning,))
+        return AtlasPose(
+            fused_grid(stacks, spacing).reorient(orientation), np.eye(4), is_atlas=False, warnings=(warning,)
+        )
     atlas = Volume.load(folder.file(name))
     start = halfway_start(
         PreparedImage.of(atlas, name="The fixed"), PreparedImage.of(guide, name="The moving"), "rigid", progress
     )
     warnings = tuple(f"On the way to the atlas: {note}" for note in start.notes)
     grid = atlas.resample(spacing).reorient(orientation)
-    return Place(grid, np.linalg.inv(to_guide) @ start.fixed_to_moving, is_atlas=True, warnings=warnings)
+    return AtlasPose(grid, np.linalg.inv(to_guide) @ start.fixed_to_moving, is_atlas=True, warnings=warnings)
 
 
-def correction_at(
-    place: Place,
+def correction_at_pose(
+    place: AtlasPose,
     network: FoldedUNet,
-    seen: Combined,
+    seen: InitialImage,
     guide: Volume,
     to_guide: np.ndarray,
     head: Volume,
@@ -110,7 +112,7 @@ def correction_at(
     seen:
         The scan; a single one is resampled from its own slices, not from its interpolation.
     guide, to_guide:
-        As for :func:`known_place`.
+        As for :func:`atlas_pose`.
     head:
         Boolean, on the grid of the scan's interpolation.
     device, progress:

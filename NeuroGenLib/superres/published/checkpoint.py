@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from NeuroGenLib.superres.published.unet import Shape
+    from NeuroGenLib.superres.published.unet import PublishedUNetConfig
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def import_checkpoint(checkpoint: Path, destination: Path, *, half: bool = False
     from NeuroGenLib.superres.published.unet import fold, reached_taps
 
     state = _state(checkpoint)
-    shape = shape_of_state(state, checkpoint)
+    shape = config_of_state(state, checkpoint)
     _require_fitting(state, shape, checkpoint)
     taps = reached_taps(shape, WINDOW)
     trained: list[str] = []
@@ -87,11 +87,13 @@ def _state(checkpoint: Path) -> dict[str, Tensor]:
     content = load_foreign_checkpoint(checkpoint)
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor) or not value.is_floating_point():
-            raise InputError(f"{checkpoint} holds something other than weights ('{name}').", _REMEDY)
+            raise InputError(
+                f"{checkpoint} holds something other than weights ('{name}').", _REMEDY, code="weights-mismatch"
+            )
     return dict(content)
 
 
-def shape_of_state(state: Mapping[str, Tensor], checkpoint: Path) -> Shape:
+def config_of_state(state: Mapping[str, Tensor], checkpoint: Path) -> PublishedUNetConfig:
     """Return the sizes of the network that a state is of, by the first kernel of each level.
 
     Raises
@@ -99,7 +101,7 @@ def shape_of_state(state: Mapping[str, Tensor], checkpoint: Path) -> Shape:
     InputError
         When it is of another network, or of one that windows of 32 voxels are too small for.
     """
-    from NeuroGenLib.superres.published.unet import Shape
+    from NeuroGenLib.superres.published.unet import PublishedUNetConfig
 
     firsts = []
     prefix = "model."
@@ -112,20 +114,26 @@ def shape_of_state(state: Mapping[str, Tensor], checkpoint: Path) -> Shape:
     while f"model.0.conv.unit{units}.conv.weight" in state:
         units += 1
     if not firsts or deepest is None or last is None or {first.ndim for first in (*firsts, deepest, last)} != {5}:
-        raise InputError(f"{checkpoint} holds weights, but not those of BABY-AI's network.", _REMEDY)
+        raise InputError(
+            f"{checkpoint} holds weights, but not those of BABY-AI's network.", _REMEDY, code="weights-mismatch"
+        )
     channels = tuple(int(first.shape[0]) for first in (*firsts, deepest))
     try:
-        shape = Shape(channels, units, inputs=int(firsts[0].shape[1]), outputs=int(last.shape[1]))
+        shape = PublishedUNetConfig(channels, units, inputs=int(firsts[0].shape[1]), outputs=int(last.shape[1]))
     except ValueError as error:
-        raise InputError(f"{checkpoint} holds weights of no possible network ({error}).", _REMEDY) from error
+        raise InputError(
+            f"{checkpoint} holds weights of no possible network ({error}).", _REMEDY, code="weights-mismatch"
+        ) from error
     if WINDOW % shape.multiple:
         raise InputError(
-            f"{checkpoint} is of a network with {len(channels)} levels; windows have {WINDOW} voxels.", _REMEDY
+            f"{checkpoint} is of a network with {len(channels)} levels; windows have {WINDOW} voxels.",
+            _REMEDY,
+            code="weights-mismatch",
         )
     return shape
 
 
-def _require_fitting(state: Mapping[str, Tensor], shape: Shape, checkpoint: Path) -> None:
+def _require_fitting(state: Mapping[str, Tensor], shape: PublishedUNetConfig, checkpoint: Path) -> None:
     """Demand every weight of the network, in its size, and no other; no memory is taken for the comparison."""
     from NeuroGenLib.superres.published.unet import sizes_of
 
@@ -140,7 +148,11 @@ def _require_fitting(state: Mapping[str, Tensor], shape: Shape, checkpoint: Path
     ]
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise InputError(f"{checkpoint} does not fit BABY-AI's network: {'; '.join(problems[:3])}{more}.", _REMEDY)
+        raise InputError(
+            f"{checkpoint} does not fit BABY-AI's network: {'; '.join(problems[:3])}{more}.",
+            _REMEDY,
+            code="weights-mismatch",
+        )
 
 
 def _one_by_one(
@@ -161,6 +173,7 @@ def _one_by_one(
             raise InputError(
                 f"'{name}' in {checkpoint} is not finite: the training had failed.",
                 "Give other weights, or train anew.",
+                code="training-diverged",
             )
         if name in taps and _trained_outside(tensor, taps[name]):
             trained.append(name)
@@ -188,7 +201,9 @@ def _atlas_beside(checkpoint: Path) -> Path | None:
     return path
 
 
-def _manifest(shape: Shape, checkpoint: Path, *, with_atlas: bool, larger_windows: bool) -> dict[str, Any]:
+def _manifest(
+    shape: PublishedUNetConfig, checkpoint: Path, *, with_atlas: bool, larger_windows: bool
+) -> dict[str, Any]:
     from NeuroGenLib.superres.published.unet import network_record
 
     warned = " Its weights may have been trained on larger windows than it is used with." if larger_windows else ""

@@ -89,7 +89,7 @@ class PublishedPatches:
         try:
             inside = padded(volume, self._config.published.target_shape)
         except InputError as error:
-            raise InputError(f"{name}: {error.problem}", "Give published.target_shape that holds it.") from error
+            raise error.within(name, "Give published.target_shape that holds it.") from error
         return normalised(inside.array, name).astype(np.float32)
 
 

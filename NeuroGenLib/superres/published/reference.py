@@ -60,6 +60,7 @@ def padded(volume: Volume, target_shape: Sequence[int] = TARGET_SHAPE) -> Volume
         raise InputError(
             f"A volume of {volume.shape} voxels does not fit into {tuple(int(size) for size in target_shape)}.",
             "Register it to the infant atlas first, or use the default mode, which takes any size.",
+            code="geometry-mismatch",
         )
     margins = [(int(width) // 2, int(width) - int(width) // 2) for width in missing]
     return Volume(volume.array.astype(np.float64), volume.affine).pad(margins)
@@ -77,10 +78,12 @@ def normalised(image: np.ndarray, name: str = "The image") -> np.ndarray:
     """
     values = np.asarray(image, dtype=np.float64)
     if not np.isfinite(values).all():
-        raise InputError(f"{name} holds NaN or infinite values.", "Replace them, for instance by 0.")
+        raise InputError(
+            f"{name} holds NaN or infinite values.", "Replace them, for instance by 0.", code="image-not-finite"
+        )
     above = values[values > 0]
     if above.size == 0:
-        raise InputError(f"{name} has no voxel above 0.", "Check that it is the right file.")
+        raise InputError(f"{name} has no voxel above 0.", "Check that it is the right file.", code="image-empty")
     low, high = np.percentile(above, PERCENTILES)
     scaled: np.ndarray = np.clip((values - low) / (high - low + _EPSILON), 0, 1)
     return scaled
@@ -98,6 +101,7 @@ def corners(shape: Sequence[int], size: Sequence[int], stride: Sequence[int]) ->
         raise InputError(
             f"Patches of {tuple(size)} voxels every {tuple(stride)} do not fit into {tuple(shape)}.",
             "Pad the volume first, to a box of at least one patch.",
+            code="value-conflict",
         )
     steps = (range(0, whole - length + 1, step) for whole, length, step in zip(shape, size, stride, strict=True))
     return [(i, j, k) for i, j, k in itertools.product(*steps)]
@@ -197,6 +201,7 @@ def _prepared(volume: Volume, name: str, target_shape: Sequence[int]) -> Volume:
             f"{name} has voxels of {'x'.join(f'{width:.4g}' for width in volume.spacing)} mm; the published network"
             f" knows {SPACING_MM:g} mm.",
             "Register it to the infant atlas first, or use the default mode, which takes any grid.",
+            code="geometry-mismatch",
         )
     return padded(volume.reorient(ORIENTATION), target_shape)
 

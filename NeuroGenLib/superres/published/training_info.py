@@ -70,6 +70,7 @@ def settings_of_row(row: Mapping[str, str]) -> dict[str, Any]:
         raise InputError(
             f"The row is not one of the published training ({type(error).__name__}: {error}).",
             "Give training_info.csv of the published program.",
+            code="table-invalid",
         ) from error
 
 

@@ -26,7 +26,7 @@ _MOST_LEVELS = 8
 
 
 @dataclass(frozen=True)
-class Shape:
+class PublishedUNetConfig:
     """Sizes of a network.
 
     Attributes
@@ -61,29 +61,29 @@ class PublishedUNet(nn.Module):
 
     Parameters
     ----------
-    shape:
+    config:
         Its sizes.
     window:
         Side in voxels of the windows it is for, when kernels shall have only those taps that such a window reaches;
-        a multiple of ``shape.multiple``.
+        a multiple of ``config.multiple``.
     """
 
-    def __init__(self, shape: Shape, window: int | None = None) -> None:
+    def __init__(self, config: PublishedUNetConfig, window: int | None = None) -> None:
         super().__init__()
-        if window is not None and (window < 1 or window % shape.multiple):
-            raise ValueError(f"a window of {window} voxels is no multiple of {shape.multiple}")
+        if window is not None and (window < 1 or window % config.multiple):
+            raise ValueError(f"a window of {window} voxels is no multiple of {config.multiple}")
         from monai.networks.nets.unet import UNet
 
-        self.shape = shape
+        self.config = config
         # Folded, it is built without memory: the kernels that are left out are seven eighths of it.
         with torch.device("meta") if window is not None else contextlib.nullcontext():
             self.model: nn.Module = UNet(
                 spatial_dims=3,
-                in_channels=shape.inputs,
-                out_channels=shape.outputs,
-                channels=shape.channels,
-                strides=(_STRIDE,) * (len(shape.channels) - 1),
-                num_res_units=shape.units,
+                in_channels=config.inputs,
+                out_channels=config.outputs,
+                channels=config.channels,
+                strides=(_STRIDE,) * (len(config.channels) - 1),
+                num_res_units=config.units,
                 norm=None,  # type: ignore[arg-type]  # MONAI takes it: no normalisation
             ).model
             if window is not None:
@@ -100,7 +100,7 @@ class PublishedUNet(nn.Module):
         Parameters
         ----------
         images:
-            (N, 2, I, J, K), T1w first; I, J, K are multiples of :attr:`Shape.multiple`.
+            (N, 2, I, J, K), T1w first; I, J, K are multiples of :attr:`PublishedUNetConfig.multiple`.
 
         Raises
         ------
@@ -110,12 +110,13 @@ class PublishedUNet(nn.Module):
         sides = tuple(images.shape[2:])
         if (
             images.ndim != 5
-            or images.shape[1] != self.shape.inputs
-            or any(side % self.shape.multiple for side in sides)
+            or images.shape[1] != self.config.inputs
+            or any(side % self.config.multiple for side in sides)
         ):
             raise InputError(
                 f"Windows of the shape {tuple(images.shape)} do not fit the published network.",
-                f"Give (N, {self.shape.inputs}, I, J, K) with sides that are multiples of {self.shape.multiple}.",
+                f"Give (N, {self.config.inputs}, I, J, K) with sides that are multiples of {self.config.multiple}.",
+                code="geometry-mismatch",
             )
         result: Tensor = self.model(images)
         return result
@@ -128,8 +129,8 @@ class FoldedUNet(PublishedUNet):
     others, which no training ever changed, are left out.
     """
 
-    def __init__(self, shape: Shape, window: int) -> None:
-        super().__init__(shape, window)
+    def __init__(self, config: PublishedUNetConfig, window: int) -> None:
+        super().__init__(config, window)
         self.window = window
         # Takes a quarter less time on a CPU.
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # its stubs know 4-D alone
@@ -147,43 +148,44 @@ class FoldedUNet(PublishedUNet):
             raise InputError(
                 f"The published weights are folded for windows of {self.window} voxels a side, not {found}.",
                 f"Cut the images into windows of {self.window}x{self.window}x{self.window} voxels.",
+                code="geometry-mismatch",
             )
         return super().forward(images.contiguous(memory_format=torch.channels_last_3d))
 
 
-def published_network(shape: Shape | None = None) -> PublishedUNet:
+def published_network(config: PublishedUNetConfig | None = None) -> PublishedUNet:
     """Return the whole network with first weights, as the published training starts: 379,053,826 by default."""
-    return PublishedUNet(shape or Shape())
+    return PublishedUNet(config or PublishedUNetConfig())
 
 
-def sizes_of(shape: Shape, window: int | None = None) -> dict[str, tuple[int, ...]]:
+def sizes_of(config: PublishedUNetConfig, window: int | None = None) -> dict[str, tuple[int, ...]]:
     """Return the size of every weight by its name, whole or folded for a window; takes no memory."""
     with torch.device("meta"):
-        network = PublishedUNet(shape, window)
+        network = PublishedUNet(config, window)
     return {name: tuple(value.shape) for name, value in network.state_dict().items()}
 
 
-def fold(tensors: Iterable[tuple[str, Tensor]], shape: Shape, window: int) -> dict[str, Tensor]:
+def fold(tensors: Iterable[tuple[str, Tensor]], config: PublishedUNetConfig, window: int) -> dict[str, Tensor]:
     """Return the weights of :class:`FoldedUNet` from those of the whole network.
 
     Parameters
     ----------
     tensors:
         Name and weight, one by one: what was read is not held, so a large state can be emptied on the way.
-    shape:
+    config:
         Sizes of the network; the names and sizes of ``tensors`` are its own, see :func:`sizes_of`.
     window:
-        Side of the windows in voxels, a multiple of ``shape.multiple``.
+        Side of the windows in voxels, a multiple of ``config.multiple``.
     """
-    taps = reached_taps(shape, window)
+    taps = reached_taps(config, window)
     return {name: tensor[taps[name]].clone() if name in taps else tensor for name, tensor in tensors}
 
 
-def reached_taps(shape: Shape, window: int) -> dict[str, tuple[slice, ...]]:
+def reached_taps(config: PublishedUNetConfig, window: int) -> dict[str, tuple[slice, ...]]:
     """Return, for every kernel that a window does not use up, the part that it reaches, as an index into the weight."""
     with torch.device("meta"):
-        folded = PublishedUNet(shape, window)
-    whole = sizes_of(shape)
+        folded = PublishedUNet(config, window)
+    whole = sizes_of(config)
     taps: dict[str, tuple[slice, ...]] = {}
     for name, layer in folded.named_modules():
         if isinstance(layer, nn.Conv3d | nn.ConvTranspose3d) and layer.weight.shape != whole[f"{name}.weight"]:
@@ -194,9 +196,9 @@ def reached_taps(shape: Shape, window: int) -> dict[str, tuple[slice, ...]]:
     return taps
 
 
-def network_record(shape: Shape, window: int | None) -> dict[str, Any]:
+def network_record(config: PublishedUNetConfig, window: int | None) -> dict[str, Any]:
     """Return what a manifest says of a network; ``window`` is that it was folded for, None when it was not."""
-    return {"kind": KIND, **dataclasses.asdict(shape), "folded": window is not None, "window": window}
+    return {"kind": KIND, **dataclasses.asdict(config), "folded": window is not None, "window": window}
 
 
 def network_from_tensors(entry: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> PublishedUNet:
@@ -208,8 +210,8 @@ def network_from_tensors(entry: Mapping[str, Any], tensors: Mapping[str, Tensor]
         When the entry is incomplete or the weights do not fit it.
     """
     sizes = {name: int(entry[name]) for name in ("units", "inputs", "outputs")}
-    shape = Shape(tuple(int(width) for width in entry["channels"]), **sizes)
-    network = FoldedUNet(shape, int(entry["window"])) if entry["folded"] else PublishedUNet(shape)
+    config = PublishedUNetConfig(tuple(int(width) for width in entry["channels"]), **sizes)
+    network = FoldedUNet(config, int(entry["window"])) if entry["folded"] else PublishedUNet(config)
     network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     return network.eval()
 

@@ -11,7 +11,8 @@ from NeuroGenLib.alignment.halfway import halfway_start
 from NeuroGenLib.alignment.prepared_image import PreparedImage
 from NeuroGenLib.alignment.rotation_search import rigid_alignment, scan_levels
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.superres.stacks.fusion import StackModel, fuse
+from NeuroGenLib.superres.stacks.acquisition_model import AcquisitionModel
+from NeuroGenLib.superres.stacks.fusion import fuse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,7 +114,7 @@ def motion_between_slices(stack: Stack, fused: Volume) -> SliceMotion:
     """
     import torch
 
-    expected = StackModel(stack, fused)(torch.from_numpy(fused.array.astype(np.float32))).numpy()
+    expected = AcquisitionModel(stack, fused)(torch.from_numpy(fused.array.astype(np.float32))).numpy()
     spacing = [mm for axis, mm in enumerate(stack.volume.spacing) if axis != stack.axis]
     top = float(np.percentile(expected, 99))
     pairs = zip(np.moveaxis(expected, stack.axis, 0), np.moveaxis(stack.volume.array, stack.axis, 0), strict=True)

@@ -15,8 +15,8 @@ import numpy as np
 
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.simulate.thick_slices import SliceProfile, profile_matrix
 from NeuroGenLib.spatial.volume import Volume
+from NeuroGenLib.superres.stacks.acquisition_model import PROFILE_REACH, ROUNDING, AcquisitionModel
 from NeuroGenLib.superres.stacks.stack import Stack
 
 if TYPE_CHECKING:
@@ -28,13 +28,7 @@ _ROUNDS = (8, 5, 4)
 """Steps of conjugate gradients; weights are estimated between the rounds."""
 _LEAST_ROUGHNESS, _PER_NOISE = 0.01, 60.0
 """Weight of the roughness: without noise, and what the square of the noise adds (as a part of the brightest)."""
-_REACH = 1.25
-"""Thicknesses from the centre of a slice within which its profile counts: 1 % of the peak is left there."""
-_RESOLVED = 1.05
-"""Voxels of the image up to which a voxel of a stack is a point in it."""
 _MOST_VOXELS = 2**26
-_TIE = 1e-3
-"""Part of a voxel that rounding may decide about."""
 _OUTLIER, _OUTLIER_PART = 3.0, 0.1
 """From this many deviations, and this part of the brightest, on a value loses weight. Edges must not."""
 _BAD_SLICE = 2.0
@@ -102,12 +96,14 @@ def fuse(
         roughness makes no sense, or the grid is huge.
     """
     if roughness is not None and not (np.isfinite(roughness) and roughness >= 0):
-        raise InputError(f"A roughness of {roughness} makes no sense.", "Give zero or more, such as 0.02.")
+        raise InputError(
+            f"A roughness of {roughness} makes no sense.", "Give zero or more, such as 0.02.", code="value-invalid"
+        )
     grid = fused_grid(stacks, spacing)
     # In one order of axes: the result depends on where voxels are, not on how they are stored.
     ordered, work = [_ordered(stack) for stack in stacks], grid.reorient("RAS")
     scales = intensity_scales(ordered)
-    margin = int(np.ceil(_REACH * max(stack.thickness for stack in stacks) / grid.spacing[0]))
+    margin = int(np.ceil(PROFILE_REACH * max(stack.thickness for stack in stacks) / grid.spacing[0]))
     problem = _Problem(ordered, scales, work.pad(margin), roughness)
     covered = coverage(ordered, work)
     image = problem.first_guess(margin)
@@ -147,26 +143,29 @@ def fused_grid(stacks: Sequence[Stack], spacing: float | None = None) -> Volume:
         When there is no stack, the spacing makes no sense or the grid is huge.
     """
     if not stacks:
-        raise InputError("There is no stack to fuse.", "Give at least one scan.")
+        raise InputError("There is no stack to fuse.", "Give at least one scan.", code="value-missing")
     first = stacks[0].placed.reorient("RAS")
     width = min(first.spacing) if spacing is None else spacing
     if not (np.isfinite(width) and width > 0):
-        raise InputError(f"A spacing of {width} mm makes no sense.", "Give a positive number of mm.")
+        raise InputError(
+            f"A spacing of {width} mm makes no sense.", "Give a positive number of mm.", code="value-invalid"
+        )
     # Right angles, also where the first stack is sheared.
     left, _, right = np.linalg.svd(first.affine[:3, :3] / first.spacing)
     affine = np.eye(4)
     affine[:3, :3] = left @ right * width
-    size = np.maximum(1, np.floor(np.asarray(first.shape) * first.spacing / width + 0.5 + _TIE))
+    size = np.maximum(1, np.floor(np.asarray(first.shape) * first.spacing / width + 0.5 + ROUNDING))
     affine[:3, 3] = first.centre - affine[:3, :3] @ ((size - 1) / 2)
     corners = np.concatenate([_corners(stack.placed) for stack in stacks])
     places = (corners - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T
-    before = np.maximum(0, np.ceil(-0.5 - places.min(axis=0) - _TIE))
-    after = np.maximum(0, np.ceil(places.max(axis=0) - (size - 0.5) - _TIE))
+    before = np.maximum(0, np.ceil(-0.5 - places.min(axis=0) - ROUNDING))
+    after = np.maximum(0, np.ceil(places.max(axis=0) - (size - 0.5) - ROUNDING))
     i, j, k = (int(n) for n in before + size + after)
     if float(i) * j * k > _MOST_VOXELS:
         raise InputError(
             f"The stacks span {i} x {j} x {k} voxels of {width:g} mm, which is too many.",
             "Ask for a coarser spacing, or check that all stacks show the same head in the same place.",
+            code="image-too-large",
         )
     affine[:3, 3] -= affine[:3, :3] @ before
     return Volume(np.zeros((i, j, k), dtype=np.uint8), affine).reorient(stacks[0].volume.axcodes)
@@ -185,7 +184,9 @@ def intensity_scales(stacks: Sequence[Stack]) -> tuple[float, ...]:
     for index, stack in enumerate(stacks):
         top = float(np.percentile(stack.volume.array, 99))
         if top <= 0:
-            raise InputError(f"Stack {index + 1} has no values above zero.", "Check that it is the right file.")
+            raise InputError(
+                f"Stack {index + 1} has no values above zero.", "Check that it is the right file.", code="image-empty"
+            )
         image = stack.placed.resample(like=coarse).array
         heads.append(np.where(image > _FOREGROUND * top, image, np.nan))
     scales = []
@@ -196,6 +197,7 @@ def intensity_scales(stacks: Sequence[Stack]) -> tuple[float, ...]:
             raise InputError(
                 f"Stack {index + 1} does not overlap with the first one.",
                 "Check that both show the same head, and align them first.",
+                code="geometry-mismatch",
             )
         scales.append(float(np.median(ratios)))
     return tuple(scales)
@@ -210,69 +212,6 @@ def coverage(stacks: Sequence[Stack], grid: Volume) -> Volume:
     return grid.with_array(count)
 
 
-class StackModel:
-    """What a stack measures of an image: a linear map from (I, J, K) of the grid to (i, j, k) of the stack.
-
-    The image is interpolated linearly at places that follow the stack's axes, finely enough to lose nothing, and
-    weighted along each axis: by the slice profile across slices, by a Gaussian within them where their voxels are
-    larger than the image's. Tensors keep their type; beyond its grid the image is 0. It can be differentiated, which
-    gives its adjoint.
-
-    Parameters
-    ----------
-    stack:
-        At its pose.
-    grid:
-        Isotropic.
-    """
-
-    def __init__(self, stack: Stack, grid: Volume) -> None:
-        import torch
-
-        width = grid.spacing[0]
-        self.shape = stack.volume.shape
-        self._matrices: dict[int, Tensor] = {}
-        fine = list(self.shape)
-        to_stack = np.eye(4)  # from the fine places to the stack's voxels
-        for axis, (size, spacing) in enumerate(zip(self.shape, stack.volume.spacing, strict=True)):
-            across = axis == stack.axis
-            profile = SliceProfile(stack.profile if across else "gaussian", stack.thickness if across else spacing)
-            if profile.thickness <= _RESOLVED * width:
-                continue
-            parts = int(np.ceil(spacing / width - _TIE))
-            reach = int(np.ceil(_REACH * profile.thickness / spacing * parts))
-            fine[axis] = (size - 1) * parts + 1 + 2 * reach
-            to_stack[axis, [axis, 3]] = 1 / parts, -reach / parts
-            centres = reach + parts * np.arange(size)
-            self._matrices[axis] = torch.from_numpy(
-                profile_matrix(fine[axis], spacing / parts, centres, profile, own=width)
-            )
-        to_grid = np.linalg.inv(grid.affine) @ stack.placed.affine @ to_stack
-        self._fine = fine
-        # As torch names places: -1 to 1 between the outer voxel faces, the last axis first.
-        named = _named(grid.shape) @ to_grid @ np.linalg.inv(_named(fine))
-        self._places = torch.from_numpy(named[None, :3])
-
-    def __call__(self, image: Tensor) -> Tensor:
-        """Return what the stack measures of ``image``, (I, J, K), at its own voxels."""
-        import torch
-        from torch.nn import functional
-
-        places = functional.affine_grid(self._places.to(image.dtype), [1, 1, *self._fine], align_corners=False)
-        seen = functional.grid_sample(image[None, None], places, align_corners=False)[0, 0]
-        for axis, matrix in self._matrices.items():
-            seen = torch.movedim(torch.movedim(seen, axis, -1) @ matrix.to(image.dtype).T, -1, axis)
-        return seen
-
-    def pulled_back(self, image: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
-        """Return the adjoint applied to what ``change`` makes of the measured ``image``, (I, J, K)."""
-        import torch
-
-        image = image.detach().requires_grad_()
-        seen = self(image)
-        return torch.autograd.grad(seen, image, change(seen.detach()))[0]
-
-
 class _Problem:
     """Weighted least squares of all stacks and the roughness, on the grid with room around it."""
 
@@ -280,7 +219,7 @@ class _Problem:
         import torch
 
         self._stacks, self._grid = stacks, grid
-        self._models = [StackModel(stack, grid) for stack in stacks]
+        self._models = [AcquisitionModel(stack, grid) for stack in stacks]
         arrays = [stack.volume.array.astype(np.float32) * scale for stack, scale in zip(stacks, scales, strict=True)]
         self._values = [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]
         self._top = float(np.percentile(arrays[0], 99))
@@ -398,13 +337,6 @@ def _ordered(stack: Stack) -> Stack:
         index for index, letters in enumerate(("LR", "PA", "IS")) if stack.volume.axcodes[stack.axis] in letters
     )
     return Stack(stack.volume.reorient("RAS"), world, stack.thickness, stack.profile, stack.pose)
-
-
-def _named(shape: Sequence[int]) -> np.ndarray:
-    """Return the matrix from voxel indices to places as torch names them."""
-    matrix = np.eye(4)[[2, 1, 0, 3]] @ np.diag([*(2 / np.asarray(shape)), 1.0])
-    matrix[:3, 3] = (1 / np.asarray(shape) - 1)[::-1]
-    return matrix
 
 
 def _corners(volume: Volume) -> np.ndarray:

@@ -103,24 +103,29 @@ def as_stack(
     require_3d(volume, name)
     require_finite(volume, name)
     if volume.array.min() == volume.array.max():
-        raise InputError(f"{name} has the same value everywhere.", "Check that it is the right file.")
+        raise InputError(
+            f"{name} has the same value everywhere.", "Check that it is the right file.", code="image-empty"
+        )
     across = thickest_axis(volume) if axis is None else axis
     distance = volume.spacing[across]
     if gap is not None and not np.isfinite(gap):
-        raise InputError(f"A gap of {gap} mm makes no sense.", "Give a number of mm.")
+        raise InputError(f"A gap of {gap} mm makes no sense.", "Give a number of mm.", code="value-invalid")
     if thickness is None:
         thickness = distance - (gap or 0.0)
         if thickness <= 0:
             raise InputError(
                 f"A gap of {gap:g} mm leaves nothing of slices that are {distance:.3g} mm apart in {name}.",
                 "Give the thickness as well, or a smaller gap.",
+                code="value-conflict",
             )
     SliceProfile(profile, thickness)  # says what is wrong with them
     if gap is not None:
         given = thickness + gap
         if given <= 0:
             raise InputError(
-                f"Slices of {thickness:g} mm cannot overlap by {-gap:g} mm.", "Give a gap above minus the thickness."
+                f"Slices of {thickness:g} mm cannot overlap by {-gap:g} mm.",
+                "Give a gap above minus the thickness.",
+                code="value-conflict",
             )
         if abs(given - distance) > _SAME_DISTANCE * distance:
             _log.warning(

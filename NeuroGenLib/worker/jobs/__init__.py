@@ -1,59 +1,70 @@
 """The jobs of the worker: what each is given, and what it returns.
 
 A job is a function of its arguments and a :class:`~NeuroGenLib.worker.context.Context`. Arguments and results are JSON
-values, volumes and arrays; :mod:`NeuroGenLib.worker.server` carries them.
+values, volumes and arrays, which :mod:`NeuroGenLib.worker.server` passes through the scratch folder. A capability joins
+by one line in :data:`CAPABILITIES`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from NeuroGenLib.core.config import from_mapping
 from NeuroGenLib.core.provenance import RESEARCH_USE
 from NeuroGenLib.models import Model
-from NeuroGenLib.worker.jobs.atlas import atlas_facts, fit_job, generate_job, sequence_job, slices_job
-from NeuroGenLib.worker.jobs.atlas_arguments import ModelArguments, group
-from NeuroGenLib.worker.jobs.atlas_estimate import estimate_job
-from NeuroGenLib.worker.jobs.registration import RUN as REGISTER
-from NeuroGenLib.worker.jobs.registration import registration_estimate, registration_facts, run_registration_job
-from NeuroGenLib.worker.jobs.superres import RUN as SUPER_RESOLVE
-from NeuroGenLib.worker.jobs.superres import run_superres_job, superres_estimate, superres_facts
+from NeuroGenLib.worker.jobs import atlas, registration, superres
+from NeuroGenLib.worker.jobs.arguments import ModelArguments
+from NeuroGenLib.worker.jobs.estimate import estimate_of
 from NeuroGenLib.worker.run_command import run_job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
 
     from NeuroGenLib.worker.context import Context, Job
+    from NeuroGenLib.worker.jobs.estimate import Estimate
 
-FACTS: Final[dict[str, Callable[[Any], dict[str, Any]]]] = {
-    "atlas": atlas_facts,
-    "registration": registration_facts,
-    "superres": superres_facts,
+
+class CapabilityJobs(Protocol):
+    """Interface of a capability's module of jobs."""
+
+    @property
+    def JOBS(self) -> Mapping[str, Job]:  # noqa: N802 (a constant of the module)
+        """Its jobs by name, such as ``registration.run``."""
+
+    @property
+    def ESTIMATES(self) -> Mapping[str, Job]:  # noqa: N802
+        """For each job that can be estimated a function of the job's arguments; see :class:`.estimate.Estimate`."""
+
+    def facts(self, model: Any, /) -> dict[str, Any]:
+        """Return what a panel shows of a model of this kind, beside what it shows of all models."""
+
+
+CAPABILITIES: Final[dict[str, CapabilityJobs]] = {
+    "atlas": atlas,
+    "registration": registration,
+    "superres": superres,
 }
-"""What is told of a model beside what all models have, by its kind."""
+"""The capabilities that panels use, by the kind of their models."""
 
-
-ESTIMATES: Final[dict[str, Callable[[dict[str, Any], Context], dict[str, Any]]]] = {
-    REGISTER: registration_estimate,
-    SUPER_RESOLVE: superres_estimate,
+ESTIMATES: Final[dict[str, Job]] = {
+    name: estimate for capability in CAPABILITIES.values() for name, estimate in capability.ESTIMATES.items()
 }
-"""What the jobs will take that are not of an atlas."""
 
 
 def open_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
-    """``model.open``: open a model, keep it open, and tell what a panel shows of it.
+    """``model.open``: open a model, keep it open, and describe it for a panel.
 
     Returns
     -------
     dict
         ``reference``, ``revision``, ``kind``, ``name``, ``description``, ``licence`` (SPDX), ``citation``, ``notice``,
-        ``research_use``, ``card`` (Markdown), ``size_bytes``, ``path``; and by the name of its kind what :data:`FACTS`
-        gives.
+        ``research_use``, ``card`` (Markdown), ``size_bytes``, ``path``; and by the name of its kind the facts of its
+        capability.
     """
-    wanted = from_mapping(ModelArguments, arguments)
-    model = context.models.get(wanted.model, wanted.device, context.progress, Model)
+    settings = from_mapping(ModelArguments, arguments)
+    model = context.models.get(settings.model, settings.device, context.progress, Model)
     folder = model.folder
-    facts = {
+    described = {
         "reference": folder.reference,
         "revision": folder.revision,
         "kind": folder.kind,
@@ -68,26 +79,19 @@ def open_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
         "path": folder.path,
         "device": str(model.device),
     }
-    return facts | {folder.kind: FACTS[folder.kind](model)} if folder.kind in FACTS else facts
+    capability = CAPABILITIES.get(folder.kind)
+    return described if capability is None else {**described, folder.kind: capability.facts(model)}
 
 
-def any_estimate_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
-    """``estimate``: what another job will take; see :func:`~NeuroGenLib.worker.jobs.atlas_estimate.estimate_job`."""
-    estimate = ESTIMATES.get(str(arguments.get("job")))
-    if estimate is not None and arguments.keys() <= {"job", "arguments"}:
-        return estimate(group(arguments.get("arguments", {})), context)
-    return estimate_job(arguments, context)
+def estimate_job(arguments: dict[str, Any], context: Context) -> Estimate:
+    """``estimate``: time, memory and disk space of another job: ``job`` and its ``arguments``, without volumes."""
+    return estimate_of(arguments, context, ESTIMATES)
 
 
 JOBS: Final[dict[str, Job]] = {
     "model.open": open_job,
-    "atlas.slices": slices_job,
-    "atlas.generate": generate_job,
-    "atlas.sequence": sequence_job,
-    "atlas.fit": fit_job,
-    REGISTER: run_registration_job,
-    SUPER_RESOLVE: run_superres_job,
-    "estimate": any_estimate_job,
+    "estimate": estimate_job,
     "run": run_job,
+    **{name: job for capability in CAPABILITIES.values() for name, job in capability.JOBS.items()},
 }
-"""What a worker can be asked for."""
+"""All jobs of the worker by name."""

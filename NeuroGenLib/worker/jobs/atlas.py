@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from NeuroGenLib.atlas.growth.volumes import growth_row
 from NeuroGenLib.core.config import from_mapping, to_mapping
 from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.worker.jobs.arguments import group
 from NeuroGenLib.worker.jobs.atlas_arguments import (
     BrainArguments,
     FitArguments,
@@ -16,9 +18,8 @@ from NeuroGenLib.worker.jobs.atlas_arguments import (
     SlicesArguments,
     VolumeArguments,
     asked_atlas,
-    group,
 )
-from NeuroGenLib.worker.jobs.atlas_estimate import COSTS, measured
+from NeuroGenLib.worker.jobs.atlas_estimate import COSTS, estimate, measured
 from NeuroGenLib.worker.jobs.volumes import given_paths, given_volume
 
 if TYPE_CHECKING:
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
     from NeuroGenLib.atlas.infer import AtlasModel
     from NeuroGenLib.core.progress import Progress
     from NeuroGenLib.spatial.volume import Volume
-    from NeuroGenLib.worker.context import Context
+    from NeuroGenLib.worker.context import Context, Job
 
 
-def atlas_facts(model: AtlasModel) -> dict[str, Any]:
+def facts(model: AtlasModel) -> dict[str, Any]:
     """Return what a panel shows of an atlas: ages, conditions with ranges, labels, training subjects."""
     low, high = model.age_range
     classes = enumerate(model.labels)
@@ -229,3 +230,18 @@ def _record(action: str, model: AtlasModel, parameters: Mapping[str, Any], warni
         warnings,
         training_subjects=len(model.subjects),
     )
+
+
+JOBS: Final[dict[str, Job]] = {
+    "atlas.slices": slices_job,
+    "atlas.generate": generate_job,
+    "atlas.sequence": sequence_job,
+    "atlas.fit": fit_job,
+}
+
+ESTIMATES: Final[dict[str, Job]] = {
+    "atlas.slices": partial(estimate, SlicesArguments),
+    "atlas.generate": partial(estimate, GenerateArguments),
+    "atlas.sequence": partial(estimate, SequenceArguments),
+    "atlas.fit": partial(estimate, FitArguments),
+}

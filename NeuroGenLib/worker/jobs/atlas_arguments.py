@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import numpy as np
 
 from NeuroGenLib.atlas.config import FitConfig
 from NeuroGenLib.atlas.infer import AtlasModel
-from NeuroGenLib.core.config import Config, Help, Range, Unit
+from NeuroGenLib.core.config import Help, Range, Unit
 from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.worker.jobs.arguments import ModelArguments
 
 if TYPE_CHECKING:
     from NeuroGenLib.worker.context import Context
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelArguments(Config):
-    """Which model, and where it computes."""
-
-    model: Annotated[str, Help("A folder, bundled:NAME or hf:org/repo@revision")]
-    device: Annotated[str, Help("auto, cpu, cuda, cuda:N or mps")] = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,16 +102,3 @@ def asked_atlas(arguments: ModelArguments, context: Context) -> AtlasModel:
     if isinstance(arguments, BrainArguments) and arguments.certainty is not None:
         model.labels.lookup(arguments.certainty)
     return model
-
-
-def group(value: object) -> dict[str, Any]:
-    """Return settings by name.
-
-    Raises
-    ------
-    InputError
-        When it is no such thing.
-    """
-    if not isinstance(value, dict):
-        raise InputError(f"{value!r} is no group of settings by name.", "Send a JSON object.")
-    return value

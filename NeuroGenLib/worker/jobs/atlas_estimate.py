@@ -8,18 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from NeuroGenLib.core.config import from_mapping
-from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.worker.jobs.atlas_arguments import (
     Asked,
     BrainArguments,
     FitArguments,
-    GenerateArguments,
-    ModelArguments,
     SequenceArguments,
     SlicesArguments,
     VolumeArguments,
     asked_atlas,
-    group,
 )
 
 if TYPE_CHECKING:
@@ -27,6 +23,8 @@ if TYPE_CHECKING:
 
     from NeuroGenLib.atlas.infer import AtlasModel
     from NeuroGenLib.worker.context import Context
+    from NeuroGenLib.worker.jobs.arguments import ModelArguments
+    from NeuroGenLib.worker.jobs.estimate import Estimate
 
 COSTS: Final = {"slices": 1.0, "draw": 1.0, "growth": 7.0, "fit": 30_000.0}
 """How long a unit of work (a voxel of the planes, of a brain or of its growth, a step of a fit) takes where it was not
@@ -39,29 +37,12 @@ PROBE_MM: Final = 4.0
 """Voxel size of the brain that is drawn to learn how fast this machine is."""
 
 
-def estimate_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
-    """``estimate``: what another job will take.
+def estimate(kind: type[Asked], arguments: dict[str, Any], context: Context) -> Estimate:
+    """``estimate`` of an atlas job, a fit's without its volumes.
 
-    Parameters
-    ----------
-    arguments:
-        ``job`` and its ``arguments`` (a fit's without its volumes).
-    context:
-        Of the worker.
-
-    Returns
-    -------
-    dict
-        ``seconds``; ``memory_bytes`` beside the model's, None for a fit; ``scratch_bytes`` on disk for the result;
-        ``measured``: whether such a job has run here. Else a coarse brain is drawn once to learn the machine's speed.
+    As long as none has run here, a coarse brain is rendered once to measure the machine's speed.
     """
-    given = dict(arguments)
-    job, inner = given.pop("job", None), group(given.pop("arguments", {}))
-    if given:
-        raise InputError(f"An estimate has no setting '{next(iter(given))}'.", "Give 'job' and its 'arguments'.")
-    if job not in _ESTIMATED:
-        raise InputError(f"There is no estimate of the job '{job}'.", nearest(str(job), _ESTIMATED))
-    wanted = from_mapping(_ESTIMATED[job], inner)
+    wanted = from_mapping(kind, arguments)
     model = asked_atlas(wanted, context)
     work = _work(model, wanted)
     rates = {what: context.rates.seconds_per_unit(_key(what, wanted)) for what in work}
@@ -129,11 +110,3 @@ def _probe(model: AtlasModel, wanted: ModelArguments, context: Context) -> float
         with context.rates.measured(key, model.grid(steps).size):
             model.generate(age, spacing=steps, progress=context.progress)
     return context.rates.seconds_per_unit(key) or 0.0
-
-
-_ESTIMATED: Final[dict[str, type[Asked]]] = {
-    "atlas.slices": SlicesArguments,
-    "atlas.generate": GenerateArguments,
-    "atlas.sequence": SequenceArguments,
-    "atlas.fit": FitArguments,
-}

@@ -12,12 +12,14 @@ from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.registration.config import RegisterConfig
 from NeuroGenLib.registration.infer import MOST_FINE_VOXELS, RegistrationModel
 from NeuroGenLib.registration.output import registration_result
-from NeuroGenLib.worker.jobs.atlas_arguments import ModelArguments
+from NeuroGenLib.worker.jobs.arguments import ModelArguments
+from NeuroGenLib.worker.jobs.estimate import estimate_of_rate
 from NeuroGenLib.worker.jobs.volumes import given_paths, given_volume
 
 if TYPE_CHECKING:
     from NeuroGenLib.spatial.result import Result
-    from NeuroGenLib.worker.context import Context
+    from NeuroGenLib.worker.context import Context, Job
+    from NeuroGenLib.worker.jobs.estimate import Estimate
 
 RUN: Final = "registration.run"
 
@@ -49,12 +51,12 @@ class EstimateArguments(RunArguments):
     voxels: Annotated[int | None, Range(1), Help("Of the fixed image; a large one when not given")] = None
 
 
-def registration_facts(model: RegistrationModel) -> dict[str, Any]:
+def facts(model: RegistrationModel) -> dict[str, Any]:
     """Return what a panel shows of a registration model: how many channels its images have, whether it needs masks."""
     return {"channels": model.channels, "needs_masks": bool(model.preparation.get("masked"))}
 
 
-def run_registration_job(arguments: dict[str, Any], context: Context) -> Result:
+def run_job(arguments: dict[str, Any], context: Context) -> Result:
     """``registration.run``: the moving image registered to the fixed one.
 
     Parameters
@@ -86,7 +88,7 @@ def run_registration_job(arguments: dict[str, Any], context: Context) -> Result:
     return registration_result(model, registration, parameters)
 
 
-def registration_estimate(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
+def estimate(arguments: dict[str, Any], context: Context) -> Estimate:
     """``estimate`` of ``registration.run``: seconds, from registrations that have run here.
 
     Parameters
@@ -95,20 +97,9 @@ def registration_estimate(arguments: dict[str, Any], context: Context) -> dict[s
         Of the job, without its volumes; and ``voxels`` of the fixed image.
     context:
         Of the worker.
-
-    Returns
-    -------
-    dict
-        As :func:`NeuroGenLib.worker.jobs.atlas_estimate.estimate_job`.
     """
     run = from_mapping(EstimateArguments, arguments)
-    rate = context.rates.seconds_per_unit(_key(run))
-    return {
-        "seconds": _work(run, run.voxels) * (SECONDS_AT_FIRST if rate is None else rate),
-        "memory_bytes": None,
-        "scratch_bytes": None,
-        "measured": rate is not None,
-    }
+    return estimate_of_rate(context, _key(run), _work(run, run.voxels), SECONDS_AT_FIRST)
 
 
 def _key(run: RunArguments) -> tuple[str, ...]:
@@ -119,3 +110,7 @@ def _work(run: RunArguments, voxels: int | None) -> float:
     """Return steps of the optimisation on its largest grid, whose voxels are two image voxels wide."""
     share = 1.0 if voxels is None else np.clip(voxels / 8 / MOST_FINE_VOXELS, LEAST_SHARE, 1)
     return float(share) * (OTHER_STEPS + run.settings.refine)
+
+
+JOBS: Final[dict[str, Job]] = {RUN: run_job}
+ESTIMATES: Final[dict[str, Job]] = {RUN: estimate}

@@ -41,13 +41,13 @@ def test_brain_of_a_drawn_head(
 @pytest.mark.slow
 def test_storage_and_grid_of_the_scan_hardly_matter(model: MaskModel, labels: Volume, truth: Volume) -> None:
     scan = head_scan(labels, "t2w", 2)
-    mask = model.mask(scan)
+    mask = model.find(scan).mask
     for codes, stored in orientations(scan, ["LPS", "PIR"]):
-        assert same_in_world(model.mask(stored), mask), codes
+        assert same_in_world(model.find(stored).mask, mask), codes
     copy = rotated_copy(scan, 20)
-    assert dice(model.mask(copy), mask.resample(like=copy, order=0)) > 0.95
+    assert dice(model.find(copy).mask, mask.resample(like=copy, order=0)) > 0.95
     thick = anisotropic(scan, (1.5, 1.5, 6.0))
-    assert dice(model.mask(thick), truth.resample(like=thick, order=0)) > 0.93
+    assert dice(model.find(thick).mask, truth.resample(like=thick, order=0)) > 0.93
 
 
 def test_noise_is_no_head(model: MaskModel) -> None:

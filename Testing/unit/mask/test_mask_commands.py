@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,11 +13,14 @@ import torch
 
 from NeuroGenLib import cli
 from NeuroGenLib.commands.mask.run import planned
-from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.mask.infer import MaskModel
 from NeuroGenLib.models import ModelFolder
 from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import a_brain_phantom
+from Testing.raising import raises
+
+if TYPE_CHECKING:
+    from NeuroGenLib.core.errors import Code
 
 
 class Brightness(torch.nn.Module):
@@ -24,7 +28,7 @@ class Brightness(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.shape = SimpleNamespace(multiple=8)
+        self.config = SimpleNamespace(multiple=8)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return 12 * (image - 1 / 3)
@@ -70,21 +74,21 @@ def test_a_folder_without_images_may_be_a_dicom_series(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("images", "out", "says"),
+    ("images", "out", "code", "named"),
     [
-        (["scans"], "mask.nii.gz", "2 images"),
-        (["scans/sub-1_T1w.nii.gz"], "scans/sub-1_T1w.nii.gz", "would replace one of the images"),
-        (["scans/sub-1_T1w.nii.gz"], "mask.mha", r"mask\.mha has a suffix that is not written"),
-        (["scans/sub-3_T1w.nii.gz"], "masks", "sub-3_T1w.nii.gz does not exist"),
-        (["scans/sub-1_T1w.nii.gz", "scans/../scans/sub-1_T1w.nii.gz"], "masks", "would both be"),
-        (["x" * 5000], "masks", "does not exist"),
+        (["scans"], "mask.nii.gz", "value-conflict", "2 images"),
+        (["scans/sub-1_T1w.nii.gz"], "scans/sub-1_T1w.nii.gz", "file-occupied", "scans/sub-1_T1w.nii.gz"),
+        (["scans/sub-1_T1w.nii.gz"], "mask.mha", "file-type", "mask.mha"),
+        (["scans/sub-3_T1w.nii.gz"], "masks", "file-missing", "sub-3_T1w.nii.gz"),
+        (["scans/sub-1_T1w.nii.gz", "scans/../scans/sub-1_T1w.nii.gz"], "masks", "value-duplicate", "sub-1_T1w_mask"),
+        (["x" * 5000], "masks", "file-missing", "x" * 5000),
     ],
 )
 def test_plans_that_cannot_be_are_refused(
-    scans: Path, monkeypatch: pytest.MonkeyPatch, images: list[str], out: str, says: str
+    scans: Path, monkeypatch: pytest.MonkeyPatch, images: list[str], out: str, code: Code, named: str
 ) -> None:
     monkeypatch.chdir(scans.parent)
-    with pytest.raises(InputError, match=says):
+    with raises(code, named):
         planned(images, out)
 
 

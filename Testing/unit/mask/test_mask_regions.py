@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.mask.network import BrainNetwork, ChannelNorm, Shape, network_from_tensors
-from NeuroGenLib.mask.regions import OneBrain, cautions, one_brain
-from NeuroGenLib.mask.train import mask_loss
+from NeuroGenLib.mask.losses import mask_loss
+from NeuroGenLib.mask.network import BrainNetwork, BrainNetworkConfig, ChannelNorm, network_from_tensors
+from NeuroGenLib.mask.regions import BrainRegion, cautions, largest_region
 
 
 def two_parts() -> np.ndarray:
@@ -21,12 +21,12 @@ def two_parts() -> np.ndarray:
 
 
 def test_the_largest_part_is_kept_and_filled() -> None:
-    found = one_brain(two_parts())
+    found = largest_region(two_parts())
     expected = np.zeros((20, 20, 20), bool)
     expected[2:12, 2:12, 2:12] = True
     assert np.array_equal(found.probability > 0.5, expected)
     assert found.share == pytest.approx(992 / (992 + 27))
-    assert found.certainty == pytest.approx(0.9)
+    assert found.confidence == pytest.approx(0.9)
     assert found.probability[0, 0, 0] == pytest.approx(0.1)
 
 
@@ -34,16 +34,16 @@ def test_parts_that_touch_at_a_corner_are_two() -> None:
     probability = np.zeros((6, 6, 6), np.float32)
     probability[0:3, 0:3, 0:3] = 1
     probability[3:5, 3:5, 3:5] = 1
-    assert (one_brain(probability).probability > 0.5).sum() == 27
+    assert (largest_region(probability).probability > 0.5).sum() == 27
 
 
 def test_no_brain_is_an_error_with_a_way_out() -> None:
     with pytest.raises(InputError, match=r"No brain was found.*mask made by hand"):
-        one_brain(np.full((8, 8, 8), 0.5, np.float32))
+        largest_region(np.full((8, 8, 8), 0.5, np.float32))
 
 
 @pytest.mark.parametrize(
-    ("certainty", "share", "volume", "says"),
+    ("confidence", "share", "volume", "says"),
     [
         (0.97, 1.0, 1500.0, []),
         (0.97, 1.0, 300.0, ["300 ml"]),
@@ -52,26 +52,26 @@ def test_no_brain_is_an_error_with_a_way_out() -> None:
         (0.7, 0.6, 1500.0, ["several places", "unsure"]),
     ],
 )
-def test_what_is_unlike_a_head_is_said(certainty: float, share: float, volume: float, says: list[str]) -> None:
-    notes = cautions(OneBrain(np.zeros((2, 2, 2)), certainty, share), volume)
+def test_what_is_unlike_a_head_is_said(confidence: float, share: float, volume: float, says: list[str]) -> None:
+    notes = cautions(BrainRegion(np.zeros((2, 2, 2)), confidence, share), volume)
     assert len(notes) == len(says)
     assert all(word in note for word, note in zip(says, notes, strict=True))
     assert all(note.endswith("Look at the mask before you use it.") for note in notes)
 
 
 def test_network_keeps_the_grid_and_fits_its_own_tensors() -> None:
-    network = BrainNetwork(Shape((4, 8, 8))).eval()
+    network = BrainNetwork(BrainNetworkConfig((4, 8, 8))).eval()
     image = torch.rand(1, 1, 8, 12, 16)
     assert network(image).shape == image.shape
     halved = {name: tensor.half() for name, tensor in network.state_dict().items()}
     again = network_from_tensors({"features": [4, 8, 8]}, halved)
     assert torch.allclose(again(image), network(image), atol=0.02)
     assert again(image).dtype == torch.float32
-    assert network.shape.multiple == 4
+    assert network.config.multiple == 4
 
 
 def test_what_is_found_does_not_depend_on_the_air_around() -> None:
-    network = BrainNetwork(Shape((4, 8))).eval()
+    network = BrainNetwork(BrainNetworkConfig((4, 8))).eval()
     head = torch.rand(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(2))
     little, much = (torch.nn.functional.pad(head, [width] * 6) for width in (8, 24))
     assert torch.allclose(network(little)[..., 8:24, 8:24, 8:24], network(much)[..., 24:40, 24:40, 24:40], atol=1e-5)
@@ -86,7 +86,7 @@ def test_channels_are_scaled_to_mean_square_one() -> None:
 
 @pytest.mark.parametrize("entry", [{}, {"features": [4, 8]}, {"features": 4}, {"features": ["four", 8, 8]}])
 def test_tensors_of_another_network_are_refused(entry: dict[str, object]) -> None:
-    tensors = BrainNetwork(Shape((4, 8, 8))).state_dict()
+    tensors = BrainNetwork(BrainNetworkConfig((4, 8, 8))).state_dict()
     with pytest.raises((KeyError, TypeError, ValueError, RuntimeError)):
         network_from_tensors(entry, tensors)
 

@@ -13,8 +13,8 @@ from NeuroGenLib.core.config_command_line import load_config
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.models import resolve
 from NeuroGenLib.registration.config import LossConfig, NetworkConfig, RegistrationTrainConfig, TableConfig
+from NeuroGenLib.registration.network.configured import network_shape
 from NeuroGenLib.registration.network.sitreg import SITRegConfig
-from NeuroGenLib.registration.train import network_shape
 
 BUNDLED = Path(__file__).parents[3] / "training" / "configs" / "registration" / "bundled.yaml"
 

@@ -18,13 +18,13 @@ from NeuroGenLib.core.config import from_mapping
 from NeuroGenLib.core.config_command_line import load_config
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.registration.config import RegistrationTrainConfig
+from NeuroGenLib.registration.network.configured import network_shape
 from NeuroGenLib.registration.network.sitreg import SITReg
 from NeuroGenLib.registration.published.loss_config import consistency_schedule, loss_config
 from NeuroGenLib.registration.published.network_config import shape_of
 from NeuroGenLib.registration.published.settings_file import Settings
 from NeuroGenLib.registration.published.training_config import _NO_COUNTERPART, import_config, network_settings
 from NeuroGenLib.registration.published.training_config import translated as published_settings
-from NeuroGenLib.registration.train import network_shape
 from Testing.raising import raises
 from Testing.sitreg_run import sitreg_settings
 

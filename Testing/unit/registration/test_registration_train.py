@@ -24,10 +24,11 @@ from NeuroGenLib.registration.config import (
 from NeuroGenLib.registration.data.pairs import Item, PairBatch, Truth
 from NeuroGenLib.registration.data.sources import pair_source
 from NeuroGenLib.registration.losses import landmark_loss
+from NeuroGenLib.registration.network.configured import freeze_unused
 from NeuroGenLib.registration.network.grids import Grids
 from NeuroGenLib.registration.network.sitreg import Halves, Mappings, SITReg, SITRegConfig
 from NeuroGenLib.registration.objective import Objective, coarser_truth, pairs_of
-from NeuroGenLib.registration.train import RegistrationModule, freeze_unused, shareable, train
+from NeuroGenLib.registration.train import RegistrationModule, train
 from NeuroGenLib.spatial.displacement import sample
 from NeuroGenLib.training.metrics_log import read_metrics
 from Testing.raising import raises
@@ -469,11 +470,11 @@ def test_a_grid_that_cannot_be_averaged_is_refused(table, tmp_path):
 def test_ids_and_folders_stay_out_of_the_model_unless_wanted(table, tmp_path):
     data = table_of(table, include=["sub-0*"])
     job = table_job(table, tmp_path / "run", data=data)
-    settings = shareable(job)
+    settings = job.shareable()
     assert settings["data"]["table"]["table"] == "scans.tsv"
     assert "include" not in settings["data"]["table"]
     assert "generated" not in settings["data"]
-    kept = shareable(dataclasses.replace(job, store_ids=True))
+    kept = dataclasses.replace(job, store_ids=True).shareable()
     assert kept["data"]["table"]["include"] == ["sub-0*"]
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy.ndimage import maximum_filter, minimum_filter
 
-from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.simulate.contrast import ContrastConfig
 from NeuroGenLib.simulate.deformation import DeformationConfig, warp
-from NeuroGenLib.simulate.pair import generated_pair
+from NeuroGenLib.simulate.pair import simulate_pair
+from Testing.raising import raises
 
 SHAPE = (61, 58, 64)
 
@@ -45,7 +45,7 @@ def clear_share(found: torch.Tensor, expected: torch.Tensor, displacement: torch
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_true_map_maps_the_labels(blobs: torch.Tensor, seed: int) -> None:
-    pair = generated_pair(blobs, generator=seeded(seed))
+    pair = simulate_pair(blobs, generator=seeded(seed))
     assert pair.forward is not None
     assert pair.inverse is not None
     there, back = warp(pair.labels_1, pair.forward, order=0), warp(pair.labels_2, pair.inverse, order=0)
@@ -59,7 +59,7 @@ def test_the_true_map_maps_the_labels(blobs: torch.Tensor, seed: int) -> None:
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_head_inside_the_image_overlaps_itself(blobs: torch.Tensor, seed: int) -> None:
     small = DeformationConfig(rotation=6, translation=2, log_scale=0.05)
-    pair = generated_pair((blobs > 0).int(), generator=seeded(seed), deformation=small)
+    pair = simulate_pair((blobs > 0).int(), generator=seeded(seed), deformation=small)
     assert pair.forward is not None
     assert dice(warp(pair.labels_1, pair.forward, order=0), pair.labels_2, 1) > 0.97
 
@@ -69,7 +69,7 @@ def test_the_image_shows_its_labels(blobs: torch.Tensor) -> None:
         deviation=(0, 0), texture=(0, 0), background=0, lesions=0, stripped=0, blur=(0, 0), thick=0, bias=(0, 0),
         noise=(0, 0),
     )  # fmt: skip
-    pair = generated_pair(blobs, generator=seeded(0), contrast=sharp)
+    pair = simulate_pair(blobs, generator=seeded(0), contrast=sharp)
     for image, labels in ((pair.image_1, pair.labels_1), (pair.image_2, pair.labels_2)):
         assert [len(image[0][labels == value].unique()) for value in (0, 7, 300)] == [1, 1, 1]
     assert pair.image_1.max() == pair.image_2.max() == 1
@@ -81,7 +81,7 @@ def test_the_image_shows_its_labels(blobs: torch.Tensor) -> None:
 
 def test_without_deformation_the_map_is_the_identity(blobs: torch.Tensor) -> None:
     still = DeformationConfig(rotation=0, log_scale=0, shear=0, translation=0, scales=(), amplitudes=())
-    pair = generated_pair(blobs, generator=seeded(0), deformation=still)
+    pair = simulate_pair(blobs, generator=seeded(0), deformation=still)
     assert pair.forward is not None
     assert pair.forward.abs().max() < 1e-4
     assert torch.equal(pair.labels_1, blobs)
@@ -89,14 +89,14 @@ def test_without_deformation_the_map_is_the_identity(blobs: torch.Tensor) -> Non
 
 
 def test_two_heads_have_no_true_map(blobs: torch.Tensor) -> None:
-    pair = generated_pair(blobs, blobs.flip(2), generator=seeded(0))
+    pair = simulate_pair(blobs, blobs.flip(2), generator=seeded(0))
     assert pair.forward is None
     assert pair.inverse is None
     assert pair.labels_1.shape == pair.labels_2.shape == SHAPE
 
 
 def test_the_seed_decides(blobs: torch.Tensor) -> None:
-    first, same, other = (generated_pair(blobs, generator=seeded(seed)) for seed in (5, 5, 6))
+    first, same, other = (simulate_pair(blobs, generator=seeded(seed)) for seed in (5, 5, 6))
     assert torch.equal(first.image_2, same.image_2)
     assert first.forward is not None
     assert same.forward is not None
@@ -105,12 +105,12 @@ def test_the_seed_decides(blobs: torch.Tensor) -> None:
 
 
 def test_an_empty_map_makes_a_pair() -> None:
-    pair = generated_pair(torch.zeros((5, 4, 7), dtype=torch.int32), generator=seeded(0))
+    pair = simulate_pair(torch.zeros((5, 4, 7), dtype=torch.int32), generator=seeded(0))
     assert torch.isfinite(pair.image_1).all()
     assert pair.forward is not None
     assert torch.isfinite(pair.forward).all()
 
 
 def test_maps_of_different_shapes_are_refused(blobs: torch.Tensor) -> None:
-    with pytest.raises(InputError, match=r"\(61, 58, 64\) and \(60, 58, 64\) voxels.*Resample"):
-        generated_pair(blobs, blobs[1:], generator=seeded(0))
+    with raises("geometry-mismatch", (61, 58, 64), (60, 58, 64)):
+        simulate_pair(blobs, blobs[1:], generator=seeded(0))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate
 
-from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.simulate.thick_slices import (
     SliceProfile,
     slice_axis,
@@ -21,6 +22,10 @@ from NeuroGenLib.simulate.thick_slices import (
 )
 from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import ORIENTATIONS, oblique, orientations, reoriented, same_in_world
+from Testing.raising import raises
+
+if TYPE_CHECKING:
+    from NeuroGenLib.core.errors import Code
 
 kinds = st.sampled_from(["gaussian", "box"])
 
@@ -114,27 +119,32 @@ def test_profiles_at_the_border_are_cut_and_scaled_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "culprit"),
+    ("arguments", "named"),
     [
         ((0, 1.0, SliceProfile(), 4.0), "0 voxels"),
         ((9, -1.0, SliceProfile(), 4.0), "spacing of -1.0"),
         ((9, 1.0, SliceProfile(), 0.0), "distance of slices of 0.0"),
         ((9, 1.0, SliceProfile(), 4.0, np.nan), "offset of nan"),
         ((9, 1.0, SliceProfile(), 4.0, 0.0, -1.0), "resolution of -1.0"),
-        ((9, 1.0, SliceProfile(), 40.0, 15.0), "moved by 15 mm"),
+        ((9, 1.0, SliceProfile(), 40.0, 15.0), "by 15 mm"),
     ],
 )
-def test_senseless_slices_are_refused(arguments: tuple, culprit: str) -> None:
-    with pytest.raises(InputError, match=culprit) as caught:
+def test_invalid_slices_are_refused(arguments: tuple, named: str) -> None:
+    with raises("value-invalid", named) as caught:
         slice_matrix(*arguments)
     assert caught.value.remedy
 
 
 @pytest.mark.parametrize(
-    ("kind", "thickness", "culprit"), [("sinc", 4, "sinc"), ("box", 0, "thickness of 0"), ("box", np.nan, "nan")]
+    ("kind", "thickness", "code", "named"),
+    [
+        ("sinc", 4, "name-unknown", "sinc"),
+        ("box", 0, "value-invalid", "thickness of 0"),
+        ("box", np.nan, "value-invalid", "nan"),
+    ],
 )
-def test_senseless_profiles_are_refused(kind: str, thickness: float, culprit: str) -> None:
-    with pytest.raises(InputError, match=culprit):
+def test_invalid_profiles_are_refused(kind: str, thickness: float, code: Code, named: str) -> None:
+    with raises(code, named):
         SliceProfile(kind, thickness)
 
 
@@ -184,7 +194,7 @@ def test_channels_and_whole_numbers_are_taken() -> None:
 
 
 def test_an_axis_that_is_not_there_is_refused() -> None:
-    with pytest.raises(InputError, match="axis 3"):
+    with raises("value-invalid", "axis 3"):
         thick_slices(a_volume(), 3, SliceProfile(), 4.0)
 
 
@@ -196,7 +206,7 @@ def test_directions_are_anatomical() -> None:
             axis = slice_axis(stored, direction)
             assert codes[axis] in letters
             assert slice_direction(stored, axis) == direction
-    with pytest.raises(InputError, match="transverse"):
+    with raises("name-unknown", "transverse"):
         slice_axis(volume, "transverse")
 
 
@@ -243,8 +253,13 @@ def test_the_seed_and_not_the_stored_order_decides_the_noise() -> None:
 
 
 @pytest.mark.parametrize(
-    ("level", "kind", "culprit"), [(-0.1, "rician", "-0.1"), (np.inf, "rician", "inf"), (0.1, "poisson", "poisson")]
+    ("level", "kind", "code", "named"),
+    [
+        (-0.1, "rician", "value-invalid", "-0.1"),
+        (np.inf, "rician", "value-invalid", "inf"),
+        (0.1, "poisson", "name-unknown", "poisson"),
+    ],
 )
-def test_senseless_noise_is_refused(level: float, kind: str, culprit: str) -> None:
-    with pytest.raises(InputError, match=culprit):
+def test_invalid_noise_is_refused(level: float, kind: str, code: Code, named: str) -> None:
+    with raises(code, named):
         with_noise(a_volume(), level, np.random.default_rng(0), kind)

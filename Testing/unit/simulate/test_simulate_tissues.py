@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.simulate.tissues import (
     ADULT_T1W,
     ADULT_T2W,
@@ -18,6 +17,7 @@ from NeuroGenLib.simulate.tissues import (
     freesurfer_tissues,
     unknown_tissues,
 )
+from Testing.raising import raises
 
 SHARED = Path(__file__).parents[3].parent / "shared" / "data"
 
@@ -76,13 +76,13 @@ def test_unknown_maps_have_a_background_and_nothing_else() -> None:
     assert table.is_brain(511)
 
 
-def test_a_tissue_without_brightness_is_refused() -> None:
-    with pytest.raises(InputError, match=r"'cortx' has no T1w brightness.*cortex"):
+def test_a_tissue_without_an_intensity_is_refused() -> None:
+    with raises("name-unknown", "T1w", "'cortx'", "'cortex'"):
         TissueTable({3: "cortx"}, ADULT_T1W, ADULT_T2W, {})
 
 
-def test_a_brightness_beyond_one_is_refused() -> None:
-    with pytest.raises(InputError, match="T2w brightness of 'cortex' is not between 0 and 1"):
+def test_an_intensity_above_one_is_refused() -> None:
+    with raises("value-invalid", "T2w", "'cortex'"):
         TissueTable({3: "cortex"}, ADULT_T1W, {"cortex": 1.2}, {})
 
 

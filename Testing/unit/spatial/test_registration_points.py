@@ -13,10 +13,13 @@ from hypothesis import strategies as st
 
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.spatial.landmark_files import point_suffix, read_point_file
+from Testing.raising import raises
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from NeuroGenLib.core.errors import Code
 
 RAS = [(10.5, -20.25, 30.0), (-1.0, 2.0, -3.125)]
 LPS = [(-10.5, 20.25, 30.0), (1.0, -2.0, -3.125)]
@@ -69,7 +72,7 @@ def test_every_format_gives_the_same_places(name: str, placed: Callable[[str, st
 def test_moved_points_are_written_where_they_are(name: str, placed: Callable[[str, str], Path], tmp_path: Path) -> None:
     read = read_point_file(placed(name, WRITTEN[name]))
     to = tmp_path / f"moved_{name}"
-    read.moved(np.add(read.points, (1, 2, 3))).write(to)
+    read.with_points(np.add(read.points, (1, 2, 3))).write(to)
     np.testing.assert_allclose(read_point_file(to).points, np.add(RAS, (1, 2, 3)), atol=1e-6)
     assert read.suffix == point_suffix(to)
     np.testing.assert_allclose(read.points, RAS)
@@ -77,7 +80,7 @@ def test_moved_points_are_written_where_they_are(name: str, placed: Callable[[st
 
 def test_the_sign_in_the_file_is_that_of_its_header(placed: Callable[[str, str], Path], tmp_path: Path) -> None:
     read = read_point_file(placed("lps.fcsv", WRITTEN["lps.fcsv"]))
-    read.moved(np.array([(1.0, 2.0, 3.0), (4.0, 5.0, 6.0)])).write(tmp_path / "out.fcsv")
+    read.with_points(np.array([(1.0, 2.0, 3.0), (4.0, 5.0, 6.0)])).write(tmp_path / "out.fcsv")
     lines = (tmp_path / "out.fcsv").read_text(encoding="utf-8").splitlines()
     assert lines[:3] == WRITTEN["lps.fcsv"].splitlines()[:3]
     cells = list(csv.reader(lines[3:]))
@@ -87,7 +90,7 @@ def test_the_sign_in_the_file_is_that_of_its_header(placed: Callable[[str, str],
 
 def test_other_columns_stay(placed: Callable[[str, str], Path], tmp_path: Path) -> None:
     read = read_point_file(placed("a.tsv", WRITTEN["a.tsv"]))
-    read.moved(read.points * 2).write(tmp_path / "out.tsv")
+    read.with_points(read.points * 2).write(tmp_path / "out.tsv")
     lines = (tmp_path / "out.tsv").read_text(encoding="utf-8").splitlines()
     assert lines[0] == "name\tx\ty\tz\tside"
     assert lines[1].split("\t") == ["p0", "21.000000", "-40.500000", "60.000000", "left"]
@@ -103,7 +106,7 @@ def test_markups_keep_their_looks_and_lose_what_was_measured(tmp_path: Path) -> 
     path.write_text(json.dumps(document), encoding="utf-8")
     read = read_point_file(path)
     np.testing.assert_allclose(read.points, [*RAS, *RAS])
-    read.moved(np.add(read.points, (0, 0, 1))).write(tmp_path / "out.mrk.json")
+    read.with_points(np.add(read.points, (0, 0, 1))).write(tmp_path / "out.mrk.json")
     made = json.loads((tmp_path / "out.mrk.json").read_text(encoding="utf-8"))
     first, second = made["markups"]
     assert "measurements" not in first
@@ -131,53 +134,66 @@ def test_there_and_back_through_a_file_keeps_points(
     }[kind]
     (tmp_path / kind).write_text(text, encoding="utf-8")
     out = tmp_path / f"out_{kind}"
-    read_point_file(tmp_path / kind).moved(np.array(points)).write(out)
+    read_point_file(tmp_path / kind).with_points(np.array(points)).write(out)
     np.testing.assert_allclose(read_point_file(out).points, points, atol=1e-6)
 
 
-BROKEN = {
-    "points.txt": ("x y z\n1 2 3\n", "points.txt", ".mrk.json"),
-    "no_z.tsv": ("x\ty\n1\t2\n", "'z'", "no_z.tsv"),
-    "empty.tsv": ("x\ty\tz\n", "empty.tsv", "rows"),
-    "nan.tsv": ("x\ty\tz\n1\t2\t3\n1\tnan\t3\n", "Row 2", "nan.tsv"),
-    "word.csv": ("x,y,z\n1,here,3\n", "Row 1", "here"),
-    "silent.fcsv": ("# columns = id,x,y,z\n1,2,3,4\n", "silent.fcsv", "CoordinateSystem"),
-    "ijk.fcsv": ("# CoordinateSystem = 2\n1,2,3,4\n", "ijk.fcsv", "'2'"),
-    "short.fcsv": ("# CoordinateSystem = RAS\n1,2\n", "Point 1", "short.fcsv"),
-    "none.fcsv": ("# CoordinateSystem = RAS\n", "none.fcsv", "no point"),
-    "columns.fcsv": ("# CoordinateSystem = RAS\n# columns = id,label\n1,a\n", "columns.fcsv", "x, y and z"),
-    "text.mrk.json": ("points", "text.mrk.json", "JSON"),
-    "list.mrk.json": ("[]", "list.mrk.json", "markups"),
-    "none.mrk.json": ('{"markups": []}', "none.mrk.json", "no point"),
-    "plane.mrk.json": ('{"markups": [{"type": "Plane"}]}', "plane.mrk.json", "Plane"),
-    "frame.mrk.json": (json.dumps(markups("IJK", RAS)), "frame.mrk.json", "IJK"),
-    "metres.mrk.json": (json.dumps(markups("RAS", RAS, coordinateUnits="m")), "metres.mrk.json", "mm"),
-    "bare.mrk.json": (json.dumps(markups("RAS", RAS, controlPoints=[{"id": "1"}])), "Point 1", "no position"),
-    "two.mrk.json": (json.dumps(markups("RAS", [(1, 2)])), "Point 1", "two.mrk.json"),  # type: ignore[list-item]
+BROKEN: dict[str, tuple[str, Code, *tuple[str, ...]]] = {
+    "points.txt": ("x y z\n1 2 3\n", "file-type", "points.txt", ".mrk.json"),
+    "no_z.tsv": ("x\ty\n1\t2\n", "name-unknown", "'z'", "no_z.tsv"),
+    "nan.tsv": ("x\ty\tz\n1\t2\t3\n1\tnan\t3\n", "value-invalid", "Row 2", "nan.tsv"),
+    "word.csv": ("x,y,z\n1,here,3\n", "value-invalid", "Row 1", "here"),
+    "silent.fcsv": ("# columns = id,x,y,z\n1,2,3,4\n", "value-invalid", "silent.fcsv", "CoordinateSystem"),
+    "ijk.fcsv": ("# CoordinateSystem = 2\n1,2,3,4\n", "value-invalid", "ijk.fcsv", "'2'"),
+    "short.fcsv": ("# CoordinateSystem = RAS\n1,2\n", "value-invalid", "Point 1", "short.fcsv"),
+    "none.fcsv": ("# CoordinateSystem = RAS\n", "table-empty", "none.fcsv"),
+    "columns.fcsv": (
+        "# CoordinateSystem = RAS\n# columns = id,label\n1,a\n",
+        "table-invalid",
+        "columns.fcsv",
+        "x, y and z",
+    ),
+    "list.mrk.json": ("[]", "file-type", "list.mrk.json"),
+    "none.mrk.json": ('{"markups": []}', "table-empty", "none.mrk.json"),
+    "plane.mrk.json": ('{"markups": [{"type": "Plane"}]}', "file-type", "plane.mrk.json", "Plane"),
+    "frame.mrk.json": (json.dumps(markups("IJK", RAS)), "value-invalid", "frame.mrk.json", "IJK"),
+    "metres.mrk.json": (
+        json.dumps(markups("RAS", RAS, coordinateUnits="m")),
+        "value-invalid",
+        "metres.mrk.json",
+        "'m'",
+    ),
+    "bare.mrk.json": (json.dumps(markups("RAS", RAS, controlPoints=[{"id": "1"}])), "value-missing", "Point 1"),
+    "two.mrk.json": (json.dumps(markups("RAS", [(1, 2)])), "value-invalid", "Point 1", "two.mrk.json"),  # type: ignore[list-item]
 }
 
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_files_are_refused_with_their_place(name: str, placed: Callable[[str, str], Path]) -> None:
-    text, *says = BROKEN[name]
-    with pytest.raises(InputError) as caught:
+    text, code, *named = BROKEN[name]
+    with raises(code, *named):
         read_point_file(placed(name, text))
-    for words in says:
-        assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "text"), [("empty.tsv", "x\ty\tz\n"), ("text.mrk.json", "points")])
+def test_files_that_are_not_tables_or_json_are_named(name: str, text: str, placed: Callable[[str, str], Path]) -> None:
+    with pytest.raises(InputError, match=name):
+        read_point_file(placed(name, text))
 
 
 def test_a_file_of_bytes_and_one_that_is_missing(tmp_path: Path) -> None:
     (tmp_path / "bytes.fcsv").write_bytes(b"\xff\xfe\x00")
-    for name, says in (("bytes.fcsv", "UTF-8"), ("missing.tsv", "does not exist")):
-        with pytest.raises(InputError, match=says):
-            read_point_file(tmp_path / name)
+    with raises("table-invalid", tmp_path / "bytes.fcsv"):
+        read_point_file(tmp_path / "bytes.fcsv")
+    with pytest.raises(InputError, match=r"missing\.tsv"):
+        read_point_file(tmp_path / "missing.tsv")
 
 
 def test_points_stay_in_their_format_and_number(placed: Callable[[str, str], Path], tmp_path: Path) -> None:
     read = read_point_file(placed("a.tsv", WRITTEN["a.tsv"]))
-    with pytest.raises(InputError, match=r"End the name in \.tsv"):
+    with raises("file-type", tmp_path / "out.fcsv", ".tsv"):
         read.write(tmp_path / "out.fcsv")
-    with pytest.raises(InputError, match="2 points"):
-        read.moved(np.zeros((3, 3)))
-    with pytest.raises(InputError, match="finite"):
-        read.moved(np.full((2, 3), np.nan))
+    with raises("value-invalid", (3, 3), "2 points"):
+        read.with_points(np.zeros((3, 3)))
+    with raises("value-invalid", "finite"):
+        read.with_points(np.full((2, 3), np.nan))

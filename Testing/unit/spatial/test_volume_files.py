@@ -16,6 +16,7 @@ from NeuroGenLib.core.errors import InputError, NeuroGenError
 from NeuroGenLib.spatial.volume import Volume
 from Testing.dicom_files import write_dicom
 from Testing.geometry import SWEEP, oblique, reoriented, rotation, same_in_world
+from Testing.raising import raises
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,7 +140,7 @@ def test_a_sheared_affine_is_kept_by_nifti_and_refused_by_nrrd(tmp_path: Path) -
     volume.save(tmp_path / "a.nii.gz")
     np.testing.assert_allclose(Volume.load(tmp_path / "a.nii.gz").affine, SHEARED, atol=1e-6)
     assert nibabel.load(tmp_path / "a.nii.gz").header["qform_code"] == 0
-    with pytest.raises(InputError, match=r"sheared.*\.nii\.gz"):
+    with raises("geometry-invalid", tmp_path / "a.nrrd", ".nii.gz"):
         volume.save(tmp_path / "a.nrrd")
     assert not (tmp_path / "a.nrrd").exists()
 
@@ -163,7 +164,7 @@ def test_a_nifti_without_orientation_is_read_with_a_warning(
     path = tmp_path / "lost.nii"
     path.write_bytes(image.header.binaryblock + bytes(4) + scan.array.tobytes(order="F"))
     assert Volume.load(path).shape == scan.shape
-    assert "lost.nii says nothing about its orientation" in caplog.text
+    assert "lost.nii" in caplog.text
 
 
 def test_scaling_is_applied_and_integers_stay_integers(tmp_path: Path, scan: Volume) -> None:
@@ -259,9 +260,9 @@ def test_a_type_on_request_must_hold_the_values(tmp_path: Path, scan: Volume) ->
         (np.full(scan.shape, np.nan), np.int16, scan.array.size),
         (np.full(scan.shape, 2**24 + 1), np.float32, scan.array.size),
     ):
-        with pytest.raises(InputError, match=f"{count} voxels"):
+        with raises("value-invalid", f"{count} voxels", np.dtype(dtype)):
             scan.with_array(array).save(path, dtype=dtype)
-    with pytest.raises(InputError, match="complex64"):
+    with raises("value-invalid", "complex64"):
         scan.save(path, dtype=np.complex64)
     assert digest(path) == kept
 
@@ -277,16 +278,15 @@ def test_truncated_files_are_refused(tmp_path: Path, suffix: str, fraction: floa
     Volume(noise, np.eye(4)).save(path)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * fraction)])
-    with pytest.raises(InputError, match=f"cut{suffix} is not a readable") as caught:
+    with raises("file-damaged", path):
         Volume.load(path)
-    assert "truncated" in caught.value.remedy
 
 
 def test_a_truncated_metaimage_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "cut.mha"
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.zeros((9, 9, 9), np.float32)), str(path))
     path.write_bytes(path.read_bytes()[:-500])
-    with pytest.raises(InputError, match="not a readable MetaImage"):
+    with raises("file-damaged", path, "MetaImage"):
         Volume.load(path)
 
 
@@ -296,7 +296,7 @@ def test_a_flipped_bit_in_a_gzip_is_noticed(tmp_path: Path, scan: Volume) -> Non
     content = bytearray(path.read_bytes())
     content[-6] ^= 1  # in the checksum: the voxels themselves still unpack
     path.write_bytes(content)
-    with pytest.raises(InputError, match="CRC"):
+    with raises("file-damaged", path, "CRC"):
         Volume.load(path)
 
 
@@ -324,25 +324,24 @@ def test_damaged_headers_give_a_plain_error_or_a_volume(tmp_path: Path, scan: Vo
 def test_foreign_content_is_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_text("subject\tage\n" * 100, encoding="utf-8")
-    with pytest.raises(InputError, match=f"{name} is not a readable"):
+    with raises("file-damaged", path):
         Volume.load(path)
 
 
 def test_what_cannot_be_a_volume_is_refused(tmp_path: Path) -> None:
     (tmp_path / "table.tsv").write_text("a\tb\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"table\.tsv is not a volume") as caught:
+    with raises("file-type", tmp_path / "table.tsv", ".nii.gz"):
         Volume.load(tmp_path / "table.tsv")
-    assert ".nii.gz" in caught.value.remedy
-    with pytest.raises(InputError, match=r"nothing\.nii does not exist"):
+    with pytest.raises(InputError, match=r"nothing\.nii"):
         Volume.load(tmp_path / "nothing.nii")
-    with pytest.raises(InputError, match="holds no DICOM"):
+    with raises("series-ambiguous", tmp_path):
         Volume.load(tmp_path)
     colours = np.zeros((2, 2, 2), [("R", "u1"), ("G", "u1"), ("B", "u1")])
     nibabel.save(nibabel.Nifti1Image(colours, np.eye(4)), tmp_path / "rgb.nii")
-    with pytest.raises(InputError, match=r"rgb\.nii cannot be used.*colours"):
+    with raises("value-invalid", tmp_path / "rgb.nii", "colours"):
         Volume.load(tmp_path / "rgb.nii")
     nibabel.save(nibabel.Nifti1Image(np.zeros((2, 2, 2, 2, 2)), np.eye(4)), tmp_path / "five.nii")
-    with pytest.raises(InputError, match=r"five\.nii has 5 axes"):
+    with raises("image-dimensions", tmp_path / "five.nii", 5):
         Volume.load(tmp_path / "five.nii")
 
 
@@ -351,23 +350,23 @@ def test_a_flat_affine_in_a_file_is_named(tmp_path: Path, scan: Volume) -> None:
     image.header["srow_z"] = 0
     path = tmp_path / "flat.nii"
     path.write_bytes(image.header.binaryblock + bytes(4) + scan.array.tobytes(order="F"))
-    with pytest.raises(InputError, match=r"flat\.nii cannot be used: The affine is flat"):
+    with raises("geometry-invalid", path, "flat"):
         Volume.load(path)
 
 
 @pytest.mark.parametrize("name", ["a.mgz", "a.mha", "a", "a.nii.bz2"])
 def test_only_nifti_and_nrrd_are_written(tmp_path: Path, scan: Volume, name: str) -> None:
-    with pytest.raises(InputError, match="not a format NeuroGen writes"):
+    with raises("file-type", tmp_path / name):
         scan.save(tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 
-def test_senseless_frames_are_refused(tmp_path: Path, scan: Volume) -> None:
-    with pytest.raises(InputError, match=r"'secs'.*Did you mean 'sec'"):
+def test_invalid_frames_are_refused(tmp_path: Path, scan: Volume) -> None:
+    with raises("name-unknown", "'secs'", "'sec'"):
         scan.save(tmp_path / "a.nii", frame_unit="secs")
-    with pytest.raises(InputError, match="frame spacing 0"):
+    with raises("value-invalid", "frame spacing 0"):
         scan.save(tmp_path / "a.nii", frame_spacing=0)
-    with pytest.raises(InputError, match="no more than 32767"):
+    with raises("image-too-large", 32767):
         Volume(np.zeros((32768, 1, 1), np.uint8), np.eye(4)).save(tmp_path / "a.nii")
 
 
@@ -387,7 +386,7 @@ def test_a_failed_write_leaves_what_was_there(
 
     monkeypatch.setattr(nibabel.Nifti1Image, "to_stream", full_disk)
     monkeypatch.setattr(SimpleITK, "WriteImage", itk_fails)
-    with pytest.raises(NeuroGenError, match="could not be written") as caught:
+    with pytest.raises(NeuroGenError, match=path.name) as caught:
         scan.with_array(scan.array * 2).save(path)
     assert caught.value.exit_code == 1
     assert digest(path) == kept
@@ -436,28 +435,26 @@ def test_several_series_are_listed_and_one_is_chosen(tmp_path: Path, stack: Volu
     write_dicom(
         tmp_path / "scans", stack.with_array(stack.array + 1).crop([(0, 8), (0, 9), (0, 4)]), other, "T1 MPRAGE"
     )
-    with pytest.raises(InputError) as caught:
+    with raises("series-ambiguous", f"{one} (T2 HASTE, 6 slices)", f"{other} (T1 MPRAGE, 4 slices)"):
         Volume.load(tmp_path / "scans")
-    assert f"{one} (T2 HASTE, 6 slices)" in caught.value.problem
-    assert f"{other} (T1 MPRAGE, 4 slices)" in caught.value.problem
     np.testing.assert_array_equal(Volume.load(tmp_path / "scans", series=other).array, stack.array[:, :, :4] + 1)
-    with pytest.raises(InputError, match="has no series"):
+    with raises("name-unknown", "'9.9'"):
         Volume.load(tmp_path / "scans", series="9.9")
     stack.save(tmp_path / "a.nii")
-    with pytest.raises(InputError, match="not a folder"):
+    with raises("value-conflict", tmp_path / "a.nii"):
         Volume.load(tmp_path / "a.nii", series=one)
 
 
 def test_a_missing_slice_is_named(tmp_path: Path, stack: Volume) -> None:
     write_dicom(tmp_path / "T2", stack)[3].unlink()
-    with pytest.raises(InputError, match=r"lacks 1 slice\(s\) between .*step is 4\.50 mm"):
+    with raises("geometry-invalid", "1 slice(s)", "4.50 mm"):
         Volume.load(tmp_path / "T2")
 
 
 def test_two_volumes_in_one_series_are_refused(tmp_path: Path, stack: Volume) -> None:
     files = write_dicom(tmp_path / "T2", stack)
     shutil.copy(files[2], tmp_path / "T2" / "again.dcm")
-    with pytest.raises(InputError, match="several slices at one position"):
+    with raises("series-ambiguous", tmp_path / "T2"):
         Volume.load(tmp_path / "T2")
 
 
@@ -468,11 +465,11 @@ def test_uneven_and_mixed_slices_are_refused(tmp_path: Path, stack: Volume) -> N
     write_dicom(tmp_path / "nudged", Volume(stack.array, nudged))
     names = sorted(file.name for file in (tmp_path / "T2").iterdir())
     shutil.copy(tmp_path / "nudged" / names[2], tmp_path / "T2" / names[2])
-    with pytest.raises(InputError, match="unevenly spaced"):
+    with raises("geometry-invalid", tmp_path / "T2", "4.50 mm"):
         Volume.load(tmp_path / "T2")
     write_dicom(tmp_path / "turned", oblique(stack, 10))
     shutil.copy(tmp_path / "turned" / names[2], tmp_path / "T2" / names[2])
-    with pytest.raises(InputError, match="differ in size, spacing or direction"):
+    with raises("geometry-mismatch", tmp_path / "T2"):
         Volume.load(tmp_path / "T2")
 
 
@@ -480,7 +477,7 @@ def test_a_broken_dicom_file_is_named(tmp_path: Path, stack: Volume) -> None:
     last = write_dicom(tmp_path / "T2", stack)[-1]
     (tmp_path / "T2" / "notes.txt").write_text("fine", encoding="utf-8")
     last.write_bytes(last.read_bytes()[:-60])
-    with pytest.raises(InputError, match=rf"1 DICOM file\(s\).*{last.name}"):
+    with raises("file-damaged", "1 DICOM", last.name):
         Volume.load(tmp_path / "T2")
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.spatial.volume_files import write_frames
+from Testing.raising import raises
 
 AFFINE = np.array([[-2.0, 0, 0, 11], [0, 0, 3.0, -7], [0, 4.0, 0, 5], [0, 0, 0, 1]])
 
@@ -55,6 +55,6 @@ def test_label_frames_share_the_smallest_type_that_holds_all(tmp_path):
 
 
 def test_another_format_is_refused(tmp_path, maps):
-    with pytest.raises(InputError, match=r"several frames.*\.nii\.gz"):
+    with raises("file-type", tmp_path / "maps.nrrd", ".nii.gz"):
         write_frames(tmp_path / "maps.nrrd", maps, AFFINE)
     assert not list(tmp_path.iterdir())

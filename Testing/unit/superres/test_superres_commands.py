@@ -122,7 +122,7 @@ def test_run_takes_the_published_pipeline_for_comparison(
     assert cli.main([*line[:2], thick, *line[3:], "--out", str(tmp_path / "no")]) == 2
     assert "knows 1 mm" in capsys.readouterr().err
     assert cli.main([*line, "--thickness", "4", "--out", str(tmp_path / "no")]) == 2
-    assert "knows no thickness" in capsys.readouterr().err
+    assert "has no thickness" in capsys.readouterr().err
     assert not (tmp_path / "no").exists()
 
 

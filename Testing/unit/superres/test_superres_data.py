@@ -28,16 +28,16 @@ from NeuroGenLib.superres.config import (
 )
 from NeuroGenLib.superres.data.degradation import (
     SHARPENED,
-    Slices,
-    draw_slices,
-    seen_in_slices,
+    SliceAcquisition,
+    sample_slices,
+    simulated_interpolation,
     slice_record,
     spline_matrix,
 )
 from NeuroGenLib.superres.data.subjects import read_examples, split
 from NeuroGenLib.superres.data.windows import Windows, validation_window, window
 from NeuroGenLib.superres.intensity import head_range
-from NeuroGenLib.superres.stacks.consistency import sharpened
+from NeuroGenLib.superres.stacks.data_consistency import sharpened
 from NeuroGenLib.superres.stacks.stack import as_stack
 from NeuroGenLib.training.settings import TrainerConfig
 from Testing.geometry import reoriented
@@ -110,7 +110,9 @@ def test_training_sees_slices_as_a_scan_is_seen(axis: int) -> None:
     plain = thick.resample(like=volume, order=3)
     plain = plain.with_array(plain.array.clip(thick.array.min(), thick.array.max()))
     expected = sharpened(plain, as_stack(thick, thickness=3.5, gap=0.5, axis=axis), SHARPENED).array
-    found = seen_in_slices(torch.from_numpy(image), [Slices(axis, 3.5, 4.0, 3.5, offset=0.7)], 0.9, 0, generator())
+    found = simulated_interpolation(
+        torch.from_numpy(image), [SliceAcquisition(axis, 3.5, 4.0, 3.5, offset=0.7)], 0.9, 0, generator()
+    )
     inner = tuple(slice(20, -20) if one == axis else slice(None) for one in range(3))
     moved = np.abs(expected - plain.array)[inner].max()
     # The model of a stack samples the profile a little otherwise than the matrices do.
@@ -149,7 +151,7 @@ def test_a_correction_keeps_what_slices_tell(table: Path) -> None:
 def test_interpolation_is_no_darker_or_brighter_than_the_slices() -> None:
     image = torch.zeros(8, 8, 32, dtype=torch.float64)
     image[..., 16:] = 1
-    found = seen_in_slices(image, [Slices(2, 4, 4, 4)], 1.0, 0, generator())
+    found = simulated_interpolation(image, [SliceAcquisition(2, 4, 4, 4)], 1.0, 0, generator())
     assert float(found.min()) >= 0
     assert float(found.max()) <= 1
 
@@ -157,17 +159,18 @@ def test_interpolation_is_no_darker_or_brighter_than_the_slices() -> None:
 def test_several_stacks_tell_more_than_one() -> None:
     image = torch.from_numpy(np.random.default_rng(0).random((24, 24, 24)))
     image = torch.nn.functional.avg_pool3d(image[None, None], 3, 1, 1)[0, 0]
-    stacks = [Slices(axis, 4, 4, 4) for axis in range(3)]
+    stacks = [SliceAcquisition(axis, 4, 4, 4) for axis in range(3)]
     errors = [
-        float((seen_in_slices(image, stacks[:count], 1.0, 0, generator()) - image).square().mean()) for count in (1, 3)
+        float((simulated_interpolation(image, stacks[:count], 1.0, 0, generator()) - image).square().mean())
+        for count in (1, 3)
     ]
     assert errors[1] < 0.6 * errors[0]
 
 
 def test_noise_grows_what_was_dark_and_is_a_function_of_the_generator() -> None:
     image = torch.zeros(16, 16, 16)
-    stack = [Slices(0, 2, 2, 2)]
-    one, again = (seen_in_slices(image, stack, 1.0, 0.1, generator(5)) for _ in range(2))
+    stack = [SliceAcquisition(0, 2, 2, 2)]
+    one, again = (simulated_interpolation(image, stack, 1.0, 0.1, generator(5)) for _ in range(2))
     assert torch.equal(one, again)
     assert float(one.mean()) == pytest.approx(0.1 * np.sqrt(np.pi / 2), rel=0.05)  # the mean of a Rayleigh variable
 
@@ -176,7 +179,7 @@ def test_drawn_slices_lie_in_their_intervals_and_say_what_they_are() -> None:
     config = SlicesConfig((2, 6), width=(0.9, 1.1), gap_chance=0.5, gap=(0.1, 0.2), several=0.5)
     counts = set()
     for seed in range(40):
-        stacks = draw_slices(generator(seed), config)
+        stacks = sample_slices(generator(seed), config)
         counts.add(len(stacks))
         assert len({one.axis for one in stacks}) == len(stacks)
         for one in stacks:
@@ -190,7 +193,7 @@ def test_drawn_slices_lie_in_their_intervals_and_say_what_they_are() -> None:
         assert distance[first.axis] == pytest.approx(first.distance / 0.5)
         assert sum(value > 0 for value in thickness) == len(stacks)
     assert counts == {1, 2, 3}
-    assert draw_slices(generator(), config, axis=1)[0].axis == 1
+    assert sample_slices(generator(), config, axis=1)[0].axis == 1
 
 
 # --- intensities ----------------------------------------------------------------------------------------------------
@@ -309,8 +312,8 @@ def nearest_slices(
     """Return the mean difference from slices of the image at the best of all offsets, which are drawn at random."""
     gaps = []
     for offset in np.arange(-thickness / 2, thickness / 2, 0.02):
-        stack = [Slices(axis, thickness, thickness, thickness, offset=float(offset))]
-        gaps.append(float((seen_in_slices(image, stack, 1.0, 0, generator())[box] - low).abs().mean()))
+        stack = [SliceAcquisition(axis, thickness, thickness, thickness, offset=float(offset))]
+        gaps.append(float((simulated_interpolation(image, stack, 1.0, 0, generator())[box] - low).abs().mean()))
     return min(gaps)
 
 

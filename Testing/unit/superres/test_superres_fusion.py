@@ -10,7 +10,8 @@ from NeuroGenLib.core.errors import Cancelled, InputError
 from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.simulate.thick_slices import DIRECTIONS, SliceProfile, slice_axis, thick_slices
 from NeuroGenLib.spatial.volume import Volume
-from NeuroGenLib.superres.stacks.fusion import Fusion, StackModel, fuse, fused_grid
+from NeuroGenLib.superres.stacks.acquisition_model import AcquisitionModel
+from NeuroGenLib.superres.stacks.fusion import Fusion, fuse, fused_grid
 from NeuroGenLib.superres.stacks.stack import Stack
 from Testing.geometry import a_brain_phantom, reoriented, rotation, same_in_world
 
@@ -70,7 +71,7 @@ def test_the_model_has_its_true_adjoint(stacks: list[Stack]) -> None:
     grid = fused_grid(stacks).pad(3)
     generator = torch.Generator().manual_seed(0)
     for stack in stacks:
-        model = StackModel(stack, grid)
+        model = AcquisitionModel(stack, grid)
         x = torch.rand(grid.shape, generator=generator, dtype=torch.float64)
         y = torch.rand(stack.volume.shape, generator=generator, dtype=torch.float64)
         forward = float((model(x) * y).sum())
@@ -85,14 +86,14 @@ def test_the_model_measures_a_ramp_where_the_stack_lies(stacks: list[Stack]) -> 
         return volume.voxel_to_world(np.moveaxis(np.indices(volume.shape), 0, -1)) @ (1.0, -2.0, 0.5)
 
     for stack in stacks:
-        seen = StackModel(stack, grid)(torch.from_numpy(ramp(grid))).numpy()
+        seen = AcquisitionModel(stack, grid)(torch.from_numpy(ramp(grid))).numpy()
         inside = np.s_[2:-2, 2:-2, 2:-2]
         np.testing.assert_allclose(seen[inside], ramp(stack.placed)[inside], atol=0.05)
 
 
 def test_the_model_of_an_unmoved_stack_is_what_the_simulation_does(head: Volume) -> None:
     stack = a_stack(head, "axial")
-    seen = StackModel(stack, head)(torch.from_numpy(head.array)).numpy()
+    seen = AcquisitionModel(stack, head)(torch.from_numpy(head.array)).numpy()
     # Away from the ends, where the simulation cuts its profiles.
     middle = np.s_[:, :, 2:-2]
     assert np.abs(seen - stack.volume.array)[middle].max() < 0.02 * head.array.max()

@@ -15,8 +15,8 @@ from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.infer import SuperresModel, super_resolve
 from NeuroGenLib.superres.published.reference import reference_super_resolve
 from NeuroGenLib.superres.run_config import SuperresConfig
-from NeuroGenLib.superres.stacks.consistency import unseen
-from NeuroGenLib.superres.stacks.inputs import AlreadyIsotropic
+from NeuroGenLib.superres.stacks.data_consistency import null_space_component
+from NeuroGenLib.superres.stacks.preprocessing import AlreadyIsotropic
 from NeuroGenLib.superres.stacks.stack import as_stack
 from Testing.geometry import oblique, orientations, rotation, same_in_world
 from Testing.raising import raises
@@ -109,8 +109,8 @@ def test_of_a_correction_only_what_no_stack_shows_is_kept(head: Volume) -> None:
     waves = (-1.0) ** np.indices(head.shape).sum(axis=0)
     fine = head.with_array((10 * waves).astype(np.float32))
     inner = (slice(8, -8),) * 3
-    assert np.abs(unseen(smooth, stacks).array[inner]).max() < 0.5
-    np.testing.assert_allclose(unseen(fine, stacks).array[inner], fine.array[inner], atol=0.5)
+    assert np.abs(null_space_component(smooth, stacks).array[inner]).max() < 0.5
+    np.testing.assert_allclose(null_space_component(fine, stacks).array[inner], fine.array[inner], atol=0.5)
 
 
 @pytest.mark.parametrize("codes", ["LPS", "LAS", "PIR"])
@@ -255,7 +255,7 @@ def test_it_can_be_cancelled(model: SuperresModel, scan: Volume) -> None:
 
 def test_a_model_that_needs_a_guide_refuses_to_go_without(published: SuperresModel, scan: Volume) -> None:
     assert published.guide == "needed"
-    with pytest.raises(InputError, match=r"needs a T1w of the same head.*--guide.*bundled:superres"):
+    with raises("value-missing", published.folder.reference, "bundled:superres"):
         published.super_resolve(scan)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from NeuroGenLib.spatial.volume import Volume
-from NeuroGenLib.superres.evaluation.guide_similarity import local_likeness
+from NeuroGenLib.superres.evaluation.guide_similarity import local_similarity
 from Testing.geometry import reoriented
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def bright_is_dark(values: np.ndarray) -> np.ndarray:
 
 def test_one_head_agrees_and_two_do_not(head: Volume) -> None:
     t2w = scan(head, 1)
-    same, other = (local_likeness(t2w, scan(head, seed, bright_is_dark), head) for seed in (1, 2))
+    same, other = (local_similarity(t2w, scan(head, seed, bright_is_dark), head) for seed in (1, 2))
     assert same is not None
     assert other is not None
     assert same > 3
@@ -58,7 +58,7 @@ def test_noise_hides_no_person(head: Volume) -> None:
         one.with_array(np.abs(one.array + 0.1 * one.array.max() * draws.standard_normal(SHAPE)).astype(np.float32))
         for one in (scan(head, 1), scan(head, 1, bright_is_dark))
     ]
-    likeness = local_likeness(*noisy, head)
+    likeness = local_similarity(*noisy, head)
     assert likeness is not None
     assert likeness > 1.8
 
@@ -66,23 +66,23 @@ def test_noise_hides_no_person(head: Volume) -> None:
 @pytest.mark.parametrize("axes", ["LPS", "LAS", "SAR"])
 def test_the_order_of_voxels_does_not_matter(head: Volume, axes: str) -> None:
     images = scan(head, 1), scan(head, 2, bright_is_dark), head
-    assert local_likeness(*(reoriented(one, axes) for one in images)) == pytest.approx(
-        local_likeness(*images), rel=1e-3
+    assert local_similarity(*(reoriented(one, axes) for one in images)) == pytest.approx(
+        local_similarity(*images), rel=1e-3
     )
 
 
 def test_the_unit_of_brightness_does_not_matter(head: Volume) -> None:
     t2w, t1w = scan(head, 1), scan(head, 1, bright_is_dark)
     scaled = t1w.with_array(t1w.array * np.float32(1e-3))
-    assert local_likeness(t2w, scaled, head) == pytest.approx(local_likeness(t2w, t1w, head), rel=1e-4)
+    assert local_similarity(t2w, scaled, head) == pytest.approx(local_similarity(t2w, t1w, head), rel=1e-4)
 
 
 def test_of_too_little_nothing_is_said(head: Volume) -> None:
     little = np.zeros(SHAPE, bool)
     little[20:26, 20:26, 20:26] = True
-    assert local_likeness(scan(head, 1), scan(head, 2), head.with_array(little)) is None
+    assert local_similarity(scan(head, 1), scan(head, 2), head.with_array(little)) is None
 
 
 def test_a_guide_without_contrast_says_nothing(head: Volume) -> None:
     flat = head.with_array(np.zeros(SHAPE, np.float32))
-    assert local_likeness(scan(head, 1), flat, head) is None
+    assert local_similarity(scan(head, 1), flat, head) is None

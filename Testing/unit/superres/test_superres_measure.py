@@ -9,7 +9,7 @@ import pytest
 
 from NeuroGenLib.simulate.thick_slices import SliceProfile, slice_matrix
 from NeuroGenLib.superres.evaluation.quality import GuideQuality, Quality, StackQuality, normalised_information
-from NeuroGenLib.superres.stacks.consistency import back_projected, residual_of, spread
+from NeuroGenLib.superres.stacks.data_consistency import back_projection, data_consistent, slice_residual
 from NeuroGenLib.superres.stacks.stack import as_stack
 from Testing.geometry import reoriented, same_in_world
 from Testing.superres_models import THICKNESS, a_head, in_thick_slices
@@ -29,7 +29,7 @@ def head() -> Volume:
 def test_the_true_image_reproduces_its_slices(head: Volume) -> None:
     for direction in ("axial", "coronal"):
         stack = as_stack(in_thick_slices(head, direction))
-        residual = residual_of(head, stack)
+        residual = slice_residual(head, stack)
         assert residual.same_space(stack.volume)
         inner = np.moveaxis(residual.array, stack.axis, 0)[1:-1]
         assert np.abs(inner).max() < 0.02 * head.array.max()
@@ -41,49 +41,52 @@ def test_the_residual_is_the_difference_of_slices(head: Volume) -> None:
     other = head.with_array(head.array[::-1].copy())
     matrix = slice_matrix(42, 2.0, SliceProfile("gaussian", THICKNESS), THICKNESS)
     expected = stack.volume.array - other.array @ matrix.T
-    found = residual_of(other, stack).array
+    found = slice_residual(other, stack).array
     assert np.abs(found - expected)[..., 1:-1].max() < 0.03 * head.array.max()
     assert np.abs(expected).max() > 0.2 * head.array.max()
 
 
 def test_slabs_give_what_the_whole_gives(head: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
     stack = as_stack(in_thick_slices(head))
-    whole = residual_of(head, stack).array
-    monkeypatch.setattr("NeuroGenLib.superres.stacks.consistency._AT_ONCE", 2**14)
-    np.testing.assert_allclose(residual_of(head, stack).array, whole, atol=0.1)
+    whole = slice_residual(head, stack).array
+    monkeypatch.setattr("NeuroGenLib.superres.stacks.data_consistency._AT_ONCE", 2**14)
+    np.testing.assert_allclose(slice_residual(head, stack).array, whole, atol=0.1)
 
 
 def test_units_of_the_image_count(head: Volume) -> None:
     stack = as_stack(in_thick_slices(head))
-    doubled = residual_of(head.with_array(2 * head.array), stack, scale=2.0).array
-    np.testing.assert_allclose(doubled, 2 * residual_of(head, stack).array, atol=0.1)
+    doubled = slice_residual(head.with_array(2 * head.array), stack, scale=2.0).array
+    np.testing.assert_allclose(doubled, 2 * slice_residual(head, stack).array, atol=0.1)
 
 
 def test_back_projection_brings_an_interpolation_closer_to_slices_and_truth(head: Volume) -> None:
     stack = as_stack(in_thick_slices(head))
     image = stack.volume.resample(like=head, order=3)
     ones = np.ones(head.shape, np.float32)
-    better = back_projected(image, [stack], ones, 1, (1.0,), (np.ones(stack.volume.shape[2]),))
-    assert np.square(residual_of(better, stack).array).mean() < 0.5 * np.square(residual_of(image, stack).array).mean()
+    better = data_consistent(image, [stack], ones, 1, (1.0,), (np.ones(stack.volume.shape[2]),))
+    assert (
+        np.square(slice_residual(better, stack).array).mean()
+        < 0.5 * np.square(slice_residual(image, stack).array).mean()
+    )
     inside = head.array > 0.2 * head.array.max()
     errors = [np.square((one.array - head.array)[inside]).mean() for one in (image, better)]
     assert errors[1] < 0.95 * errors[0]
-    same = back_projected(image, [stack], 0 * ones, 1, (1.0,), (np.ones(stack.volume.shape[2]),))
+    same = data_consistent(image, [stack], 0 * ones, 1, (1.0,), (np.ones(stack.volume.shape[2]),))
     np.testing.assert_array_equal(same.array, image.array)
 
 
 def test_residuals_of_several_scans_are_averaged_where_there_are_several(head: Volume) -> None:
     ones = head.with_array(np.ones(head.shape, np.float32))
     half = head.with_array(np.full(head.shape, 3, np.float32)).crop([(0, 20), (0, 50), (0, 42)])
-    found = spread([ones, half], head)
+    found = back_projection([ones, half], head)
     assert np.allclose(found[:19], 2)
     assert np.allclose(found[21:], 1)
 
 
 def test_storage_of_the_scan_does_not_change_the_residual(head: Volume) -> None:
     scan = in_thick_slices(head)
-    wanted = residual_of(head, as_stack(scan))
-    stored = residual_of(head, as_stack(reoriented(scan, "PIR")))
+    wanted = slice_residual(head, as_stack(scan))
+    stored = slice_residual(head, as_stack(reoriented(scan, "PIR")))
     assert same_in_world(wanted, stored, tolerance=0.05)
 
 

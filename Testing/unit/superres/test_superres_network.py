@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 import torch
 
-from NeuroGenLib.superres.network import Shape, SuperresNetwork, network_from_tensors
+from NeuroGenLib.superres.network import ResidualUNetConfig, SuperresNetwork, network_from_tensors
 
-SHAPE = Shape((4, 6, 8), convolutions=1)
+SHAPE = ResidualUNetConfig((4, 6, 8), convolutions=1)
 SLICES = torch.tensor([[[0.0, 0, 4], [0, 0, 5]]])
 
 
@@ -98,9 +98,9 @@ def test_every_weight_learns(network: SuperresNetwork) -> None:
 
 
 def test_the_bundled_size_is_small() -> None:
-    count = sum(weight.numel() for weight in SuperresNetwork(Shape((16, 32, 64, 96))).parameters())
+    count = sum(weight.numel() for weight in SuperresNetwork(ResidualUNetConfig((16, 32, 64, 96))).parameters())
     assert count < 2e6
-    assert Shape((16, 32, 64, 96)).multiple == 8
+    assert ResidualUNetConfig((16, 32, 64, 96)).multiple == 8
 
 
 def test_a_manifest_and_weights_give_the_network_back(network: SuperresNetwork) -> None:

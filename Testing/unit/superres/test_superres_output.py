@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 import pytest
 
 from NeuroGenLib.core.errors import NeuroGenError
+from NeuroGenLib.models import open_model
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres import output
 from NeuroGenLib.superres.evaluation.quality import Quality, StackQuality
-from NeuroGenLib.superres.infer import SuperResolution
-from NeuroGenLib.superres.output import summary, write_reference, write_result
-from Testing.superres_models import MM, a_head, in_thick_slices
+from NeuroGenLib.superres.infer import SuperresModel, SuperResolution
+from NeuroGenLib.superres.output import superres_result, write_reference, write_superres
+from Testing.superres_models import MM, a_head, in_thick_slices, write_residual_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,17 +39,30 @@ def found(scan: Volume) -> SuperResolution:
 
 
 @pytest.fixture
-def model() -> SimpleNamespace:
-    """What is told of a model."""
-    record = {"reference": "example", "revision": None}
-    folder = SimpleNamespace(manifest={"citation": ["Nobody."]})
-    return SimpleNamespace(notice="It is untrained.", record=record, folder=folder, device="cpu")
+def model(tmp_path: Path) -> SuperresModel:
+    """An untrained model."""
+    return open_model(write_residual_model(tmp_path / "model"), SuperresModel, device="cpu")
+
+
+def test_a_result_holds_everything_by_name(model: SuperresModel, found: SuperResolution) -> None:
+    result = superres_result(model, found, {"thickness": 6.0}, case="mark")
+    assert result.volumes == {"superres": found.image, "residual": found.residual, "interpolated": found.interpolated}
+    assert result.labels == {"head": found.head}
+    assert result.facts["quality"]["transforms"]["a"] == np.eye(4).tolist()
+    assert {row["measure"] for row in result.tables["quality"]} > {"voxel size", "slices not reproduced"}
+    assert result.warnings == ["It is an example."]
+    assert result.record["action"] == "superres run"
+    assert result.record["parameters"] == {"thickness": 6.0}
+    assert result.record["warnings"] == ["It is an example."]
+    assert result.record["shows"] == "It is untrained."
+    assert result.record["case"] == "mark"
 
 
 def test_everything_is_written_in_the_space_of_the_result(
-    model: SimpleNamespace, found: SuperResolution, scan: Volume, tmp_path: Path
+    model: SuperresModel, found: SuperResolution, scan: Volume, tmp_path: Path
 ) -> None:
-    files = write_result(model, found, scan, tmp_path / "out", {"thickness": 6.0}, case="mark")
+    result = superres_result(model, found, {})
+    files = write_superres(result, scan, tmp_path / "out")
     names = ["provenance.json", "quality.json", "residual.nii.gz", "superres.nii.gz", "superres.png"]
     assert [file.name for file in files] == names
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
@@ -57,35 +70,27 @@ def test_everything_is_written_in_the_space_of_the_result(
     assert image.same_space(found.image)
     np.testing.assert_array_equal(image.array, found.image.array)
     made = json.loads((tmp_path / "out" / "provenance.json").read_text(encoding="utf-8"))
-    assert made["action"] == "superres run"
-    assert made["parameters"] == {"thickness": 6.0}
-    assert made["warnings"] == ["It is an example."]
-    assert made["shows"] == "It is untrained."
-    assert made["case"] == "mark"
+    assert made["model"]["reference"] == model.folder.reference
     quality = json.loads((tmp_path / "out" / "quality.json").read_text(encoding="utf-8"))
     assert quality["stacks"][0]["percent"] == 1.5
     assert "research use" in quality["research_use"]
 
 
-def test_the_summary_holds_transforms(found: SuperResolution) -> None:
-    assert summary(found)["transforms"]["a"] == np.eye(4).tolist()
-
-
-def test_what_fails_half_way_leaves_nothing(
-    model: SimpleNamespace, found: SuperResolution, scan: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_full_disk_leaves_nothing(
+    model: SuperresModel, found: SuperResolution, scan: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> NoReturn:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(output, "write_json", full)
+    monkeypatch.setattr(output, "save_figure", full)
     with pytest.raises(NeuroGenError, match="No space left"):
-        write_result(model, found, scan, tmp_path / "out", {})
+        write_superres(superres_result(model, found, {}), scan, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_the_published_pipelines_result_says_its_units(
-    model: SimpleNamespace, found: SuperResolution, tmp_path: Path
+    model: SuperresModel, found: SuperResolution, tmp_path: Path
 ) -> None:
-    write_reference(model, found.image, tmp_path, {"reference": True})
-    made = json.loads((tmp_path / "provenance.json").read_text(encoding="utf-8"))
+    write_reference(model, found.image, tmp_path / "out", {"reference": True})
+    made = json.loads((tmp_path / "out" / "provenance.json").read_text(encoding="utf-8"))
     assert "normalised" in made["units"]

@@ -32,7 +32,7 @@ from NeuroGenLib.superres.published.reference import (
 from NeuroGenLib.superres.published.unet import (
     FoldedUNet,
     PublishedUNet,
-    Shape,
+    PublishedUNetConfig,
     fold,
     network_from_tensors,
     network_record,
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-TINY = Shape(channels=(2, 3, 4, 5, 6, 7), units=2)
+TINY = PublishedUNetConfig(channels=(2, 3, 4, 5, 6, 7), units=2)
 WINDOW = 32
 LAS = np.array([[-1.0, 0, 0, 20], [0, 1, 0, -30], [0, 0, 1, -10], [0, 0, 0, 1]])
 
@@ -92,8 +92,8 @@ def pair() -> tuple[Volume, Volume]:
 
 
 def folded_copy(network: PublishedUNet, window: int = WINDOW) -> FoldedUNet:
-    folded = FoldedUNet(network.shape, window)
-    folded.load_state_dict(fold(network.state_dict().items(), network.shape, window))
+    folded = FoldedUNet(network.config, window)
+    folded.load_state_dict(fold(network.state_dict().items(), network.config, window))
     return folded
 
 
@@ -101,7 +101,7 @@ def folded_copy(network: PublishedUNet, window: int = WINDOW) -> FoldedUNet:
 
 
 def test_the_published_sizes():
-    whole, folded = sizes_of(Shape()), sizes_of(Shape(), WINDOW)
+    whole, folded = sizes_of(PublishedUNetConfig()), sizes_of(PublishedUNetConfig(), WINDOW)
     assert len(whole) == len(folded) == 221
     assert sum(math.prod(size) for size in whole.values()) == 379_053_826
     assert sum(math.prod(size) for size in folded.values()) == 46_262_018
@@ -125,7 +125,7 @@ def test_a_folded_network_is_the_same_function(network, windows):
 @pytest.mark.parametrize(("channels", "window"), [((2, 3), 2), ((2, 3, 4), 4), ((2, 3, 4), 8), ((2, 2, 2, 2), 16)])
 def test_any_depth_and_window_can_be_folded(channels, window):
     torch.manual_seed(window)
-    network = PublishedUNet(Shape(channels, units=2))
+    network = PublishedUNet(PublishedUNetConfig(channels, units=2))
     images = torch.rand(2, 2, window, window, window)
     with torch.no_grad():
         assert (folded_copy(network, window)(images) - network(images)).abs().max() < 2e-6
@@ -162,7 +162,7 @@ def test_the_whole_network_takes_multiples(network):
 @pytest.mark.parametrize("channels", [(4,), (2,) * 12, (2, 0, 4)])
 def test_shapes_that_no_network_has(channels):
     with pytest.raises(ValueError, match=r"levels|below 1"):
-        Shape(channels)
+        PublishedUNetConfig(channels)
 
 
 @pytest.mark.parametrize("window", [None, WINDOW])
@@ -303,7 +303,7 @@ KERNEL = "model.0.conv.unit1.conv.weight"
         ),
         (changed(lambda state: state.update({BIAS: torch.full((1,), torch.nan)})), rf"'{BIAS}' .* is not finite"),
         (
-            lambda path: torch.save(published_network(Shape((1,) * 7, 1)).state_dict(), path),
+            lambda path: torch.save(published_network(PublishedUNetConfig((1,) * 7, 1)).state_dict(), path),
             "7 levels; windows have 32",
         ),
         (lambda path: torch.save({"model.0.conv.unit0.conv.weight": torch.zeros(3)}, path), "not those of BABY-AI's"),

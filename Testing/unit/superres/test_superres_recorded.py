@@ -10,9 +10,9 @@ import pytest
 
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.run_config import SuperresConfig
-from NeuroGenLib.superres.stacks.inputs import thick_stacks
-from NeuroGenLib.superres.stacks.overview import slices_of
-from NeuroGenLib.superres.stacks.recorded_thickness import UNKNOWN, recorded_thickness
+from NeuroGenLib.superres.stacks.preprocessing import thick_stacks
+from NeuroGenLib.superres.stacks.slice_geometry import slice_geometry
+from NeuroGenLib.superres.stacks.slice_thickness import UNKNOWN, recorded_thickness
 from Testing.dicom_files import write_dicom
 from Testing.geometry import oblique
 
@@ -72,7 +72,7 @@ def test_dicom_records_it(scan: Volume, tmp_path: Path) -> None:
 def test_what_is_recorded_leaves_a_gap(scan: Volume) -> None:
     (stack,), _ = thick_stacks([scan], SuperresConfig(recorded=(4.0,)))
     assert (stack.thickness, stack.gap) == (4.0, pytest.approx(1.0))
-    found = slices_of(scan.shape, scan.affine, SuperresConfig(recorded=(4.0,)))
+    found = slice_geometry(scan.shape, scan.affine, SuperresConfig(recorded=(4.0,)))
     assert (found.thickness_mm, found.gap_mm) == (4.0, pytest.approx(1.0))
 
 

@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 
 from NeuroGenLib import cli
+from NeuroGenLib.commands.superres.simulate import simulate
 from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import a_brain_phantom, anisotropic, oblique, reoriented, same_in_world
+from Testing.raising import raises
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from NeuroGenLib.core.errors import Code
 
 
 @pytest.fixture
@@ -123,20 +127,22 @@ def test_what_is_written_can_be_read_by_programs(
 
 
 @pytest.mark.parametrize(
-    ("words", "culprit"),
+    ("words", "code", "named"),
     [
-        ((), "--thickness is missing"),
-        (("--reference",), "--factor is missing"),
-        (("--thickness", 4, "--factor", 4), "--factor goes only with --reference"),
-        (("--reference", "--factor", 4, "--noise", 0.1), "--noise does not go with --reference"),
-        (("--thickness", 4, "--direction", "oblique"), "oblique"),
-        (("--thickness", 40), "less than two axial"),
-        (("--thickness", 4, "--gap", -1), "'-1' is not a gap"),
+        ((), "value-missing", "--thickness"),
+        (("--reference",), "value-missing", "--factor"),
+        (("--thickness", 4, "--factor", 4), "value-conflict", "'factor'"),
+        (("--reference", "--factor", 4, "--noise", 0.1), "value-conflict", "'noise'"),
+        (("--reference", "--factor", 1), "value-invalid", "'factor' is 1"),
+        (("--thickness", 4, "--direction", "oblique"), "value-invalid", "'oblique'"),
+        (("--thickness", 40), "value-invalid", "40 mm apart"),
+        (("--thickness", 4, "--gap", -1), "value-invalid", "'gap' is -1"),
+        (("--thickness", 4, "--spacing", 1.5), "value-invalid", "1.5 mm within axial slices"),
     ],
 )
-def test_what_makes_no_sense_is_refused(
-    scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[object, ...], culprit: str
+def test_parameters_that_do_not_fit_are_refused(
+    scan: Path, tmp_path: Path, words: tuple[object, ...], code: Code, named: str
 ) -> None:
-    assert run(scan, *words, "--out", tmp_path / "out") == 2
-    assert culprit in capsys.readouterr().err
+    with raises(code, named):
+        simulate([str(scan), *map(str, words), "--progress=none", "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()

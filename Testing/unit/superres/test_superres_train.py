@@ -33,12 +33,12 @@ from NeuroGenLib.superres.config import (
     SuperresTrainConfig,
     ValidationConfig,
 )
-from NeuroGenLib.superres.data.windows import Batch
+from NeuroGenLib.superres.data.windows import WindowBatch
 from NeuroGenLib.superres.losses import superres_loss
 from NeuroGenLib.superres.network import SuperresNetwork, network_from_tensors
 from NeuroGenLib.superres.published.training_info import History, settings_of_row
 from NeuroGenLib.superres.published.unet import network_from_tensors as published_from_tensors
-from NeuroGenLib.superres.train import shareable, train
+from NeuroGenLib.superres.train import train
 from NeuroGenLib.training.settings import TrainerConfig
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def test_volumes_that_do_not_fit_are_named(table: Path) -> None:
 
 
 def test_shareable_settings_have_no_ids_and_no_folders(maps: Path) -> None:
-    settings = shareable(job(maps, 1))
+    settings = job(maps, 1).shareable()
     assert settings["maps"]["source"] == "maps"
     assert settings["maps"]["include"] == []
     assert settings["train"]["out"] == "run"
@@ -249,9 +249,9 @@ def test_a_card_tells_the_notice_and_the_numbers() -> None:
 # --- loss and history -----------------------------------------------------------------------------------------------
 
 
-def a_batch(target: torch.Tensor, head: torch.Tensor, low: torch.Tensor | None = None) -> Batch:
+def a_batch(target: torch.Tensor, head: torch.Tensor, low: torch.Tensor | None = None) -> WindowBatch:
     nothing = torch.zeros_like(target)
-    return Batch(
+    return WindowBatch(
         target if low is None else low,
         nothing,
         target,

@@ -117,7 +117,7 @@ def test_bad_questions_for_an_estimate_are_refused_by_name(worker: Worker, job: 
 def test_the_model_of_an_atlas_is_refused(
     worker: Worker, job: WorkerJob, arguments: dict[str, Any], atlas_run: Path
 ) -> None:
-    with raises("model-kind", "atlas"):
+    with raises("model-kind", "'atlas'"):
         ask(worker, job.name, {**arguments, "model": str(atlas_run / "model")})
 
 

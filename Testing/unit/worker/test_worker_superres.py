@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.models import open_model
 from NeuroGenLib.superres.evaluation.quality_table import STAGES, quality_rows
+from NeuroGenLib.superres.guide import guide_need
 from NeuroGenLib.superres.run_config import SuperresConfig
-from NeuroGenLib.superres.stacks.overview import guide_need, slices_of
+from NeuroGenLib.superres.stacks.slice_geometry import slice_geometry
 from NeuroGenLib.worker import Worker
 from Testing.geometry import oblique, reoriented
+from Testing.raising import raises
 from Testing.superres_models import MM, THICKNESS, a_head, in_thick_slices, write_residual_model
 
 if TYPE_CHECKING:
@@ -68,17 +69,17 @@ def ask(worker: Worker, job: str, arguments: dict[str, Any]) -> Any:
 def test_several_scans_are_fused(worker: Worker, asked: dict[str, Any], scan: Volume) -> None:
     other = oblique(in_thick_slices(a_head(), "coronal"))
     came = ask(worker, "superres.run", {**asked, "scans": [scan, other]})
-    assert [stack["direction"] for stack in came["quality"]["stacks"]] == ["axial", "coronal"]
-    assert "scan_2" in came["provenance"]["parameters"]["scans"]
-    labels = {row["label"] for row in came["quality_rows"]}
+    assert [stack["direction"] for stack in came.facts["quality"]["stacks"]] == ["axial", "coronal"]
+    assert "scan_2" in came.record["parameters"]["scans"]
+    labels = {row["label"] for row in came.tables["quality"]}
     assert {"scan 1, axial", "scan 2, coronal", "all"} == labels
 
 
 def test_an_isotropic_scan_is_nothing_to_do(worker: Worker, asked: dict[str, Any]) -> None:
     fine = {**asked, "settings": {}, "scans": [a_head()]}
     came = ask(worker, "superres.run", fine)
-    assert list(came) == ["nothing_to_do"]
-    assert "isotropic already" in came["nothing_to_do"]
+    assert not came.volumes
+    assert "isotropic already" in came.facts["nothing_to_do"]
 
 
 def test_opening_tells_what_a_panel_shows(worker: Worker, model: str, tmp_path: Path) -> None:
@@ -96,7 +97,7 @@ def test_opening_tells_what_a_panel_shows(worker: Worker, model: str, tmp_path: 
 @pytest.mark.parametrize("codes", ["RAS", "LAS", "PIR"])
 def test_slices_are_understood_from_the_grid_alone(direction: Any, codes: str) -> None:
     thick = oblique(reoriented(in_thick_slices(a_head(), direction), codes))
-    found = slices_of(thick.shape, thick.affine, SuperresConfig())
+    found = slice_geometry(thick.shape, thick.affine, SuperresConfig())
     assert (found.direction, found.isotropic) == (direction, False)
     assert found.thickness_mm == pytest.approx(THICKNESS)
     assert found.gap_mm == pytest.approx(0, abs=1e-9)
@@ -107,16 +108,16 @@ def test_slices_are_understood_from_the_grid_alone(direction: Any, codes: str) -
 
 def test_what_is_given_goes_before_the_header() -> None:
     thick = in_thick_slices(a_head())
-    found = slices_of(thick.shape, thick.affine, SuperresConfig(thickness=3.0, gap=1.0))
+    found = slice_geometry(thick.shape, thick.affine, SuperresConfig(thickness=3.0, gap=1.0))
     assert (found.thickness_mm, found.gap_mm) == pytest.approx((3, 1))
     assert found.header_distance_mm == pytest.approx(THICKNESS)
     assert found.extent_mm[2] == pytest.approx(4 * thick.shape[2])
-    other = slices_of(thick.shape, thick.affine, SuperresConfig(direction="sagittal"))
+    other = slice_geometry(thick.shape, thick.affine, SuperresConfig(direction="sagittal"))
     assert (other.direction, other.thickness_mm) == ("sagittal", pytest.approx(MM))
-    with pytest.raises(InputError, match="cannot overlap"):
-        slices_of(thick.shape, thick.affine, SuperresConfig(thickness=3.0, gap=-3.5))
-    with pytest.raises(InputError, match="no voxels"):
-        slices_of((0, 0, 0), thick.affine, SuperresConfig())
+    with raises("value-conflict", "3 mm", "3.5 mm"):
+        slice_geometry(thick.shape, thick.affine, SuperresConfig(thickness=3.0, gap=-3.5))
+    with raises("image-empty"):
+        slice_geometry((0, 0, 0), thick.affine, SuperresConfig())
 
 
 @pytest.mark.parametrize(

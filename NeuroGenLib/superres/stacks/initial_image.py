@@ -11,7 +11,7 @@ from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.superres.stacks.alignment import align_stacks, motion_between_slices
 from NeuroGenLib.superres.stacks.fusion import fuse, fused_grid
-from NeuroGenLib.superres.stacks.inputs import interpolated
+from NeuroGenLib.superres.stacks.preprocessing import interpolated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Combined:
+class InitialImage:
     """Scans on one grid.
 
     Attributes
@@ -44,14 +44,14 @@ class Combined:
     warnings: Sequence[str] = ()
 
 
-def combined(
+def initial_image(
     stacks: Sequence[Stack],
     spacing: float,
     like: Volume | None,
     *,
     align: bool,
     progress: Progress = SILENT,
-) -> Combined:
+) -> InitialImage:
     """Put stacks onto one isotropic grid: one by cubic splines, several by registration and fusion.
 
     Parameters
@@ -74,19 +74,23 @@ def combined(
         progress.update(0, 1, "interpolating")
         grid = fused_grid(stacks, spacing) if like is None else _isotropic(like)
         image = interpolated(stacks[0].placed, grid.reorient("RAS"))
-        return Combined(stacks, image, (1.0,), (np.ones(stacks[0].volume.shape[stacks[0].axis]),), (None,))
+        return InitialImage(stacks, image, (1.0,), (np.ones(stacks[0].volume.shape[stacks[0].axis]),), (None,))
     if like is not None:
-        raise InputError("A grid can be given for a single scan only.", "Leave it out, or give one scan.")
+        raise InputError(
+            "A grid can be given for a single scan only.", "Leave it out, or give one scan.", code="value-conflict"
+        )
     if align:
         stacks = align_stacks(stacks, progress=progress.part(0, 0.6))
     fusion = fuse(stacks, spacing, progress=progress.part(0.6, 1))
     motions = [motion_between_slices(stack, fusion.image) for stack in stacks]
     warnings = [f"Scan {number}: {motion.warning}" for number, motion in enumerate(motions, 1) if motion.warning]
     moved = [motion.moved for motion in motions]
-    return Combined(stacks, fusion.image.reorient("RAS"), fusion.scales, fusion.slice_weights, moved, warnings)
+    return InitialImage(stacks, fusion.image.reorient("RAS"), fusion.scales, fusion.slice_weights, moved, warnings)
 
 
 def _isotropic(grid: Volume) -> Volume:
     if max(grid.spacing) > 1.05 * min(grid.spacing):
-        raise InputError("The grid for the result is not isotropic.", "Give one with cubic voxels.")
+        raise InputError(
+            "The grid for the result is not isotropic.", "Give one with cubic voxels.", code="geometry-invalid"
+        )
     return grid.with_array(np.zeros(grid.shape, np.uint8))

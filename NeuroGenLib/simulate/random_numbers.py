@@ -15,7 +15,7 @@ def uniform(generator: torch.Generator, low: float, high: float) -> float:
     return low + (high - low) * float(torch.rand(1, generator=generator, device=generator.device))
 
 
-def below(generator: torch.Generator, count: int) -> int:
+def random_index(generator: torch.Generator, count: int) -> int:
     """Return a whole number from 0 to ``count`` - 1."""
     import torch
 

@@ -43,7 +43,7 @@ def recorded_thickness(path: str | os.PathLike[str]) -> float:
     return value if math.isfinite(value) and 0 < value <= THICKEST_MM else UNKNOWN
 
 
-def believed_thickness(
+def plausible_thickness(
     settings: SuperresConfig, number: int, distance: float, name: str
 ) -> tuple[float | None, list[str]]:
     """Return the thickness of a scan's slices, in mm, None where nothing tells it from their distance; and warnings.

@@ -10,20 +10,18 @@ import numpy as np
 
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.spatial.volume import Volume
-from NeuroGenLib.superres.stacks.fusion import StackModel
+from NeuroGenLib.superres.stacks.acquisition_model import PROFILE_REACH, AcquisitionModel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from NeuroGenLib.superres.stacks.stack import Stack
 
-_REACH = 1.25
-"""Thicknesses from the centre of a slice within which its profile counts."""
 _AT_ONCE = 2**22
 """Voxels, of the stack's planes at the image's spacing, that are looked at at once."""
 
 
-def residual_of(image: Volume, stack: Stack, scale: float = 1.0) -> Volume:
+def slice_residual(image: Volume, stack: Stack, scale: float = 1.0) -> Volume:
     """Return what a stack measured less what the image would have given it, float32 on the stack's grid and place.
 
     The stack's slice profile is applied to the image; beyond its field of view the image goes on as at its border.
@@ -40,7 +38,7 @@ def residual_of(image: Volume, stack: Stack, scale: float = 1.0) -> Volume:
     import torch
 
     width = image.spacing[0]
-    margin = math.ceil(_REACH * max(stack.thickness, *stack.volume.spacing) / width) + 1
+    margin = math.ceil(PROFILE_REACH * max(stack.thickness, *stack.volume.spacing) / width) + 1
     values = np.pad(image.array.astype(np.float32), margin, mode="edge")
     around = Volume(values, image.pad(margin).affine)
     seen = torch.from_numpy(values)
@@ -48,11 +46,11 @@ def residual_of(image: Volume, stack: Stack, scale: float = 1.0) -> Volume:
     for box in _slabs(stack, width):
         part = replace(stack, volume=stack.volume.crop(box))
         inside = tuple(slice(*ends) for ends in box)
-        result[inside] -= StackModel(part, around)(seen).numpy()
+        result[inside] -= AcquisitionModel(part, around)(seen).numpy()
     return Volume(result, stack.placed.affine)
 
 
-def spread(residuals: Sequence[Volume], grid: Volume) -> np.ndarray:
+def back_projection(residuals: Sequence[Volume], grid: Volume) -> np.ndarray:
     """Return residuals of stacks on a grid by linear interpolation, (i, j, k) float32: the mean of several.
 
     0 where no stack was measured.
@@ -65,7 +63,7 @@ def spread(residuals: Sequence[Volume], grid: Volume) -> np.ndarray:
     return total / np.maximum(count, 1)
 
 
-def back_projected(
+def data_consistent(
     image: Volume,
     stacks: Sequence[Stack],
     weight: np.ndarray,
@@ -93,21 +91,21 @@ def back_projected(
         residuals = []
         for stack, scale, counts in zip(stacks, scales, slice_weights, strict=True):
             shape = [-1 if axis == stack.axis else 1 for axis in range(3)]
-            residual = residual_of(image, stack, scale)
+            residual = slice_residual(image, stack, scale)
             residuals.append(residual.with_array(residual.array * counts.astype(np.float32).reshape(shape)))
-        image = image.with_array(image.array + weight * spread(residuals, image))
+        image = image.with_array(image.array + weight * back_projection(residuals, image))
     return image
 
 
-def unseen(correction: Volume, stacks: Sequence[Stack]) -> Volume:
+def null_space_component(correction: Volume, stacks: Sequence[Stack]) -> Volume:
     """Return what of a correction the stacks do not show: what each would show is taken away, one after the other.
 
     A network that was trained on windows of several stacks saw its corrections so, see
-    :meth:`NeuroGenLib.superres.data.windows.Batch.consistent`.
+    :meth:`NeuroGenLib.superres.data.windows.WindowBatch.consistent`.
     """
     for stack in stacks:
-        less = residual_of(correction, stack, scale=0.0)  # what was measured counts nothing: minus the slices
-        correction = correction.with_array(correction.array + spread([less], correction))
+        less = slice_residual(correction, stack, scale=0.0)  # what was measured counts nothing: minus the slices
+        correction = correction.with_array(correction.array + back_projection([less], correction))
     return correction
 
 
@@ -115,13 +113,13 @@ def sharpened(image: Volume, stack: Stack, steps: int) -> Volume:
     """Return the interpolation of a single stack as the residual network sees it.
 
     It is corrected ``steps`` times by what it does not reproduce of the slices, and no value goes beyond theirs; see
-    :func:`NeuroGenLib.superres.data.degradation.seen_in_slices`.
+    :func:`NeuroGenLib.superres.data.degradation.simulated_interpolation`.
     """
     if steps == 0:
         return image
     everywhere = np.ones(image.shape, np.float32)
     every_slice = np.ones(stack.volume.shape[stack.axis])
-    sharper = back_projected(image, [stack], everywhere, steps, [1.0], [every_slice])
+    sharper = data_consistent(image, [stack], everywhere, steps, [1.0], [every_slice])
     measured = stack.volume.array
     return sharper.with_array(np.clip(sharper.array, measured.min(), measured.max()).astype(np.float32))
 

@@ -6,19 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from NeuroGenLib.alignment.halfway import aligned, halfway_start
-from NeuroGenLib.alignment.prepared_image import PreparedImage
+from NeuroGenLib.alignment.halfway import aligned
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.simulate.thick_slices import slice_axis, thickest_axis
-from NeuroGenLib.spatial.volume import require_3d, require_finite
-from NeuroGenLib.superres.stacks.recorded_thickness import believed_thickness
+from NeuroGenLib.spatial.volume import require_3d
+from NeuroGenLib.superres.stacks.slice_thickness import plausible_thickness
 from NeuroGenLib.superres.stacks.stack import Stack, as_stack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from NeuroGenLib.alignment.halfway import HalfwayStart
     from NeuroGenLib.spatial.volume import Grid, Volume
     from NeuroGenLib.superres.run_config import SuperresConfig
 
@@ -61,11 +58,15 @@ def thick_stacks(scans: Sequence[Volume], settings: SuperresConfig) -> tuple[lis
         make no sense, or the direction of slices does not show.
     """
     if not scans:
-        raise InputError("There is no scan.", "Give at least one.")
+        raise InputError("There is no scan.", "Give at least one.", code="value-missing")
     names = ["The scan"] if len(scans) == 1 else [f"Scan {number}" for number in range(1, len(scans) + 1)]
     given = settings.thickness is not None or settings.gap is not None
     if len(scans) > 1 and settings.direction is not None:
-        raise InputError("A direction of slices is of one scan, and several are given.", "Leave the direction out.")
+        raise InputError(
+            "A direction of slices is of one scan, and several are given.",
+            "Leave the direction out.",
+            code="value-conflict",
+        )
     if len(scans) == 1 and not given:
         _require_thick(scans[0], settings)
     stacks = []
@@ -79,9 +80,10 @@ def thick_stacks(scans: Sequence[Volume], settings: SuperresConfig) -> tuple[lis
                 "Add the direction of the slices, such as axial."
                 if len(scans) == 1
                 else "Give the scans as they were measured, in thick slices.",
+                code="value-missing",
             )
         distance = scan.spacing[thickest_axis(scan) if axis is None else axis]
-        thickness, doubts = believed_thickness(settings, number, distance, name)
+        thickness, doubts = plausible_thickness(settings, number, distance, name)
         stack = as_stack(scan, thickness, settings.gap, axis, settings.profile, name)
         warnings += [*doubts, *_size_warnings(stack, name)]
         stacks.append(stack)
@@ -132,43 +134,13 @@ def interpolated(volume: Volume, grid: Grid, to_volume: np.ndarray | None = None
     return image.with_array(np.clip(image.array, darkest, brightest).astype(np.float32))
 
 
-def place_guide(image: Volume, guide: Volume, *, align: bool, progress: Progress = SILENT) -> HalfwayStart:
-    """Find where the guide lies to the scan, by mutual information, however far apart the headers place them.
-
-    Parameters
-    ----------
-    image, guide:
-        The interpolated scan, and another contrast of the same head.
-    align:
-        Whether to look at all; without it the headers are trusted.
-    progress:
-        Told of every stage.
-
-    Raises
-    ------
-    InputError
-        When the guide has channels, NaN or infinite voxels or no contrast, or the two do not overlap.
-    """
-    require_3d(guide, "The guide")
-    require_finite(guide, "The guide")
-    if guide.array.min() == guide.array.max():
-        raise InputError("The guide has the same value everywhere.", "Check that it is the right file.")
-    try:
-        images = PreparedImage.of(image, name="The fixed"), PreparedImage.of(guide, name="The moving")
-        return halfway_start(*images, "rigid" if align else "none", progress)
-    except InputError as error:
-        raise InputError(
-            "The scan and its guide could not be brought to overlap.",
-            "Check that both show the same head; leave the guide out, or align it by hand and trust the headers.",
-        ) from error
-
-
 def _require_thick(scan: Volume, settings: SuperresConfig) -> None:
     finer = settings.spacing is not None and settings.spacing < _FINER * min(scan.spacing)
     if max(scan.spacing) < ISOTROPIC * min(scan.spacing) and not finer:
         raise AlreadyIsotropic(
             f"The scan is isotropic already, with voxels of {_sides(scan)} mm: there is nothing to do.",
             "If its slices are thicker than its header says, give their thickness; for finer voxels give a spacing.",
+            code="value-invalid",
         )
 
 
@@ -181,6 +153,7 @@ def _size_warnings(stack: Stack, name: str) -> list[str]:
         raise InputError(
             f"{name} measures {sides} mm in {volume.shape[stack.axis]} {stack.direction} slices: too little of a head.",
             "Check the voxel size in the header, or give a scan of more slices.",
+            code="image-empty",
         )
     if min(shown) >= _SMALL_MM:
         return []

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.simulate.thick_slices import slice_axis, thickest_axis
 from NeuroGenLib.spatial.volume import Volume
-from NeuroGenLib.superres.stacks.inputs import ISOTROPIC
-from NeuroGenLib.superres.stacks.recorded_thickness import believed_thickness
+from NeuroGenLib.superres.stacks.preprocessing import ISOTROPIC
+from NeuroGenLib.superres.stacks.slice_thickness import plausible_thickness
 from NeuroGenLib.superres.stacks.stack import as_stack
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from NeuroGenLib.simulate.thick_slices import Direction
     from NeuroGenLib.superres.run_config import SuperresConfig
-
-GuideNeed: TypeAlias = Literal["needed", "optional", "none"]
-"""Whether a model cannot do without a guide, can, or takes none."""
 
 _FINEST_MM = 0.8
 """Results are not finer unless that is asked for."""
@@ -29,7 +26,7 @@ _CORNERS = np.arange(8.0).reshape(2, 2, 2)
 
 
 @dataclass(frozen=True)
-class Slices:
+class SliceGeometry:
     """How a scan is understood from its grid alone.
 
     Attributes
@@ -37,7 +34,7 @@ class Slices:
     direction:
         ``axial``, ``coronal`` or ``sagittal``, the nearest.
     count:
-        Slices.
+        SliceGeometry.
     thickness_mm, gap_mm:
         As they will be used; the gap is below zero where slices overlap.
     header_distance_mm:
@@ -64,7 +61,7 @@ class Slices:
         return int(np.prod(np.ceil(np.asarray(self.extent_mm) / (spacing or max(self.within_mm[0], _FINEST_MM)))))
 
 
-def slices_of(shape: Sequence[int], affine: np.ndarray, settings: SuperresConfig) -> Slices:
+def slice_geometry(shape: Sequence[int], affine: np.ndarray, settings: SuperresConfig) -> SliceGeometry:
     """Return how a scan is understood, without its voxels.
 
     Parameters
@@ -73,7 +70,8 @@ def slices_of(shape: Sequence[int], affine: np.ndarray, settings: SuperresConfig
         (i, j, k) voxels, (4, 4) to RAS mm.
     settings:
         Thickness, gap and direction go before the header, as in
-        :func:`NeuroGenLib.superres.stacks.inputs.thick_stacks`; what is recorded of the first scan is that of this one.
+        :func:`NeuroGenLib.superres.stacks.preprocessing.thick_stacks`; what is recorded of
+        the first scan is that of this one.
 
     Raises
     ------
@@ -81,15 +79,15 @@ def slices_of(shape: Sequence[int], affine: np.ndarray, settings: SuperresConfig
         When there is no voxel, or thickness and gap make no sense.
     """
     if len(shape) != 3 or min(shape) < 1:
-        raise InputError("The scan holds no voxels.", "Choose another one.")
+        raise InputError("The scan holds no voxels.", "Choose another one.", code="image-empty")
     grid = Volume(_CORNERS, affine)
     axis = None if settings.direction is None else slice_axis(grid, settings.direction)
     across = thickest_axis(grid) if axis is None else axis
-    thickness, _ = believed_thickness(settings, 0, grid.spacing[across], "The scan")
+    thickness, _ = plausible_thickness(settings, 0, grid.spacing[across], "The scan")
     stack = as_stack(grid, thickness, settings.gap, axis)
     first, second = sorted(mm for other, mm in enumerate(grid.spacing) if other != stack.axis)
     i, j, k = (size * mm for size, mm in zip(shape, stack.volume.spacing, strict=True))
-    return Slices(
+    return SliceGeometry(
         direction=stack.direction,
         count=int(shape[stack.axis]),
         thickness_mm=stack.thickness,
@@ -99,11 +97,3 @@ def slices_of(shape: Sequence[int], affine: np.ndarray, settings: SuperresConfig
         isotropic=max(grid.spacing) < ISOTROPIC * min(grid.spacing),
         extent_mm=(i, j, k),
     )
-
-
-def guide_need(manifest: Mapping[str, Any]) -> GuideNeed:
-    """Return whether a model needs a guide, by its manifest (``neurogen.json``)."""
-    if manifest["network"]["kind"] == "published":  # which knows both images alone
-        return "needed"
-    need: GuideNeed = manifest["preparation"].get("guide", "optional")
-    return need
