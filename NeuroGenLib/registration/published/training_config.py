@@ -159,7 +159,9 @@ def translated(
     remarks.append(f"train.steps is {epochs - start_epoch} epoch(s) of {epoch} steps.")
     if batch > 1:
         remarks.append("data.batch is for one process: with N devices, divide it by N.")
-    remarks.append("Pairs are drawn anew in every step; the published program goes through all before it repeats one.")
+    remarks.append(
+        "Pairs are sampled again in every step; the published program goes through all before it repeats one."
+    )
     if start_epoch:
         remarks.append(
             "Give the folder of the earlier run as optimiser.continue_from. The published program then keeps the"
