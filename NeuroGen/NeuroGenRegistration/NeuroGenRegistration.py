@@ -84,8 +84,9 @@ class NeuroGenRegistrationLogic(ScriptedLoadableModuleLogic):
     In Slicer's Python console, with two volumes in the scene::
 
         logic = slicer.util.getModuleLogic("NeuroGenRegistration")
-        nodes = logic.register(slicer.util.getNode("fixed"), slicer.util.getNode("moving"), refine=0)
-        slicer.util.setSliceViewerLayers(background="fixed", foreground=nodes.warped)
+        fixed, moving = slicer.util.getNode("fixed"), slicer.util.getNode("moving")
+        nodes = logic.register(fixed, moving, start="rigid", refine=60)
+        slicer.util.setSliceViewerLayers(background=fixed, foreground=nodes.warped)
     """
 
     def __init__(self, service: WorkerService | None = None) -> None:

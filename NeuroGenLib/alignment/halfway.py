@@ -56,6 +56,14 @@ class HalfwayStart:
         Mean error of inverse consistency, over the foreground, of the two directions that were averaged.
     notes:
         Warnings.
+
+    Examples
+    --------
+    >>> to_fixed, to_moving = np.eye(4), np.eye(4)
+    >>> to_fixed[0, 3], to_moving[0, 3] = -2, 2
+    >>> start = HalfwayStart(to_fixed, to_moving, 0.1, 0.3, 0.0)
+    >>> float(start.fixed_to_moving[0, 3]), start.is_worse
+    (4.0, False)
     """
 
     halfway_to_fixed: np.ndarray
@@ -176,6 +184,13 @@ def geometric_mean(forward: np.ndarray, backward: np.ndarray) -> np.ndarray:
     ``forward (backward forward)^-1/2``: the mean of the two logarithms where they commute, and defined as long as the
     two agree roughly, also near a rotation by 180 degrees, where logarithms jump. Exchanging the arguments gives the
     inverse.
+
+    Examples
+    --------
+    >>> forward, backward = np.eye(4), np.eye(4)
+    >>> forward[0, 3], backward[0, 3] = 4, -2
+    >>> float(geometric_mean(forward, backward)[0, 3])
+    3.0
     """
     return forward @ np.linalg.inv(square_root(backward @ forward))
 
@@ -190,6 +205,11 @@ def square_root(matrix: np.ndarray) -> np.ndarray:
     ------
     NeuroGenError
         When the matrix mirrors.
+
+    Examples
+    --------
+    >>> np.diag(square_root(np.diag([4.0, 1.0, 1.0, 1.0]))).tolist()
+    [2.0, 1.0, 1.0, 1.0]
     """
     from scipy.linalg import sqrtm
     from scipy.spatial.transform import Rotation

@@ -119,14 +119,14 @@ def information_alignment(fixed: ScanLevel, moving: ScanLevel, start: np.ndarray
         ]
         return -histogram.information, -np.concatenate([gradient, pull.sum(axis=0)])
 
-    found = minimize(
+    optimum = minimize(
         loss,
         np.zeros(linear_count + 3),
         jac=True,
         method="L-BFGS-B",
         options={"maxiter": _MOST_STEPS, "ftol": 1e-8, "gtol": 1e-6},
     )
-    return transform(found.x)
+    return transform(optimum.x)
 
 
 def transform_points(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -56,5 +56,12 @@ class PreparedImage:
 
 
 def first_channel(volume: Volume) -> Volume:
-    """Return the first channel of a volume, 3-D."""
+    """Return the first channel of a volume, 3-D.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> first_channel(Volume(np.zeros((2, 4, 5, 6), np.float32), np.eye(4))).array.shape
+    (4, 5, 6)
+    """
     return volume if volume.channels is None else Volume(volume.array[0], volume.affine)

@@ -90,7 +90,7 @@ def rough_start(fixed: Sequence[ScanLevel], moving: Sequence[ScanLevel], progres
     distinct: list[np.ndarray] = []
     for start in progress.part(0, 0.5).track(starts, "Trying rotations"):
         refined = _tried(*coarse, start)
-        if refined is not None and all(_degrees(refined, other) > _SAME_DEGREES for other in distinct):
+        if refined is not None and all(_degrees(refined, earlier) > _SAME_DEGREES for earlier in distinct):
             distinct.append(refined)
     finished = []
     for start in progress.part(0.5, 1).track(distinct, "Comparing rotations"):
@@ -104,7 +104,7 @@ def rough_start(fixed: Sequence[ScanLevel], moving: Sequence[ScanLevel], progres
             "Check that both show the same part of the body, give brain masks, or align them roughly by hand.",
             code="geometry-mismatch",
         )
-    return max(finished, key=lambda one: one[0])[1]
+    return max(finished, key=lambda scored: scored[0])[1]
 
 
 def overlap(fixed: ScanLevel, moving: ScanLevel, transform: np.ndarray) -> float:
@@ -175,10 +175,10 @@ def _about_centres(fixed: ScanLevel, moving: ScanLevel, rotation: np.ndarray) ->
 def _best_rotations(fixed: ScanLevel, moving: ScanLevel) -> list[np.ndarray]:
     """Return the placements with the most mutual information among rotations all over, no two close to each other."""
     candidates = [_about_centres(fixed, moving, rotation) for rotation in _rotations()]
-    ranked = sorted(candidates, key=lambda one: -information(fixed, moving, one))
+    ranked = sorted(candidates, key=lambda placement: -information(fixed, moving, placement))
     kept: list[np.ndarray] = []
     for candidate in ranked:
-        if all(_degrees(candidate, other) > _APART_DEGREES for other in kept):
+        if all(_degrees(candidate, better) > _APART_DEGREES for better in kept):
             kept.append(candidate)
         if len(kept) == _KEPT:
             break
@@ -200,8 +200,8 @@ def _rotations() -> Iterator[np.ndarray]:
     yield from Rotation.from_quat(quaternions).as_matrix()
 
 
-def _degrees(one: np.ndarray, other: np.ndarray) -> float:
-    cosine = (np.trace(one[:3, :3].T @ other[:3, :3]) - 1) / 2
+def _degrees(first: np.ndarray, second: np.ndarray) -> float:
+    cosine = (np.trace(first[:3, :3].T @ second[:3, :3]) - 1) / 2
     return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
 
 

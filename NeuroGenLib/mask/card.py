@@ -1,4 +1,4 @@
-"""The card of a brain mask: its manifest, told to people."""
+"""Model card (Markdown) of a brain mask, rendered from its manifest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What training sees: generated images of heads and where the brain is in them."""
+"""Training data: simulated images of heads with their brain masks."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ class LabelledHead:
 
 
 class GeneratedHeads:
-    """Draws generated images of heads with their brain masks; all label maps are read at once and kept.
+    """Simulated images of heads with their brain masks; all label maps are read at once and kept.
 
     Parameters
     ----------
     config:
         The maps, and what is random.
     progress:
-        Told after every map.
+        Progress callback.
 
     Raises
     ------
@@ -72,7 +72,7 @@ class GeneratedHeads:
     def draw(self, generator: torch.Generator, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return ``batch`` images and the share of brain in their voxels, by the generator's numbers alone.
 
-        Both are (B, 1, I, J, K) float32 from 0 to 1, on the generator's device; the shape is drawn for all of them.
+        Both are (B, 1, I, J, K) float32 from 0 to 1, on the generator's device; the shape is sampled for all of them.
         """
         import torch
 

@@ -181,8 +181,8 @@ def brain_mask(
     --------
     >>> import numpy as np
     >>> from NeuroGenLib import Volume
-    >>> places = np.linalg.norm(np.indices((24, 28, 24)).T - (12, 14, 12), axis=-1).T
-    >>> head = Volume(np.exp(-((places / 9) ** 4)), np.diag([8.0, 8, 8, 1]))
+    >>> distance = np.linalg.norm(np.indices((12, 12, 12)).T - 6, axis=-1).T
+    >>> head = Volume(np.exp(-((distance / 4) ** 4)), np.diag([8.0, 8, 8, 1]))
     >>> found = brain_mask(head, device="cpu")
     >>> found.mask.same_space(head)
     True

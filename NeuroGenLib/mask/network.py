@@ -74,7 +74,7 @@ class BrainNetwork(nn.Module):
 class ChannelNorm(nn.Module):
     """Scales the channels of every voxel to mean square 1, then by learned factors and offsets.
 
-    It looks at one voxel alone: what is found in a place does not depend on how much air a scan shows around the head.
+    It normalises each voxel alone: the result does not depend on how much air a scan shows around the head.
     """
 
     def __init__(self, channels: int) -> None:
@@ -98,7 +98,7 @@ def network_from_tensors(entry: dict[str, object], tensors: Mapping[str, Tensor]
     """
     features = entry["features"]
     if not isinstance(features, list | tuple):
-        raise TypeError("features are no list")
+        raise TypeError("features is not a list")
     network = BrainNetwork(BrainNetworkConfig(tuple(int(width) for width in features)))
     network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     return network.eval()

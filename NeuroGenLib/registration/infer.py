@@ -14,7 +14,7 @@ from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.models import Model
 from NeuroGenLib.registration.config import RegisterConfig
-from NeuroGenLib.registration.evaluation.quality import LabelMaps, Quality, measure_quality
+from NeuroGenLib.registration.evaluation.quality import LabelMaps, Quality, RegistrationMaps, measure_quality
 from NeuroGenLib.registration.prepare import fine_grids, network_grid, prepared_sides, transform_affine
 from NeuroGenLib.spatial.affine import Affine
 from NeuroGenLib.spatial.labels import as_label_map
@@ -170,6 +170,17 @@ class RegistrationModel(Model):
             When an image, a mask or a label map cannot be used, or the images cannot be brought to overlap.
         Cancelled
             When ``progress`` was cancelled.
+
+        Examples
+        --------
+        With files of your own::
+
+            from NeuroGenLib import Volume, open_model
+
+            model = open_model("bundled:registration")
+            result = model.register(Volume.load("fixed.nii.gz"), Volume.load("moving.nii.gz"))
+            result.warped.save("warped.nii.gz")
+            result.inverse.points([[10.0, 20.0, 30.0]])  # points of the moving image, RAS mm, in the fixed one
         """
         chosen = settings or RegisterConfig()
         fixed = _usable(fixed, "The fixed image", self.channels)
@@ -197,7 +208,9 @@ class RegistrationModel(Model):
         maps = None
         if fixed_labels is not None and moving_labels is not None and labels is not None:
             maps = LabelMaps(fixed_labels, moving_labels, labels)
-        quality = measure_quality(forward, inverse, start, *images, jacobian, maps, progress.part(0.92, 1))
+        quality = measure_quality(
+            RegistrationMaps(forward, inverse, start), *images, jacobian, maps, progress.part(0.92, 1)
+        )
         warnings = list(dict.fromkeys([*warnings, *quality.remarks()]))
         inside = images[0].foreground
         return Registration(forward, inverse, start, warped, labels, jacobian, quality, inside, warnings)
@@ -222,7 +235,7 @@ class RegistrationModel(Model):
             fixed = replace(fixed, to_image=fixed.to_image @ half_to_fixed)
             moving = replace(moving, to_image=moving.to_image @ half_to_moving)
             if not settings.refine:
-                forward, inverse = (Displacement(one, affine) for one in (mappings.forward, mappings.inverse))
+                forward, inverse = (Displacement(values, affine) for values in (mappings.forward, mappings.inverse))
                 return _Deformation(forward, inverse, fixed.to_image, moving.to_image, min(spacing))
             half_maps = mappings.half_maps()
         # Copies are no longer bound to inference mode.

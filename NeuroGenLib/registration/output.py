@@ -132,12 +132,12 @@ def write_registration(
     return [out / name for name in files]
 
 
-def write_map(one: SpatialMap, grid: Volume, path: Path) -> None:
+def write_map(spatial_map: SpatialMap, grid: Volume, path: Path) -> None:
     """Write a map of space by the name's ending: a transform, or its displacements on ``grid``."""
     if path.name.endswith(TRANSFORM_SUFFIXES):
-        write_transform(one, path)
+        write_transform(spatial_map, path)
     else:
-        write_displacement_field(one.displacement(grid), path)
+        write_displacement_field(spatial_map.displacement(grid), path)
 
 
 def summary(registration: Registration) -> dict[str, Any]:
@@ -165,9 +165,10 @@ def quality_rows(quality: Quality) -> list[dict[str, object]]:
         rows.append(_row("Dice", "mean", "", means))
         labels = quality.dice["registered"]
         rows += [
-            _row("Dice", str(one), "", {stage: quality.dice[stage].get(one) for stage in STAGES}) for one in labels
+            _row("Dice", str(label), "", {stage: quality.dice[stage].get(label) for stage in STAGES})
+            for label in labels
         ]
-        rows += [_end("95 % surface distance", str(one), "mm", value) for one, value in quality.hd95_mm.items()]
+        rows += [_end("95 % surface distance", str(label), "mm", value) for label, value in quality.hd95_mm.items()]
     rows += [
         _end("folded voxels", "all", "voxels", quality.folded_voxels),
         _end("folded voxels", "all", "%", quality.folded_percent),

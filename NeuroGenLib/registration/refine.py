@@ -218,7 +218,7 @@ def _composed(maps: HalfMaps, moves: Sequence[Tensor], grid: Tensor) -> HalfMaps
 def _gradients(first: Tensor, second: Tensor, maps: HalfMaps, grid: Tensor, settings: Adam) -> tuple[Tensor, ...]:
     """Return the gradient of the loss by the displacements of both half-way maps."""
     with torch.enable_grad():
-        left, right = (one.detach().requires_grad_() for one in (maps.left, maps.right))
+        left, right = (values.detach().requires_grad_() for values in (maps.left, maps.right))
         loss = ncc_loss(
             sample(first, grid + left), sample(second, grid + right), window=settings.window, normalise="valid"
         )

@@ -179,11 +179,11 @@ def add_registration(
 
 def forward_of(scene: Scene, fixed: Node, moving: Node) -> Node | None:
     """Return the forward transform of a pair's registration, None where there is none."""
-    wanted = fixed.GetID(), moving.GetID()
-    count = scene.GetNumberOfNodesByClass("vtkMRMLTransformNode") if None not in wanted else 0
+    ids = fixed.GetID(), moving.GetID()
+    count = scene.GetNumberOfNodesByClass("vtkMRMLTransformNode") if None not in ids else 0
     for index in range(count):
         node = scene.GetNthNodeByClass(index, "vtkMRMLTransformNode")
-        if (node.GetNodeReferenceID(f"{PREFIX}fixed"), node.GetNodeReferenceID(f"{PREFIX}moving")) == wanted:
+        if (node.GetNodeReferenceID(f"{PREFIX}fixed"), node.GetNodeReferenceID(f"{PREFIX}moving")) == ids:
             return node
     return None
 

@@ -117,12 +117,28 @@ def sample(values: Tensor, coordinates: Tensor, mode: str = "bilinear") -> Tenso
 
 
 def warp(image: Tensor, displacement: Tensor, mode: str = "bilinear") -> Tensor:
-    """Return ``image(x + displacement(x))``: (B, C, I, J, K) on the displacement's grid (in the image's voxels)."""
+    """Return ``image(x + displacement(x))``: (B, C, I, J, K) on the displacement's grid (in the image's voxels).
+
+    Examples
+    --------
+    >>> ramp = torch.arange(4.0).view(1, 1, 4, 1, 1).expand(1, 1, 4, 2, 2)
+    >>> shift = torch.zeros(1, 3, 4, 2, 2)
+    >>> shift[:, 0] = 1
+    >>> warp(ramp, shift)[0, 0, :, 0, 0].tolist()
+    [1.0, 2.0, 3.0, 3.0]
+    """
     return sample(image, voxel_grid(displacement.shape[2:], displacement) + displacement, mode)
 
 
 def compose(outer: Tensor, inner: Tensor, grid: Tensor | None = None) -> Tensor:
-    """Return the displacement of ``outer(inner(x))``, both on one grid, whose coordinates may be given."""
+    """Return the displacement of ``outer(inner(x))``, both on one grid, whose coordinates may be given.
+
+    Examples
+    --------
+    >>> shift = torch.full((1, 3, 4, 4, 4), 0.5)
+    >>> float(compose(shift, shift).mean())
+    1.0
+    """
     where = voxel_grid(inner.shape[2:], inner) if grid is None else grid
     return inner + sample(outer, where + inner)
 

@@ -48,6 +48,13 @@ class SpatialMap:
     ------
     InputError
         When a matrix is not an invertible affine one, or the field does not have three finite channels.
+
+    Examples
+    --------
+    >>> to_moving = np.eye(4)
+    >>> to_moving[:3, 3] = 5, 0, 0
+    >>> SpatialMap(to_moving, None, np.eye(4)).points([[1, 2, 3]]).tolist()
+    [[6.0, 2.0, 3.0]]
     """
 
     before: np.ndarray
@@ -130,8 +137,8 @@ class SpatialMap:
         result = np.empty((3, *shape), dtype=np.float32)
         for start, stop in progress.track(_slabs(shape), "Displacements"):
             centres = _centres(affine, (start, 0, 0), (stop, *shape[1:]))
-            moved = self._mapped(centres.reshape(-1, 3)).reshape(centres.shape) - centres
-            result[:, start:stop] = np.moveaxis(moved, -1, 0)
+            displaced = self._mapped(centres.reshape(-1, 3)).reshape(centres.shape) - centres
+            result[:, start:stop] = np.moveaxis(displaced, -1, 0)
         return Volume(result, affine)
 
     def jacobian(self, like: Grid, progress: Progress = SILENT) -> Volume:
@@ -150,22 +157,22 @@ class SpatialMap:
         volume_of_voxel = np.linalg.det(affine[:3, :3])
         for start, stop in progress.track(_slabs(shape), "Jacobian"):
             centres = _centres(affine, (start - 1, -1, -1), (stop + 1, shape[1] + 1, shape[2] + 1))
-            moved = self._mapped(centres.reshape(-1, 3)).reshape(centres.shape)
+            mapped = self._mapped(centres.reshape(-1, 3)).reshape(centres.shape)
             columns = (
-                moved[2:, 1:-1, 1:-1] - moved[:-2, 1:-1, 1:-1],
-                moved[1:-1, 2:, 1:-1] - moved[1:-1, :-2, 1:-1],
-                moved[1:-1, 1:-1, 2:] - moved[1:-1, 1:-1, :-2],
+                mapped[2:, 1:-1, 1:-1] - mapped[:-2, 1:-1, 1:-1],
+                mapped[1:-1, 2:, 1:-1] - mapped[1:-1, :-2, 1:-1],
+                mapped[1:-1, 1:-1, 2:] - mapped[1:-1, 1:-1, :-2],
             )
             result[start:stop] = _triple_product(*columns) / (8 * volume_of_voxel)
         return Volume(result, affine)
 
     def _mapped(self, xyz: np.ndarray) -> np.ndarray:
-        moved = _apply(self.before, xyz)
+        mapped = _apply(self.before, xyz)
         if self.field is not None:
-            index = self.field.world_to_voxel(moved)
+            index = self.field.world_to_voxel(mapped)
             inside = _within_faces(index, self.field.shape)
-            moved[inside] += np.stack([_linear(layer, index[inside]) for layer in self.field.array], axis=-1)
-        return _apply(self.after, moved)
+            mapped[inside] += np.stack([_linear(layer, index[inside]) for layer in self.field.array], axis=-1)
+        return _apply(self.after, mapped)
 
 
 def from_voxel_displacement(
@@ -196,6 +203,15 @@ def from_voxel_displacement(
     ------
     InputError
         When the array has another shape, holds numbers that are not finite, or the margin is not positive.
+
+    Examples
+    --------
+    One voxel of 2 mm along the first axis, in the middle of the grid:
+
+    >>> shift = np.zeros((3, 5, 5, 5))
+    >>> shift[0] = 1
+    >>> from_voxel_displacement(shift, np.diag([2.0, 2.0, 2.0, 1.0])).points([[4, 4, 4]]).tolist()
+    [[6.0, 4.0, 4.0]]
     """
     voxels = np.asarray(displacement)
     if voxels.ndim != 4 or voxels.shape[0] != 3:
@@ -215,7 +231,7 @@ def from_voxel_displacement(
         ramp = np.ones(array.shape[axis + 1], dtype=np.float32)
         ramp[:low] = np.arange(low) / low
         ramp[len(ramp) - high :] = np.arange(high)[::-1] / high
-        array *= ramp.reshape([-1 if other == axis else 1 for other in range(3)])
+        array *= ramp.reshape([-1 if other_axis == axis else 1 for other_axis in range(3)])
     padded = grid.copy()
     padded[:3, 3] = _apply(grid, -np.array([low for low, _ in margins], dtype=np.float64))
     identity = np.eye(4)

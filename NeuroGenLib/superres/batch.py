@@ -1,4 +1,4 @@
-"""Super-resolution of a whole cohort: one folder a scan, what is finished is not done again, failures stop nobody."""
+"""Super-resolution of a cohort: a folder per case, finished cases are kept, failed ones do not stop the others."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Case:
 
 @dataclass(frozen=True)
 class CohortResult:
-    """What became of a cohort.
+    """Result of a cohort.
 
     Attributes
     ----------
@@ -96,7 +96,7 @@ def read_cases(source: Path, scans: Sequence[str], guide: str | None = None) -> 
     Raises
     ------
     InputError
-        When the source or a named column is missing, nobody has the first, two cases have one name, or a file that is
+        When the source or a named column is missing, no case has the first, two cases have one name, or a file that is
         named does not exist.
     """
     first = _by_case(source, scans[0])
@@ -136,7 +136,7 @@ def run_batch(
     out:
         Folder of the results.
     progress:
-        Told of every stage of every case; a cancelled one ends the work, finished cases stay.
+        Progress callback; when cancelled, finished cases stay.
 
     Raises
     ------
@@ -229,7 +229,7 @@ def _guides_there_are(source: Path) -> dict[str, Path]:
         return {}
     try:
         return _by_case(source, "T1w")
-    except InputError:  # nobody has one
+    except InputError:  # no case has one
         return {}
 
 
@@ -248,7 +248,7 @@ def _by_case(source: Path, name: str) -> dict[str, Path]:
 def _folder_name(key: str) -> str:
     """Return a case's name as every system takes it for a folder."""
     if not key.strip(" .") or any(sign in '\\/:*?"<>|' or ord(sign) < 32 for sign in key):
-        raise InputError(f"'{key}' is no name for a folder.", "Correct the id in the table.", code="path-unsafe")
+        raise InputError(f"'{key}' is not a valid folder name.", "Correct the id in the table.", code="path-unsafe")
     return key
 
 

@@ -1,4 +1,4 @@
-"""The card of a super-resolution network: its manifest, told to people."""
+"""Model card (Markdown) of a super-resolution network, rendered from its manifest."""
 
 from __future__ import annotations
 

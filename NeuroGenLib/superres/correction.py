@@ -1,4 +1,4 @@
-"""What the networks add to an interpolated scan, in the scan's own units."""
+"""Corrections that the networks add to an interpolated scan, in its own units."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def residual_correction(
     image, guide:
         The interpolated scan; another contrast on the same grid.
     head, wanted:
-        Boolean: where brightness is measured, and where the correction is needed.
+        Boolean: where intensities are measured, and where the correction is needed.
     slices:
         (2, 3), see :func:`slices_along`.
     device, warn, progress:
-        Where it computes, who is told when memory runs out, who of every batch.
+        Where it computes; callback for a warning when memory runs out; progress callback.
 
     Raises
     ------
@@ -73,11 +73,11 @@ def residual_correction(
     record = torch.tensor([list(map(list, slices))], dtype=torch.float32)
 
     def work(place: torch.device, side: int) -> torch.Tensor:
-        here, told = network.to(place), record.to(place)
+        here, condition = network.to(place), record.to(place)
 
         def correction(windows: torch.Tensor) -> torch.Tensor:
             scan, other = windows[:, :1], windows[:, 1:] if guide is not None else None
-            found: torch.Tensor = here(scan, other, told.expand(len(windows), 2, 3))
+            found: torch.Tensor = here(scan, other, condition.expand(len(windows), 2, 3))
             return found - scan
 
         multiple = network.config.multiple
@@ -109,7 +109,7 @@ def published_correction(
 ) -> Volume:
     """Return what the published network makes of a scan, less the scan; float32 in its units and on its grid.
 
-    Brightness beyond the percentiles, which that network never saw, is passed by it.
+    Intensities beyond the percentiles, which that network never saw, bypass it.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def published_correction(
     image, guide:
         The interpolated T2w and the T1w, at the voxel size, orientation and pose that the network knows.
     head:
-        Boolean; windows without any are left out.
+        Boolean; windows without any are skipped.
     device, warn, progress:
         As for :func:`residual_correction`.
 

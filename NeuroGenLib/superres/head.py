@@ -1,4 +1,4 @@
-"""Where the head is in a scan: what its brightness is measured in, what is improved, and how improvement fades out."""
+"""Head mask of a scan, in which intensities are measured, with a weight that confines the correction to it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ROOM_VOXELS = 3
 
 @dataclass(frozen=True, eq=False)
 class HeadMask:
-    """A head on the grid of its scan.
+    """Head mask on the grid of its scan.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ def find_head(image: Volume, margin_mm: float = 6.0, name: str = "The scan's") -
     image:
         3-D, of any contrast, orientation and spacing; the background is darker than the head.
     margin_mm:
-        Over so much the weight falls.
+        Width over which the weight falls.
     name:
         How messages call the image.
 
@@ -48,12 +48,21 @@ def find_head(image: Volume, margin_mm: float = 6.0, name: str = "The scan's") -
     ------
     InputError
         When the image is constant, has channels or values that are not finite.
+
+    Examples
+    --------
+    >>> from NeuroGenLib import Volume
+    >>> array = np.zeros((20, 20, 20))
+    >>> array[5:15, 5:15, 5:15] = 100
+    >>> head = find_head(Volume(array, np.diag([4.0, 4, 4, 1])))
+    >>> head.mask.array[10, 10, 10], head.weight.array[0, 0, 0]
+    (np.True_, np.float32(0.0))
     """
     from scipy import ndimage
 
     coarse = foreground(image, name=name)
     filled = coarse.array
-    # A slab is open at its ends, where the bright rim of a head encloses it in its planes alone.
+    # A slab is open at its ends, where the bright scalp encloses it in its planes alone.
     for axis in range(3):
         planes = np.moveaxis(filled, axis, 0)
         filled = np.moveaxis(np.stack([ndimage.binary_fill_holes(plane) for plane in planes]), 0, axis)

@@ -339,15 +339,15 @@ def super_resolve(
 
     Examples
     --------
-    A head in slices of 6 mm, at 3 mm to be quick:
+    A head in slices of 10 mm, at 5 mm to be quick:
 
     >>> import numpy as np
     >>> from NeuroGenLib import Volume
-    >>> places = np.linalg.norm(np.indices((24, 28, 12)).T * (3, 3, 6) - (36, 42, 36), axis=-1).T
-    >>> scan = Volume(100 * np.exp(-((places / 30) ** 4)), np.diag([3.0, 3, 6, 1]))
-    >>> found = super_resolve(scan, settings=SuperresConfig(spacing=3), device="cpu")
+    >>> distance = np.linalg.norm(np.indices((16, 16, 8)).T * (5, 5, 10) - 40, axis=-1).T
+    >>> scan = Volume(100 * np.exp(-((distance / 28) ** 4)), np.diag([5.0, 5, 10, 1]))
+    >>> found = super_resolve(scan, settings=SuperresConfig(spacing=5), device="cpu")
     >>> found.image.shape, found.quality.stacks[0].direction
-    ((24, 28, 24), 'axial')
+    ((16, 16, 16), 'axial')
     """
     opened = open_model(model, SuperresModel, device=device, progress=progress.part(0, 0.05))
     return opened.super_resolve(scans, guide=guide, settings=settings, progress=progress.part(0.05, 1))

@@ -1,4 +1,4 @@
-"""How bright the images are that the network sees: 0 and 1 are percentiles of the head."""
+"""Intensity range of the network: 0 and 1 are percentiles of the head."""
 
 from __future__ import annotations
 
@@ -27,6 +27,11 @@ def head_range(values: np.ndarray, head: np.ndarray, name: str = "The image") ->
     ------
     InputError
         When the head is empty, or has the same value everywhere.
+
+    Examples
+    --------
+    >>> head_range(np.arange(101.0), np.ones(101, bool))
+    (1.0, 99.0)
     """
     inside = values[head]
     if inside.size == 0:

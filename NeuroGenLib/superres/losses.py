@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _SMOOTH = 1e-3
 """Differences below this count squared, larger ones as they are."""
 _FAINT = 2e-4
-"""Mean squared error that is as good as none; 1 is the range of brightness."""
+"""Mean squared error that is as good as none; 1 is the intensity range."""
 
 
 def charbonnier(difference: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The network that corrects interpolated slices: a residual U-Net that knows how thick they were."""
+"""Residual U-Net that corrects interpolated slices, conditioned on their thickness."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _STEP = 0.3
 _SMALL = 0.1
 """Of what the last layer says: corrections are small beside the image, and so are the steps that it learns by."""
 _WIDEST = 8.0
-"""Slices of so many voxels become 1 among the conditions."""
+"""Slice thickness in voxels that becomes 1 among the conditions."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def network_from_tensors(entry: Mapping[str, object], tensors: Mapping[str, Tens
     """
     features, convolutions = entry["features"], entry["convolutions"]
     if not isinstance(features, list | tuple) or not isinstance(convolutions, int):
-        raise TypeError("features are no list, or convolutions no number")
+        raise TypeError("features is not a list, or convolutions not a number")
     network = SuperresNetwork(ResidualUNetConfig(tuple(int(width) for width in features), convolutions))
     network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     return network.eval()

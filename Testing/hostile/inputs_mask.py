@@ -87,7 +87,7 @@ def a_mask_model_that_is_not_there(made: Workspace) -> Path:
     return made.folder / "no-such-model"
 
 
-@hostile("mask_model", says="no brain mask")
+@hostile("mask_model", says="brain mask")
 def a_model_that_masks_nothing(made: Workspace) -> Path:
     return made.model
 
@@ -102,8 +102,8 @@ def a_mask_model_that_is_truncated(made: Workspace) -> Path:
 
 values(
     "mask_spacing",
-    ("0", "'0'"),
-    ("-1", "'-1'"),
+    ("0", "'spacing' is 0"),
+    ("-1", "'spacing' is -1"),
     ("nan", "'nan'"),
     ("fine", "'fine'"),
     ("1,2,3", "'1,2,3'"),

@@ -50,18 +50,18 @@ def a_thin_scan_without_contrast(made: Workspace) -> None:
 
 values(
     "slice_thickness",
-    ("0", "'0'"),
-    ("-4", "'-4'"),
-    ("nan", "'nan'"),
+    ("0", "'thickness' is 0"),
+    ("-4", "'thickness' is -4"),
+    ("nan", "nan"),
     ("thick", "'thick'"),
     ("2", "Slices of 2 mm are thinner"),
     ("1000", "1002 mm apart"),
 )
-values("slice_gap", ("-1", "'-1'"), ("wide", "'wide'"), ("inf", "'inf'"))
-values("slice_offset", ("inf", "'inf'"), ("some", "'some'"))
-values("slice_noise", ("-0.1", "'-0.1'"), ("loud", "'loud'"))
-values("slice_seed", ("-1", "'-1'"), ("1.5", "'1.5'"))
-values("slice_spacing", ("0", "'0'"), ("1", "A voxel size of 1 mm"), ("fine", "'fine'"))
-values("slice_factor", ("1", "'1'"), ("2.5", "'2.5'"), ("1000", "every 1000th"))
-values("slice_start", ("-1", "'-1'"), ("5000", "slice 5000"))
-values("slice_way", ("--thickness=4", "--factor"), ("--referense", "--referense"))
+values("slice_gap", ("-1", "'gap' is -1"), ("wide", "'wide'"), ("inf", "inf"))
+values("slice_offset", ("inf", "inf"), ("some", "'some'"))
+values("slice_noise", ("-0.1", "'noise' is -0.1"), ("loud", "'loud'"))
+values("slice_seed", ("-1", "'seed' is -1"), ("1.5", "1.5"))
+values("slice_spacing", ("0", "'spacing' is 0"), ("1", "A voxel size of 1 mm"), ("fine", "'fine'"))
+values("slice_factor", ("1", "'factor' is 1"), ("2.5", "2.5"), ("1000", "every 1000th"))
+values("slice_start", ("-1", "'start' is -1"), ("5000", "slice 5000"))
+values("slice_way", ("--thickness=4", "'factor'"), ("--referense", "--referense"))

@@ -67,7 +67,7 @@ def a_superres_model_that_is_not_there(made: Workspace) -> Path:
     return made.folder / "no-such-model"
 
 
-@hostile("superres_model", says="no super-resolution")
+@hostile("superres_model", says="super-resolution")
 def a_model_that_resolves_nothing(made: Workspace) -> Path:
     return made.model
 
@@ -95,15 +95,15 @@ def a_table_of_thick_scans_that_names_a_missing_file(made: Workspace) -> None:
     made.image().unlink()
 
 
-@hostile("thick_table", says="is no name for a folder")
+@hostile("thick_table", says="../sub-01")
 def a_table_with_an_id_that_leads_elsewhere(made: Workspace) -> None:
     edit_table(made, "sub-01\t", "../sub-01\t")
 
 
 values("thick_columns", ("T3w", "'T3w'"), (",", "','"))
-values("thickness", ("0", "'0'"), ("-4", "'-4'"), ("nan", "'nan'"), ("thick", "'thick'"))
-values("gap", ("inf", "'inf'"), ("wide", "'wide'"))
-values("result_spacing", ("0", "'0'"), ("fine", "'fine'"), ("0.01", "0.01"), ("100", "100"))
-values("corrections", ("-1", "'-1'"), ("1.5", "'1.5'"))
+values("thickness", ("0", "is 0"), ("-4", "is -4"), ("nan", "nan"), ("thick", "'thick'"))
+values("gap", ("inf", "inf"), ("wide", "'wide'"))
+values("result_spacing", ("0", "'spacing' is 0"), ("fine", "'fine'"), ("0.01", "0.01"), ("100", "100"))
+values("corrections", ("-1", "'back_projection' is -1"), ("1.5", "1.5"))
 values("slice_direction", ("upwards", "upwards"))
-values("most_scans", ("0", "'0'"), ("all", "'all'"))
+values("most_scans", ("0", "'most' is 0"), ("all", "'all'"))

@@ -479,20 +479,20 @@ def test_labels_without_names_get_numbers() -> None:
 
 
 def test_a_file_holds_a_registration_of_the_library(tmp_path: Path) -> None:
-    drawn = a_bent_pair(2.0)
-    moving = oblique(reoriented(drawn.moving, "LAS"), 8)
-    moving_labels = oblique(reoriented(drawn.moving_labels, "LAS"), 8)
+    pair = a_bent_pair(2.0)
+    moving = oblique(reoriented(pair.moving, "LAS"), 8)
+    moving_labels = oblique(reoriented(pair.moving_labels, "LAS"), 8)
     model = a_tiny_model(tmp_path / "model")
     result = model.register(
-        drawn.fixed,
+        pair.fixed,
         moving,
         settings=RegisterConfig(start="none", refine=0),
-        fixed_labels=drawn.fixed_labels,
+        fixed_labels=pair.fixed_labels,
         moving_labels=moving_labels,
     )
     path = tmp_path / "registration.mrb"
     named = registration_result(model, result, {"refine": 0})
-    write_registration_scene(named, drawn.fixed, moving, path)
+    write_registration_scene(named, pair.fixed, moving, path)
     with HeadlessScene() as opened:
         load_scene(opened.scene, path)
         find = opened.scene.GetFirstNodeByName
@@ -506,7 +506,7 @@ def test_a_file_holds_a_registration_of_the_library(tmp_path: Path) -> None:
         labels = find("moving labels registered")
         assert result.warped_labels is not None
         table = table_of_values(moving_labels)
-        np.testing.assert_array_equal(label_map_of(labels, table, drawn.fixed).array, result.warped_labels.array)
+        np.testing.assert_array_equal(label_map_of(labels, table, pair.fixed).array, result.warped_labels.array)
         names = {row["label"] for row in quality_of(above) if row["measure"] == "Dice"}
         assert "label 1" in names
         assert provenance_of(labels)["parameters"] == {"refine": 0}

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from NeuroGenLib.core import provenance
-from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.spatial.result import Result
 from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import a_brain_phantom
 from Testing.mrml.places import STORED, WITHOUT_SLICER, stored
+from Testing.raising import raises
 
 pytest.importorskip("slicer", reason=WITHOUT_SLICER)
 
@@ -153,12 +153,12 @@ def test_the_profile_shows_slices_as_steps_in_one_unit(scene: Scene, scan: Node,
     profile_through(scene, nodes.image, place)
     again = {round(row["distance_mm"]): row["result"] for row in rows_of(nodes.profile)}
     assert again[0] == pytest.approx(1.2 * turned_head.array[12, 20, 13], rel=1e-3)
-    with pytest.raises(InputError, match="outside the result"):
+    with raises("value-invalid"):
         profile_through(scene, nodes.image, place + 500)
 
 
 def test_the_crosshair_is_where_the_person_put_it(scene: Scene) -> None:
-    with pytest.raises(InputError, match="no crosshair"):
+    with raises("value-missing"):
         crosshair_of(scene)
     scene.AddNewNodeByClass("vtkMRMLCrosshairNode").SetCrosshairRAS(4, -5, 6)
     np.testing.assert_array_equal(crosshair_of(scene), (4, -5, 6))

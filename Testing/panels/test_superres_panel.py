@@ -344,7 +344,7 @@ def test_stacks_and_a_guide_are_used(desktop: Desktop, panel: Panel, scan: Any, 
     record = provenance_of(image)["parameters"]
     assert (record["scans"], record["guide"]) == (["axial in place", "coronal"], "T1w")
     assert "slice thickness, scan 2, coronal" in cells(panel)
-    assert cells(panel)["likeness to the guide"][0]
+    assert cells(panel)["similarity to the guide"][0]
     ui.thirdSelector.setCurrentNode(second)
     assert "'coronal' is chosen twice" in refused(desktop, panel)
 

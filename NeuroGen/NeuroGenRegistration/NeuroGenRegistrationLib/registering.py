@@ -148,14 +148,14 @@ def quality_headings() -> tuple[str, ...]:
 def found_text(rows: list[dict[str, Any]], record: dict[str, Any]) -> str:
     """Return the result of a registration in a few sentences: overlap or similarity, then its warnings."""
     by_measure = {(row["measure"], row["label"]): row for row in reversed(rows)}
-    told = by_measure.get(("Dice", "mean")) or by_measure.get(("mutual information", "all"))
+    row = by_measure.get(("Dice", "mean")) or by_measure.get(("mutual information", "all"))
     sentences = []
-    if told is not None:
+    if row is not None:
         sentences.append(
             _("{measure}: {before} by the headers, {after} registered.").format(
-                measure=_("Mean overlap of the labels (Dice)") if told["label"] == "mean" else _("Mutual information"),
-                before=told["headers"],
-                after=told["registered"],
+                measure=_("Mean overlap of the labels (Dice)") if row["label"] == "mean" else _("Mutual information"),
+                before=row["headers"],
+                after=row["registered"],
             )
         )
     return " ".join([*sentences, *remarks_of(record)])

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from NeuroGenLib.core.arguments import ArgumentParser
     from NeuroGenLib.core.progress import Progress
 
 DIRECTIONS = ("forward", "inverse")
@@ -46,44 +47,7 @@ class Plan:
 
 def apply(arguments: list[str]) -> None:
     """`neurogen registration apply`: images, labels and points through a transform."""
-    parser = make_parser(
-        "registration apply",
-        "Carry images, labels and points of the moving scan into the space of the fixed one, with the transform that\n"
-        "'neurogen registration run' wrote, or any transform or displacement field of ITK, ANTs or Slicer. With\n"
-        "--inverse everything goes the other way, from fixed to moving.\n\n"
-        "Images are resampled onto the grid of --like. A transform tells where the points of the fixed scan lie in\n"
-        "the moving one: this is what images need, and points need the other direction. It is taken from the file\n"
-        "beside it (inverse.h5 beside forward.h5, and the reverse), or computed where the transform is affine.",
-        (
-            "neurogen registration apply result/forward.h5 moving_FLAIR.nii.gz --like fixed.nii.gz --out flair.nii.gz",
-            "neurogen registration apply result/forward.h5 aseg.nii.gz --labels --like fixed.nii.gz --out labels",
-            "neurogen registration apply result/forward.h5 --points electrodes.fcsv --out electrodes_fixed.fcsv",
-            "neurogen registration apply result/forward.h5 fixed_atlas.nii.gz --labels --inverse --like moving.nii.gz"
-            " --out atlas",
-        ),
-    )
-    parser.add_argument(
-        "transform",
-        metavar="TRANSFORM",
-        help="forward.h5; also .tfm, .txt, .mat, .xfm, or a displacement field (.nrrd, .nii.gz, .mha)",
-    )
-    parser.add_argument("volume", nargs="*", metavar="VOLUME", help="images of the moving scan, or its label maps")
-    parser.add_argument("--like", metavar="FILE", help="image whose grid the volumes come to: the fixed one")
-    parser.add_argument("--labels", action="store_true", help="the volumes are label maps: take the nearest voxel")
-    parser.add_argument(
-        "--order", choices=("1", "3"), help="interpolation of images: 1 linear, 3 cubic spline (default: 1)"
-    )
-    parser.add_argument(
-        "--points",
-        metavar="FILE",
-        help="points of the moving scan: .tsv or .csv with x, y, z in RAS mm, or Slicer's .fcsv and .mrk.json",
-    )
-    parser.add_argument("--inverse", action="store_true", help="map from the fixed to the moving scan instead")
-    parser.add_argument(
-        "--out", required=True, metavar="PLACE", help="a file (.nii.gz, .nii, .nrrd; as --points), or a folder"
-    )
-    add_report_options(parser)
-    options = parser.parse(arguments)
+    options = _parser().parse(arguments)
 
     plan = planned(options.volume, options.points, options.out)
 
@@ -153,6 +117,47 @@ def stem(path: Path) -> str:
     return path.name[: len(path.name) - len(suffix)] or path.resolve().name
 
 
+def _parser() -> ArgumentParser:
+    parser = make_parser(
+        "registration apply",
+        "Map images, labels and points of the moving scan into the space of the fixed one, with the transform that\n"
+        "'neurogen registration run' wrote, or any transform or displacement field of ITK, ANTs or Slicer. With\n"
+        "--inverse everything goes the other way, from fixed to moving.\n\n"
+        "Images are resampled onto the grid of --like. A transform tells where the points of the fixed scan lie in\n"
+        "the moving one: this is what images need, and points need the other direction. It is taken from the file\n"
+        "beside it (inverse.h5 beside forward.h5, and the reverse), or computed where the transform is affine.",
+        (
+            "neurogen registration apply result/forward.h5 moving_FLAIR.nii.gz --like fixed.nii.gz --out flair.nii.gz",
+            "neurogen registration apply result/forward.h5 aseg.nii.gz --labels --like fixed.nii.gz --out labels",
+            "neurogen registration apply result/forward.h5 --points electrodes.fcsv --out electrodes_fixed.fcsv",
+            "neurogen registration apply result/forward.h5 fixed_atlas.nii.gz --labels --inverse --like moving.nii.gz"
+            " --out atlas",
+        ),
+    )
+    parser.add_argument(
+        "transform",
+        metavar="TRANSFORM",
+        help="forward.h5; also .tfm, .txt, .mat, .xfm, or a displacement field (.nrrd, .nii.gz, .mha)",
+    )
+    parser.add_argument("volume", nargs="*", metavar="VOLUME", help="images of the moving scan, or its label maps")
+    parser.add_argument("--like", metavar="FILE", help="image whose grid the volumes come to: the fixed one")
+    parser.add_argument("--labels", action="store_true", help="the volumes are label maps: take the nearest voxel")
+    parser.add_argument(
+        "--order", choices=("1", "3"), help="interpolation of images: 1 linear, 3 cubic spline (default: 1)"
+    )
+    parser.add_argument(
+        "--points",
+        metavar="FILE",
+        help="points of the moving scan: .tsv or .csv with x, y, z in RAS mm, or Slicer's .fcsv and .mrk.json",
+    )
+    parser.add_argument("--inverse", action="store_true", help="map from the fixed to the moving scan instead")
+    parser.add_argument(
+        "--out", required=True, metavar="PLACE", help="a file (.nii.gz, .nii, .nrrd; as --points), or a folder"
+    )
+    add_report_options(parser)
+    return parser
+
+
 def _into_file(read: Sequence[Path], marks: Path | None, place: Path) -> Plan:
     several = len(read) + (marks is not None)
     if several > 1:
@@ -210,7 +215,7 @@ def _transform(options: Any, plan: Plan, progress: Progress) -> dict[str, str]:
         if plan.images:
             by_images = opposite(given, inverse=True) if options.inverse else given
             like = Volume.load(options.like)
-            for path, place in progress.track(plan.images, "carrying"):
+            for path, place in progress.track(plan.images, "transforming"):
                 volume = Volume.load(path)
                 if options.labels:
                     volume = as_label_map(volume, str(path))

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from NeuroGenLib.core.arguments import ArgumentParser
     from NeuroGenLib.core.progress import Progress
     from NeuroGenLib.registration.infer import Registration
     from NeuroGenLib.spatial.result import Result
@@ -54,38 +55,7 @@ OPTIONAL_FILES = ("fixed_labels", "moving_labels", "fixed_mask", "moving_mask", 
 
 def run(arguments: list[str]) -> None:
     """`neurogen registration run`: one scan registered to another."""
-    parser = make_parser(
-        "registration run",
-        "Register the moving scan to the fixed one without folding: the moving image, its labels and its points in\n"
-        "the space of the fixed image, transforms in both directions, and the quality of all of it. Scans may lie\n"
-        "anywhere and be stored in any way. Brains alone register best: of whole heads give masks, or --mask auto\n"
-        "(adults). A fetus inside its mother needs masks made by hand. Labels never guide the registration; they\n"
-        "measure it.",
-        (
-            "neurogen registration run fixed.nii.gz moving.nii.gz --out result",
-            "neurogen registration run fixed.nii.gz moving.nii.gz --moving-labels aseg.nii.gz --out result",
-            "neurogen registration run head_T1w.nii.gz head_T2w.nii.gz --mask auto --out result",
-            "neurogen registration run fixed.nii.gz moving.nii.gz --points landmarks.mrk.json --refine 0 --out result",
-        ),
-    )
-    parser.add_argument("fixed", metavar="FIXED", help="the scan that stays: a file, or a folder with a DICOM series")
-    parser.add_argument("moving", metavar="MOVING", help="the scan that is brought to it")
-    parser.add_argument("--fixed-labels", metavar="FILE", help="label map of the fixed scan, to measure overlap")
-    parser.add_argument("--moving-labels", metavar="FILE", help="label map of the moving scan; it is warped as well")
-    parser.add_argument("--fixed-mask", metavar="FILE", help="nonzero where the fixed scan counts, on its grid")
-    parser.add_argument("--moving-mask", metavar="FILE", help="nonzero where the moving scan counts, on its grid")
-    parser.add_argument(
-        "--points",
-        metavar="FILE",
-        help="points of the moving scan, mapped to the fixed one: .tsv or .csv (x, y, z in RAS mm), .fcsv, .mrk.json",
-    )
-    add_model_option(parser, BUNDLED)
-    add_options(parser, RegisterRunConfig)
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
-    add_scene_option(parser)
-    add_device_option(parser)
-    add_report_options(parser)
-    options = parser.parse(arguments)
+    options = _parser().parse(arguments)
     settings = options_of(options, RegisterRunConfig)
 
     out, scene = out_folder(options.out), scene_path(options.scene)
@@ -118,6 +88,41 @@ def run(arguments: list[str]) -> None:
         return
     _report(registration)
     print_result(out, files, seconds, registration.warnings, model.notice)
+
+
+def _parser() -> ArgumentParser:
+    parser = make_parser(
+        "registration run",
+        "Register the moving scan to the fixed one without folding: the moving image, its labels and its points in\n"
+        "the space of the fixed image, transforms in both directions, and the quality of all of it. Scans may lie\n"
+        "anywhere and be stored in any way. Brains alone register best: of whole heads give masks, or --mask auto\n"
+        "(adults). A fetus inside its mother needs masks made by hand. Labels never guide the registration; they\n"
+        "measure it.",
+        (
+            "neurogen registration run fixed.nii.gz moving.nii.gz --out result",
+            "neurogen registration run fixed.nii.gz moving.nii.gz --moving-labels aseg.nii.gz --out result",
+            "neurogen registration run head_T1w.nii.gz head_T2w.nii.gz --mask auto --out result",
+            "neurogen registration run fixed.nii.gz moving.nii.gz --points landmarks.mrk.json --refine 0 --out result",
+        ),
+    )
+    parser.add_argument("fixed", metavar="FIXED", help="the scan that stays: a file, or a folder with a DICOM series")
+    parser.add_argument("moving", metavar="MOVING", help="the scan that is brought to it")
+    parser.add_argument("--fixed-labels", metavar="FILE", help="label map of the fixed scan, to measure overlap")
+    parser.add_argument("--moving-labels", metavar="FILE", help="label map of the moving scan; it is warped as well")
+    parser.add_argument("--fixed-mask", metavar="FILE", help="nonzero where the fixed scan counts, on its grid")
+    parser.add_argument("--moving-mask", metavar="FILE", help="nonzero where the moving scan counts, on its grid")
+    parser.add_argument(
+        "--points",
+        metavar="FILE",
+        help="points of the moving scan, mapped to the fixed one: .tsv or .csv (x, y, z in RAS mm), .fcsv, .mrk.json",
+    )
+    add_model_option(parser, BUNDLED)
+    add_options(parser, RegisterRunConfig)
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
+    add_scene_option(parser)
+    add_device_option(parser)
+    add_report_options(parser)
+    return parser
 
 
 def _read_inputs(

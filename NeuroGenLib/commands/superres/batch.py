@@ -28,7 +28,7 @@ def batch(arguments: list[str]) -> None:
         "superres batch",
         "Super-resolve every scan of a table or of a BIDS folder, as `neurogen superres run` does one: a folder each,\n"
         "and summary.tsv. What is finished is not done again while its files, the model and the options are the same;\n"
-        "what fails stops nobody, and is tried again by the next call.",
+        "what fails does not stop the others, and is tried again by the next call.",
         (
             "neurogen superres batch participants.tsv --out results",
             "neurogen superres batch bids --scans acq-ax_T2w,acq-cor_T2w,acq-sag_T2w --guide T1w --out results",

@@ -75,8 +75,8 @@ def transform_item(item: Item, matrices: Tensor, spacing: Triple) -> Item:
     landmarks = item.landmarks
     if landmarks is not None:
         points = landmarks.transpose(1, 2)[..., None, None]
-        back = grids.apply_affine(torch.linalg.inv(matrices), points)
-        landmarks = back[..., 0, 0].transpose(1, 2)
+        inverse_points = grids.apply_affine(torch.linalg.inv(matrices), points)
+        landmarks = inverse_points[..., 0, 0].transpose(1, 2)
     return Item(
         sample(item.image, where),
         None if item.labels is None else sample(item.labels, where, "nearest"),

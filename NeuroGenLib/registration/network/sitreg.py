@@ -140,12 +140,12 @@ class Mappings:
         if self.half_affine is None:
             left, right, left_inverse, right_inverse = (composed(chain, grid) for chain in chains)
             return left, right, left_inverse, right_inverse
-        there, back = self.half_affine
+        matrix, inverse_matrix = self.half_affine
         return (
-            self.grids.apply_affine(there, apply_chain(chains[0], grid)) - grid,
-            self.grids.apply_affine(back, apply_chain(chains[1], grid)) - grid,
-            apply_chain(chains[2], self.grids.apply_affine(back, grid)) - grid,
-            apply_chain(chains[3], self.grids.apply_affine(there, grid)) - grid,
+            self.grids.apply_affine(matrix, apply_chain(chains[0], grid)) - grid,
+            self.grids.apply_affine(inverse_matrix, apply_chain(chains[1], grid)) - grid,
+            apply_chain(chains[2], self.grids.apply_affine(inverse_matrix, grid)) - grid,
+            apply_chain(chains[3], self.grids.apply_affine(matrix, grid)) - grid,
         )
 
     def forward_on_images(self) -> Tensor:
@@ -185,11 +185,11 @@ class Halves:
     def update(self, forward: Tensor, reverse: Tensor, solver: Solver, settings: FixedPoint) -> None:
         """Compose with the output of a stage in both directions: D = forward o reverse^-1 and its inverse."""
         forward_inverse, reverse_inverse = _invert_both(forward, reverse, solver, settings)
-        found, found_inverse = (reverse_inverse, forward), (forward_inverse, reverse)
-        self.left = self._kept(found + self.left)
-        self.right = self._kept(found_inverse + self.right)
-        self.left_inverse = self._kept(self.left_inverse + found_inverse)
-        self.right_inverse = self._kept(self.right_inverse + found)
+        step, step_inverse = (reverse_inverse, forward), (forward_inverse, reverse)
+        self.left = self._kept(step + self.left)
+        self.right = self._kept(step_inverse + self.right)
+        self.left_inverse = self._kept(self.left_inverse + step_inverse)
+        self.right_inverse = self._kept(self.right_inverse + step)
 
     def total(self) -> tuple[Chain, Chain]:
         """Return the whole map and its inverse, without the affine part."""
@@ -293,12 +293,16 @@ class SITReg(nn.Module):
         if every or steps == 1:
             yield _mappings(halves, half, grids, len(first))
         for number, level in enumerate(config.used_stages, start=2):
-            one, other = _both(features[level])
+            first_features, second_features = _both(features[level])
             features[level] = None  # not needed again
             positions = grids.level_positions(level, first)
-            warped_one = _pull(one, halves.left, None if half is None else half[0], positions, grids, level)
-            warped_other = _pull(other, halves.right, None if half is None else half[1], positions, grids, level)
-            control = self.stages[str(level)](warped_one, warped_other, grids.control_point_bound(level))
+            warped_first = _pull(
+                first_features, halves.left, None if half is None else half[0], positions, grids, level
+            )
+            warped_second = _pull(
+                second_features, halves.right, None if half is None else half[1], positions, grids, level
+            )
+            control = self.stages[str(level)](warped_first, warped_second, grids.control_point_bound(level))
             matrices, voxel = grids.spline_matrices(level, first), grids.level_voxel(level, first)
             # One call a direction, each with its own copy: the last bits of a matrix product depend on where in memory
             # and at which row of a batch a number lies.
@@ -313,16 +317,16 @@ def _both(features: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return the features of the first and of the second image."""
     if features is None:
         raise ValueError("The features of this level were used before.")
-    one, other = features.chunk(2)
-    return one, other
+    first, second = features.chunk(2)
+    return first, second
 
 
 def _pull(values: Tensor, chain: Chain, matrix: Tensor | None, positions: Tensor, grids: Grids, level: int) -> Tensor:
     """Return features of a level where a half-way map sends the level's voxels."""
-    moved = apply_chain(chain, positions)
+    mapped = apply_chain(chain, positions)
     if matrix is not None:
-        moved = grids.apply_affine(matrix, moved)
-    return sample(values, grids.to_level(moved, level))
+        mapped = grids.apply_affine(matrix, mapped)
+    return sample(values, grids.to_level(mapped, level))
 
 
 def _mappings(halves: Halves, half: tuple[Tensor, Tensor] | None, grids: Grids, batch: int) -> Mappings:

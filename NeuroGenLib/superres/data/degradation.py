@@ -1,4 +1,4 @@
-"""What thick slices do to an isotropic image, and how they come back to its grid: one matrix along each axis."""
+"""Simulated acquisition of thick slices from an isotropic image, and its interpolation: a matrix along each axis."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class SliceAcquisition:
 def sample_slices(
     generator: torch.Generator, config: SlicesConfig, axis: int | None = None
 ) -> tuple[SliceAcquisition, ...]:
-    """Draw one stack, or several along different axes; the first along ``axis`` if given."""
+    """Sample one stack, or several along different axes; the first along ``axis`` if given."""
     import torch
 
     axes = torch.randperm(3, generator=generator, device=generator.device).tolist()
@@ -102,7 +102,7 @@ def simulated_interpolation(
     import torch
 
     measured = []
-    told = [_Reconstruction.of(one, image, spacing) for one in stacks]
+    reconstructions = [_Reconstruction.of(one, image, spacing) for one in stacks]
     for one in stacks:
         thick = torch.as_tensor(_seen_by(image.shape[one.axis], spacing, one), dtype=image.dtype, device=image.device)
         slices = along(image, thick, one.axis)
@@ -112,12 +112,12 @@ def simulated_interpolation(
         measured.append(slices)
     # A spline overshoots beside edges; no slice was that dark or bright.
     darkest, brightest = min(float(one.min()) for one in measured), max(float(one.max()) for one in measured)
-    parts = [along(slices, one.spline, one.axis) for slices, one in zip(measured, told, strict=True)]
+    parts = [along(slices, one.spline, one.axis) for slices, one in zip(measured, reconstructions, strict=True)]
     result = torch.stack(parts).mean(0).clamp(darkest, brightest)
     for _ in range(_ROUNDS if len(stacks) > 1 else SHARPENED):
         missing = [
             along(slices - along(result, one.thick, one.axis), one.linear, one.axis)
-            for slices, one in zip(measured, told, strict=True)
+            for slices, one in zip(measured, reconstructions, strict=True)
         ]
         result = result + torch.stack(missing).mean(0)
     return result.clamp(darkest, brightest)
@@ -168,7 +168,7 @@ def along(image: torch.Tensor, matrix: torch.Tensor, axis: int) -> torch.Tensor:
 
 
 def slice_record(stacks: Sequence[SliceAcquisition], spacing: float) -> list[list[float]]:
-    """Return what the network is told: thickness and distance along each axis, (2, 3), in voxels of ``spacing`` mm."""
+    """Return the network's condition: thickness and distance along each axis, (2, 3), in voxels of ``spacing`` mm."""
     record = [[0.0] * 3, [0.0] * 3]
     for one in stacks:
         record[0][one.axis], record[1][one.axis] = one.thickness / spacing, one.distance / spacing

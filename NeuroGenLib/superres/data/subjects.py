@@ -1,4 +1,4 @@
-"""The scans and label maps of a training: read once, scaled, kept in memory; who is trained on and who is left out."""
+"""Scans and label maps of a training, read once and kept in memory; split of the subjects."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def read_examples(config: SuperresTrainConfig, progress: Progress = SILENT) -> E
     Raises
     ------
     InputError
-        When a table, column or file is missing or unusable, nobody is left to train on or to validate with, or a scan
+        When a table, column or file is missing or unusable, no scan is left to train on or to validate with, or a scan
         is not isotropic.
     """
     scans = None if config.scans.source is None else scan_cohort(config.scans)
@@ -140,7 +140,7 @@ def scan_cohort(config: ScansConfig) -> Cohort:
     Raises
     ------
     InputError
-        When the table, a column or a file is missing, or nobody is left.
+        When the table, a column or a file is missing, or no scan is left.
     """
     columns = [column for column in (config.images, config.guide, config.segmentation, config.low) if column]
     if config.source is None:
@@ -156,7 +156,7 @@ def map_cohort(config: MapsConfig) -> Cohort:
     Raises
     ------
     InputError
-        When the table, a column or a file is missing, nobody is left, or it is not clear which column is meant.
+        When the table, a column or a file is missing, no label map is left, or it is not clear which column is meant.
     """
     columns = None if config.segmentation is None else [config.segmentation]
     if config.source is None:
@@ -180,7 +180,7 @@ def split(cohort: Cohort, config: SplitConfig) -> dict[str, tuple[Subject, ...]]
     Raises
     ------
     InputError
-        When nobody is left to train on or to validate with, or a name fits nobody.
+        When no scan is left to train on or to validate with, or a name fits none.
     """
     everybody = tuple(cohort)
     if config.kind == "named":

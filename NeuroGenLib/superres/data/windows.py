@@ -79,7 +79,7 @@ class WindowBatch:
 
 
 class Windows:
-    """Draws windows; all scans and label maps are kept on each device that draws.
+    """Random windows; all scans and label maps are kept on each device that samples.
 
     Parameters
     ----------
@@ -177,7 +177,7 @@ def window(
     image, head = (_turned(one, order, flipped) for one in (image, head))
     noise = uniform(generator, *config.slices.noise) * (bright - dark)
     low = simulated_interpolation(image, stacks, example.spacing, noise, generator)
-    gain, offset = _brightness(generator, settings)
+    gain, offset = _gain_and_offset(generator, settings)
     cut = tuple(
         slice(size - stop, size - start) if flip else slice(start, stop)
         for (start, stop), size, flip in zip((inner[one] for one in order), image.shape, flipped, strict=True)
@@ -195,7 +195,7 @@ def window(
         again[0, one.axis] = torch.as_tensor(matrix, dtype=image.dtype, device=image.device)
     shown = image.new_zeros((1, 1, side, side, side))
     if guide is not None:
-        own_gain, own_offset = _brightness(generator, settings)
+        own_gain, own_offset = _gain_and_offset(generator, settings)
         shown = own_gain * cropped(_turned(guide, order, flipped)) + own_offset
     return WindowBatch(
         low=scaled(cropped(low)),
@@ -337,6 +337,6 @@ def _turned(image: torch.Tensor, order: Sequence[int], flipped: Sequence[bool]) 
     return image.permute(*order).flip([axis for axis in range(3) if flipped[axis]])
 
 
-def _brightness(generator: torch.Generator, config: ImagesConfig) -> tuple[float, float]:
+def _gain_and_offset(generator: torch.Generator, config: ImagesConfig) -> tuple[float, float]:
     gain = math.exp(uniform(generator, -config.gain, config.gain))
     return gain, uniform(generator, -config.offset, config.offset)

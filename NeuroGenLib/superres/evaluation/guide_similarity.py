@@ -1,4 +1,4 @@
-"""Whether a scan and its guide show the same head: what tells a person from another is in the small."""
+"""Local similarity of a scan and its guide: whether both show the same head."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _SPACING_MM = 2.0
 _WINDOW = 5
 _SHIFT = 3
 _FLAT = 1e-5
-"""Variance, with the brightest at 1, of a window in which nothing is to be seen."""
+"""Variance, with intensities scaled to 1, of a window without structure."""
 _LEAST_VOXELS = 1000
 
 
 def local_similarity(scan: Volume, guide: Volume, head: Volume) -> float | None:
-    """Return how many times better the two images agree than when the guide is moved by 6 mm.
+    """Measure how many times better the two images agree than when the guide is moved by 6 mm.
 
-    Agreement is the mean squared correlation in windows of 10 mm, which does not mind the contrast. Heads of two
-    people, laid on each other, agree in their outline and little more, and so hardly better than when moved; images
-    of one head agree in every fold. The moved guide is the measure, as noise and smoothness change both alike.
+    Agreement is the mean squared correlation in windows of 10 mm, which does not depend on the contrast. Heads of two
+    people agree after alignment in their outline and little more, and so hardly better than when moved; images of one
+    head agree in every fold. The moved guide is the reference, since noise and smoothness change both equally.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How far a super-resolved scan can be believed: agreement with its slices, with its guide, and what is unusual."""
+"""Quality of a super-resolved scan: agreement with its slices and with its guide, and warnings."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 _BINS = 48
 _MOST = 500_000
-_STRANGERS = 1.6
-"""Likeness below which guide and scan may be of different people. In slices of 5 mm it was 2.0 to 3.2 for one head
-(generated images of four adults, three fetal population averages) and 1.0 to 1.6 for two; averages of neighbouring
-ages, which are alike, reach 1.9."""
+_LEAST_SIMILARITY = 1.6
+"""Local similarity below which guide and scan may be of different people. In slices of 5 mm it was 2.0 to 3.2 for one
+head (generated images of four adults, three fetal population averages) and 1.0 to 1.6 for two; averages of neighbouring
+ages, which are similar, reach 1.9."""
 _FAR_PERCENT = 5.0
-"""Residual, in percent of the brightness, from which on it is said that slices are not reproduced."""
+"""Residual, in percent of the intensity range of the head, from which on there is a warning."""
 
 
 @dataclass(frozen=True)
 class StackQuality:
-    """How one scan was understood, and how well the result reproduces its slices.
+    """Geometry of one scan as it was used, and data consistency of the result with its slices.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class StackQuality:
 
 @dataclass(frozen=True)
 class GuideQuality:
-    """How alike a scan and its guide are: normalised mutual information, 0 to 1.
+    """Similarity of a scan and its guide: normalised mutual information, 0 to 1.
 
     Attributes
     ----------
@@ -67,11 +67,11 @@ class GuideQuality:
     interpolated, result:
         Of the guide with the interpolated scan, and with the result, voxel by voxel in the head.
     likeness:
-        How many times better small structures agree than when the guide is moved by 6 mm
+        Local similarity: how many times better small structures agree than when the guide is moved by 6 mm
         (:func:`~NeuroGenLib.superres.evaluation.guide_similarity.local_similarity`); None where too little of a head is
         seen.
     turn_degrees, shift_mm:
-        What the alignment did to the middle of the head.
+        Rotation angle of the alignment, and displacement of the middle of the head.
     """
 
     by_headers: float
@@ -85,7 +85,7 @@ class GuideQuality:
 
 @dataclass(frozen=True)
 class Quality:
-    """Numbers of one result.
+    """Measures of one result.
 
     Attributes
     ----------
@@ -107,26 +107,26 @@ class Quality:
     bright: float
 
     def to_mapping(self) -> dict[str, Any]:
-        """Return what a JSON file holds, rounded to what counts."""
+        """Return the content of a JSON file, rounded to five digits."""
         import dataclasses
 
         return {name: _rounded(value) for name, value in dataclasses.asdict(self).items()}
 
     def remarks(self) -> list[str]:
-        """Return sentences on what looks wrong."""
+        """Return warnings."""
         texts = []
-        if self.guide is not None and self.guide.likeness is not None and self.guide.likeness < _STRANGERS:
+        if self.guide is not None and self.guide.likeness is not None and self.guide.likeness < _LEAST_SIMILARITY:
             texts.append(
-                "Scan and guide are hardly more alike than if they were misplaced"
-                f" (likeness {self.guide.likeness:.2f}): they may be of different people, or badly aligned."
-                " Look at both, or leave the guide out."
+                "Scan and guide are hardly more similar than if they were misplaced"
+                f" (local similarity {self.guide.likeness:.2f}): they may be of different people, or badly aligned."
+                " Inspect both, or omit the guide."
             )
         for number, stack in enumerate(self.stacks, start=1):
             if stack.percent > _FAR_PERCENT:
                 which = "the scan" if len(self.stacks) == 1 else f"scan {number}"
                 texts.append(
                     f"The result does not reproduce the slices of {which}: they differ by {stack.percent:.1f} % of the"
-                    " brightness. Look at the residual, and check thickness and gap."
+                    " intensity range. Inspect the residual, and check thickness and gap."
                 )
         return texts
 

@@ -1,4 +1,4 @@
-"""The quality of a super-resolution as rows of a table, as Slicer's scene and the panel show it."""
+"""Quality of a super-resolution as rows of a table, for Slicer's scene and the panel."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.superres.evaluation.quality import Quality
 
 STAGES: Final = ("interpolated", "result")
-"""The columns with numbers: of the interpolation (or fusion) alone, and of the result."""
+"""Columns with numbers: of the interpolation (or fusion) alone, and of the result."""
 
 _DIGITS = 4
 
@@ -16,7 +16,7 @@ _DIGITS = 4
 def quality_rows(quality: Quality) -> list[dict[str, Any]]:
     """Return rows with ``measure``, ``label`` (which scan; ``all``), ``interpolated``, ``result`` and ``unit``.
 
-    Numbers are texts of four digits, as people read them; what is not known is None.
+    Numbers are texts of four digits, for people; unknown ones are None.
     """
     rows = [_row("voxel size", "all", None, quality.spacing_mm, "mm")]
     for number, stack in enumerate(quality.stacks, start=1):
@@ -25,12 +25,14 @@ def quality_rows(quality: Quality) -> list[dict[str, Any]]:
         rows += [
             _row("slice thickness", label, None, stack.thickness_mm, "mm"),
             _row("gap between slices", label, None, stack.gap_mm, "mm"),
-            _row("slices not reproduced", label, percent * stack.rms_interpolated, stack.percent, "% of brightness"),
+            _row(
+                "slices not reproduced", label, percent * stack.rms_interpolated, stack.percent, "% of intensity range"
+            ),
         ]
         if stack.moved_percent is not None:
             rows.append(_row("slices that moved", label, None, stack.moved_percent, "%"))
     if quality.guide is not None:
-        rows.append(_row("likeness to the guide", "all", quality.guide.interpolated, quality.guide.result, "0 to 1"))
+        rows.append(_row("similarity to the guide", "all", quality.guide.interpolated, quality.guide.result, "0 to 1"))
     rows.append(_row("head", "all", None, quality.head_ml, "ml"))
     return rows
 

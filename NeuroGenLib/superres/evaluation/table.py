@@ -1,4 +1,4 @@
-"""How much a model restores: isotropic scans are seen in thick slices, brought back in every way, and compared."""
+"""Evaluation of a model: thick slices are simulated from isotropic scans, restored by each method, and compared."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured inside the head.
+    """Measures inside the head.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Evaluation:
 def evaluate_cases(
     model: SuperresModel, cases: Sequence[Case], config: EvaluateConfig, progress: Progress = SILENT
 ) -> Evaluation:
-    """Simulate slices of isotropic scans, bring them back, and compare with the scans inside their heads.
+    """Simulate slices of isotropic scans, restore them, and compare with the scans inside their heads.
 
     Parameters
     ----------
@@ -220,7 +220,7 @@ def means_of(rows: Sequence[Row]) -> list[Row]:
 
 
 def _figure(means: Sequence[Row]) -> Any:
-    """Draw PSNR and SSIM against the thickness, means over the directions, a line a method."""
+    """Plot PSNR and SSIM against the thickness, means over the directions, a line a method."""
     import matplotlib.pyplot as plt
 
     colours = {"nearest": "#d9d9d9", "linear": "#bdbdbd", "cubic": "#6baed6", MODEL: "#d94801", GUIDED: "#31688e"}

@@ -44,7 +44,7 @@ class Judge(Protocol):
 
 
 class HeldOutWindows:
-    """Measures on windows in the middle of left-out heads, along each axis; cut anew from a fixed seed.
+    """Measures on windows in the middle of held-out heads, along each axis; cut again from a fixed seed.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def window_measures(found: torch.Tensor, batch: WindowBatch) -> dict[str, float]
 
 
 class Validation(Callback):
-    """Measures every so many steps, keeps the history and the model, and ends a run that does not get better.
+    """Validate at intervals, keep the history and the model, and end a run that does not get better.
 
     Measures go into the run's metrics, the losses also as ``Loss/Train`` and ``Loss/Validation``; ``training_info.csv``
     in the run folder holds the row of the run so far, ``model`` the network so far (or the best so far).
@@ -131,7 +131,7 @@ class Validation(Callback):
     sizes:
         Subjects that are trained on, validated and tested with.
     write:
-        Writes the module's network, after so many steps, as the run's model.
+        Writes the module's network, after that number of steps, as the run's model.
     progress:
         Of the run's steps; cancels a validation.
     """

@@ -1,4 +1,4 @@
-"""Where the published network wants to see a head, and what it adds to a scan from there."""
+"""Pose of the published network's atlas, and the correction computed in it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from NeuroGenLib.superres.stacks.stack import Stack
 
 _OUTSIDE = 0.02
-"""Part of a head that may lie outside the known field of view without a word."""
+"""Part of a head that may lie outside the atlas's field of view without a warning."""
 
 
 @dataclass(frozen=True, eq=False)
 class AtlasPose:
-    """A grid that the network knows.
+    """Grid and pose of the network's training images.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ def atlas_pose(
     to_guide: np.ndarray,
     progress: Progress = SILENT,
 ) -> AtlasPose:
-    """Find the way from a scan to the atlas of a published model; without an atlas, the scan's own axes.
+    """Register the scan to the atlas of a published model by its guide; without an atlas, take the scan's own axes.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def atlas_pose(
     to_guide:
         (4, 4) RAS mm of the scan to RAS mm of the guide.
     progress:
-        Told of every stage.
+        Progress callback.
 
     Raises
     ------
@@ -103,12 +103,12 @@ def correction_at_pose(
     device: torch.device,
     progress: Progress = SILENT,
 ) -> tuple[Volume, list[str]]:
-    """Return what the network adds, and warnings; found at the place that it knows and brought back by one resampling.
+    """Return the network's correction and warnings; computed in its atlas's pose and resampled to the scan once.
 
     Parameters
     ----------
     place, network:
-        Where it looks, in eval mode.
+        Grid and pose; in eval mode.
     seen:
         The scan; a single one is resampled from its own slices, not from its interpolation.
     guide, to_guide:
@@ -116,7 +116,7 @@ def correction_at_pose(
     head:
         Boolean, on the grid of the scan's interpolation.
     device, progress:
-        Where it computes, who is told of every batch.
+        Where it computes; progress callback.
 
     Raises
     ------

@@ -50,7 +50,7 @@ def import_checkpoint(checkpoint: Path, destination: Path, *, half: bool = False
     Raises
     ------
     InputError
-        When the file is missing, damaged or something else, or the atlas beside it is no volume.
+        When the file is missing, damaged or something else, or the atlas beside it is not a volume.
     """
     from NeuroGenLib.superres.published.unet import fold, reached_taps
 
@@ -122,7 +122,7 @@ def config_of_state(state: Mapping[str, Tensor], checkpoint: Path) -> PublishedU
         shape = PublishedUNetConfig(channels, units, inputs=int(firsts[0].shape[1]), outputs=int(last.shape[1]))
     except ValueError as error:
         raise InputError(
-            f"{checkpoint} holds weights of no possible network ({error}).", _REMEDY, code="weights-mismatch"
+            f"{checkpoint} holds weights of an impossible network ({error}).", _REMEDY, code="weights-mismatch"
         ) from error
     if WINDOW % shape.multiple:
         raise InputError(
@@ -172,7 +172,7 @@ def _one_by_one(
         if not torch.isfinite(tensor).all():
             raise InputError(
                 f"'{name}' in {checkpoint} is not finite: the training had failed.",
-                "Give other weights, or train anew.",
+                "Give other weights, or train again.",
                 code="training-diverged",
             )
         if name in taps and _trained_outside(tensor, taps[name]):
@@ -192,7 +192,7 @@ def _atlas_beside(checkpoint: Path) -> Path | None:
     Raises
     ------
     InputError
-        When it is no volume.
+        When it is not a volume.
     """
     path = checkpoint.with_name(ATLAS)
     if not path.is_file():

@@ -169,7 +169,7 @@ def reference_super_resolve(
     batch:
         Windows at a time; changes nothing but speed and memory.
     progress:
-        Told after every batch.
+        Progress callback.
 
     Returns
     -------

@@ -71,11 +71,11 @@ class PublishedUNet(nn.Module):
     def __init__(self, config: PublishedUNetConfig, window: int | None = None) -> None:
         super().__init__()
         if window is not None and (window < 1 or window % config.multiple):
-            raise ValueError(f"a window of {window} voxels is no multiple of {config.multiple}")
+            raise ValueError(f"a window of {window} voxels is not a multiple of {config.multiple}")
         from monai.networks.nets.unet import UNet
 
         self.config = config
-        # Folded, it is built without memory: the kernels that are left out are seven eighths of it.
+        # Folded, it is built without memory: the dropped kernels are seven eighths of it.
         with torch.device("meta") if window is not None else contextlib.nullcontext():
             self.model: nn.Module = UNet(
                 spatial_dims=3,
@@ -126,7 +126,7 @@ class FoldedUNet(PublishedUNet):
     """The same function of windows of one size, and of no other, with an eighth of the weights.
 
     At 32 voxels a side the deepest levels are one voxel: of a kernel of 27 taps only the middle one meets it, and the
-    others, which no training ever changed, are left out.
+    others, which no training ever changed, are dropped.
     """
 
     def __init__(self, config: PublishedUNetConfig, window: int) -> None:

@@ -75,7 +75,7 @@ def align_stacks(
     rounds:
         How often the stacks are fused and placed on the fusion: where they share little, it helps.
     progress:
-        Told of every stage.
+        Progress callback.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def align_stacks(
 def motion_between_slices(stack: Stack, fused: Volume) -> SliceMotion:
     """Measure how far each slice lies from where a rigid head would put it.
 
-    The fused image is seen through the stack's slices; each measured slice is turned and shifted in its plane until it
+    The fused image is seen through the stack's slices; each measured slice is rotated and shifted in its plane until it
     fits (motion across slices does not show). A slice counts as moved beyond half a thickness, or 1.5 mm, half of
     what cortex is thick, whichever is less; a fifth of such slices is too many for a rigid stack.
 
@@ -163,20 +163,20 @@ def _in_plane_motion(expected: np.ndarray, seen: np.ndarray, spacing: Sequence[f
     places = np.argwhere(head) * np.asarray(spacing)
     middle = places.mean(axis=0)
     arms = places - middle
-    turn, shift = 0.0, np.zeros(2)
+    angle, shift = 0.0, np.zeros(2)
     for _ in range(_STEPS):
-        rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+        rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         index = ((arms @ rotation.T + middle + shift) / spacing).T
         values = ndimage.map_coordinates(seen, index, order=1, mode="nearest")
         slopes = [
             ndimage.map_coordinates(np.gradient(seen, mm, axis=axis), index, order=1, mode="nearest")
             for axis, mm in enumerate(spacing)
         ]
-        turned = arms @ rotation.T
-        columns = np.stack([*slopes, slopes[1] * turned[:, 0] - slopes[0] * turned[:, 1], -expected[head]], axis=1)
-        # The brightness of the slice is free.
+        rotated = arms @ rotation.T
+        columns = np.stack([*slopes, slopes[1] * rotated[:, 0] - slopes[0] * rotated[:, 1], -expected[head]], axis=1)
+        # The intensity scale of the slice is free.
         step = np.linalg.lstsq(columns, -values, rcond=1e-6)[0]
         step[:3] *= min(1.0, _LONGEST_MM / max(float(np.abs(step[:2]).max()), 1e-9))
-        shift, turn = shift + step[:2], turn + step[2]
-    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+        shift, angle = shift + step[:2], angle + step[2]
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     return float(np.linalg.norm(arms @ rotation.T + shift - arms, axis=1).mean())

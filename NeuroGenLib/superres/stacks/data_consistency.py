@@ -1,4 +1,4 @@
-"""Does the result reproduce what was measured? Its slices are taken again and compared with the scan's."""
+"""Data consistency: slices simulated from the image are compared with the measured ones and projected back."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from NeuroGenLib.superres.stacks.stack import Stack
 
 _AT_ONCE = 2**22
-"""Voxels, of the stack's planes at the image's spacing, that are looked at at once."""
+"""Voxels, of the stack's planes at the image's spacing, that are simulated at once: a limit of memory."""
 
 
 def slice_residual(image: Volume, stack: Stack, scale: float = 1.0) -> Volume:
-    """Return what a stack measured less what the image would have given it, float32 on the stack's grid and place.
+    """Return the measured slices less the acquisition simulated from the image, float32 on the stack's grid and place.
 
     The stack's slice profile is applied to the image; beyond its field of view the image goes on as at its border.
 
@@ -51,7 +51,7 @@ def slice_residual(image: Volume, stack: Stack, scale: float = 1.0) -> Volume:
 
 
 def back_projection(residuals: Sequence[Volume], grid: Volume) -> np.ndarray:
-    """Return residuals of stacks on a grid by linear interpolation, (i, j, k) float32: the mean of several.
+    """Back-project residuals of stacks onto a grid by linear interpolation, (i, j, k) float32: the mean of several.
 
     0 where no stack was measured.
     """
@@ -72,7 +72,7 @@ def data_consistent(
     slice_weights: Sequence[np.ndarray],
     progress: Progress = SILENT,
 ) -> Volume:
-    """Return the image corrected by what it does not reproduce of the stacks, again and again.
+    """Correct the image by iterative back-projection of its residuals.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def data_consistent(
     scales, slice_weights:
         For each stack: the factor to the units of ``image``, and how much each slice counts, (slices,).
     progress:
-        Told of every step.
+        Progress callback.
     """
     for _ in progress.track(range(steps), "comparing with the slices"):
         residuals = []
@@ -98,13 +98,13 @@ def data_consistent(
 
 
 def null_space_component(correction: Volume, stacks: Sequence[Stack]) -> Volume:
-    """Return what of a correction the stacks do not show: what each would show is taken away, one after the other.
+    """Return the null-space component of a correction: the part that no stack measures, stack after stack removed.
 
-    A network that was trained on windows of several stacks saw its corrections so, see
+    Training on windows of several stacks does the same, see
     :meth:`NeuroGenLib.superres.data.windows.WindowBatch.consistent`.
     """
     for stack in stacks:
-        less = slice_residual(correction, stack, scale=0.0)  # what was measured counts nothing: minus the slices
+        less = slice_residual(correction, stack, scale=0.0)  # of the correction alone: minus its slices
         correction = correction.with_array(correction.array + back_projection([less], correction))
     return correction
 
@@ -125,7 +125,7 @@ def sharpened(image: Volume, stack: Stack, steps: int) -> Volume:
 
 
 def _slabs(stack: Stack, width: float) -> list[list[tuple[int, int]]]:
-    """Return boxes of whole slices that cover a stack, so many slices each as the memory shall hold."""
+    """Return boxes of whole slices that cover a stack, each within the memory limit."""
     others = [axis for axis in range(3) if axis != stack.axis]
     plane = math.prod(
         stack.volume.shape[axis] * max(1, math.ceil(stack.volume.spacing[axis] / width)) for axis in others

@@ -1,6 +1,6 @@
-"""Several stacks of thick slices as one isotropic volume: the image that explains all of them best.
+"""Fusion of several stacks of thick slices into one isotropic volume, by regularised least squares.
 
-Every stack is taken for the image seen through its slice profile at its place (a rigid pose). The image minimises the
+Every stack is modelled as the image averaged over its slice profile at a rigid pose. The image minimises the
 squared differences to all stacks and its own roughness; values and slices that the rest contradicts lose their weight.
 Conjugate gradients solve it. The only matrices are those along single axes: memory is some ten times the image.
 """
@@ -41,7 +41,7 @@ _COARSE_MM = 3.0
 
 @dataclass(frozen=True, eq=False)
 class Fusion:
-    """What several stacks show together.
+    """Isotropic volume fused from several stacks.
 
     Attributes
     ----------
@@ -82,7 +82,7 @@ def fuse(
         Weight of the squared differences of neighbours, where one isotropic stack has the weight 1. When not given, it
         follows from the noise.
     progress:
-        Told of every step.
+        Progress callback.
 
     Returns
     -------
@@ -93,11 +93,11 @@ def fuse(
     ------
     InputError
         When there is no stack, a stack has no contrast or does not overlap with the first one, the spacing or the
-        roughness makes no sense, or the grid is huge.
+        roughness is invalid, or the grid is huge.
     """
     if roughness is not None and not (np.isfinite(roughness) and roughness >= 0):
         raise InputError(
-            f"A roughness of {roughness} makes no sense.", "Give zero or more, such as 0.02.", code="value-invalid"
+            f"A roughness of {roughness} is invalid.", "Give zero or more, such as 0.02.", code="value-invalid"
         )
     grid = fused_grid(stacks, spacing)
     # In one order of axes: the result depends on where voxels are, not on how they are stored.
@@ -140,16 +140,14 @@ def fused_grid(stacks: Sequence[Stack], spacing: float | None = None) -> Volume:
     Raises
     ------
     InputError
-        When there is no stack, the spacing makes no sense or the grid is huge.
+        When there is no stack, the spacing is invalid or the grid is huge.
     """
     if not stacks:
         raise InputError("There is no stack to fuse.", "Give at least one scan.", code="value-missing")
     first = stacks[0].placed.reorient("RAS")
     width = min(first.spacing) if spacing is None else spacing
     if not (np.isfinite(width) and width > 0):
-        raise InputError(
-            f"A spacing of {width} mm makes no sense.", "Give a positive number of mm.", code="value-invalid"
-        )
+        raise InputError(f"A spacing of {width} mm is invalid.", "Give a positive number of mm.", code="value-invalid")
     # Right angles, also where the first stack is sheared.
     left, _, right = np.linalg.svd(first.affine[:3, :3] / first.spacing)
     affine = np.eye(4)
@@ -236,7 +234,7 @@ class _Problem:
         self.residual = 0.0
 
     def first_guess(self, margin: int) -> Tensor:
-        """Return the mean of the interpolated stacks, its border carried on into the room around."""
+        """Return the mean of the interpolated stacks, its border extended into the margin."""
         import torch
 
         total = np.zeros(self._grid.shape, dtype=np.float32)
@@ -301,8 +299,8 @@ def _slice_weights(errors: Sequence[Tensor], heads: Sequence[Tensor], axes: Sequ
         means.append((error * head).sum(dim=others).numpy().astype(np.float64) / np.maximum(count, 1))
         # Slices with hardly any head say nothing of themselves.
         counts.append(count >= max(_FEWEST, 0.05 * count.max()))
-    told = np.concatenate([mean[count] for mean, count in zip(means, counts, strict=True)])
-    usual = float(np.median(told)) if len(told) else 0.0
+    reliable = np.concatenate([mean[count] for mean, count in zip(means, counts, strict=True)])
+    usual = float(np.median(reliable)) if len(reliable) else 0.0
     if usual == 0:
         return [np.ones(len(mean)) for mean in means]
     return [

@@ -1,4 +1,4 @@
-"""Scans in thick slices on one isotropic grid, before a network sees them: interpolated, or several fused."""
+"""Initial image of the network: a scan in thick slices interpolated to an isotropic grid, or several scans fused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class InitialImage:
-    """Scans on one grid.
+    """Interpolated scan, or fusion of several.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ def initial_image(
     align:
         Whether several are registered to the first one; without it the headers are trusted.
     progress:
-        Told of every stage.
+        Progress callback.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def initial_image(
         return InitialImage(stacks, image, (1.0,), (np.ones(stacks[0].volume.shape[stacks[0].axis]),), (None,))
     if like is not None:
         raise InputError(
-            "A grid can be given for a single scan only.", "Leave it out, or give one scan.", code="value-conflict"
+            "A grid can be given for a single scan only.", "Omit it, or give one scan.", code="value-conflict"
         )
     if align:
         stacks = align_stacks(stacks, progress=progress.part(0, 0.6))

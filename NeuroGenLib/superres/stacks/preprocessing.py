@@ -1,4 +1,4 @@
-"""What super-resolution is given: scans in thick slices and a guide, checked and placed on the grid of the result."""
+"""Preprocessing of scans: checks, slice geometry, voxel size of the result, and interpolation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FINER = 0.95
 """Part of a scan's spacing below which an asked one counts as finer."""
 _LEAST_MM, _SMALL_MM = 10.0, 50.0
 _FEWEST_SLICES = 2
-_STRANGE = 1.25
+_TOLERANCE = 1.25
 """Factor by which a voxel size may leave the range that a network was trained at."""
 
 
@@ -42,12 +42,12 @@ def thick_stacks(scans: Sequence[Volume], settings: SuperresConfig) -> tuple[lis
     scans:
         One or more of a head, 3-D.
     settings:
-        What goes before the headers; the direction is of a single scan alone.
+        Override the headers; the direction is of a single scan alone.
 
     Returns
     -------
     tuple
-        The stacks, and sentences where a field of view is small or a recorded thickness is not believed.
+        The stacks, and sentences where a field of view is small or a recorded thickness is implausible.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def thick_stacks(scans: Sequence[Volume], settings: SuperresConfig) -> tuple[lis
         When a single scan has no thick slices, and neither a thickness, a gap nor finer voxels are asked for.
     InputError
         When a scan has channels, NaN or infinite voxels, no contrast or too small a field of view, thickness and gap
-        make no sense, or the direction of slices does not show.
+        are invalid, or the direction of slices does not show.
     """
     if not scans:
         raise InputError("There is no scan.", "Give at least one.", code="value-missing")
@@ -64,7 +64,7 @@ def thick_stacks(scans: Sequence[Volume], settings: SuperresConfig) -> tuple[lis
     if len(scans) > 1 and settings.direction is not None:
         raise InputError(
             "A direction of slices is of one scan, and several are given.",
-            "Leave the direction out.",
+            "Omit the direction.",
             code="value-conflict",
         )
     if len(scans) == 1 and not given:
@@ -111,7 +111,7 @@ def chosen_spacing(
     if asked is None:
         within = [mm for stack in stacks for axis, mm in enumerate(stack.volume.spacing) if axis != stack.axis]
         return float(np.clip(min(within), low, high)), []
-    if low / _STRANGE <= asked <= high * _STRANGE:
+    if low / _TOLERANCE <= asked <= high * _TOLERANCE:
         return asked, []
     return asked, [
         f"The model was trained at {low:g} to {high:g} mm, and voxels of {asked:g} mm are asked for: compare the"
@@ -157,7 +157,7 @@ def _size_warnings(stack: Stack, name: str) -> list[str]:
         )
     if min(shown) >= _SMALL_MM:
         return []
-    return [f"{name} measures {sides} mm, a small part of a head: its brightness is scaled by that part."]
+    return [f"{name} measures {sides} mm, a small part of a head: its intensities are normalised by that part."]
 
 
 def _sides(scan: Volume) -> str:

@@ -1,4 +1,4 @@
-"""What a person is told before a super-resolution: how scans are understood, whether a model wants a guide."""
+"""Slice geometry of a scan from its grid alone: direction, thickness and gap as they will be used."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CORNERS = np.arange(8.0).reshape(2, 2, 2)
 
 @dataclass(frozen=True)
 class SliceGeometry:
-    """How a scan is understood from its grid alone.
+    """Slices of a scan, from its grid alone.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class SliceGeometry:
 
 
 def slice_geometry(shape: Sequence[int], affine: np.ndarray, settings: SuperresConfig) -> SliceGeometry:
-    """Return how a scan is understood, without its voxels.
+    """Return the slice geometry of a scan, without its voxels.
 
     Parameters
     ----------
@@ -76,7 +76,14 @@ def slice_geometry(shape: Sequence[int], affine: np.ndarray, settings: SuperresC
     Raises
     ------
     InputError
-        When there is no voxel, or thickness and gap make no sense.
+        When there is no voxel, or thickness and gap are invalid.
+
+    Examples
+    --------
+    >>> from NeuroGenLib.superres.run_config import SuperresConfig
+    >>> slices = slice_geometry((200, 200, 30), np.diag([0.9, 0.9, 4, 1]), SuperresConfig(thickness=3))
+    >>> slices.direction, slices.count, slices.gap_mm
+    ('axial', 30, 1.0)
     """
     if len(shape) != 3 or min(shape) < 1:
         raise InputError("The scan holds no voxels.", "Choose another one.", code="image-empty")

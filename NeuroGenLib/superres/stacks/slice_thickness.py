@@ -1,4 +1,4 @@
-"""The thickness of slices as their scanner recorded it; the header of an image knows their distance alone."""
+"""Slice thickness as the scanner recorded it; the header of an image holds only the distance of slices."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 UNKNOWN = 0.0
 THICKEST_MM = 1000.0
-"""What is beyond is no thickness."""
+"""Larger values are not taken for a thickness."""
 _TAG = "0018|0050"
 """Slice Thickness of DICOM."""
 _FIELD = "SliceThickness"
 """The same in the JSON file beside a NIfTI file, by BIDS."""
-_UNLIKELY = 4.0
-"""Factor between thickness and distance of slices from which on a record is not believed."""
+_IMPLAUSIBLE = 4.0
+"""Factor between thickness and distance of slices from which on a record is implausible."""
 
 
 def recorded_thickness(path: str | os.PathLike[str]) -> float:
@@ -32,7 +32,12 @@ def recorded_thickness(path: str | os.PathLike[str]) -> float:
     ----------
     path:
         A NIfTI file, beside which may lie a JSON file of that name; a DICOM file; or a folder with a DICOM series.
-        What cannot be read records nothing.
+        A file that cannot be read counts as one without a record.
+
+    Examples
+    --------
+    >>> recorded_thickness("no-such-scan.nii.gz")
+    0.0
     """
     path = Path(path)
     try:
@@ -58,17 +63,17 @@ def plausible_thickness(
     Returns
     -------
     tuple
-        The thickness, and a sentence when a record is not believed.
+        The thickness, and a warning when a record is implausible.
     """
     if settings.thickness is not None or settings.gap is not None or number >= len(settings.recorded):
         return settings.thickness, []
     recorded = settings.recorded[number]
     if recorded == UNKNOWN:
         return None, []
-    if not distance / _UNLIKELY <= recorded <= distance * _UNLIKELY:
+    if not distance / _IMPLAUSIBLE <= recorded <= distance * _IMPLAUSIBLE:
         return None, [
             f"{name} is recorded with slices of {recorded:g} mm, and they are {distance:.3g} mm apart: the record is"
-            " not believed. Give the thickness if it is right."
+            " implausible and not used. Give the thickness if it is right."
         ]
     return recorded, []
 

@@ -98,7 +98,14 @@ def as_stack(
     Raises
     ------
     InputError
-        When the scan has channels, values that are not finite or no contrast, or the thickness or gap makes no sense.
+        When the scan has channels, values that are not finite or no contrast, or the thickness or gap is invalid.
+
+    Examples
+    --------
+    >>> scan = Volume(np.arange(512.0).reshape(8, 8, 8), np.diag([1.0, 1, 4, 1]))
+    >>> stack = as_stack(scan, thickness=3)
+    >>> stack.direction, stack.distance, stack.gap
+    ('axial', 4.0, 1.0)
     """
     require_3d(volume, name)
     require_finite(volume, name)
@@ -109,7 +116,7 @@ def as_stack(
     across = thickest_axis(volume) if axis is None else axis
     distance = volume.spacing[across]
     if gap is not None and not np.isfinite(gap):
-        raise InputError(f"A gap of {gap} mm makes no sense.", "Give a number of mm.", code="value-invalid")
+        raise InputError(f"A gap of {gap} mm is invalid.", "Give a number of mm.", code="value-invalid")
     if thickness is None:
         thickness = distance - (gap or 0.0)
         if thickness <= 0:

@@ -17,6 +17,7 @@ from NeuroGenLib.simulate.deformation import DeformationConfig
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.training.settings import TrainerConfig
 from Testing.geometry import reoriented
+from Testing.raising import raises
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +69,7 @@ def test_brain_is_tissue_and_fluid_above_its_lowest_tissue_without_holes() -> No
 
 
 def test_a_map_without_brain_is_named() -> None:
-    with pytest.raises(InputError, match=r"head_7 has no label of the brain.*FreeSurfer"):
+    with raises("labels-invalid", "head_7"):
         brain_of(Volume(np.full((9, 9, 9), SKIN, np.int16), np.eye(4)), "head_7")
 
 
@@ -138,7 +139,7 @@ def test_volume_of_the_brain_follows_the_voxel_size(maps: Path) -> None:
 
 def test_unusable_maps_are_named(tmp_path: Path) -> None:
     Volume(np.full((9, 9, 9), SKIN, np.int16), np.eye(4)).save(tmp_path / "maps" / "head_1.nii.gz")
-    with pytest.raises(InputError, match=r"head_1\.nii\.gz has no label of the brain"):
+    with raises("labels-invalid", "head_1.nii.gz"):
         GeneratedHeads(job(tmp_path / "maps"))
 
 
@@ -182,5 +183,5 @@ def test_rescaled_sees_a_few_bright_voxels_and_refuses_a_constant() -> None:
     image = torch.zeros(30, 30, 30)
     image[3, 3, 3] = 7
     assert rescaled(image).sum() == 1
-    with pytest.raises(InputError, match="same value everywhere"):
+    with raises("image-empty"):
         rescaled(torch.full((5, 5, 5), 3.0))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.mask import grid
 from NeuroGenLib.mask.grid import averaged, coarse_image, on_scan
 from NeuroGenLib.spatial.volume import Volume
@@ -18,6 +19,10 @@ from Testing.geometry import (
     orientations,
     same_in_world,
 )
+from Testing.raising import raises
+
+if TYPE_CHECKING:
+    from NeuroGenLib.core.errors import Code
 
 GRADIENT = np.array([2.0, -1.0, 3.0])
 
@@ -120,14 +125,14 @@ def test_masks_of_a_scan_and_its_other_storages_are_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scan", "says"),
+    ("scan", "code", "named"),
     [
-        (Volume(np.ones((3, 60, 60, 60)), np.eye(4)), "3 channels"),
-        (Volume(np.ones((60, 60, 10)), np.eye(4)), "60 x 60 x 10 mm"),
-        (Volume(np.ones((60, 60, 60)), np.diag([1, 1, 1000.0, 1])), r"6e\+04 mm"),
-        (Volume(np.full((60, 60, 60), np.nan), np.eye(4)), "NaN"),
+        (Volume(np.ones((3, 60, 60, 60)), np.eye(4)), "image-dimensions", "3 channels"),
+        (Volume(np.ones((60, 60, 10)), np.eye(4)), "model-range", "60 x 60 x 10 mm"),
+        (Volume(np.ones((60, 60, 60)), np.diag([1, 1, 1000.0, 1])), "geometry-invalid", "6e+04 mm"),
+        (Volume(np.full((60, 60, 60), np.nan), np.eye(4)), "image-not-finite", "NaN"),
     ],
 )
-def test_what_shows_no_head_is_refused(scan: Volume, says: str) -> None:
-    with pytest.raises(InputError, match=says):
+def test_images_that_cannot_show_a_head_are_refused(scan: Volume, code: Code, named: str) -> None:
+    with raises(code, named):
         coarse_image(scan, 3.0)

@@ -11,7 +11,7 @@ from NeuroGenLib.alignment.halfway import HalfwayStart
 from NeuroGenLib.alignment.prepared_image import PreparedImage
 from NeuroGenLib.core.errors import Cancelled
 from NeuroGenLib.core.progress import Progress
-from NeuroGenLib.registration.evaluation.quality import STAGES, LabelMaps, measure_quality
+from NeuroGenLib.registration.evaluation.quality import STAGES, LabelMaps, RegistrationMaps, measure_quality
 from NeuroGenLib.spatial.spatial_map import SpatialMap, from_voxel_displacement
 from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import ORIENTATIONS, a_brain_phantom, dice, reoriented
@@ -45,7 +45,8 @@ def numbers(head, forward, inverse, moving, start=START, labels=True, **changes)
     if labels is True:
         labels = LabelMaps(head.labels, moving.labels, forward.pull(moving.labels, head.labels, order=0))
     images = PreparedImage.of(fixed, inside), PreparedImage.of(moving.image)
-    return measure_quality(forward, inverse, start, *images, jacobian, labels, **changes)
+    maps = RegistrationMaps(forward, inverse, start)
+    return measure_quality(maps, *images, jacobian, labels, **changes)
 
 
 def test_nothing_moved(head):

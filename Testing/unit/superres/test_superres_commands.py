@@ -15,6 +15,7 @@ from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.batch import Case, read_cases
 from NeuroGenLib.superres.evaluation.table import markdown
 from NeuroGenLib.superres.published.reference import ORIENTATION
+from Testing.raising import raises
 from Testing.superres_models import a_head, in_thick_slices, write_published_model, write_residual_model
 
 if TYPE_CHECKING:
@@ -191,10 +192,10 @@ def test_cases_of_a_table_may_lack_further_scans_and_guides(tmp_path: Path) -> N
     one, other = read_cases(table, ["T2w", "T2w_cor"])
     assert (one.name, len(one.scans), one.guide) == ("p1_1", 2, None)
     assert (other.name, len(other.scans), other.guide) == ("p1_2", 1, tmp_path / "d.nii")
-    with pytest.raises(InputError, match=r"no column 'T2'.*Did you mean"):
+    with raises("name-unknown", "'T2'", "'T2w'"):
         read_cases(table, ["T2"])
     (tmp_path / "c.nii").unlink()
-    with pytest.raises(InputError, match=r"c\.nii of p1_2 does not exist"):
+    with raises("file-missing", "c.nii", "p1_2"):
         read_cases(table, ["T2w"])
 
 
@@ -208,7 +209,7 @@ def test_evaluate_compares_with_interpolation(
     scan = scans / "thin_T2w.nii.gz"
     table.write_text(f"participant_id\tT2w\tT1w\nsub-2\t{scan}\t{scan}\n", encoding="utf-8")
     words = ["superres", "evaluate", str(table), "--model", model, "--out", str(out), "--progress", "none"]
-    assert cli.main([*words, "--thickness", "4", "6", "--direction", "axial", "--device", "cpu"]) == 0
+    assert cli.main([*words, "--thickness", "4", "6", "--direction", "axial", "--back-projection", "0"]) == 0
     rows = rows_of(out / "scans.tsv")
     assert len(rows) == 10
     value = {(row["thickness_mm"], row["method"]): float(row["psnr_db"]) for row in rows}

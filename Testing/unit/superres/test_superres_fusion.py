@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 import torch
 
-from NeuroGenLib.core.errors import Cancelled, InputError
+from NeuroGenLib.core.errors import Cancelled
 from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.simulate.thick_slices import DIRECTIONS, SliceProfile, slice_axis, thick_slices
 from NeuroGenLib.spatial.volume import Volume
@@ -14,6 +16,10 @@ from NeuroGenLib.superres.stacks.acquisition_model import AcquisitionModel
 from NeuroGenLib.superres.stacks.fusion import Fusion, fuse, fused_grid
 from NeuroGenLib.superres.stacks.stack import Stack
 from Testing.geometry import a_brain_phantom, reoriented, rotation, same_in_world
+from Testing.raising import raises
+
+if TYPE_CHECKING:
+    from NeuroGenLib.core.errors import Code
 
 THICKNESS = 6.0
 
@@ -167,32 +173,32 @@ def test_the_grid_holds_all_stacks_and_keeps_the_voxels_within_slices(stacks: li
 
 
 @pytest.mark.parametrize(
-    ("change", "culprit"),
+    ("change", "code", "named"),
     [
-        ({"spacing": -1.0}, "spacing of -1.0"),
-        ({"spacing": np.nan}, "spacing of nan"),
-        ({"spacing": 0.05}, "too many"),
-        ({"roughness": -0.1}, "roughness of -0.1"),
+        ({"spacing": -1.0}, "value-invalid", -1.0),
+        ({"spacing": np.nan}, "value-invalid", "nan"),
+        ({"spacing": 0.05}, "image-too-large", 0.05),
+        ({"roughness": -0.1}, "value-invalid", -0.1),
     ],
 )
-def test_senseless_numbers_are_refused(stacks: list[Stack], change: dict, culprit: str) -> None:
-    with pytest.raises(InputError, match=culprit) as caught:
+def test_invalid_numbers_are_refused(stacks: list[Stack], change: dict, code: Code, named: object) -> None:
+    with raises(code, named) as caught:
         fuse(stacks, **change)
     assert caught.value.remedy
 
 
 def test_stacks_that_cannot_be_fused_are_refused(stacks: list[Stack]) -> None:
-    with pytest.raises(InputError, match="no stack"):
+    with raises("value-missing"):
         fuse([])
     away = np.eye(4)
     away[0, 3] = 90
-    with pytest.raises(InputError, match="Stack 2 does not overlap"):
+    with raises("geometry-mismatch", "Stack 2"):
         fuse([stacks[0], stacks[1].posed(away @ stacks[1].pose)])
     away[0, 3] = 1e5
-    with pytest.raises(InputError, match="same head"):
+    with raises("image-too-large"):
         fuse([stacks[0], stacks[1].posed(away)])
     dark = Stack(stacks[0].volume.with_array(-stacks[0].volume.array), 2, THICKNESS)
-    with pytest.raises(InputError, match="no values above zero"):
+    with raises("image-empty", "Stack 1"):
         fuse([dark])
 
 

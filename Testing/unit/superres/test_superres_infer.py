@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     import torch
 
+    from NeuroGenLib.core.errors import Code
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 COARSE = SuperresConfig(spacing=MM, back_projection=0)
@@ -196,9 +198,9 @@ def test_a_header_that_lies_is_overruled(
 
 
 def test_what_is_isotropic_stays_as_it_is(model: SuperresModel, head: Volume) -> None:
-    with pytest.raises(AlreadyIsotropic, match=r"voxels of 2 x 2 x 2 mm: there is nothing to do"):
+    with raises("value-invalid", "2 x 2 x 2 mm", kind=AlreadyIsotropic):
         model.super_resolve(head)
-    with pytest.raises(InputError, match="which way its slices lie does not show"):
+    with raises("value-missing", "2 x 2 x 2 mm"):
         model.super_resolve(head, settings=SuperresConfig(thickness=6.0))
 
 
@@ -209,17 +211,17 @@ def test_the_usual_voxel_size_is_that_within_slices_as_far_as_was_trained(model:
 
 
 @pytest.mark.parametrize(
-    ("array", "says"),
+    ("array", "code", "named"),
     [
-        (np.full((20, 20, 8), np.nan), "NaN"),
-        (np.ones((2, 20, 20, 8)), "2 channels"),
-        (np.ones((20, 20, 8)), "same value everywhere"),
-        (np.arange(48.0).reshape(2, 3, 8), "too little of a head"),
-        (np.arange(400.0).reshape(20, 20, 1), "in 1 axial slices"),
+        (np.full((20, 20, 8), np.nan), "image-not-finite", "NaN"),
+        (np.ones((2, 20, 20, 8)), "image-dimensions", "2 channels"),
+        (np.ones((20, 20, 8)), "image-empty", "The scan"),
+        (np.arange(48.0).reshape(2, 3, 8), "image-empty", "4 x 6 x 48 mm"),
+        (np.arange(400.0).reshape(20, 20, 1), "image-empty", "1 axial slices"),
     ],
 )
-def test_what_is_no_scan_is_refused(model: SuperresModel, array: np.ndarray, says: str) -> None:
-    with pytest.raises(InputError, match=says):
+def test_images_that_are_not_scans_are_refused(model: SuperresModel, array: np.ndarray, code: Code, named: str) -> None:
+    with raises(code, named):
         model.super_resolve(Volume(array, np.diag([2.0, 2.0, 6.0, 1.0])))
 
 
@@ -282,9 +284,9 @@ def test_the_published_pipeline_is_there_for_comparison(published: SuperresModel
     published._preparation["padded"] = [48, 32, 48]
     expected = reference_super_resolve(one, other, published._network, (48, 32, 48))
     np.testing.assert_array_equal(published.reference(other, one).array, expected.array)
-    with pytest.raises(InputError, match="not the published one"):
+    with raises("model-kind", model.folder.reference):
         model.reference(other, one)
-    with pytest.raises(InputError, match="needs a T1w"):
+    with raises("value-missing", published.folder.reference):
         published.reference(other, None)
 
 

@@ -40,6 +40,7 @@ from NeuroGenLib.superres.published.unet import (
     reached_taps,
     sizes_of,
 )
+from Testing.raising import raises
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,7 +147,7 @@ def test_only_taps_without_gradient_are_left_out(network, windows):
 
 @pytest.mark.parametrize("size", [(64, 64, 64), (32, 32, 64), (16, 16, 16), (33, 33, 33)])
 def test_a_folded_network_refuses_other_windows(network, size):
-    with pytest.raises(InputError, match=f"32 voxels a side, not {'x'.join(map(str, size))}") as caught:
+    with raises("geometry-mismatch", 32, "x".join(map(str, size))) as caught:
         folded_copy(network)(torch.zeros(1, 2, *size))
     assert "32x32x32" in caught.value.remedy
 
@@ -155,7 +156,7 @@ def test_the_whole_network_takes_multiples(network):
     with torch.no_grad():
         assert network(torch.zeros(1, 2, 32, 64, 32)).shape == (1, 1, 32, 64, 32)
     for wrong in ((1, 2, 32, 48, 32), (1, 1, 32, 32, 32), (2, 32, 32, 32)):
-        with pytest.raises(InputError, match="do not fit the published network"):
+        with raises("geometry-mismatch", wrong):
             network(torch.zeros(*wrong))
 
 
@@ -345,7 +346,7 @@ def test_padding_keeps_voxels_where_they_were(shape, more):
 
 
 def test_what_is_larger_than_the_box_is_refused():
-    with pytest.raises(InputError, match=r"\(9, 4, 4\) voxels does not fit into \(8, 8, 8\)"):
+    with raises("geometry-mismatch", (9, 4, 4), (8, 8, 8)):
         padded(Volume(np.ones((9, 4, 4)), LAS), (8, 8, 8))
 
 
@@ -357,16 +358,16 @@ def test_intensities_by_percentiles_of_what_is_above_zero():
 
 
 @pytest.mark.parametrize(
-    ("image", "says"),
+    ("image", "code"),
     [
-        (np.zeros((3, 3, 3)), "The T1w has no voxel above 0"),
-        (-np.ones((3, 3, 3)), "The T1w has no voxel above 0"),
-        (np.array([1.0, np.nan]), "The T1w holds NaN"),
-        (np.array([1.0, np.inf]), "The T1w holds NaN"),
+        (np.zeros((3, 3, 3)), "image-empty"),
+        (-np.ones((3, 3, 3)), "image-empty"),
+        (np.array([1.0, np.nan]), "image-not-finite"),
+        (np.array([1.0, np.inf]), "image-not-finite"),
     ],
 )
-def test_images_that_cannot_be_normalised(image, says):
-    with pytest.raises(InputError, match=says):
+def test_images_that_cannot_be_normalised(image, code):
+    with raises(code, "The T1w"):
         normalised(image, "The T1w")
 
 
@@ -394,7 +395,7 @@ def test_overlapping_patches_count_alike():
 
 @pytest.mark.parametrize(("size", "stride"), [((9, 2, 2), (1, 1, 1)), ((2, 2, 2), (0, 1, 1)), ((0, 2, 2), (1, 1, 1))])
 def test_patches_that_do_not_fit(size, stride):
-    with pytest.raises(InputError, match="do not fit into"):
+    with raises("value-conflict", size, stride):
         patches(np.zeros((8, 8, 8)), size, stride)
 
 
@@ -437,18 +438,18 @@ def on_another_grid(volume: Volume) -> Volume:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "says"),
+    ("spoil", "code", "named"),
     [
-        (on_another_grid, "The T1w and The T2w are not in the same space"),
-        (lambda volume: Volume(volume.array, np.diag([2.0, 1, 1, 1])), "The T2w has voxels of 2x1x1 mm"),
-        (lambda volume: Volume(np.stack([volume.array] * 2), volume.affine), "The T2w has 2 channels"),
-        (lambda volume: volume.with_array(np.full(volume.shape, np.nan)), "The T2w has .* NaN"),
-        (lambda volume: volume.with_array(np.zeros(volume.shape)), "The T2w has no voxel above 0"),
-        (lambda volume: volume.pad((40, 0, 0)), "does not fit into"),
+        (on_another_grid, "geometry-mismatch", "The T2w"),
+        (lambda volume: Volume(volume.array, np.diag([2.0, 1, 1, 1])), "geometry-mismatch", "2x1x1 mm"),
+        (lambda volume: Volume(np.stack([volume.array] * 2), volume.affine), "image-dimensions", "The T2w"),
+        (lambda volume: volume.with_array(np.full(volume.shape, np.nan)), "image-not-finite", "The T2w"),
+        (lambda volume: volume.with_array(np.zeros(volume.shape)), "image-empty", "The T2w"),
+        (lambda volume: volume.pad((40, 0, 0)), "geometry-mismatch", "(48, 32, 48)"),
     ],
 )
-def test_pairs_that_the_pipeline_refuses(pair, spoil, says):
-    with pytest.raises(InputError, match=says) as caught:
+def test_pairs_that_the_pipeline_refuses(pair, spoil, code, named):
+    with raises(code, named) as caught:
         reference_super_resolve(pair[0], spoil(pair[1]), _Second(), (48, 32, 48))
     assert caught.value.remedy
 
