@@ -54,7 +54,7 @@ COMMANDS = (
     Command("registration run", "Register one scan to another", "NeuroGenLib.commands.registration.run:run"),
     Command(
         "registration apply",
-        "Carry images, labels and points with a transform",
+        "Apply a transform to images, labels and points",
         "NeuroGenLib.commands.registration.apply:apply",
     ),
     Command(

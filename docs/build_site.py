@@ -1,7 +1,7 @@
 """Hooks of MkDocs: pages of the API, pages from outside docs/, links to other files.
 
-``make docs`` builds the site. A page of the API is generated for each public class and function of every
-``infer.py`` and for the objects in :data:`SHARED`; its text is the docstring.
+``make docs`` builds the site. An API page is generated for each public class and function of every ``infer.py`` and for
+the objects in :data:`SHARED`; its text is the docstring.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def main() -> None:
     model = MaskModel.from_folder(folder, torch.device("cpu"))
     rows, seconds = measured(model, Path(options.maps), options.ids)
     text = (
-        f"Generated images of {len(options.ids)} heads that were left out, means. A mask of a scan of 256 x 256 x 256"
+        f"Generated images of {len(options.ids)} held-out heads, means. A mask of a scan of 256 x 256 x 256"
         f" voxels took {seconds:.1f} s with {torch.get_num_threads()} thread(s) of a CPU. {options.remark}"
     )
     bundle(folder, options, {"left_out": {"text": text.rstrip(), "table": markdown_table(rows)}}, model_card)

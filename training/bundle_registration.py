@@ -128,7 +128,7 @@ def card_text(refined: Evaluation, steps: int) -> str:
     return (
         "Pairs of scans that it was not trained on, means by kind. fetal: population averages of fetal brains of"
         " different ages, fetal-hard: a healthy one with one with spina bifida aperta; T2w. adult: images generated"
-        " from label maps of heads that were left out, both T1w or both T2w, turned, shifted, scaled and sheared;"
+        " from label maps of held-out heads, both T1w or both T2w, turned, shifted, scaled and sheared;"
         f" adult-cross: T1w with T2w. Dice over all structures. Refined: {steps} steps of optimisation on each pair."
         f" CPU seconds, start and measuring included, on {torch.get_num_threads()} thread(s) of a CPU{peak}."
     )

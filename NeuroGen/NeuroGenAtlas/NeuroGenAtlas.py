@@ -18,28 +18,38 @@ except ImportError:  # a source checkout: the libraries are not beside this file
     sys.path += [str(Path(__file__).resolve().parents[depth]) for depth in (1, 2)]
 
 from NeuroGenAtlasLib.browser import Browser, View
-from NeuroGenAtlasLib.fitting import fit, fit_arguments, found_text, tissue_rows
+from NeuroGenAtlasLib.fitting import fit, found_text, generate, scan_arguments, tissue_rows
 from NeuroGenAtlasLib.model_session import ModelSession
-from NeuroGenAtlasLib.parameters import AtlasParameters
+from NeuroGenAtlasLib.parameters import FIT_FIELDS, GENERATE_FIELDS, AtlasParameters
 from NeuroGenAtlasLib.sequence import export, make_sequence, open_published
+from NeuroGenLib.atlas.config import BUNDLED, FitConfig, GenerateConfig, SubjectConfig
+from NeuroGenLib.atlas.output import CERTAINTY, GROWTH, image_name
+from NeuroGenLib.core.config import from_mapping, to_mapping
 from NeuroGenPanels import dependencies, panel_test
 from NeuroGenPanels.capability_widget import CapabilityWidget
 from NeuroGenPanels.condition_controls import ConditionControls
+from NeuroGenPanels.job_runner import WaitingRunner
 from NeuroGenPanels.messages import errors_shown, show_error
 from NeuroGenPanels.metadata import describe
 from NeuroGenPanels.model_store import acknowledge, is_acknowledged
+from NeuroGenPanels.parameter_fields import settings_of
 from NeuroGenPanels.tables import fill_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from NeuroGenLib.core.errors import NeuroGenError
+    from NeuroGenLib.scenes.atlas import GeneratedNodes
+    from NeuroGenLib.scenes.atlas_fit import FitNodes
+    from NeuroGenLib.spatial.result import Result
+    from NeuroGenPanels.job_runner import JobRunner
+    from NeuroGenPanels.worker_service import WorkerService
 
 NO_LABEL = "nothing"
 
 
 class NeuroGenAtlas(ScriptedLoadableModule):
-    """What Slicer's module list says of it."""
+    """Metadata of the module."""
 
     def __init__(self, parent: Any) -> None:
         ScriptedLoadableModule.__init__(self, parent)
@@ -54,7 +64,140 @@ class NeuroGenAtlas(ScriptedLoadableModule):
 
 
 class NeuroGenAtlasLogic(ScriptedLoadableModuleLogic):
-    """Keeps the parameter node; the work is done in NeuroGenLib."""
+    """Brains of an atlas, and fits to volumes of the scene, for the panel, Slicer's Python console and scripts.
+
+    Parameters
+    ----------
+    service:
+        Runs the jobs of the console; a service of its own when not given.
+
+    Examples
+    --------
+    In Slicer's Python console::
+
+        logic = slicer.util.getModuleLogic("NeuroGenAtlas")
+        brain = logic.generate(age=30.2, conditions={"lv_volume_normed": 0.12}, spacing=0.8)
+        slicer.util.setSliceViewerLayers(background=brain.images["T2w"])
+        fit = logic.fit(brain.images["T2w"], mask=brain.segmentation, steps=100)
+    """
+
+    def __init__(self, service: WorkerService | None = None) -> None:
+        ScriptedLoadableModuleLogic.__init__(self)
+        self._console = WaitingRunner(service)
+
+    def generate(
+        self,
+        age: float,
+        conditions: dict[str, float | str] | None = None,
+        spacing: float | tuple[float, float, float] = 1.0,
+        *,
+        model: str = BUNDLED,
+        device: str = "auto",
+        runner: JobRunner | None = None,
+        on_generated: Callable[[GeneratedNodes], object] | None = None,
+        **options: Any,
+    ) -> GeneratedNodes | None:
+        """Render the brain of an age and condition and put it into the scene.
+
+        Parameters
+        ----------
+        age, conditions, spacing, options:
+            The fields of :class:`NeuroGenLib.atlas.config.GenerateConfig`.
+        model, device:
+            A model reference (``bundled:NAME``, a folder, ``hf:org/repo@revision``), and where it computes.
+        runner:
+            Runs the jobs; when not given, this method returns when they are done.
+        on_generated:
+            Called with the nodes.
+
+        Returns
+        -------
+        GeneratedNodes
+            ``images``, ``segmentation``, ``growth_maps``, ``growth``; None as long as the runner works, or where it did
+            not begin.
+        """
+        given = {**options, "age": age, "conditions": conditions or {}, "spacing": spacing}
+        brain = to_mapping(from_mapping(GenerateConfig, given))
+        runner = runner or self._console
+        made: list[GeneratedNodes] = []
+
+        def keep(nodes: GeneratedNodes) -> None:
+            made.append(nodes)
+            if on_generated is not None:
+                on_generated(nodes)
+
+        opened = {"model": model, "device": device}
+        runner.run(
+            _("Opening the model"),
+            "model.open",
+            opened,
+            lambda facts: generate(runner, facts, {**opened, **brain}, keep),
+        )
+        return made[0] if made else None
+
+    def fit(
+        self,
+        volumeNode: Any,
+        *,
+        image: str | None = None,
+        mask: Any = None,
+        labels: Any = None,
+        age: float | None = None,
+        conditions: dict[str, float | str] | None = None,
+        model: str = BUNDLED,
+        device: str = "auto",
+        facts: dict[str, Any] | None = None,
+        runner: JobRunner | None = None,
+        on_fitted: Callable[[FitNodes, Result], object] | None = None,
+        **settings: Any,
+    ) -> FitNodes | None:
+        """Fit the atlas to a volume and put labels, reconstruction and deviation into the scene.
+
+        Parameters
+        ----------
+        volumeNode:
+            ``vtkMRMLScalarVolumeNode`` of a brain.
+        image:
+            The one of the model's images that it is; the first when not given.
+        mask, labels:
+            Segmentation or label map nodes; see :func:`NeuroGenLib.atlas.fit.scan.read_scan`.
+        age, conditions:
+            Where they are known; see :class:`NeuroGenLib.atlas.config.SubjectConfig`.
+        model, device, runner:
+            As for :meth:`generate`.
+        facts:
+            Result of the job ``model.open``, where the model is open; it is opened when not given.
+        on_fitted:
+            Called with the nodes and the result.
+        settings:
+            As :class:`NeuroGenLib.atlas.config.FitConfig`: ``steps``, ``seed`` ...
+
+        Returns
+        -------
+        FitNodes
+            ``segmentation``, ``reconstruction``, ``atlas``, ``deviation``, ``to_atlas``, ``tissues``, ``growth``; None
+            as long as the runner works, or where it did not begin.
+        """
+        opened = {"model": model, "device": device}
+        known = to_mapping(from_mapping(SubjectConfig, {"age": age, "conditions": conditions or {}}))
+        asked = {**opened, **known, "settings": to_mapping(from_mapping(FitConfig, settings))}
+        runner = runner or self._console
+        made: list[FitNodes] = []
+
+        def keep(nodes: FitNodes, result: Result) -> None:
+            made.append(nodes)
+            if on_fitted is not None:
+                on_fitted(nodes, result)
+
+        def begin(facts: dict[str, Any]) -> bool:
+            volumes = scan_arguments(volumeNode, facts, image=image, mask=mask, labels=labels)
+            return fit(runner, facts, {**asked, **volumes}, volumeNode, keep)
+
+        if facts is None:
+            runner.run(_("Opening the model"), "model.open", opened, begin)
+        else:
+            begin(facts)
+        return made[0] if made else None
 
 
 class NeuroGenAtlasWidget(CapabilityWidget):
@@ -67,13 +210,13 @@ class NeuroGenAtlasWidget(CapabilityWidget):
         """Make the parts."""
         from NeuroGenLib.scenes.atlas_live import LiveBrain
 
-        self.logic = NeuroGenAtlasLogic()
         self.live = self.new_service(_("Atlas: sliders"))
         self.make_parts(_("NeuroGen Atlas"), _("Atlas: long jobs"), estimating=self.live)
+        self.logic = NeuroGenAtlasLogic(self.jobs)
         self.session = ModelSession(
             self.live, self._model_opened, lambda error: self._failed(error, _("Open the model"))
         )
-        self.browser = Browser(self.live, self._show_brain, lambda error: self._failed(error, _("Draw the brain")))
+        self.browser = Browser(self.live, self._show_brain, lambda error: self._failed(error, _("Show the brain")))
         self.controls = ConditionControls(self.ui.conditionsWidget.layout(), self._conditions_changed)
         self.brain = LiveBrain(slicer.mrmlScene)
         self._seen: View | None = None
@@ -104,15 +247,15 @@ class NeuroGenAtlasWidget(CapabilityWidget):
         elif not here and reference:
             self.session.forget()
             self.ui.noticeLabel.setText(
-                _("The model {name} of this scene is not on this computer. What it drew is as it was saved; add the"
-                  " model with More ... to draw with it.").format(name=reference)
+                _("The model {name} of this scene is not on this computer. Its brain is as it was saved; add the"
+                  " model with More ... to render others.").format(name=reference)
             )  # fmt: skip
         else:
             self._open_quietly()
         self._seen = self._view() if self.brain.node("image") is not None and self.session.facts else None
 
     def parameters_changed(self) -> None:
-        """Draw what the sliders say, once there has been a first brain."""
+        """Render the brain of the sliders, once there has been a first one."""
         self.update_buttons()
         self.brain.set_label_opacity(self.parameters.labelOpacity)
         self.brain.set_overlay_opacity(self.parameters.overlayOpacity)
@@ -123,13 +266,13 @@ class NeuroGenAtlasWidget(CapabilityWidget):
         view = self._view()
         if self._seen is not None and view != self._seen:
             self._seen = view
-            self.browser.want(view)
+            self.browser.show(view)
         self._estimate(view)
 
     # What the person does
 
     def _draw_clicked(self, *_clicked: bool) -> None:
-        with errors_shown(_("Draw the brain")):
+        with errors_shown(_("Show the brain")):
             dependencies.ensure(_("NeuroGen Atlas"))
             if self.session.facts is None:
                 if acknowledge(self.picker.row):
@@ -138,7 +281,7 @@ class NeuroGenAtlasWidget(CapabilityWidget):
                 return
             self._seen = self._view()
             self.brain.bring_to_front()
-            self.browser.want(self._seen)
+            self.browser.show(self._seen)
 
     def choose_model(self, reference: str) -> None:
         """Work with the model that was chosen."""
@@ -151,7 +294,7 @@ class NeuroGenAtlasWidget(CapabilityWidget):
         self.update_buttons()
 
     def _open_quietly(self) -> None:
-        """Open the model where nobody needs to be asked anything first."""
+        """Open the model where no question needs to be asked first."""
         row = self.picker.row
         if row is None:
             self.ui.noticeLabel.setText(_("Choose a model."))
@@ -180,8 +323,21 @@ class NeuroGenAtlasWidget(CapabilityWidget):
     def _fit_clicked(self, *_clicked: bool) -> None:
         with errors_shown(_("Fit to my volume")):
             kind = self.ui.scanKindCombo.currentText
-            arguments = fit_arguments(self.parameters, self._view(), self.session, kind)
-            fit(self.runBar, self.session, arguments, self.parameters.scan, self._fitted)
+            chosen, view = self.parameters, self._view()
+            self.logic.fit(
+                chosen.scan,
+                image=kind,
+                mask=chosen.mask,
+                labels=chosen.labels,
+                age=chosen.scanAge if chosen.ageKnown else None,
+                conditions=view.brain.conditions if chosen.conditionsKnown else None,
+                model=view.model,
+                device=view.device,
+                facts=self.session.model,
+                runner=self.runBar,
+                on_fitted=self._fitted,
+                **settings_of(chosen, **FIT_FIELDS),
+            )
 
     def _open_clicked(self, *_clicked: bool) -> None:
         chosen = self.parameters
@@ -234,21 +390,22 @@ class NeuroGenAtlasWidget(CapabilityWidget):
         if self._draw_when_open:
             self._draw_when_open = False
             self._seen = view
-            self.browser.want(view)
+            self.browser.show(view)
         elif self.brain.node("image") is not None:
             self._seen = view
         self._estimate(view)
 
-    def _show_brain(self, view: View, result: dict[str, Any], coarse: bool) -> None:  # noqa: FBT001 (as the browser calls it)
-        name = view.image
+    def _show_brain(self, view: View, result: Result, coarse: bool) -> None:  # noqa: FBT001 (as the browser calls it)
+        name = image_name(view.image, self.session.atlas["modalities"])
+        image = result.volumes[name]
         self.brain.show(
-            result["images"][name],
-            result["labels"],
+            image,
+            result.labels["labels"],
             self.session.table,
-            certainty=result.get("certainty"),
-            growth=result["growth"]["images"][name] if "growth" in result else None,
+            certainty=result.volumes.get(CERTAINTY),
+            growth=result.volumes.get(f"{GROWTH}_{name}"),
             opacity=self.parameters.overlayOpacity,
-            record=None if coarse else result["provenance"],
+            record=None if coarse else result.record,
         )
         if self._aside:
             self._aside = False
@@ -259,8 +416,7 @@ class NeuroGenAtlasWidget(CapabilityWidget):
             self.estimates.forget()
             self._estimate(view)
         age = self.session.atlas["age"]
-        size = result["images"][name].spacing[0]
-        sentences = [f"{view.age:.1f} {age['unit']}, {size:.1f} mm", *result["warnings"]]
+        sentences = [f"{view.brain.age:.1f} {age['unit']}, {image.spacing[0]:.1f} mm", *result.warnings]
         self.ui.stateLabel.setText(". ".join(text.rstrip(".") for text in sentences) + ".")
 
     def _put_aside(self) -> None:
@@ -268,7 +424,8 @@ class NeuroGenAtlasWidget(CapabilityWidget):
         self._aside = True
         self.brain.put_aside()
 
-    def _fitted(self, summary: dict[str, Any]) -> None:
+    def _fitted(self, _nodes: FitNodes, result: Result) -> None:
+        summary = result.facts["fit"]
         self._put_aside()
         self.ui.fitLabel.setText(found_text(summary))
         fill_table(self.ui.fitTable, ("tissue", "ml", "expected ml", "z"), tissue_rows(summary))
@@ -286,24 +443,26 @@ class NeuroGenAtlasWidget(CapabilityWidget):
         return View(
             model=chosen.model,
             device=chosen.device,
-            age=round(chosen.age, 3),
-            conditions=tuple(sorted(self.controls.values().items())),
-            spacing=chosen.spacing,
+            brain=GenerateConfig(
+                age=round(chosen.age, 3),
+                conditions=self.controls.values(),
+                spacing=chosen.spacing,
+                **settings_of(chosen, **GENERATE_FIELDS),
+            ),
             image=chosen.image or self.session.atlas["modalities"][0],
             certainty=chosen.certainty or None,
-            growth=chosen.growth,
         )
 
     def _estimate(self, view: View) -> None:
         chosen = self.parameters
         ages = self.session.atlas["age"]["unit"]
         count = max(int((chosen.sequenceTo - chosen.sequenceFrom) / chosen.sequenceStep + 1.001), 1)
-        drawn = view.arguments()
+        rendered = view.arguments()
         steps = [chosen.sequenceFrom + index * chosen.sequenceStep for index in range(count)]
-        series = {**drawn, "certainty": None, "growth": chosen.sequenceGrowth, "ages": steps}
+        series = {**rendered, "certainty": None, "growth": chosen.sequenceGrowth, "ages": steps}
         series.pop("age")
         fitted = {"model": view.model, "device": view.device, "settings": {"steps": chosen.fitSteps}}
-        self.estimates.want(self.ui.estimateLabel, "atlas.generate", drawn)
+        self.estimates.want(self.ui.estimateLabel, "atlas.generate", rendered)
         note = _("{count} brains over {unit}").format(count=count, unit=ages)
         self.estimates.want(self.ui.sequenceEstimateLabel, "atlas.sequence", series, note)
         self.estimates.want(self.ui.fitEstimateLabel, "atlas.fit", fitted)

@@ -1,4 +1,4 @@
-"""A brain drawn from an atlas."""
+"""A brain rendered from an atlas."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from NeuroGenLib.spatial.volume import Volume
 if TYPE_CHECKING:
     import numpy as np
 
+    from NeuroGenLib.atlas.growth.maps import AtlasGrowth
     from NeuroGenLib.atlas.regression import SubjectWeights
 
 
 @dataclass(frozen=True)
 class AtlasBrain:
-    """One brain drawn from an atlas; all volumes share one grid, whose world origin is the atlas centre.
+    """One brain of an atlas; all volumes share one grid, whose world origin is the atlas centre.
 
     Attributes
     ----------
@@ -26,11 +27,13 @@ class AtlasBrain:
     probabilities:
         (classes, i, j, k), in the order of the model's label table; they sum to one.
     age, conditions:
-        What was asked for, in table units.
+        Those of the brain, in table units.
     weights:
-        How much each training subject counted.
+        Weight of each training subject.
     warnings:
         What a person should know about this result.
+    growth:
+        How fast it changes, where that was asked for.
     """
 
     images: dict[str, Volume]
@@ -40,6 +43,7 @@ class AtlasBrain:
     conditions: dict[str, float | str]
     weights: SubjectWeights
     warnings: list[str] = field(default_factory=list)
+    growth: AtlasGrowth | None = None
 
     @property
     def image(self) -> Volume:

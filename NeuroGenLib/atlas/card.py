@@ -1,10 +1,11 @@
-"""The card of an atlas: its manifest, told to people."""
+"""Model card (Markdown) of an atlas."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.atlas.conditions import Condition
+from NeuroGenLib.atlas.manifest import AtlasManifest
 from NeuroGenLib.models.card import MAKING, rendered_card
 
 if TYPE_CHECKING:
@@ -13,18 +14,19 @@ if TYPE_CHECKING:
 
 def model_card(manifest: Mapping[str, Any]) -> str:
     """Return the card in Markdown, with the front matter that model hubs read."""
-    age = manifest["age"]
-    conditions = [Condition.from_manifest(entry) for entry in manifest["conditions"]]
+    atlas = AtlasManifest.read(manifest)
+    age, (youngest, oldest) = atlas.age, atlas.age.range
+    conditions = [Condition.from_manifest(entry) for entry in atlas.conditions]
     rows = [
-        ("Age", f"`{age['name']}`, {age['range'][0]:g} to {age['range'][1]:g} {age['unit']}"),
-        *((f"Condition `{one.name}`", one.describe()) for one in conditions),
-        ("Images", ", ".join(manifest["modalities"])),
-        ("Labels", ", ".join(entry["name"] for entry in manifest["labels"].values())),
-        ("Subjects", str(len(manifest["subjects"]))),
-        ("Box", " x ".join(f"{side:g}" for side in manifest["preparation"]["box"]) + " mm"),
-        ("Training", _steps(manifest["training"])),
+        ("Age", f"`{age.name}`, {youngest:g} to {oldest:g} {age.unit}"),
+        *((f"Condition `{condition.name}`", condition.describe()) for condition in conditions),
+        ("Images", ", ".join(atlas.modalities)),
+        ("Labels", ", ".join(entry["name"] for entry in atlas.labels.values())),
+        ("Subjects", str(len(atlas.subjects))),
+        ("Box", " x ".join(f"{side:g}" for side in atlas.preparation.box) + " mm"),
+        ("Training", _steps(atlas.training)),
     ]
-    return rendered_card(manifest, "atlas", rows, making=MAKING)
+    return rendered_card(atlas, "atlas", rows, making=MAKING)
 
 
 def _steps(training: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ class Condition:
     kind:
         ``numeric`` or ``categoric``.
     minimum, maximum:
-        Of a numeric condition: the values that the network sees as ``-scale`` and ``+scale``.
+        Of a numeric condition: the values that become the network's ``-scale`` and ``+scale``.
     values:
         Of a categoric condition: its words; each is one network input of ``+scale`` or ``-scale``; two words share one.
     unit:
@@ -59,12 +59,16 @@ class Condition:
         Raises
         ------
         InputError
-            When a numeric value is no number, or a word is not one of the condition's.
+            When a numeric value is not a number, or a word is not one of the condition's.
         """
         if self.kind == "categoric":
             word = as_word(value)
             if word not in self.values:
-                raise InputError(f"The condition '{self.name}' has no value '{word}'.", nearest(word, self.values))
+                raise InputError(
+                    f"The condition '{self.name}' has no value '{word}'.",
+                    nearest(word, self.values),
+                    code="name-unknown",
+                )
             if self.width == 1:
                 return [self.scale if word == self.values[-1] else -self.scale]
             return [self.scale if word == known else -self.scale for known in self.values]
@@ -76,7 +80,7 @@ class Condition:
         Raises
         ------
         InputError
-            When it is no finite number.
+            When it is not a finite number.
         """
         try:
             number = float(value)  # type: ignore[arg-type]
@@ -86,6 +90,7 @@ class Condition:
             raise InputError(
                 f"The condition '{self.name}' needs a number, not '{value}'.",
                 f"The model knows {self.minimum:g} to {self.maximum:g} {self.unit}".strip() + ".",
+                code="value-invalid",
             )
         return number
 
@@ -135,7 +140,7 @@ def encode_all(conditions: Sequence[Condition], values: Mapping[str, object]) ->
 
 
 def complete(conditions: Sequence[Condition], given: Mapping[str, object]) -> tuple[dict[str, float | str], list[str]]:
-    """Return a checked value for every condition, and what a person should be warned of.
+    """Return a checked value for every condition, and warnings.
 
     A condition that is not given takes its middle. A number outside the trained range gives a warning.
 
@@ -148,7 +153,7 @@ def complete(conditions: Sequence[Condition], given: Mapping[str, object]) -> tu
     known = {one.name: one for one in conditions}
     for name in given:
         if name not in known:
-            raise InputError(f"The model has no condition '{name}'.", nearest(name, known))
+            raise InputError(f"The model has no condition '{name}'.", nearest(name, known), code="name-unknown")
     values: dict[str, float | str] = {}
     warnings = []
     for name, one in known.items():
@@ -161,7 +166,9 @@ def complete(conditions: Sequence[Condition], given: Mapping[str, object]) -> tu
             beyond = max(one.minimum - value, value - one.maximum)
             if beyond > one.maximum - one.minimum:
                 raise InputError(
-                    f"{name}={value:g} is far outside what the model was trained on.", f"Its range is {one.describe()}."
+                    f"{name}={value:g} is far outside what the model was trained on.",
+                    f"Its range is {one.describe()}.",
+                    code="model-range",
                 )
             if beyond > 0:
                 warnings.append(

@@ -1,15 +1,20 @@
-"""Parameters of the atlas: how it is trained and what is generated from it."""
+"""Parameters of the atlas: training, generation and fits."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import itertools
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeAlias
 
+from NeuroGenLib.atlas.regression import Method
 from NeuroGenLib.cohort.subjects import BinaryConstraint, CategoricConstraint, NumericConstraint
-from NeuroGenLib.core.config import Config, Help, Identifying, Range, Unit
+from NeuroGenLib.core.config import Config, Help, Identifying, Option, Range, Unit
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.training.settings import TrainJobConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 BUNDLED = "bundled:fetal-sba"
 """The model that is used when none is named."""
@@ -31,7 +36,7 @@ class ConditionConfig(Config):
         if self.minimum is not None and self.maximum is not None and self.minimum >= self.maximum:
             raise InputError(
                 f"minimum ({self.minimum:g}) is not below maximum ({self.maximum:g}).",
-                "Give the range the right way.",
+                "Give the smaller one as minimum.",
                 code="value-invalid",
             )
 
@@ -54,7 +59,7 @@ class DataConfig(Config):
     ] = None
     split: Annotated[str, Help("Which split of that file to train on")] = "train"
     include: Annotated[tuple[str, ...], Identifying(), Help("Subject ids to keep, * allowed; all when empty")] = ()
-    exclude: Annotated[tuple[str, ...], Identifying(), Help("Subject ids to leave out, * allowed")] = ()
+    exclude: Annotated[tuple[str, ...], Identifying(), Help("Subject ids to exclude, * allowed")] = ()
     constraints: Annotated[
         dict[str, NumericConstraint | CategoricConstraint | BinaryConstraint], Help("Rows to keep, by column")
     ] = field(default_factory=dict)
@@ -71,19 +76,19 @@ class DataConfig(Config):
         "percentile"
     )
     mask: Annotated[bool, Help("Set intensities outside the labels to zero")] = True
-    halo: Annotated[float, Range(0, 50), Unit("mm"), Help("Width of the background rim around the brain")] = 4.0
+    halo: Annotated[float, Range(0, 50), Unit("mm"), Help("Width of the background margin around the brain")] = 4.0
     box: Annotated[
         tuple[float, float, float] | None,
         Range(1),
         Unit("mm"),
         Help("Sides of the atlas box; from the cohort when not given"),
     ] = None
-    background: Annotated[str | None, Help("Label that the rim gets; the one of value 0 when not given")] = None
+    background: Annotated[str | None, Help("Label of the margin; the one of value 0 when not given")] = None
 
 
 @dataclass(frozen=True)
 class NetworkConfig(Config):
-    """Sizes of the decoder; see :class:`NeuroGenLib.atlas.network.Shape`."""
+    """Sizes of the decoder; see :class:`NeuroGenLib.atlas.network.DecoderConfig`."""
 
     latent_channels: Annotated[int, Range(1, 4096), Help("Length of each latent vector")] = 64
     latent_grid: Annotated[tuple[int, int, int], Range(1, 64), Help("Latent vectors along x, y, z")] = (3, 3, 3)
@@ -164,7 +169,7 @@ class DeformationConfig(ChanceConfig):
 class MotionConfig(ChanceConfig):
     """Head motion during the scan, simulated in k-space; see :mod:`NeuroGenLib.simulate.motion`."""
 
-    rotation: Annotated[float, Range(0, 45), Unit("degrees"), Help("Largest turn about each axis")] = 5.0
+    rotation: Annotated[float, Range(0, 45), Unit("degrees"), Help("Largest rotation about each axis")] = 5.0
     translation: Annotated[float, Range(0, 50), Unit("mm"), Help("Largest shift along each axis")] = 5.0
     moves: Annotated[int, Range(1, 32), Help("How often the head moves in one scan")] = 4
     variants: Annotated[
@@ -211,9 +216,172 @@ class AugmentationConfig(Config):
     gamma: GammaConfig = field(default_factory=GammaConfig)
 
 
+Spacing: TypeAlias = Annotated[
+    float | tuple[float, float, float],
+    Range(0, exclusive_low=True),
+    Unit("mm"),
+    Help("Voxel size, one number or x,y,z"),
+    Option(metavar="MM"),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderConfig(Config):
+    """How brains of an atlas are rendered, at any age and condition.
+
+    Raises
+    ------
+    InputError
+        When growth or a box is asked for as published, or the box is empty.
+
+    Examples
+    --------
+    >>> RenderConfig(spacing=(1, 1, 2)).steps
+    (1.0, 1.0, 2.0)
+    """
+
+    spacing: Spacing = 1.0
+    box: Annotated[
+        tuple[float, float, float, float, float, float] | None,
+        Unit("mm"),
+        Help("Bounds around the atlas centre; the model's box when not given"),
+        Option(metavar="X0,X1,Y0,Y1,Z0,Z1"),
+    ] = None
+    masked: Annotated[
+        bool, Help("Zero outside the brain and its margin; --no-mask keeps what lies there"), Option("mask")
+    ] = True
+    growth: Annotated[bool, Help("Also how fast images and tissues change, per week or year")] = False
+    bandwidth: Annotated[
+        float | None,
+        Range(0, exclusive_low=True),
+        Help("Kernel width of the age regression, in the unit of age; the model's when not given"),
+        Option(metavar="B"),
+    ] = None
+    regression: Annotated[
+        Method | None,
+        Help("How the subjects' latents are averaged; local-linear when not given, gaussian with reference-compat"),
+    ] = None
+    reference_compat: Annotated[bool, Help("As the published program renders, defects included")] = False
+
+    def check(self) -> None:
+        """Refuse what the published program does not have, and an empty box."""
+        if self.reference_compat and self.growth:
+            raise InputError(
+                "The published program has no growth maps.",
+                "Leave out --growth or --reference-compat.",
+                code="value-conflict",
+            )
+        if self.reference_compat and self.box is not None:
+            raise InputError(
+                "The published grid fills the model's box.",
+                "Leave out --box or --reference-compat.",
+                code="value-conflict",
+            )
+        if self.box is not None and any(low >= high for low, high in zip(self.box[0::2], self.box[1::2], strict=True)):
+            raise InputError(
+                f"The box {self.box} is not x0, x1, y0, y1, z0, z1 in mm with x0 < x1.",
+                "Give six numbers.",
+                code="value-invalid",
+            )
+
+    @property
+    def steps(self) -> tuple[float, float, float]:
+        """The spacing along x, y and z, mm."""
+        return self.spacing if isinstance(self.spacing, tuple) else (self.spacing,) * 3
+
+    @property
+    def method(self) -> Method:
+        """The age regression that is used."""
+        return self.regression or ("gaussian" if self.reference_compat else "local-linear")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateConfig(RenderConfig):
+    """One brain of an atlas: of an age and of one value for each condition.
+
+    Examples
+    --------
+    >>> GenerateConfig(age=30.2, conditions={"lv_volume_normed": 0.12}, growth=True).method
+    'local-linear'
+    """
+
+    age: Annotated[float, Help("In the model's unit; beyond the trained range with a warning")]
+    conditions: Annotated[
+        dict[str, str | float],
+        Help("Values by name, in table units; the middle of its range, with a warning, where one is not given"),
+    ] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesConfig(RenderConfig):
+    """Brains of an atlas, of every age for every combination of condition values.
+
+    Examples
+    --------
+    >>> config = SeriesConfig(ages=(25, 30), conditions={"sex": ["F", "M"]})
+    >>> config.combinations()
+    [{'sex': 'F'}, {'sex': 'M'}]
+    >>> config.brain(25, {"sex": "M"}).conditions
+    {'sex': 'M'}
+    """
+
+    ages: Annotated[
+        tuple[float, ...], Help("Ages from A to B, both included, in the model's unit"), Option(metavar="A:B:STEP")
+    ]
+    conditions: Annotated[
+        dict[str, tuple[str | float, ...]],
+        Help("A condition; several values make several atlases"),
+        Option("set", "NAME=VALUE[,VALUE...]"),
+    ] = field(default_factory=dict)
+    certainty: Annotated[bool, Help("Also the probabilities of every label as a file")] = False
+
+    def check(self) -> None:
+        """Demand an age."""
+        super().check()
+        if not self.ages:
+            raise InputError("A series needs at least one age.", "Give 'ages'.", code="value-missing")
+
+    def combinations(self) -> list[dict[str, str | float]]:
+        """Return every combination of condition values, the first name slowest."""
+        return [
+            dict(zip(self.conditions, values, strict=True)) for values in itertools.product(*self.conditions.values())
+        ]
+
+    def brain(self, age: float, conditions: Mapping[str, str | float]) -> GenerateConfig:
+        """Return what renders one of the brains."""
+        shared = {one.name: getattr(self, one.name) for one in fields(RenderConfig)}
+        return GenerateConfig(age=age, conditions=dict(conditions), **shared)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubjectConfig(Config):
+    """What is known of a subject before the atlas is fitted to it.
+
+    Examples
+    --------
+    >>> SubjectConfig(age=27.4, conditions={"lv_volume_normed": 0.13}).age
+    27.4
+    """
+
+    age: Annotated[
+        float | None,
+        Help("The subject's age where it is known, in the model's unit: deviations are against it"),
+        Option(metavar="A"),
+    ] = None
+    conditions: Annotated[
+        dict[str, str | float], Help("A known condition; the others are found from the image"), Option("set")
+    ] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class FitConfig(Config):
-    """How the atlas is fitted to a scan that it has not seen."""
+    """How an atlas is fitted to a scan.
+
+    Examples
+    --------
+    >>> FitConfig(steps=50).points
+    4000
+    """
 
     steps: Annotated[int, Range(1, 100_000), Help("Gradient steps on the latents")] = 300
     points: Annotated[int, Range(1), Help("Points per step")] = 4000
@@ -221,21 +389,21 @@ class FitConfig(Config):
     latent_rate: Annotated[float, Range(0, 1), Help("Learning rate of the latents")] = 0.01
     pose_rate: Annotated[float, Range(0, 1), Help("Learning rate of the pose")] = 0.01
     segmentation_weight: Annotated[float, Range(0), Help("Weight of the label loss, where labels are given")] = 1.0
-    seed: Annotated[int, Range(0), Help("Draws the points")] = 0
+    seed: Annotated[int, Range(0), Help("Seed of the sampled points")] = 0
 
 
 @dataclass(frozen=True)
 class ValidationConfig(Config):
-    """What is looked at while the atlas is trained: fits to subjects it does not train on."""
+    """Validation while the atlas is trained: fits to held-out subjects."""
 
     every: Annotated[
-        int | None, Range(1), Unit("steps"), Help("Validate every so many steps; never when not given")
+        int | None, Range(1), Unit("steps"), Help("Steps between two validations; none when not given")
     ] = None
     split: Annotated[str, Help("Which split of data.splits to fit")] = "val"
     subjects: Annotated[tuple[str, ...], Help("Ids to fit instead of a split; they must not be trained on")] = ()
-    most: Annotated[int, Range(1), Help("Fit at most so many subjects, spread over age")] = 4
+    most: Annotated[int, Range(1), Help("Largest number of subjects to fit, spread over age")] = 4
     steps: Annotated[int, Range(1), Help("Gradient steps of each fit")] = 150
-    trained: Annotated[int, Range(0), Help("Also reconstruct so many training subjects, spread over age")] = 3
+    trained: Annotated[int, Range(0), Help("Number of training subjects to reconstruct too, spread over age")] = 3
     volumes: Annotated[bool, Help("Keep the reconstructions and label maps")] = True
 
 
@@ -255,5 +423,6 @@ class AtlasTrainConfig(TrainJobConfig):
         float | None, Range(0, exclusive_low=True), Help("Kernel width of the age regression, in the unit of age")
     ] = None
     reference_compat: Annotated[
-        bool, Help("Train as the published code does: label weight squared, Euler angles in box units, rim in voxels")
+        bool,
+        Help("Train as the published code does: label weight squared, Euler angles in box units, margin in voxels"),
     ] = False

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from NeuroGenLib.atlas.brain import AtlasBrain
-from NeuroGenLib.atlas.config import FitConfig
-from NeuroGenLib.atlas.growth.maps import draw_growth
-from NeuroGenLib.atlas.published.checkpoint import decode_as_published
+from NeuroGenLib.atlas.config import FitConfig, GenerateConfig, RenderConfig
+from NeuroGenLib.atlas.growth.maps import render_growth
+from NeuroGenLib.atlas.published.rendering import render_as_published
 from NeuroGenLib.atlas.rendering.brain import brain_mask
 from NeuroGenLib.atlas.trained import Recipe, TrainedAtlas
 from NeuroGenLib.core.device import with_memory_fallback
@@ -24,16 +25,18 @@ if TYPE_CHECKING:
 
     from NeuroGenLib.atlas.fit.fit import FittedBrain
     from NeuroGenLib.atlas.growth.maps import AtlasGrowth
-    from NeuroGenLib.atlas.regression import Method
-    from NeuroGenLib.atlas.rendering.brain_search import Drawn
+    from NeuroGenLib.atlas.rendering.brain_search import BrainOutputs
     from NeuroGenLib.atlas.rendering.render import Grid
+
+BRAIN_SHARE = 1 / 8
+"""Share of the work that the brain takes where its growth is rendered too: a growth voxel costs about seven."""
 
 PLANES = ("sagittal", "coronal", "axial")
 """The planes across world x, y and z."""
 
 
 class AtlasModel(TrainedAtlas):
-    """A trained atlas to draw from and to fit, opened by :func:`NeuroGenLib.models.open_model`."""
+    """A trained atlas to render from and to fit to scans, opened by :func:`NeuroGenLib.models.open_model`."""
 
     def generate(
         self,
@@ -41,47 +44,33 @@ class AtlasModel(TrainedAtlas):
         conditions: Mapping[str, object] | None = None,
         spacing: float | Sequence[float] = 1.0,
         *,
-        box: Sequence[float] | None = None,
-        masked: bool = True,
-        bandwidth: float | None = None,
-        regression: Method | None = None,
-        reference_compat: bool = False,
         progress: Progress = SILENT,
+        **options: Any,
     ) -> AtlasBrain:
-        """Draw the brain of an age and condition.
+        """Render the brain of an age and condition.
 
         Parameters
         ----------
-        age:
-            In the model's unit; beyond the trained range with a warning.
-        conditions:
-            Values by name, in table units; one that is not given takes the middle of its range, with a warning.
-        spacing:
-            Voxel size in mm, one number or three.
-        box:
-            x0, x1, y0, y1, z0, z1 in mm around the atlas centre; the model's box when not given.
-        masked:
-            Zero outside the brain and its rim.
-        bandwidth, regression:
-            Kernel width (in the unit of age; the model's when not given) and kind of the age regression: local-linear,
-            but Gaussian with ``reference_compat``.
-        reference_compat:
-            Grid, intensity stretch, mask and label map as the published code makes them, defects included.
+        age, conditions, spacing, options:
+            The fields of :class:`~NeuroGenLib.atlas.config.GenerateConfig`: ``box``, ``masked``, ``growth``,
+            ``bandwidth``, ``regression`` and ``reference_compat`` are the options.
         progress:
-            Told about the points evaluated.
+            Progress callback.
 
         Raises
         ------
         InputError
             When no subject supports the age, or a condition, spacing or box is unusable.
+
+        Examples
+        --------
+        >>> from NeuroGenLib import open_model
+        >>> atlas = open_model("bundled:fetal-sba", device="cpu")
+        >>> brain = atlas.generate(30.2, {"lv_volume_normed": 0.12}, spacing=12.0)
+        >>> brain.image.shape
+        (9, 11, 10)
         """
-        usual: Method = "gaussian" if reference_compat else "local-linear"
-        recipe = self.recipe(age, conditions, bandwidth, regression or usual)
-        if reference_compat:
-            if box is not None:
-                raise InputError("The published grid fills the model's box.", "Leave out --box or --reference-compat.")
-            return decode_as_published(self, recipe, _three(spacing), masked=masked, progress=progress)
-        return self._draw(recipe, self.grid(_three(spacing), box), progress, masked=masked)
+        return self.render(_config(age, conditions, spacing, options), progress)
 
     def growth(
         self,
@@ -89,13 +78,10 @@ class AtlasModel(TrainedAtlas):
         conditions: Mapping[str, object] | None = None,
         spacing: float | Sequence[float] = 1.0,
         *,
-        box: Sequence[float] | None = None,
-        masked: bool = True,
-        bandwidth: float | None = None,
-        regression: Method | None = None,
         progress: Progress = SILENT,
+        **options: Any,
     ) -> AtlasGrowth:
-        """Draw how fast the brain of an age and condition changes; arguments and errors as for :meth:`generate`.
+        """Render the growth alone of the brain of an age and condition; arguments and errors as for :meth:`generate`.
 
         Returns
         -------
@@ -104,11 +90,50 @@ class AtlasModel(TrainedAtlas):
             the difference of the brains at both ends, voxel by voxel only in steps so small that no border of a tissue
             passes a voxel within one: for a fetal brain a twentieth of a week.
         """
-        method = regression or "local-linear"
-        recipe = self.recipe(age, conditions, bandwidth, method)
-        width = self.bandwidth if bandwidth is None else bandwidth
-        grid = self.grid(_three(spacing), box)
-        return draw_growth(self, recipe, width, method, grid, self.chunk, masked=masked, progress=progress)
+        return self._render_growth(_config(age, conditions, spacing, {**options, "growth": True}), progress)
+
+    def render(self, config: GenerateConfig, progress: Progress = SILENT) -> AtlasBrain:
+        """Render the brain that a config describes, with its growth where that is asked for.
+
+        Parameters
+        ----------
+        config:
+            Age, conditions and how it is rendered.
+        progress:
+            Progress callback.
+
+        Raises
+        ------
+        InputError
+            As :meth:`generate`.
+        """
+        recipe = self.recipe_of(config)
+        if config.reference_compat:
+            return render_as_published(self, recipe, config.steps, masked=config.masked, progress=progress)
+        share = BRAIN_SHARE if config.growth else 1.0
+        grid = self.grid(config.steps, config.box)
+        brain = self._render(recipe, grid, progress.part(0, share), masked=config.masked)
+        if not config.growth:
+            return brain
+        return replace(brain, growth=self._render_growth(config, progress.part(share, 1)))
+
+    def recipe_of(self, config: GenerateConfig) -> Recipe:
+        """Return what the decoder needs for the brain of a config; it refuses what cannot be rendered.
+
+        Raises
+        ------
+        InputError
+            As :meth:`generate`.
+        """
+        return self.recipe(config.age, config.conditions, config.bandwidth, config.method)
+
+    def _render_growth(self, config: GenerateConfig, progress: Progress) -> AtlasGrowth:
+        width = self.bandwidth if config.bandwidth is None else config.bandwidth
+        grid = self.grid(config.steps, config.box)
+        recipe = self.recipe_of(config)
+        return render_growth(
+            self, recipe, width, config.method, grid, self.chunk, masked=config.masked, progress=progress
+        )
 
     def fit(
         self,
@@ -159,7 +184,7 @@ class AtlasModel(TrainedAtlas):
         reference_compat: bool = False,
         progress: Progress = SILENT,
     ) -> AtlasBrain:
-        """Draw a training subject from its own latents, in its own space.
+        """Render a training subject from its own latents, in its own space.
 
         Parameters
         ----------
@@ -175,12 +200,15 @@ class AtlasModel(TrainedAtlas):
         """
         if not 0 <= subject < len(self.subjects):
             raise InputError(
-                f"There is no training subject {subject}.", f"Rows run from 0 to {len(self.subjects) - 1}."
+                f"There is no training subject {subject}.",
+                f"Rows run from 0 to {len(self.subjects) - 1}.",
+                code="name-unknown",
             )
         recipe = self.subject_recipe(subject)
+        steps = RenderConfig(spacing=_plain(spacing)).steps
         if reference_compat:
-            return decode_as_published(self, recipe, _three(spacing), masked=masked, progress=progress)
-        brain = self._draw(recipe, self.grid(_three(spacing)), progress, masked=masked)
+            return render_as_published(self, recipe, steps, masked=masked, progress=progress)
+        brain = self._render(recipe, self.grid(steps), progress, masked=masked)
         return brain.moved_to(np.array(self.subjects[subject].get("centre", (0, 0, 0)), float))
 
     def slices(
@@ -189,18 +217,16 @@ class AtlasModel(TrainedAtlas):
         age: float,
         conditions: Mapping[str, object] | None = None,
         spacing: float | Sequence[float] = 1.0,
-        *,
-        masked: bool = True,
-        bandwidth: float | None = None,
+        **options: Any,
     ) -> dict[str, AtlasBrain]:
-        """Draw the three orthogonal planes through a point: what a slider shows while it moves.
+        """Render the three orthogonal planes through a point.
 
         Parameters
         ----------
         point:
             x, y, z in mm from the atlas centre; a point outside the box takes its nearest planes.
-        age, conditions, spacing, masked, bandwidth:
-            As for :meth:`generate`.
+        age, conditions, spacing, options:
+            As for :meth:`generate`, but neither ``growth`` nor ``reference_compat``.
 
         Returns
         -------
@@ -212,39 +238,48 @@ class AtlasModel(TrainedAtlas):
         InputError
             As :meth:`generate`; also when the point is not three numbers.
         """
+        config = _config(age, conditions, spacing, options)
+        if config.growth or config.reference_compat:
+            raise InputError(
+                "Planes are rendered without growth and not as published.",
+                "Leave out growth and reference_compat.",
+                code="value-conflict",
+            )
         place = np.asarray(point, float)
         if place.shape != (3,) or not np.isfinite(place).all():
-            raise InputError(f"The point {point} is not x, y, z in mm.", "Give three numbers, such as 0, 0, 0.")
-        recipe = self.recipe(age, conditions, bandwidth)
-        grid = self.grid(_three(spacing))
+            raise InputError(
+                f"The point {point} is not x, y, z in mm.", "Give three numbers, such as 0, 0, 0.", code="value-invalid"
+            )
+        recipe = self.recipe_of(config)
+        grid = self.grid(config.steps, config.box)
         voxels = np.rint((place - grid.origin) / grid.spacing).clip(0, np.array(grid.shape) - 1).astype(int)
         search = self.brain_search(self.renderer(recipe, self.device, self.chunk))
         planes = {name: grid.plane(axis, int(voxels[axis])) for axis, name in enumerate(PLANES)}
-        drawn = {name: search.draw(plane, masked=masked) for name, plane in planes.items()}
-        return {name: self._paint(recipe, plane, drawn[name], masked=masked) for name, plane in planes.items()}
+        outputs = {name: search.evaluate(plane, masked=config.masked) for name, plane in planes.items()}
+        return {name: self._brain(recipe, plane, outputs[name], masked=config.masked) for name, plane in planes.items()}
 
-    def _draw(self, recipe: Recipe, grid: Grid, progress: Progress, *, masked: bool) -> AtlasBrain:
-        def work(device: torch.device, chunk: int) -> Drawn:
+    def _render(self, recipe: Recipe, grid: Grid, progress: Progress, *, masked: bool) -> AtlasBrain:
+        def work(device: torch.device, chunk: int) -> BrainOutputs:
             search = self.brain_search(self.renderer(recipe, device, chunk))
-            return search.draw(grid, masked=masked, progress=progress)
+            return search.evaluate(grid, masked=masked, progress=progress)
 
-        drawn = with_memory_fallback(work, self.device, self.chunk, warn=recipe.warnings.append)
-        return self._paint(recipe, grid, drawn, masked=masked)
+        outputs = with_memory_fallback(work, self.device, self.chunk, warn=recipe.warnings.append)
+        return self._brain(recipe, grid, outputs, masked=masked)
 
-    def _paint(self, recipe: Recipe, grid: Grid, drawn: Drawn, *, masked: bool) -> AtlasBrain:
+    def _brain(self, recipe: Recipe, grid: Grid, evaluated: BrainOutputs, *, masked: bool) -> AtlasBrain:
         """Put decoded voxels into volumes; everything else is background."""
         from scipy.special import softmax
 
         split = len(self.modalities)
         classes = np.full(grid.size, self.background[0])
-        classes[drawn.voxels] = drawn.outputs[:, split:].argmax(1)
-        kept = np.ones(len(drawn.voxels), bool)
+        classes[evaluated.voxels] = evaluated.outputs[:, split:].argmax(1)
+        kept = np.ones(len(evaluated.voxels), bool)
         if masked:
             volume = classes.reshape(grid.shape)
-            mask = brain_mask(volume, grid.spacing, self.background, core=drawn.core).ravel()
+            mask = brain_mask(volume, grid.spacing, self.background, core=evaluated.core).ravel()
             classes[~mask] = self.background[0]
-            kept = mask[drawn.voxels]
-        voxels, outputs = drawn.voxels[kept], drawn.outputs[kept]
+            kept = mask[evaluated.voxels]
+        voxels, outputs = evaluated.voxels[kept], evaluated.outputs[kept]
         images = {}
         for channel, name in enumerate(self.modalities):
             values = np.full(grid.size, self._fill[channel], np.float32)
@@ -264,9 +299,14 @@ class AtlasModel(TrainedAtlas):
         )
 
 
-def _three(spacing: float | Sequence[float]) -> tuple[float, float, float]:
-    steps = np.broadcast_to(np.asarray(spacing, float), (3,)) if np.size(spacing) in (1, 3) else np.zeros(3)
-    if not (np.isfinite(steps).all() and (steps > 0).all()):
-        raise InputError(f"The spacing {spacing} is not one or three positive numbers in mm.", "Give --spacing 1.0.")
-    first, second, third = (float(step) for step in steps)
-    return first, second, third
+def _config(
+    age: float, conditions: Mapping[str, object] | None, spacing: float | Sequence[float], options: Mapping[str, Any]
+) -> GenerateConfig:
+    plain = {name: _plain(value) for name, value in options.items()}
+    values: dict[str, Any] = dict(conditions or {})
+    return GenerateConfig(age=age, conditions=values, spacing=_plain(spacing), **plain)
+
+
+def _plain(value: Any) -> Any:
+    """Return arrays as the lists that a config holds."""
+    return value.tolist() if isinstance(value, np.ndarray) else value

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 
 from NeuroGenLib.atlas.infer import AtlasModel
+from NeuroGenLib.atlas.manifest import AtlasManifest
 from NeuroGenLib.atlas.regression import subject_weights
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.models.folder import load_tensors
@@ -57,11 +58,12 @@ def initialise(module: Trained, dataset: AtlasDataset, folder: ModelFolder, moda
     InputError
         When its network has other sizes, or its labels, conditions, modalities or box differ.
     """
+    start = folder.read_as(AtlasManifest)
     for key, theirs, own in (
-        ("labels", folder.manifest["labels"], dataset.labels.to_mapping()),
-        ("conditions", folder.manifest["conditions"], [condition.to_manifest() for condition in dataset.conditions]),
-        ("modalities", folder.manifest["modalities"], list(modalities)),
-        ("box", folder.manifest["preparation"]["box"], dataset.box.tolist()),
+        ("labels", start.labels, dataset.labels.to_mapping()),
+        ("conditions", list(start.conditions), [condition.to_manifest() for condition in dataset.conditions]),
+        ("modalities", list(start.modalities), list(modalities)),
+        ("box", list(start.preparation.box), dataset.box.tolist()),
     ):
         if theirs != own:
             raise InputError(
@@ -72,20 +74,20 @@ def initialise(module: Trained, dataset: AtlasDataset, folder: ModelFolder, moda
     tensors = load_tensors(folder)
     decoder = {name[8:]: value for name, value in tensors.items() if name.startswith("decoder.")}
     load_initial(module.decoder.state_dict(), decoder)
-    _initialise_subjects(module, dataset, folder.manifest, tensors)
+    _initialise_subjects(module, dataset, start, tensors)
 
 
 @torch.no_grad()
 def _initialise_subjects(
-    module: Trained, dataset: AtlasDataset, manifest: Mapping[str, Any], tensors: Mapping[str, Tensor]
+    module: Trained, dataset: AtlasDataset, start: AtlasManifest, tensors: Mapping[str, Tensor]
 ) -> None:
-    known = {entry.get("id"): row for row, entry in enumerate(manifest["subjects"])}
-    ages = np.array([entry["age"] for entry in manifest["subjects"]])
-    bandwidth = manifest["regression"]["bandwidth"]
+    known = {entry.get("id"): row for row, entry in enumerate(start.subjects)}
+    ages = np.array([entry["age"] for entry in start.subjects])
+    bandwidth = start.regression.bandwidth
     same_transform = (
         "transforms" in tensors
         and tensors["transforms"].shape[1] == module.transforms.shape[1]
-        and manifest["transform"]["parametrisation"] == module.parametrisation
+        and start.transform.parametrisation == module.parametrisation
     )
     for row, subject in enumerate(dataset.cohort):
         if subject.key in known:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Shape:
+class DecoderConfig:
     """Sizes of an :class:`AtlasDecoder`.
 
     Attributes
@@ -106,7 +106,7 @@ class AtlasDecoder(nn.Module):
         Source of the initial weights, so that a seed gives the same network.
     """
 
-    def __init__(self, shape: Shape, generator: torch.Generator | None = None) -> None:
+    def __init__(self, shape: DecoderConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.shape = shape
         latents = shape.latent_channels + shape.conditions
@@ -139,7 +139,7 @@ class AtlasDecoder(nn.Module):
     def centre_modulation(self) -> None:
         """Start every modulated layer as a plain sine layer: scale 1, shift 0 for a zero latent vector.
 
-        The published initialisation draws scales of about +-0.06, which nearly silences the modulated layers.
+        The published initialisation samples scales of about +-0.06, which nearly silences the modulated layers.
         """
         with torch.no_grad():
             for layer in self.layers:
@@ -209,7 +209,7 @@ def decoder_from_tensors(network: Mapping[str, Any], tensors: Mapping[str, Tenso
     sizes: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in network.items()
     }
-    decoder = AtlasDecoder(Shape(**sizes))
+    decoder = AtlasDecoder(DecoderConfig(**sizes))
     prefix = "decoder."
     decoder.load_state_dict({name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)})
     return decoder.eval().requires_grad_(False)

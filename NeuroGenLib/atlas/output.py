@@ -1,21 +1,23 @@
-"""Writes what an atlas generates into a folder."""
+"""Brains of an atlas as results, and results as files."""
 
 from __future__ import annotations
 
 import itertools
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from NeuroGenLib.atlas.conditions import as_word
 from NeuroGenLib.atlas.growth.volumes import growth_figure, growth_row
+from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import staged_outputs, write_json
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.core.reports import save_figure, write_table
+from NeuroGenLib.spatial.result import RECORD, Result
 from NeuroGenLib.spatial.volume_files import write_frames
 
 if TYPE_CHECKING:
@@ -23,39 +25,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from NeuroGenLib.atlas.brain import AtlasBrain
-    from NeuroGenLib.atlas.growth.maps import AtlasGrowth
+    from NeuroGenLib.atlas.config import SeriesConfig
     from NeuroGenLib.atlas.infer import AtlasModel
-    from NeuroGenLib.atlas.regression import Method, SubjectWeights
     from NeuroGenLib.spatial.labels import LabelTable
+    from NeuroGenLib.spatial.volume import Volume
 
 PROBABILITY_STEP = 1 / 255
-"""Tissue probabilities are stored as bytes, in steps of this."""
-
+"""Tissue probabilities are stored as bytes, in steps of this: a quarter of the size of float32."""
 
 MOST_AGES = 1000
 
-
-@dataclass(frozen=True)
-class Request:
-    """What to generate: brains of every age for every combination of condition values.
-
-    ``conditions`` holds one or more values by name, in table units; ``options`` goes to
-    :meth:`~NeuroGenLib.atlas.infer.AtlasModel.generate`. ``growth`` adds the growth maps, ``certainty`` a file for
-    every class.
-    """
-
-    ages: tuple[float, ...]
-    conditions: Mapping[str, Sequence[object]]
-    spacing: tuple[float, ...]
-    options: Mapping[str, Any]
-    growth: bool = False
-    certainty: bool = False
-
-    def combinations(self) -> list[dict[str, object]]:
-        """Return every combination of condition values, the first name slowest."""
-        return [
-            dict(zip(self.conditions, values, strict=True)) for values in itertools.product(*self.conditions.values())
-        ]
+PROBABILITIES = "probabilities"
+GROWTH = "growth"
+"""Name of the table; the growth maps' names begin with it."""
+CERTAINTY = "certainty"
+ONLY_IMAGE = "image"
+"""Name of the image of a model that has one."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +53,64 @@ class Written:
     seconds: float
 
 
-def generate_to_folder(model: AtlasModel, request: Request, out: Path, progress: Progress = SILENT) -> Written:
+def image_name(modality: str, modalities: Sequence[str]) -> str:
+    """Return the name of an image in results and files.
+
+    Examples
+    --------
+    >>> image_name("T2w", ["T2w"]), image_name("T2w", ["T2w", "T1w"])
+    ('image', 'T2w')
+    """
+    return ONLY_IMAGE if len(modalities) == 1 else plain_name(modality)
+
+
+def brain_result(model: AtlasModel, brain: AtlasBrain, record: Mapping[str, Any] | None = None) -> Result:
+    """Return a brain, and its growth where it has that, as a result.
+
+    Parameters
+    ----------
+    model, brain:
+        The atlas, and a brain of it.
+    record:
+        Its provenance.
+
+    Returns
+    -------
+    Result
+        Volumes: the images, by name of the modality (``image`` where there is one), ``probabilities`` (classes, i, j,
+        k), and both again with ``growth_`` before their names, per unit of age; ``labels``. Table ``growth``: one row
+        of tissue volumes. Fact ``brain``: age, conditions, realised age and effective n.
+    """
+    volumes = {image_name(name, model.modalities): image for name, image in brain.images.items()}
+    volumes[PROBABILITIES] = brain.probabilities
+    growth = brain.growth
+    warnings = brain.warnings
+    if growth is not None:
+        rates = {image_name(name, model.modalities): image for name, image in growth.images.items()}
+        rates[PROBABILITIES] = growth.probabilities
+        volumes |= {f"{GROWTH}_{name}": rate for name, rate in rates.items()}
+        warnings = [*warnings, *growth.warnings]
+    facts = {
+        "age": brain.age,
+        "age_name": model.age_name,
+        "age_unit": model.age_unit,
+        "conditions": brain.conditions,
+        "realised_age": brain.weights.realised_age,
+        "effective_n": brain.weights.effective_n,
+        "growth_unit": None if growth is None else growth.unit,
+        "notice": model.notice,
+    }
+    return Result(
+        volumes=volumes,
+        labels={"labels": brain.labels},
+        tables={GROWTH: [growth_row(model, brain)]},
+        facts={"brain": facts},
+        warnings=list(dict.fromkeys(warnings)),
+        record=record or {},
+    )
+
+
+def generate_to_folder(model: AtlasModel, config: SeriesConfig, out: Path, progress: Progress = SILENT) -> Written:
     """Generate brains and write them, all or none.
 
     One combination of condition values is written into ``out`` itself, several into a subfolder each, named
@@ -84,113 +126,68 @@ def generate_to_folder(model: AtlasModel, request: Request, out: Path, progress:
     Raises
     ------
     InputError
-        When an age, condition, spacing or box cannot be used, or growth is asked for as published.
+        When an age, condition, spacing or box cannot be used.
     Cancelled
         When it was cancelled; nothing is written.
     """
     started = time.monotonic()
-    combinations = request.combinations()
-    _require_drawable(model, request, combinations)
-    series: dict[str, list[dict[str, float | str]]] = {}
+    combinations = config.combinations()
+    _require_renderable(model, config, combinations)
+    series: dict[str, list[Mapping[str, Any]]] = {}
     warnings: list[str] = []
     with staged_outputs(out) as staging:
         for number, conditions in enumerate(combinations):
             share = progress.part(number / len(combinations), (number + 1) / len(combinations))
-            frames = _generate(model, request, conditions, share)
+            frames = _frames(model, config, conditions, share)
             folder = staging if len(combinations) == 1 else staging / folder_name(conditions)
             folder.mkdir(exist_ok=True)
-            series[_title(conditions) or "atlas"] = [frame.row for frame in frames]
+            rows = [row for frame in frames for row in frame.tables[GROWTH]]
+            series[_title(conditions) or "atlas"] = rows
             write_volumes(model, frames, folder)
-            if request.certainty:
-                write_certainty(model, frames, folder / "certainty")
-            write_table(folder / "growth.tsv", [frame.row for frame in frames])
+            if config.certainty:
+                write_certainty(model, frames, folder / CERTAINTY)
+            write_table(folder / f"{GROWTH}.tsv", rows)
             warnings += [text for frame in frames for text in frame.warnings]
-            write_json(folder / "provenance.json", _record(model, request, frames))
-        if len(request.ages) > 1:
+            write_json(folder / RECORD, _record(model, config, frames))
+        if len(config.ages) > 1:
             save_figure(staging / "growth.png", growth_figure(model, series))
         files = sorted(path.relative_to(staging) for path in staging.rglob("*") if path.is_file())
     return Written(out, [out / name for name in files], list(dict.fromkeys(warnings)), time.monotonic() - started)
 
 
-@dataclass(frozen=True)
-class Frame:
-    """A brain as it is written: the probabilities as bytes, a quarter of their size, since many ages may wait here.
-
-    Growth stays float32: how large a rate can be depends on the model and its unit of age.
-    """
-
-    images: dict[str, np.ndarray]
-    labels: np.ndarray
-    probabilities: np.ndarray
-    affine: np.ndarray
-    row: dict[str, float | str]
-    age: float
-    conditions: dict[str, float | str]
-    weights: SubjectWeights
-    warnings: list[str]
-    growth: AtlasGrowth | None = None
-
-    @classmethod
-    def of(cls, model: AtlasModel, brain: AtlasBrain, growth: AtlasGrowth | None = None) -> Frame:
-        """Take what is written of a brain."""
-        return cls(
-            images={name: volume.array for name, volume in brain.images.items()},
-            labels=brain.labels.array,
-            probabilities=np.rint(brain.probabilities.array / PROBABILITY_STEP).astype(np.uint8),
-            affine=brain.labels.affine,
-            row=growth_row(model, brain, growth),
-            age=brain.age,
-            conditions=brain.conditions,
-            weights=brain.weights,
-            warnings=brain.warnings + ([] if growth is None else growth.warnings),
-            growth=growth,
-        )
-
-
-def write_volumes(model: AtlasModel, frames: Sequence[Frame], folder: Path) -> None:
+def write_volumes(model: AtlasModel, frames: Sequence[Result], folder: Path) -> None:
     """Write the volumes of frames on one grid, and the table of their labels.
 
     The age is the fourth axis where there are several; its step is in the header when the ages are evenly spaced.
+    The probabilities must be bytes: :func:`as_bytes`.
     """
-    affine = frames[0].affine
-    step = _age_step([frame.age for frame in frames])
-    stacks: dict[str, list[np.ndarray]] = {}
-    for name in model.modalities:
-        file = "image.nii.gz" if len(model.modalities) == 1 else f"{plain_name(name)}.nii.gz"
-        stacks[file] = [frame.images[name] for frame in frames]
-        rates = [frame.growth.images[name].array for frame in frames if frame.growth]
-        if rates:
-            stacks[f"growth_{file}"] = rates
-    stacks["labels.nii.gz"] = [frame.labels for frame in frames]
-    rates = [frame.growth.probabilities.array for frame in frames if frame.growth]
-    if rates:
-        stacks["growth_probabilities.nii.gz"] = rates
-    for file, arrays in stacks.items():
-        write_frames(folder / file, arrays, affine, frame_spacing=step, squeeze=True)
-    write_frames(
-        folder / "probabilities.nii.gz",
-        [frame.probabilities for frame in frames],
-        affine,
-        frame_spacing=step,
-        slope=PROBABILITY_STEP,
-        squeeze=True,
-    )
+    stacks = [{**frame.volumes, **frame.labels} for frame in frames]
+    for name in stacks[0]:
+        slope = PROBABILITY_STEP if name == PROBABILITIES else None
+        _write_stack(folder / f"{name}.nii.gz", frames, [stack[name] for stack in stacks], slope)
     model.labels.to_tsv(folder / "labels.tsv")
 
 
-def write_certainty(model: AtlasModel, frames: Sequence[Frame], folder: Path) -> None:
+def write_certainty(model: AtlasModel, frames: Sequence[Result], folder: Path) -> None:
     """Write the probabilities of every class, background too, into a file named after it, the age as fourth axis."""
     folder.mkdir()
-    step = _age_step([frame.age for frame in frames])
     for index, name in enumerate(_file_names(model.labels)):
-        write_frames(
-            folder / f"{name}.nii.gz",
-            [frame.probabilities[index] for frame in frames],
-            frames[0].affine,
-            frame_spacing=step,
-            slope=PROBABILITY_STEP,
-            squeeze=True,
-        )
+        volumes = [frame.volumes[PROBABILITIES] for frame in frames]
+        single = [volume.with_array(volume.array[index]) for volume in volumes]
+        _write_stack(folder / f"{name}.nii.gz", frames, single, PROBABILITY_STEP)
+
+
+def _write_stack(path: Path, frames: Sequence[Result], volumes: Sequence[Volume], slope: float | None) -> None:
+    step = _age_step([frame.facts["brain"]["age"] for frame in frames])
+    arrays = [volume.array for volume in volumes]
+    write_frames(path, arrays, volumes[0].affine, frame_spacing=step, slope=slope, squeeze=True)
+
+
+def as_bytes(result: Result) -> Result:
+    """Return a result with its probabilities as bytes; growth stays float32, since rates have no common range."""
+    volume = result.volumes[PROBABILITIES]
+    stored = volume.with_array(np.rint(volume.array / PROBABILITY_STEP).astype(np.uint8))
+    return replace(result, volumes={**result.volumes, PROBABILITIES: stored})
 
 
 def folder_name(conditions: Mapping[str, object]) -> str:
@@ -206,8 +203,15 @@ def parse_ages(text: str) -> tuple[float, ...]:
     ------
     InputError
         When it is not of that form, or makes more than 1000 ages.
+
+    Examples
+    --------
+    >>> parse_ages("25:26:0.5")
+    (25.0, 25.5, 26.0)
     """
-    form = InputError(f"'{text}' is no range of ages.", "Write FIRST:LAST:STEP, such as 21:34:1.")
+    form = InputError(
+        f"'{text}' is not a range of ages.", "Write FIRST:LAST:STEP, such as 21:34:1.", code="value-invalid"
+    )
     try:
         parts = [float(part) for part in text.replace(":", ",").split(",")]
     except ValueError:
@@ -219,63 +223,56 @@ def parse_ages(text: str) -> tuple[float, ...]:
     first, last, step = parts
     steps = (last - first) / step + 1e-9
     if not steps < MOST_AGES:
-        raise InputError(f"'{text}' makes more than {MOST_AGES} ages.", "Choose a larger step.")
+        raise InputError(f"'{text}' makes more than {MOST_AGES} ages.", "Choose a larger step.", code="value-invalid")
     return tuple(round(first + index * step, 9) for index in range(int(steps) + 1))
 
 
-def _require_drawable(model: AtlasModel, request: Request, combinations: Sequence[Mapping[str, object]]) -> None:
-    """Refuse an age or condition before the first brain is drawn: drawing all of them may take long."""
-    options = request.options
-    if request.growth and options.get("reference_compat"):
-        raise InputError("The published program has no growth maps.", "Leave out --growth or --reference-compat.")
-    usual: Method = "gaussian" if options.get("reference_compat") else "local-linear"
+def _require_renderable(
+    model: AtlasModel, config: SeriesConfig, combinations: Sequence[Mapping[str, str | float]]
+) -> None:
+    """Refuse an age or condition before the first brain is rendered: rendering all of them may take long."""
     names = [folder_name(conditions) for conditions in combinations]
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"{name} is asked for twice.", "Give every value of a condition once.")
-    for conditions, age in itertools.product(combinations, request.ages):
-        method: Method = options.get("regression") or usual
-        model.recipe(age, conditions, options.get("bandwidth"), method)
+            raise InputError(
+                f"{name} is asked for twice.", "Give every value of a condition once.", code="value-duplicate"
+            )
+    for conditions, age in itertools.product(combinations, config.ages):
+        model.recipe_of(config.brain(age, conditions))
 
 
-def _generate(model: AtlasModel, request: Request, conditions: Mapping[str, object], progress: Progress) -> list[Frame]:
+def _frames(
+    model: AtlasModel, config: SeriesConfig, conditions: Mapping[str, str | float], progress: Progress
+) -> list[Result]:
     frames = []
-    growing = {name: value for name, value in request.options.items() if name != "reference_compat"}
-    drawn = 0.3 if request.growth else 1.0
-    for index, age in enumerate(request.ages):
+    for index, age in enumerate(config.ages):
         message = f"{model.age_name.replace('_', ' ')} {age:g} {model.age_unit}"
-        part = progress.part(index / len(request.ages), (index + 1) / len(request.ages), message)
-        brain = model.generate(age, conditions, request.spacing, progress=part.part(0, drawn), **request.options)
-        growth = None
-        if request.growth:
-            growth = model.growth(age, conditions, request.spacing, progress=part.part(drawn, 1), **growing)
-        frames.append(Frame.of(model, brain, growth))
+        part = progress.part(index / len(config.ages), (index + 1) / len(config.ages), message)
+        brain = model.render(config.brain(age, conditions), part)
+        frames.append(as_bytes(brain_result(model, brain)))
     return frames
 
 
-def _record(model: AtlasModel, request: Request, frames: Sequence[Frame]) -> dict[str, Any]:
-    growth = frames[0].growth
+def _record(model: AtlasModel, config: SeriesConfig, frames: Sequence[Result]) -> dict[str, Any]:
+    brains = [frame.facts["brain"] for frame in frames]
     return model.provenance(
         "atlas generate",
         {
-            "ages": list(request.ages),
+            **to_mapping(config),
+            "spacing": list(config.steps),
             "age": {"name": model.age_name, "unit": model.age_unit},
-            "conditions": frames[0].conditions,
-            "spacing": list(request.spacing),
-            **request.options,
-            "growth": request.growth,
-            "certainty": request.certainty,
+            "conditions": brains[0]["conditions"],
         },
         list(dict.fromkeys(text for frame in frames for text in frame.warnings)),
         ages=[
             {
-                "asked": frame.age,
-                "realised": round(frame.weights.realised_age, 4),
-                "effective_n": round(frame.weights.effective_n, 3),
+                "asked": brain["age"],
+                "realised": round(brain["realised_age"], 4),
+                "effective_n": round(brain["effective_n"], 3),
             }
-            for frame in frames
+            for brain in brains
         ],
-        growth_unit=growth.unit if growth else None,
+        growth_unit=brains[0]["growth_unit"],
         training_subjects=len(model.subjects),
     )
 
@@ -290,7 +287,7 @@ def _title(conditions: Mapping[str, object]) -> str:
 
 
 def plain_name(name: str) -> str:
-    """Return a name that is one file's on every system; a model's names are not to be trusted with a path."""
+    """Return a name that is one file's on every system; a model's names are untrusted in a path."""
     return "".join(letter if letter.isalnum() or letter in "-_+." else "_" for letter in name)
 
 

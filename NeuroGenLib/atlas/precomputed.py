@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.atlas.infer import AtlasModel
 
 RIM_NAMES = ("bg", "background")
-"""Names, in small letters, of the rim that the published program paints around the brain."""
+"""Names, in small letters, of the margin that the published program labels around the brain."""
 
 PROBABILITY_STEP = 1 / 255
 """Tissue probabilities are written as bytes, in steps of this."""
@@ -86,6 +86,7 @@ class FrameFile:
             raise InputError(
                 f"{path} has {len(image.shape)} axes {image.shape}; a precomputed atlas has four, the last for age.",
                 "Give the 4-D file; single volumes need no 'atlas open'.",
+                code="image-dimensions",
             )
         dtype = image.get_data_dtype()
         size = math.prod(int(n) for n in image.shape) * dtype.itemsize
@@ -133,7 +134,7 @@ class PrecomputedAtlas:
     affine:
         (4, 4) voxel to RAS mm of every volume.
     table:
-        The label table, without the rim; None without a segmentation.
+        The label table, without the margin; None without a segmentation.
     warnings:
         What a person should know about these files.
     corrections:
@@ -141,7 +142,7 @@ class PrecomputedAtlas:
     """
 
     subjects: tuple[dict[str, Any], ...] = ()
-    """Files list no training subjects: :func:`~NeuroGenLib.atlas.growth.volumes.growth_figure` draws none."""
+    """Files list no training subjects: :func:`~NeuroGenLib.atlas.growth.volumes.growth_figure` plots none."""
 
     def __init__(
         self,
@@ -163,7 +164,7 @@ class PrecomputedAtlas:
         self._image = image
         self._segmentation = segmentation
         self._certainty = certainty
-        self._rim: tuple[int, ...] = ()
+        self._margin: tuple[int, ...] = ()
 
     @classmethod
     def open(
@@ -206,7 +207,11 @@ class PrecomputedAtlas:
         known, source, age = _ages(image, ages)
         maps = {_label_of(Path(file)): FrameFile.open(Path(file)) for file in certainty}
         if len(maps) < len(certainty):
-            raise InputError("Two certainty maps are named after the same label.", "Give one file for each label.")
+            raise InputError(
+                "Two certainty maps are named after the same label.",
+                "Give one file for each label.",
+                code="value-duplicate",
+            )
         segmented = None if segmentation is None else FrameFile.open(Path(segmentation))
         for other in (*([segmented] if segmented else []), *maps.values()):
             _require_same_grid(image, other)
@@ -218,7 +223,7 @@ class PrecomputedAtlas:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The labels that :meth:`probabilities` has, in that order: the table's, without the rim."""
+        """The labels that :meth:`probabilities` has, in that order: the table's, without the margin."""
         return tuple(self._certainty)
 
     def nearest(self, age: float) -> int:
@@ -233,6 +238,7 @@ class PrecomputedAtlas:
             raise InputError(
                 f"The age {age:g} lies outside the atlas, {self.ages[0]:g} to {self.ages[-1]:g} {self.age_unit}.",
                 "Ask for an age inside.",
+                code="model-range",
             )
         return min(range(len(self.ages)), key=lambda frame: abs(self.ages[frame] - age))
 
@@ -247,18 +253,22 @@ class PrecomputedAtlas:
         return self._frame(self._image, self.nearest(age))
 
     def labels(self, age: float) -> Volume:
-        """Return the label map (i, j, k), integer, of the stored age nearest to ``age``; the rim around it is 0.
+        """Return the label map (i, j, k), integer, of the stored age nearest to ``age``; the margin around it is 0.
 
         Raises
         ------
         InputError
-            When there is no segmentation, the age lies outside, or the frame is no label map.
+            When there is no segmentation, the age lies outside, or the frame is not a label map.
         """
         index = self.nearest(age)
         if self._segmentation is None:
-            raise InputError(f"{self._image.path.name} was opened without label maps.", "Give the segmentation.")
+            raise InputError(
+                f"{self._image.path.name} was opened without label maps.",
+                "Give the segmentation.",
+                code="value-missing",
+            )
         volume = self._label_frame(self._segmentation, index)
-        array = np.where(np.isin(volume.array, self._rim), 0, volume.array)
+        array = np.where(np.isin(volume.array, self._margin), 0, volume.array)
         return Volume(array.astype(np.min_scalar_type(int(array.max()))), self.affine)
 
     def probabilities(self, age: float) -> Volume:
@@ -267,18 +277,23 @@ class PrecomputedAtlas:
         Raises
         ------
         InputError
-            When there are none, the age lies outside, or a map has values that are no probabilities.
+            When there are none, the age lies outside, or a map has values that are not probabilities.
         """
         index = self.nearest(age)
         if not self._certainty:
-            raise InputError(f"{self._image.path.name} was opened without certainty maps.", "Give the certainty maps.")
+            raise InputError(
+                f"{self._image.path.name} was opened without certainty maps.",
+                "Give the certainty maps.",
+                code="value-missing",
+            )
         maps = []
         for file in self._certainty.values():
             array = self._frame(file, index).array
             if array.min() < -_SAME_MM or array.max() > 1 + _SAME_MM:
                 raise InputError(
-                    f"{file.path} holds values from {array.min():g} to {array.max():g}, which are no probabilities.",
+                    f"{file.path} holds values from {array.min():g} to {array.max():g}, which are not probabilities.",
                     "Give the certainty maps, not label maps or images.",
+                    code="value-invalid",
                 )
             maps.append(np.clip(array, 0, 1))
         return Volume(np.stack(maps), self.affine)
@@ -344,7 +359,7 @@ class PrecomputedAtlas:
             )
 
     def _name_labels(self, path: Path | None) -> None:
-        """Find the label values, name them by the table, and take the rim away."""
+        """Find the label values, name them by the table, and remove the margin."""
         file = cast("FrameFile", self._segmentation)
         maps = (self._label_frame(file, index).array for index in range(len(self.ages)))
         values = {int(value) for frame in maps for value in np.unique(frame)}
@@ -359,11 +374,13 @@ class PrecomputedAtlas:
         for name in self.classes:
             if name not in table.names:
                 problem = f"The certainty map of '{name}' belongs to no label of the table."
-                raise InputError(problem, nearest(name, table.names))
-        rim = [entry for entry in table if entry.value and entry.name.lower() in RIM_NAMES]
-        self._rim = tuple(entry.value for entry in rim)
-        self.corrections += [f"Label {one.value} ({one.name}), the rim around the brain, is 0 now." for one in rim]
-        kept = (entry for entry in table if entry not in rim)
+                raise InputError(problem, nearest(name, table.names), code="name-unknown")
+        margin = [entry for entry in table if entry.value and entry.name.lower() in RIM_NAMES]
+        self._margin = tuple(entry.value for entry in margin)
+        self.corrections += [
+            f"Label {one.value} ({one.name}), the margin around the brain, is 0 now." for one in margin
+        ]
+        kept = (entry for entry in table if entry not in margin)
         self.table = LabelTable(tuple(sorted(kept, key=lambda entry: entry.value)))
         self._certainty = {name: self._certainty[name] for name in self.table.names if name in self._certainty}
 
@@ -381,7 +398,9 @@ def centred(file: FrameFile) -> np.ndarray:
     old = file.affine[:3, 3]
     if not np.allclose(old, 0, rtol=0, atol=_SAME_MM) and not np.allclose(old, affine[:3, 3], rtol=0, atol=_SAME_MM):
         raise InputError(
-            f"{file.path} has the origin {_place(old)} mm, so it was placed on purpose.", "Leave out --fix-origin."
+            f"{file.path} has the origin {_place(old)} mm, so it was placed on purpose.",
+            "Leave out --fix-origin.",
+            code="value-conflict",
         )
     return affine
 
@@ -454,7 +473,11 @@ def _ages(file: FrameFile, given: Sequence[float] | None) -> tuple[tuple[float, 
         ages = (first,) if first == last else tuple(float(one) for one in np.linspace(first, last, file.frames))
         source = f"The ages are spaced evenly from {first:g} to {last:g} weeks, as the file's name says."
         if file.frames == 1 and first != last:
-            raise InputError(f"{file.path} has one frame, but its name says {first:g} to {last:g}.", "Give --ages.")
+            raise InputError(
+                f"{file.path} has one frame, but its name says {first:g} to {last:g}.",
+                "Give --ages.",
+                code="value-missing",
+            )
     elif recorded is not None:
         ages, age = recorded
         source = "The ages are those of the provenance.json beside the file."
@@ -463,12 +486,22 @@ def _ages(file: FrameFile, given: Sequence[float] | None) -> tuple[tuple[float, 
         source = "The ages are those of the header."
     else:
         raise InputError(
-            f"Nothing says which ages the {file.frames} frames of {file.path} have.", "Give --ages FIRST:LAST:STEP."
+            f"Nothing says which ages the {file.frames} frames of {file.path} have.",
+            "Give --ages FIRST:LAST:STEP.",
+            code="value-missing",
         )
     if len(ages) != file.frames:
-        raise InputError(f"{len(ages)} ages were given for the {file.frames} frames of {file.path}.", "Give one each.")
+        raise InputError(
+            f"{len(ages)} ages were given for the {file.frames} frames of {file.path}.",
+            "Give one each.",
+            code="value-conflict",
+        )
     if not np.isfinite(ages).all() or any(later <= earlier for earlier, later in itertools.pairwise(ages)):
-        raise InputError(f"The ages of {file.path} do not ascend: {_few(ages)}.", "Give --ages in the order of frames.")
+        raise InputError(
+            f"The ages of {file.path} do not ascend: {_few(ages)}.",
+            "Give --ages in the order of frames.",
+            code="value-invalid",
+        )
     return ages, source, age
 
 
@@ -505,7 +538,11 @@ def _require_same_grid(one: FrameFile, other: FrameFile) -> None:
     elif not np.allclose(one.affine, other.affine, rtol=0, atol=_SAME_MM):
         problem = f"origins {_place(one.affine[:3, 3])} and {_place(other.affine[:3, 3])} mm, or other directions"
     if problem:
-        raise InputError(f"{one.path} and {other.path} do not fit together: {problem}.", "Give files of one atlas.")
+        raise InputError(
+            f"{one.path} and {other.path} do not fit together: {problem}.",
+            "Give files of one atlas.",
+            code="geometry-mismatch",
+        )
 
 
 def _table_beside(segmentation: Path) -> Path | None:
@@ -535,7 +572,9 @@ def _opened(path: Path) -> Any:
 
 def _unreadable(path: Path, reason: str) -> InputError:
     reason = " ".join(reason.split())[:200].rstrip(".")
-    return InputError(f"{path} is not a readable NIfTI file: {reason}.", "Download or copy it again.")
+    return InputError(
+        f"{path} is not a readable NIfTI file: {reason}.", "Download or copy it again.", code="file-damaged"
+    )
 
 
 def _even_step(ages: Sequence[float]) -> float:

@@ -24,7 +24,7 @@ REACH = 3.0
 """A subject further than this many bandwidths from an age does not support it."""
 
 PUBLISHED_REACH = 14.0
-"""The same for the published Gaussian weights, which turn into 0/0 beyond it."""
+"""The same for the published Gaussian weights, which become 0/0 beyond it."""
 
 LEAST_N = 0.3
 """An effective n below this is an extrapolation that no data supports."""
@@ -115,8 +115,8 @@ def weight_rates(
     """Return how fast each subject's weight changes with the age asked for, (S,) per unit of age; they sum to zero.
 
     Parameters are those of :func:`subject_weights`. The rates are central differences, since the correction's ridge is
-    searched, not a formula; at the ends of what is supported they look to one side, to the same order. Only
-    subjects that count at ``age`` are looked at: that another one joins the nearest is a jump, not growth.
+    searched, not a formula; at the ends of the supported range they are one-sided, to the same order. Only
+    subjects that count at ``age`` are used: that another one joins the nearest is a jump, not growth.
 
     Raises
     ------
@@ -189,7 +189,9 @@ def default_bandwidth(ages: np.ndarray, wanted_n: float = 4.0) -> float:
 
 def _unsupported(ages: np.ndarray, age: float) -> InputError:
     return InputError(
-        f"No training subject supports the age {age:g}.", f"Ask for an age between {ages.min():g} and {ages.max():g}."
+        f"No training subject supports the age {age:g}.",
+        f"Ask for an age between {ages.min():g} and {ages.max():g}.",
+        code="model-range",
     )
 
 

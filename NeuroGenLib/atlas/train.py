@@ -21,7 +21,8 @@ from NeuroGenLib.atlas.data.selection import summary, write_selection
 from NeuroGenLib.atlas.evaluation.validation import Validation
 from NeuroGenLib.atlas.initial_atlas import initialise, open_initial
 from NeuroGenLib.atlas.losses import LossWeights, atlas_loss, class_weights
-from NeuroGenLib.atlas.network import AtlasDecoder, Shape
+from NeuroGenLib.atlas.manifest import AtlasManifest
+from NeuroGenLib.atlas.network import AtlasDecoder, DecoderConfig
 from NeuroGenLib.atlas.regression import default_bandwidth
 from NeuroGenLib.atlas.smoothness import neighbour_weights
 from NeuroGenLib.core.errors import InputError
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from lightning.pytorch import Callback, Trainer
 
     from NeuroGenLib.atlas.config import AtlasTrainConfig, OptimiserConfig
-    from NeuroGenLib.atlas.data.points import Batch
+    from NeuroGenLib.atlas.data.points import PointBatch
 
 log = logging.getLogger(__name__)
 
@@ -88,9 +89,9 @@ class AtlasModule(StepModule):
         self.register_buffer("_class_weights", classes, persistent=False)
 
     def step_loss(self, step: int) -> dict[str, Tensor]:
-        """Draw points of the subjects, decode them in atlas space, compare."""
+        """Sample points of the subjects, decode them in atlas space, compute the loss."""
         settings = self._optimiser
-        batch = self._table.draw(
+        batch = self._table.sample(
             settings.points, settings.subjects_per_step, settings.outside, self.generator(step, "points")
         )
         batch = self._augmentation(batch, self.generator(step, "augmentation"))
@@ -100,7 +101,7 @@ class AtlasModule(StepModule):
         with torch.autocast(self.device.type, enabled=False):
             return self._loss(batch, rows, grid.float())
 
-    def _loss(self, batch: Batch, rows: Tensor, grid: Tensor) -> dict[str, Tensor]:
+    def _loss(self, batch: PointBatch, rows: Tensor, grid: Tensor) -> dict[str, Tensor]:
         settings = self._optimiser
         transforms = self.transforms[rows]
         points = batch.points.to(self.device) / self.half_box
@@ -147,7 +148,7 @@ def parameter_groups(
     return groups
 
 
-def network_shape(config: AtlasTrainConfig, dataset: AtlasDataset) -> Shape:
+def network_shape(config: AtlasTrainConfig, dataset: AtlasDataset) -> DecoderConfig:
     """Return the decoder's sizes for a cohort.
 
     Raises
@@ -163,7 +164,7 @@ def network_shape(config: AtlasTrainConfig, dataset: AtlasDataset) -> Shape:
             "Correct the list.",
             code="value-invalid",
         )
-    return Shape(
+    return DecoderConfig(
         intensities=len(config.data.modalities),
         classes=len(dataset.labels),
         conditions=sum(one.width for one in dataset.conditions),
@@ -182,8 +183,8 @@ def train(config: AtlasTrainConfig, progress: Progress = SILENT) -> Path | None:
     initial = None if config.train.init_from is None else open_initial(config.train.init_from)
     data = config.data
     if initial is not None and data.box is None:
-        width, depth, height = initial.manifest["preparation"]["box"]  # the initial latents belong to it
-        data = dataclasses.replace(data, box=(width, depth, height))
+        # The initial latents belong to its box.
+        data = dataclasses.replace(data, box=initial.read_as(AtlasManifest).preparation.box)
 
     def write(module: AtlasModule, folder: Path) -> ModelFolder:
         return write_atlas(module, config, folder)
@@ -208,7 +209,7 @@ def train(config: AtlasTrainConfig, progress: Progress = SILENT) -> Path | None:
 
 
 def _selection_writer(config: AtlasTrainConfig, dataset: AtlasDataset) -> Callback:
-    """Return what says and records, when the run starts, who was chosen."""
+    """Return the callback that logs and writes the selected subjects when the run starts."""
 
     def write(trainer: Trainer, _: AtlasModule) -> None:
         if trainer.is_global_zero:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from NeuroGenLib.atlas.conditions import Condition, beyond_neighbours, complete, encode_all
+from NeuroGenLib.atlas.manifest import AtlasManifest
 from NeuroGenLib.atlas.regression import Method, SubjectWeights, subject_weights
 from NeuroGenLib.atlas.rendering.brain_search import BrainSearch
 from NeuroGenLib.core.device import with_memory_fallback
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from NeuroGenLib.atlas.network import AtlasDecoder, Shape
+    from NeuroGenLib.atlas.network import AtlasDecoder, DecoderConfig
     from NeuroGenLib.atlas.rendering.render import Grid, Renderer
     from NeuroGenLib.models.folder import ModelFolder
 
@@ -75,38 +76,39 @@ class TrainedAtlas(Model):
         transforms: torch.Tensor | None,
         device: torch.device,
     ) -> None:
-        manifest = folder.manifest
-        preparation = manifest["preparation"]
+        manifest = folder.read_as(AtlasManifest)
+        preparation = manifest.preparation
         super().__init__(folder, device)
-        self.labels = LabelTable.from_mapping(manifest["labels"])
-        self.background = tuple(self.labels.names.index(name) for name in preparation["background"])
-        self.modalities: tuple[str, ...] = tuple(manifest["modalities"])
-        self.conditions = tuple(Condition.from_manifest(entry) for entry in manifest["conditions"])
-        self.age_name: str = manifest["age"]["name"]
-        self.age_unit: str = manifest["age"]["unit"]
-        self.subjects: list[dict[str, Any]] = manifest["subjects"]
+        self.labels = LabelTable.from_mapping(manifest.labels)
+        self.background = tuple(self.labels.names.index(name) for name in preparation.background)
+        self.modalities = manifest.modalities
+        self.conditions = tuple(Condition.from_manifest(entry) for entry in manifest.conditions)
+        self.age_name = manifest.age.name
+        self.age_unit = manifest.age.unit
+        self.subjects = list(manifest.subjects)
         self.ages = np.array([subject["age"] for subject in self.subjects], float)
-        self.box = np.array(preparation["box"], float)
-        self.bandwidth = float(manifest["regression"]["bandwidth"])
-        self._fill = [float(value) for value in preparation["fill"]]
+        self.box = np.array(preparation.box, float)
+        self.bandwidth = manifest.regression.bandwidth
+        self._fill = list(preparation.fill)
         self._decoders = {device: decoder}
         self._latents = latents
         self._transforms = transforms
-        self._parametrisation = manifest["transform"]["parametrisation"]
+        self._parametrisation = manifest.transform.parametrisation
 
     @classmethod
     def build(cls, folder: ModelFolder, tensors: Mapping[str, torch.Tensor], device: torch.device) -> Self:
         """Make the model from its manifest and its weights."""
         from NeuroGenLib.atlas.network import decoder_from_tensors
 
-        transformed = folder.manifest.get("transform", {}).get("kind", "none") != "none"
+        manifest = folder.read_as(AtlasManifest)
+        transformed = manifest.transform.kind != "none"
         tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
-        decoder = decoder_from_tensors(folder.manifest["network"], tensors).to(device)
+        decoder = decoder_from_tensors(manifest.network, tensors).to(device)
         model = cls(folder, decoder, tensors["latents"], tensors["transforms"] if transformed else None, device)
         model._require_fitting_weights(decoder.shape)
         return model
 
-    def _require_fitting_weights(self, shape: Shape) -> None:
+    def _require_fitting_weights(self, shape: DecoderConfig) -> None:
         """Raise ValueError when the manifest names more or fewer things than the weights have outputs or rows for."""
         for what, named, held in (
             ("images", len(self.modalities), shape.intensities),
@@ -184,7 +186,7 @@ class TrainedAtlas(Model):
         return Recipe(latents, torch.from_numpy(encoded).to(latents.device), age, values, weights, warnings)
 
     def subject_recipe(self, row: int) -> Recipe:
-        """Return what draws a training subject from its own latents, moved by its own transform."""
+        """Return the recipe of a training subject: its own latents, under its own transform."""
         import torch
 
         from NeuroGenLib.atlas import transform
@@ -208,7 +210,7 @@ class TrainedAtlas(Model):
         )
 
     def without(self, row: int) -> Self:
-        """Return the atlas of all training subjects but one; the network has still seen it."""
+        """Return the atlas of all training subjects but one; the network was trained on it too."""
         kept = [index for index in range(len(self.subjects)) if index != row]
         other = copy.copy(self)
         other.subjects = [self.subjects[index] for index in kept]
@@ -223,20 +225,17 @@ class TrainedAtlas(Model):
         Raises
         ------
         InputError
-            When the spacing or the box is empty, not finite or needs more voxels than anybody can use.
+            When box and spacing make more than 1e9 voxels.
         """
         from NeuroGenLib.atlas.rendering.render import grid_in_box
 
-        if box is None:
-            low, high = -self.box / 2, self.box / 2
-        else:
-            bounds = np.asarray(box, float)
-            if bounds.shape != (6,) or not np.isfinite(bounds).all() or (bounds[0::2] >= bounds[1::2]).any():
-                raise InputError("The box is not x0, x1, y0, y1, z0, z1 in mm with x0 < x1.", "Give six numbers.")
-            low, high = bounds[0::2], bounds[1::2]
+        bounds = np.stack([-self.box / 2, self.box / 2], 1) if box is None else np.reshape(box, (3, 2)).astype(float)
+        low, high = bounds.T
         voxels = np.prod((high - low) / spacing)
         if voxels > 1e9:
-            raise InputError(f"This box and spacing make {voxels:.1g} voxels.", "Choose a coarser spacing.")
+            raise InputError(
+                f"This box and spacing make {voxels:.1g} voxels.", "Choose a coarser spacing.", code="image-too-large"
+            )
         return grid_in_box(low, high, spacing)
 
     def decode(self, recipe: Recipe, grid: Grid, progress: Progress = SILENT) -> np.ndarray:

@@ -10,7 +10,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Kind = Literal["none", "rigid", "rigid+scale", "affine"]
 Parametrisation = Literal["rotation-vector", "euler-zxz"]
 
 PARAMETERS: dict[str, int] = {"none": 0, "rigid": 6, "rigid+scale": 9, "affine": 12}
@@ -62,7 +61,7 @@ def rotation_matrix(vector: Tensor) -> Tensor:
 
 
 def apply(points: Tensor, linear: Tensor, translation: Tensor) -> Tensor:
-    """Move points (B, N, 3) by one transform a subject."""
+    """Apply one transform per subject to points (B, N, 3)."""
     return torch.baddbmm(translation[:, None], points, linear.transpose(1, 2))
 
 
@@ -89,9 +88,9 @@ def _published(parameters: Tensor) -> tuple[Tensor, Tensor]:
         first, second, third = parameters[:, 9:12].unbind(1)
         for axis, (low, high) in enumerate(((second, third), (first, third), (first, second))):
             shear = torch.eye(3, dtype=linear.dtype, device=linear.device).repeat(len(linear), 1, 1)
-            others = [other for other in range(3) if other != axis]
-            shear[:, axis, others[0]] = low
-            shear[:, axis, others[1]] = high
+            rest = [column for column in range(3) if column != axis]
+            shear[:, axis, rest[0]] = low
+            shear[:, axis, rest[1]] = high
             linear = linear @ shear
     return linear, parameters[:, 3:6]
 

@@ -21,7 +21,7 @@ def read_cohort(
     Raises
     ------
     InputError
-        When the table or a column is missing, or nobody is left.
+        When the table or a column is missing, or no subject is left.
     """
     cohort = (
         Cohort.from_folder(table, columns) if Path(table).is_dir() else Cohort.from_table(table, columns, root=root)

@@ -139,8 +139,8 @@ class Subject:
 class Cohort:
     """Subjects in a fixed order, all with the same modalities.
 
-    ``columns`` names the table's other columns, ``left_out`` holds whom earlier steps left out, with the reason.
-    A step that leaves nobody is an ``InputError`` that names the step.
+    ``columns`` names the table's other columns, ``left_out`` holds the excluded subjects, with the reason.
+    A step that leaves no subject is an ``InputError`` that names the step.
     """
 
     subjects: tuple[Subject, ...]
@@ -267,7 +267,7 @@ class Cohort:
     def select(self, ids: Iterable[str]) -> Cohort:
         """Keep the subjects with these ids (or ``id_session``), in the cohort's order.
 
-        An unknown id is an ``InputError``; ids that an earlier step left out are only logged.
+        An unknown id is an ``InputError``; ids that an earlier step excluded are only logged.
         """
         wanted = set(ids)
         known = {name for subject in self.subjects for name in (subject.id, subject.key)}
@@ -277,7 +277,7 @@ class Cohort:
                 raise InputError(
                     f"There is no subject '{name}' in {self.name}.", nearest(name, known), code="name-unknown"
                 )
-            log.warning("%s was left out before: %s", name, reasons[name])
+            log.warning("%s was excluded before: %s", name, reasons[name])
         return self._keep([s for s in self.subjects if {s.id, s.key} & wanted], "the selection by id")
 
     def constrain(self, constraints: Mapping[str, Constraint]) -> Cohort:
@@ -359,12 +359,12 @@ class Cohort:
         if not subjects:
             why = f": {shown}" if left_out else ""
             raise InputError(
-                f"Nobody in {self.name} is left after {step}{why}.",
+                f"No subject of {self.name} is left after {step}{why}.",
                 "Loosen it, or check the table.",
                 code="table-empty",
             )
         if left_out:
-            log.warning("%s: %d of %d left out by %s: %s", self.name, len(left_out), len(self), step, shown)
+            log.warning("%s: %d of %d excluded by %s: %s", self.name, len(left_out), len(self), step, shown)
         return replace(self, subjects=tuple(subjects), left_out=(*self.left_out, *left_out))
 
 
@@ -383,7 +383,7 @@ def uniform_fillup(
     Raises
     ------
     InputError
-        When ``n`` is not positive, a value is missing, or nobody lies in the range.
+        When ``n`` is not positive, a value is missing, or no subject lies in the range.
     """
     constraint = NumericConstraint(low, high, Distribution(bins=None if bins is None else math.ceil(bins)))
     return draw(cohort, {column: constraint}, n, seed=seed)
@@ -451,7 +451,7 @@ def _as_number(value: float | str | None, named: str) -> float:
         return float(value)
     except ValueError:
         raise InputError(
-            f"{named} is '{value}', which is no number.", "Correct the table.", code="table-invalid"
+            f"{named} is '{value}', which is not a number.", "Correct the table.", code="table-invalid"
         ) from None
 
 

@@ -89,7 +89,7 @@ def age_unit(column: str, participants_json: AnyPath | None = None) -> str:
 def read_table(path: AnyPath) -> tuple[list[str], list[dict[str, str]]]:
     """Read a table of tab-, comma- or semicolon-separated text, UTF-8, all cells as text.
 
-    Returns the header's names (unnamed columns left out), and a mapping of column to cell for each row. What is no
+    Returns the header's names (without unnamed columns), and a mapping of column to cell for each row. What is no
     such table, names a column twice, or has a row with too few or many cells is an ``InputError``.
     """
     path = existing_file(path)
@@ -111,7 +111,7 @@ def read_table(path: AnyPath) -> tuple[list[str], list[dict[str, str]]]:
                 raise csv.Error(f"it has {len(cells)} cells, the header {len(rows[0])}")  # noqa: TRY301
     except csv.Error as error:
         raise InputError(
-            f"Line {reader.line_num} of {path} is no table row: {error}.", "Correct the line.", code="table-invalid"
+            f"Line {reader.line_num} of {path} is not a table row: {error}.", "Correct the line.", code="table-invalid"
         ) from error
     if len(rows) < 2:
         raise InputError(

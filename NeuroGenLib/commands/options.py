@@ -56,7 +56,7 @@ def numbers(text: str, what: str) -> tuple[float, ...]:
     Raises
     ------
     InputError
-        When one of them is no number.
+        When one of them is not a number.
     """
     try:
         return tuple(float(part) for part in text.split(","))

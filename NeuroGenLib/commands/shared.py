@@ -1,4 +1,4 @@
-"""What commands of all capabilities share: training, places to write into, notes, what they say at the end."""
+"""Parts that commands of all capabilities share: training, output places, notes and closing lines."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def run_training(
     arguments, program, description:
         As for :func:`NeuroGenLib.core.config_command_line.parse_config`.
     progress:
-        Told of every step.
+        Progress callback.
     """
     from importlib import import_module
 
@@ -84,7 +84,7 @@ def scene_path(text: str | None) -> Path | None:
     Raises
     ------
     InputError
-        When this is no name for a scene, or lies inside a file.
+        When this is not a name for a scene, or lies inside a file.
     NeuroGenError
         When its folder may not be written into.
     SlicerMissing

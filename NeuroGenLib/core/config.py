@@ -156,7 +156,7 @@ def from_mapping(cls: type[Job], mapping: Mapping[str, Any], where: str = "", *,
     where:
         Dotted name of this config inside a larger one, for messages.
     ignore_unknown:
-        Pass over keys of the outermost mapping that the config does not have.
+        Pass over keys that the config, or a config nested in it, does not have.
 
     Raises
     ------
@@ -164,10 +164,7 @@ def from_mapping(cls: type[Job], mapping: Mapping[str, Any], where: str = "", *,
         When a key is unknown or abbreviated (the nearest right one is named), a required one is missing, or a value
         does not fit.
     """
-    if ignore_unknown:
-        known = _annotations(cls)
-        mapping = {key: value for key, value in mapping.items() if key in known}
-    return _build(cls, mapping, where, None)
+    return _build(cls, mapping, where, None, ignore_unknown=ignore_unknown)
 
 
 def to_mapping(config: Config) -> dict[str, Any]:
@@ -242,13 +239,13 @@ def dotted_name(where: str, name: str) -> str:
     return f"{where}.{name}" if where else name
 
 
-def _build(cls: type[Job], mapping: Any, where: str, base: Config | None) -> Job:
+def _build(cls: type[Job], mapping: Any, where: str, base: Config | None, *, ignore_unknown: bool = False) -> Job:
     """Make ``cls`` from ``mapping``; what is absent comes from ``base``, else from the class's defaults."""
     if not isinstance(mapping, Mapping):
         raise wrong_value(where or cls.__name__, mapping, "a group of settings by name")
     annotations = _annotations(cls)
     for key in mapping:
-        if key not in annotations:
+        if key not in annotations and not ignore_unknown:
             raise InputError(
                 f"There is no setting '{dotted_name(where, str(key))}'.",
                 nearest(str(key), annotations),
@@ -261,7 +258,11 @@ def _build(cls: type[Job], mapping: Any, where: str, base: Config | None) -> Job
         nested = _config_class(annotation)
         if nested is not None and (name in mapping or name not in present):
             given = {} if mapping.get(name) is None else mapping[name]
-            values[name] = given if isinstance(given, nested) else _build(nested, given, key, present.get(name))
+            values[name] = (
+                given
+                if isinstance(given, nested)
+                else _build(nested, given, key, present.get(name), ignore_unknown=ignore_unknown)
+            )
         elif name in mapping:
             values[name] = checked_value(mapping[name], annotation, key)
         elif name in present:

@@ -87,7 +87,7 @@ def with_memory_fallback(
     smallest:
         No chunk gets smaller than this.
     warn:
-        Told in a sentence about each retreat; the caller keeps these for the provenance record.
+        Callback for a sentence on each fallback; the caller keeps these for the provenance record.
 
     Raises
     ------

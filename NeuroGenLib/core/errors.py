@@ -35,7 +35,7 @@ Code = Literal[
     # tables
     "table-invalid",  # cannot be read as a table, or a row has a wrong number of values
     "table-empty",  # no row, or none left
-    "units-unknown",  # a quantity whose unit nobody gives
+    "units-unknown",  # a quantity without a unit
     # models and trainings
     "model-missing",  # nothing by this reference
     "model-damaged",  # a folder that is not a model, lacks parts, or whose checksums do not fit

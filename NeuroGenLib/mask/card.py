@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from NeuroGenLib.mask.manifest import MaskManifest
 from NeuroGenLib.models.card import rendered_card
 
 if TYPE_CHECKING:
@@ -22,11 +23,11 @@ LIMITS = (
 
 def model_card(manifest: Mapping[str, Any]) -> str:
     """Return the card in Markdown, with the front matter that model hubs read."""
-    network, preparation, training = (manifest[name] for name in ("network", "preparation", "training"))
+    mask = MaskManifest.read(manifest)
     rows = [
-        ("Voxels", f"{preparation['spacing']:g} mm along every axis"),
+        ("Voxels", f"{mask.preparation.spacing:g} mm along every axis"),
         ("Intensities", "from the 1st percentile to the 99th of what is above the mean, to 0 and 1"),
-        ("Network", f"U-Net, {', '.join(map(str, network['features']))} channels"),
-        ("Training", f"{training['steps']} steps on images generated from label maps"),
+        ("Network", f"U-Net, {', '.join(map(str, mask.network['features']))} channels"),
+        ("Training", f"{mask.training['steps']} steps on images generated from label maps"),
     ]
-    return rendered_card(manifest, "brain-extraction", rows, purpose=_PURPOSE, limits=LIMITS)
+    return rendered_card(mask, "brain-extraction", rows, purpose=_PURPOSE, limits=LIMITS)

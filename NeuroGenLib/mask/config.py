@@ -28,7 +28,7 @@ class MapsConfig(Config):
         Help("Folder that relative paths of the table start from; the table's when not given"),
     ] = None
     include: Annotated[tuple[str, ...], Identifying(blank=True), Help("Ids to keep, * allowed; all when empty")] = ()
-    exclude: Annotated[tuple[str, ...], Identifying(blank=True), Help("Ids to leave out, * allowed")] = ()
+    exclude: Annotated[tuple[str, ...], Identifying(blank=True), Help("Ids to exclude, * allowed")] = ()
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class NetworkConfig(Config):
         """Refuse a network without levels."""
         if not self.features:
             raise InputError(
-                "The network has no level.", "Give features, such as [8, 16, 32, 64].", code="value-invalid"
+                "The network has no levels.", "Give features, such as [8, 16, 32, 64].", code="value-invalid"
             )
 
     @property
@@ -80,7 +80,7 @@ class OptimiserConfig(Config):
 
     rate: Annotated[float, Range(0, 1), Help("Learning rate")] = 2e-3
     floor: Annotated[float, Range(0, 1), Help("Last rate of the cosine as a share of the first")] = 0.02
-    warmup: Annotated[int, Range(0), Unit("steps"), Help("The rate rises for so long")] = 50
+    warmup: Annotated[int, Range(0), Unit("steps"), Help("Steps over which the rate rises")] = 50
     clip: Annotated[float, Range(0, exclusive_low=True), Help("Largest norm of the gradient")] = 1.0
     batch: Annotated[int, Range(1), Help("Images per step and process")] = 1
     dice_weight: Annotated[float, Range(0), Help("Weight of soft Dice beside the cross-entropy")] = 1.0

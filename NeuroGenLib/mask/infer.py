@@ -10,6 +10,7 @@ from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.mask.config import BUNDLED
 from NeuroGenLib.mask.grid import coarse_image, on_scan
 from NeuroGenLib.mask.intensity import rescaled
+from NeuroGenLib.mask.manifest import MaskManifest
 from NeuroGenLib.mask.regions import cautions, largest_region
 from NeuroGenLib.mask.run_config import MaskConfig
 from NeuroGenLib.models import Model, open_model
@@ -78,7 +79,7 @@ class MaskModel(Model):
 
     def __init__(self, folder: ModelFolder, network: BrainNetwork, device: torch.device) -> None:
         super().__init__(folder, device)
-        self.spacing = float(folder.manifest["preparation"]["spacing"])
+        self.spacing = folder.read_as(MaskManifest).preparation.spacing
         self._network = network
 
     @classmethod
@@ -86,7 +87,7 @@ class MaskModel(Model):
         """Make the model from its manifest and its weights."""
         from NeuroGenLib.mask.network import network_from_tensors
 
-        return cls(folder, network_from_tensors(folder.manifest["network"], tensors), device)
+        return cls(folder, network_from_tensors(folder.read_as(MaskManifest).network, tensors), device)
 
     def find(self, image: Volume, progress: Progress = SILENT, *, spacing: float | None = None) -> BrainMask:
         """Find the brain in a scan.

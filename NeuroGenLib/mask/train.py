@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 
 class MaskModule(StepModule):
-    """The network, and how a step of its training goes.
+    """The network and its training step.
 
     Parameters
     ----------
     config:
         The job.
     heads:
-        Draws the images.
+        Generator of the images.
     """
 
     def __init__(self, config: MaskTrainConfig, heads: GeneratedHeads) -> None:
@@ -50,7 +50,7 @@ class MaskModule(StepModule):
             self.network = BrainNetwork(BrainNetworkConfig(config.network.features))
 
     def step_loss(self, step: int) -> dict[str, Tensor]:
-        """Draw images, find the brain in them, compare."""
+        """Generate images, predict the brain, compute the loss."""
         settings = self._config.optimiser
         images, brain = self._heads.draw(self.generator(step, "heads", self.device), settings.batch)
         return mask_loss(self.network(images), brain, settings.dice_weight)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from NeuroGenLib.core.provenance import RESEARCH_USE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+
+    from NeuroGenLib.models.manifest import Manifest
 
 MAKING = ("command", "config_file", "commit", "data")
 """Entries of a manifest's training that say how the weights can be made again."""
 
 
 def rendered_card(
-    manifest: Mapping[str, Any],
+    manifest: Manifest,
     tag: str,
     rows: Sequence[tuple[str, str]],
     *,
@@ -37,17 +39,17 @@ def rendered_card(
     making:
         Entries of the training to be listed, such as :data:`MAKING`.
     """
-    licence, training = str(manifest["license"]), manifest["training"]
+    licence, training = manifest.license, manifest.training
     table = "\n".join(f"| {name} | {text} |" for name, text in [*rows, ("Licence of the weights", licence)])
     measured = [f"{part['text']}\n\n{part['table']}" for part in (training.get("metrics") or {}).values()]
     made = [f"- {name.replace('_', ' ').capitalize()}: `{training[name]}`" for name in making if training.get(name)]
-    cited = [f"- {entry}" for entry in manifest["citation"]]
+    cited = [f"- {entry}" for entry in manifest.citation]
     parts = [
         f"---\nlicense: {licence.lower()}\nlibrary_name: neurogen\ntags: [neuroimaging, {tag}]\n---",
-        f"# {manifest['name']}",
-        manifest["description"],
+        f"# {manifest.name}",
+        manifest.description,
         purpose,
-        f"**{manifest['notice']}**" if manifest["notice"] else "",
+        f"**{manifest.notice}**" if manifest.notice else "",
         limits,
         f"**{RESEARCH_USE}**",
         f"## What it is\n\n| | |\n|---|---|\n{table}",

@@ -90,8 +90,8 @@ def model_info(reference: str | os.PathLike[str]) -> dict[str, Any]:
         "manifest": folder.manifest,
         "card": folder.card,
         "size": folder.size,
-        "license": folder.manifest.get("license"),
-        "citation": folder.manifest.get("citation", []),
+        "license": folder.about.license or None,
+        "citation": list(folder.about.citation),
         "verified": verified,
     }
 

@@ -1,4 +1,4 @@
-"""A model on disk: a folder with ``neurogen.json``, ``model.safetensors`` and a card, ``README.md``."""
+"""Model folder on disk, with ``neurogen.json``, ``model.safetensors`` and a card, ``README.md``."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from NeuroGenLib.core.config import from_mapping
 from NeuroGenLib.core.errors import InputError, NeuroGenError, nearest
 from NeuroGenLib.core.files import atomic_file, atomic_folder, read_json, write_json, write_text
 from NeuroGenLib.core.progress import SILENT, Progress
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import torch
+
+Typed = TypeVar("Typed", bound=Manifest)
 
 FORMAT = "neurogen-model"
 SCHEMA = 1
@@ -72,7 +73,7 @@ class ModelFolder:
         ``{name: {"sha256": hexadecimal, "size": bytes}}`` of every file but the manifest and the card. Names are
         relative to the folder and have ``/`` between their parts.
     ``name``, ``description``, ``notice``
-        Title, one paragraph, and what a user must be told (text).
+        Title, one paragraph, and what a user must know (text).
     ``license``
         SPDX identifier of the weights' licence.
     ``citation``
@@ -123,7 +124,7 @@ class ModelFolder:
         Raises
         ------
         InputError
-            When it is no model folder, or a file is missing, altered or outside the folder.
+            When it is not a model folder, or a file is missing, altered or outside the folder.
         NeuroGenError
             When a newer NeuroGen made it.
         """
@@ -141,6 +142,23 @@ class ModelFolder:
     def about(self) -> Manifest:
         """The fields that models of all kinds have."""
         return _common_fields(self.manifest, self.path / MANIFEST)
+
+    def read_as(self, typed: type[Typed]) -> Typed:
+        """Return the manifest typed by the capability that reads the model.
+
+        Raises
+        ------
+        InputError
+            When an entry that such models need is missing or does not fit.
+        """
+        try:
+            return typed.read(self.manifest)
+        except InputError as error:
+            raise InputError(
+                f"The model {self.reference} is not a complete {self.kind} model ({error.problem.rstrip('.')}).",
+                "Download or train it again.",
+                code="model-damaged",
+            ) from error
 
     @property
     def kind(self) -> str:
@@ -285,7 +303,7 @@ def write_model(
 
 
 def _require_replaceable(out: Path) -> None:
-    """Refuse a folder with other people's files: a model folder is written as a whole and replaces what was there."""
+    """Refuse a folder with other files: a model folder is written as a whole and replaces what was there."""
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
         raise InputError(
             f"{out} holds other files, and a model would replace them.", "Choose a new folder.", code="file-occupied"
@@ -323,7 +341,7 @@ def load_tensors(folder: ModelFolder, device: str | torch.device = "cpu") -> dic
         return load_file(path, device=str(device))
     except SafetensorError as error:
         raise InputError(
-            f"{path} is truncated or no safetensors file ({error}).",
+            f"{path} is truncated or not a safetensors file ({error}).",
             "Download or copy the model again.",
             code="model-damaged",
         ) from error
@@ -406,11 +424,12 @@ def _checked_manifest(path: Path) -> dict[str, Any]:
 
 
 def _common_fields(manifest: Mapping[str, Any], path: Path) -> Manifest:
-    given = {name: value for name, value in manifest.items() if value is not None}
     try:
-        return from_mapping(Manifest, given, ignore_unknown=True)
+        return Manifest.read(manifest)
     except InputError as error:
-        raise error.within(str(path), "Download or copy the model again.") from error
+        raise InputError(
+            f"{path}: {error.problem}", "Download or copy the model again.", code="model-damaged"
+        ) from error
 
 
 def _check_file_list(files: object, path: Path) -> None:

@@ -72,7 +72,9 @@ def _refusal(error: Exception, reference: HubReference) -> NeuroGenError | None:
         )
     if isinstance(error, errors.HFValidationError):
         return InputError(
-            f"{reference} is no name the hub accepts.", "Write hf:org/repo as on the hub's page.", code="value-invalid"
+            f"{reference} is not a name the hub accepts.",
+            "Write hf:org/repo as on the hub's page.",
+            code="value-invalid",
         )
     return None
 

@@ -1,4 +1,4 @@
-"""The base of every opened model: where it comes from, where it computes, what its results must say."""
+"""Base class of opened models: files, device, notice and provenance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The only way to a model: from its reference to its folder to the object a person works with."""
+"""Model opening: from a reference to its folder to the object to work with."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def open_model(
     offline:
         Make no request; also by the environment variable ``NEUROGEN_OFFLINE=1``.
     progress:
-        Told about a download.
+        Progress callback of a download.
     device:
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
 
@@ -130,7 +130,7 @@ def _bundled(reference: str) -> ModelFolder:
     name = reference.removeprefix(BUNDLED)
     known = bundled_models()
     if name not in known:
-        raise InputError(f"NeuroGen brings no model '{name}'.", nearest(name, known), code="model-missing")
+        raise InputError(f"There is no bundled model '{name}'.", nearest(name, known), code="model-missing")
     return ModelFolder.read(resources_folder() / "models" / name, reference=reference)
 
 

@@ -1,10 +1,11 @@
-"""The card of a registration network: its manifest, told to people."""
+"""Model card (Markdown) of a registration network."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.models.card import MAKING, rendered_card
+from NeuroGenLib.registration.manifest import RegistrationManifest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +18,8 @@ _PURPOSE = (
 
 def model_card(manifest: Mapping[str, Any]) -> str:
     """Return the card in Markdown, with the front matter that model hubs read."""
-    network, preparation, training = (manifest[name] for name in ("network", "preparation", "training"))
+    registration = RegistrationManifest.read(manifest)
+    network, preparation = registration.network, registration.preparation
     rows = [
         ("Grid", _grid(preparation)),
         ("Intensities", str(preparation.get("normalisation", "as the data set has them"))),
@@ -25,9 +27,9 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         ("Levels", f"{len(network['features'])}, {', '.join(map(str, network['features']))} features"),
         ("Transform", "every " + " x ".join(f"{factor:g}" for factor in network["factor"]) + " voxels"),
         ("Affine stage", "yes" if network["affine_inputs"] is not None else "no"),
-        ("Training", _steps(training)),
+        ("Training", _steps(registration.training)),
     ]
-    return rendered_card(manifest, "image-registration", rows, purpose=_PURPOSE, making=MAKING)
+    return rendered_card(registration, "image-registration", rows, purpose=_PURPOSE, making=MAKING)
 
 
 def _grid(preparation: Mapping[str, Any]) -> str:

@@ -38,7 +38,7 @@ class TableConfig(Config):
         Path | None, Help("Folder that relative paths of the table start from; the table's when not given")
     ] = None
     include: Annotated[tuple[str, ...], Identifying(), Help("Subject ids to keep, * allowed; all when empty")] = ()
-    exclude: Annotated[tuple[str, ...], Identifying(), Help("Subject ids to leave out, * allowed")] = ()
+    exclude: Annotated[tuple[str, ...], Identifying(), Help("Subject ids to exclude, * allowed")] = ()
     pairs: Annotated[
         Path | None, Help("Table with the columns moving and fixed, ids of scans; all pairs when not given")
     ] = None
@@ -94,7 +94,7 @@ class MapsConfig(Config):
         Path | None, Help("Folder that relative paths of the table start from; the table's when not given")
     ] = None
     include: Annotated[tuple[str, ...], Identifying(), Help("Ids to keep, * allowed; all when empty")] = ()
-    exclude: Annotated[tuple[str, ...], Identifying(), Help("Ids to leave out, * allowed")] = ()
+    exclude: Annotated[tuple[str, ...], Identifying(), Help("Ids to exclude, * allowed")] = ()
     tissues: Annotated[
         Literal["freesurfer", "fetal", "unknown"], Help("What the label values mean; unknown: all but 0 is brain")
     ] = "unknown"
@@ -189,7 +189,7 @@ class NetworkConfig(Config):
         2,
     )
     factor: Annotated[
-        Three, Range(1, 64), Help("Voxels of the transform's grid are so many image voxels wide, per axis")
+        Three, Range(1, 64), Help("Width of a voxel of the transform's grid in image voxels, per axis")
     ] = (2.0, 2.0, 2.0)
     affine: Annotated[bool, Help("Find an affine map first; the images then always have the same size")] = False
     chained_affine: Annotated[
@@ -204,12 +204,12 @@ class NetworkConfig(Config):
         float, Range(0, 1, exclusive_low=True), Help("Share of the largest control point that cannot fold")
     ] = 0.99
     skipped_stages: Annotated[
-        int, Range(0), Help("Finest stages that are left out, as the published program does it without saying")
+        int, Range(0), Help("Finest stages that are skipped, as the published program does without a note")
     ] = 0
     threshold: Annotated[
         float, Range(0, 1, exclusive_low=True), Unit("voxels"), Help("When an inversion counts as converged")
     ] = 1e-2
-    most_iterations: Annotated[int, Range(2), Help("Iterations of an inversion at most")] = 50
+    most_iterations: Annotated[int, Range(2), Help("Largest number of iterations of an inversion")] = 50
     memory: Annotated[int, Range(1, 16), Help("Earlier iterates that an inversion mixes")] = 4
 
     def check(self) -> None:
@@ -316,7 +316,7 @@ class SegmentationConfig(Config):
 class LossConfig(Config):
     """What is minimised; of a pair, the mean of both directions."""
 
-    similarity: Annotated[dict[str, SimilarityConfig], Help("Likeness of the images, by name")] = field(
+    similarity: Annotated[dict[str, SimilarityConfig], Help("Similarity of the images, by name")] = field(
         default_factory=lambda: {"ncc": SimilarityConfig()}
     )
     regularity: Annotated[dict[str, RegularityConfig], Help("Smoothness of the map, by name")] = field(
@@ -361,7 +361,7 @@ class LossConfig(Config):
             )
         if not (self.similarity or self.segmentation or self.landmark_weight or self.truth_weight):
             raise InputError(
-                "Nothing makes the images alike.",
+                "No loss makes the images similar.",
                 "Give a similarity, segmentation, landmark or truth loss.",
                 code="value-missing",
             )
@@ -413,7 +413,7 @@ class AffineAugmentationConfig(Config):
         0.0,
         0.0,
     )
-    rotation_stds: Annotated[Three, Range(0, 90), Unit("degrees"), Help("Turn")] = (0.0, 0.0, 0.0)
+    rotation_stds: Annotated[Three, Range(0, 90), Unit("degrees"), Help("Rotation")] = (0.0, 0.0, 0.0)
     logscale_stds: Annotated[Three, Range(0, 1), Help("Natural logarithm of the scale")] = (0.0, 0.0, 0.0)
     logshear_stds: Annotated[Three, Range(0, 1), Help("Natural logarithm of the shear")] = (0.0, 0.0, 0.0)
 

@@ -15,6 +15,7 @@ from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.models import Model
 from NeuroGenLib.registration.config import RegisterConfig
 from NeuroGenLib.registration.evaluation.quality import LabelMaps, Quality, RegistrationMaps, measure_quality
+from NeuroGenLib.registration.manifest import RegistrationManifest
 from NeuroGenLib.registration.prepare import fine_grids, network_grid, prepared_sides, transform_affine
 from NeuroGenLib.spatial.affine import Affine
 from NeuroGenLib.spatial.labels import as_label_map
@@ -118,7 +119,7 @@ class RegistrationModel(Model):
 
     def __init__(self, folder: ModelFolder, network: SITReg, device: torch.device) -> None:
         super().__init__(folder, device)
-        self.preparation: dict[str, Any] = folder.manifest["preparation"]
+        self.preparation = folder.read_as(RegistrationManifest).preparation
         self.network_config = network.config
         self._network = network
 
@@ -127,7 +128,7 @@ class RegistrationModel(Model):
         """Make the model from its manifest and its weights."""
         from NeuroGenLib.registration.network.sitreg import SITReg
 
-        network = SITReg(sitreg_config(folder.manifest["network"]))
+        network = SITReg(sitreg_config(folder.read_as(RegistrationManifest).network))
         network.load_state_dict(dict(tensors))
         return cls(folder, network.eval().requires_grad_(requires_grad=False), device)
 

@@ -18,6 +18,7 @@ from NeuroGenLib.registration.data.augment import augmented
 from NeuroGenLib.registration.data.sources import pair_source
 from NeuroGenLib.registration.earlier_run import EarlierRun, continue_adam, read_earlier_run
 from NeuroGenLib.registration.infer import RegistrationModel
+from NeuroGenLib.registration.manifest import RegistrationManifest
 from NeuroGenLib.registration.network.configured import freeze_unused, network_shape
 from NeuroGenLib.registration.network.sitreg import Mappings, SITReg
 from NeuroGenLib.registration.objective import Objective, pairs_of
@@ -41,14 +42,14 @@ log = logging.getLogger(__name__)
 
 
 class RegistrationModule(StepModule):
-    """The network, and how a step of its training goes.
+    """The network and its training step.
 
     Parameters
     ----------
     config:
         The job.
     source:
-        Where the pairs come from.
+        Source of the pairs.
     earlier:
         A run whose optimiser state is continued; loading its weights is up to the caller.
 
@@ -70,7 +71,7 @@ class RegistrationModule(StepModule):
         freeze_unused(self.network, self._objective.levels)
 
     def step_loss(self, step: int) -> dict[str, Tensor]:
-        """Draw pairs, register them, and compare."""
+        """Sample pairs, register them, compute the losses."""
         batch = self._source.draw(self.generator(step, "pairs", self.device), self._config.data.batch)
         batch = augmented(batch, self._config.augmentation, self.generator(step, "augmentation", self.device))
         return self._objective(self.registered(batch), batch, step)
@@ -150,8 +151,10 @@ def _require_whole_voxels(config: RegistrationTrainConfig, grid: Sequence[int]) 
 
 
 def _compare_preparation(initial: ModelFolder, record: Mapping[str, Any]) -> None:
-    """Warn when the first weights saw images that were prepared in another way."""
-    theirs = initial.manifest.get("preparation") or {}
+    """Warn when the initial weights were trained on images that were prepared in another way."""
+    theirs = initial.read_as(RegistrationManifest).preparation
     differing = [name for name in record if name in theirs and theirs[name] != record[name]]
     if differing:
-        log.warning("The images of %s were prepared otherwise: %s differ.", initial.reference, ", ".join(differing))
+        log.warning(
+            "The images of %s were prepared in another way: %s differ.", initial.reference, ", ".join(differing)
+        )

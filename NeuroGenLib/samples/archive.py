@@ -1,4 +1,4 @@
-"""Unpacks zip archives that strangers made."""
+"""Unpacking of untrusted zip archives."""
 
 from __future__ import annotations
 

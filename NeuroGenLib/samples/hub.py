@@ -89,11 +89,11 @@ def read_hub_record(sample: Sample) -> HubRecord:
         When the hub cannot be reached, or its answer lacks something.
     """
     reference = HubReference.parse(sample.reference)
-    with _said_of_a_sample(reference, sample.name):
+    with _errors_for_sample(reference, sample.name):
         listing = list_repository(reference)
     pinned = _SampleReference(reference.repository, listing.commit)
     files = _files(sample, listing)
-    with _said_of_a_sample(pinned, sample.name):
+    with _errors_for_sample(pinned, sample.name):
         licence = _licence(pinned, listing)
     from huggingface_hub import constants
 
@@ -122,7 +122,7 @@ def download_hub_record(record: HubRecord, progress: Progress = SILENT) -> list[
     Cancelled
         When it was cancelled; what has arrived stays.
     """
-    with _said_of_a_sample(record.pinned, record.name):
+    with _errors_for_sample(record.pinned, record.name):
         place = fetch_files(record.pinned, record.files, progress)
     return [place / file.name for file in record.files]
 
@@ -156,14 +156,14 @@ def _licence(pinned: HubReference, listing: HubListing) -> str:
         path = fetch_files(pinned, cards) / _CARD
     try:
         licence = (metadata_load(path) or {}).get("license")
-    except (YAMLError, ValueError):  # a head that nobody can read states nothing
+    except (YAMLError, ValueError):  # front matter that cannot be read states nothing
         return UNSTATED
     stated = licence.strip() if isinstance(licence, str) else ""
     return stated if stated and stated.isprintable() else UNSTATED
 
 
 @contextlib.contextmanager
-def _said_of_a_sample(reference: HubReference, name: str) -> Iterator[None]:
+def _errors_for_sample(reference: HubReference, name: str) -> Iterator[None]:
     """Replace what the hub's errors say about bringing a model here by how a sample comes here."""
     try:
         yield

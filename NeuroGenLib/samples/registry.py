@@ -109,7 +109,7 @@ def list_samples(path: Path | None = None) -> tuple[Sample, ...]:
     Raises
     ------
     InputError
-        When it is not readable, or an entry lacks a field, has one too many or a value that makes no sense.
+        When it is not readable, or an entry lacks a field, has one too many or an invalid value.
     """
     import yaml
 

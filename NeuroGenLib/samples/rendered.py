@@ -51,7 +51,7 @@ def write_drawn(sample: Sample, folder: Path, progress: Progress = SILENT) -> Dr
     Raises
     ------
     InputError
-        When the model is no atlas, or does not know the age or a condition.
+        When the model is not an atlas, or does not know the age or a condition.
     Cancelled
         When it was cancelled.
     """
@@ -59,7 +59,7 @@ def write_drawn(sample: Sample, folder: Path, progress: Progress = SILENT) -> Dr
     part = progress.part(0.05, 0.9, f"drawing {sample.name}")
     brain = model.generate(sample.age, sample.conditions, sample.spacing, progress=part)
     images, labels = dict(brain.images), brain.labels
-    guide = reversed_brightness(next(iter(images.values())), labels) if sample.guide else None
+    guide = reversed_intensities(next(iter(images.values())), labels) if sample.guide else None
     if sample.stored is not None:
         images, labels = stored_scan(images, labels, sample.stored)
     progress.update(0.9, 1, f"writing {sample.name}")
@@ -92,7 +92,7 @@ def stored_scan(images: dict[str, Volume], labels: Volume, storage: Storage) -> 
     return {name: stored(image) for name, image in tilted.items()}, stored(tilted_labels)
 
 
-def reversed_brightness(image: Volume, labels: Volume) -> Volume:
+def reversed_intensities(image: Volume, labels: Volume) -> Volume:
     """Return the image with bright and dark exchanged where there are labels, 0 elsewhere: a T2w roughly as a T1w."""
     brain = labels.array != 0
     brightest = image.array[brain].max() if brain.any() else 0
@@ -138,7 +138,7 @@ def _record(sample: Sample, model: AtlasModel, brain: AtlasBrain) -> dict[str, A
             "conditions": brain.conditions,
             "spacing": sample.spacing,
             "stored": stored and {name: value for name, value in asdict(stored).items() if value is not None},
-            **({"guide": "the brightness reversed"} if sample.guide else {}),
+            **({"guide": "the intensities reversed"} if sample.guide else {}),
         },
         brain.warnings,
         title=sample.title,

@@ -242,7 +242,7 @@ def _refused(what: str, code: int) -> NeuroGenError:
         )
     if code in (401, 403):
         return NeuroGenError(
-            f"{what} is not open to everybody.",
+            f"{what} is not openly accessible.",
             "Ask for access on its page, and download it there.",
             code="access-denied",
         )

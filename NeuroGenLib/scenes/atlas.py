@@ -1,14 +1,15 @@
-"""What `neurogen atlas generate` or `atlas open` wrote, as a Slicer scene."""
+"""Brains of an atlas, from results or from the folders that commands wrote, as a Slicer scene."""
 
 from __future__ import annotations
 
 import csv
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from NeuroGenLib.atlas.output import CERTAINTY, GROWTH, ONLY_IMAGE, PROBABILITIES
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import read_json
 from NeuroGenLib.core.progress import SILENT, Progress
@@ -26,21 +27,32 @@ from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from NeuroGenLib.atlas.infer import AtlasModel
     from NeuroGenLib.mrml.core import Node, Scene
     from NeuroGenLib.mrml.tables import Style
+    from NeuroGenLib.spatial.result import Result
 
 _SUFFIX = ".nii.gz"
-_GROWTH = "growth_"
-_ONLY_IMAGE = "image"
-_NOT_IMAGES = ("labels", "probabilities")
+_GROWTH = f"{GROWTH}_"
+_NOT_IMAGES = ("labels", PROBABILITIES, CERTAINTY)
+
+
+class ShownAtlas(Protocol):
+    """What a scene shows of an atlas beside its brains: names of its images, and its training subjects."""
+
+    @property
+    def modalities(self) -> Sequence[str]:
+        """Names of the images."""
+
+    @property
+    def subjects(self) -> Sequence[Mapping[str, Any]]:
+        """Training subjects, as :attr:`AtlasModel.subjects` lists them."""
 
 
 @dataclass(frozen=True)
 class Generated:
-    """The brains of one folder, in the order of their ages.
+    """Brains of one set of conditions, in the order of their ages.
 
     Attributes
     ----------
@@ -70,6 +82,41 @@ class Generated:
     record: dict[str, Any]
 
     @classmethod
+    def of(cls, results: Sequence[Result], table: LabelTable) -> Generated:
+        """Return brains as :func:`NeuroGenLib.atlas.output.brain_result` makes them, one for each age.
+
+        Parameters
+        ----------
+        results:
+            Brains of one atlas on one grid.
+        table:
+            The model's labels.
+        """
+        brains = sorted(results, key=lambda result: float(result.facts["brain"]["age"]))
+        facts = [brain.facts["brain"] for brain in brains]
+        images: dict[str, list[Volume]] = {}
+        growth: dict[str, list[Volume]] = {}
+        for file in brains[0].volumes:
+            name = file.removeprefix(_GROWTH)
+            if name not in _NOT_IMAGES:
+                (images if name == file else growth)[name] = [brain.volumes[file] for brain in brains]
+        record = dict(brains[0].record)
+        return cls(
+            name=_name(record),
+            index=Index(facts[0]["age_name"], facts[0]["age_unit"], tuple(brain["age"] for brain in facts)),
+            images=images,
+            growth=growth,
+            labels=[brain.labels["labels"] for brain in brains],
+            table=table,
+            rows=[
+                {name: _cell(str(value)) for name, value in row.items()}
+                for brain in brains
+                for row in brain.tables[GROWTH]
+            ],
+            record=record,
+        )
+
+    @classmethod
     def read(cls, folder: str | os.PathLike[str]) -> Generated:
         """Read a folder that :func:`NeuroGenLib.atlas.output.generate_to_folder` wrote for one set of conditions.
 
@@ -78,7 +125,7 @@ class Generated:
         Raises
         ------
         InputError
-            When it is no such folder, or its files do not belong together.
+            When it is another folder, or its files do not belong together.
         """
         folder = Path(folder)
         record = _record(folder)
@@ -93,7 +140,7 @@ class Generated:
             if name not in _NOT_IMAGES:
                 (images if name == file else growth)[name] = _frames(path, ages)
         if not images:
-            raise InputError(f"{folder} holds no images.", "Generate the brains again.")
+            raise InputError(f"{folder} holds no images.", "Generate the brains again.", code="file-missing")
         labelled = (folder / f"labels{_SUFFIX}").is_file()
         return cls(
             name=_name(record),
@@ -120,7 +167,7 @@ class GeneratedNodes:
 
 
 def add_generated(
-    scene: Scene, generated: Generated, model: AtlasModel | None = None, progress: Progress = SILENT
+    scene: Scene, generated: Generated, model: ShownAtlas | None = None, progress: Progress = SILENT
 ) -> GeneratedNodes:
     """Add generated brains to a scene, in a subject-hierarchy folder, every node with its provenance.
 
@@ -136,11 +183,11 @@ def add_generated(
     model:
         The atlas, whose training subjects are then dots in the plot.
     progress:
-        Told about the sequences; cancels between them.
+        Progress callback; cancels between the sequences.
     """
     adder = _Adder(scene, generated)
     # A model with one modality writes it as image.nii.gz; in Slicer its name says more.
-    titles = {_ONLY_IMAGE: model.modalities[0]} if model is not None and list(generated.images) == [_ONLY_IMAGE] else {}
+    titles = {ONLY_IMAGE: model.modalities[0]} if model is not None and list(generated.images) == [ONLY_IMAGE] else {}
     steps = len(generated.images) + len(generated.growth) + 1
     images: dict[str, Node] = {}
     growth_maps: dict[str, Node] = {}
@@ -173,7 +220,7 @@ def add_generated(
 def write_generated_scene(
     folders: Sequence[str | os.PathLike[str]],
     path: str | os.PathLike[str],
-    model: AtlasModel | None = None,
+    model: ShownAtlas | None = None,
     progress: Progress = SILENT,
 ) -> None:
     """Write the brains of folders, one for each set of conditions, as one scene file.
@@ -246,6 +293,7 @@ def _record(folder: Path) -> dict[str, Any]:
         raise InputError(
             f"{folder} does not hold brains over ages that NeuroGen wrote.",
             "Choose a folder that `neurogen atlas generate` or `neurogen atlas open` made, for one set of conditions.",
+            code="file-type",
         )
     return dict(record)
 
@@ -272,6 +320,7 @@ def _frames(path: Path, ages: np.ndarray) -> list[Volume]:
         raise InputError(
             f"{path} holds {len(arrays)} volume(s), but provenance.json lists {len(ages)} age(s).",
             "Generate the brains again.",
+            code="file-damaged",
         )
     return [Volume(arrays[frame], volume.affine) for frame in _order(ages)]
 
@@ -282,7 +331,9 @@ def _rows(path: Path, ages: np.ndarray) -> list[dict[str, float | str]]:
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     if len(rows) != len(ages):
-        raise InputError(f"{path} has {len(rows)} row(s) for {len(ages)} age(s).", "Generate the brains again.")
+        raise InputError(
+            f"{path} has {len(rows)} row(s) for {len(ages)} age(s).", "Generate the brains again.", code="file-damaged"
+        )
     return [{name: _cell(text) for name, text in rows[row].items()} for row in _order(ages)]
 
 

@@ -59,9 +59,9 @@ def add_growth(
     name:
         Of table and plot.
     style:
-        How the rows are drawn.
+        Plot style of the rows.
     subjects:
-        Training subjects as :attr:`AtlasModel.subjects` lists them: drawn as dots where their volumes are known.
+        Training subjects as :attr:`AtlasModel.subjects` lists them: plotted as dots where their volumes are known.
     """
     column, unit = age
     tissues = [key.removesuffix(_VOLUME) for key in rows[0] if key.endswith(_VOLUME)]

@@ -1,4 +1,4 @@
-"""The brain that follows a slider: one image, one segmentation and two overlays, filled anew again and again."""
+"""The brain that follows a slider: one image, one segmentation and two overlays, updated in place."""
 
 from __future__ import annotations
 
@@ -61,17 +61,17 @@ class LiveBrain:
         opacity: float = 0.5,
         record: Mapping[str, Any] | None = None,
     ) -> None:
-        """Put a brain into the nodes, which are made at the first; all of them change before anything is drawn.
+        """Put a brain into the nodes, which are made at the first; all of them change before the views are rendered.
 
         Parameters
         ----------
         image, labels:
             The brain, on one grid.
         table:
-            What the labels mean.
+            The label table.
         certainty, growth:
             What lies over the image; one at a time is shown, certainty before growth. An overlay that is not given is
-            hidden, so that none is seen that belongs to another brain.
+            hidden, so that none of another brain is shown.
         opacity:
             Of the overlay.
         record:
@@ -105,7 +105,7 @@ class LiveBrain:
             labels.GetDisplayNode().SetVisibility(True)
 
     def put_aside(self) -> None:
-        """Hide labels and overlays: something that does not lie in the atlas' space is looked at."""
+        """Hide labels and overlays while the views show something outside the atlas space."""
         labels = self.node("labels")
         if labels is not None:
             labels.GetDisplayNode().SetVisibility(False)

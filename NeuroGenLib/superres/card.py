@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.models.card import rendered_card
+from NeuroGenLib.superres.manifest import SuperresManifest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,33 +23,34 @@ _GUIDES = {
 
 def model_card(manifest: Mapping[str, Any]) -> str:
     """Return the card in Markdown, with the front matter that model hubs read."""
-    rows = _published(manifest) if manifest["network"]["kind"] == "published" else _residual(manifest)
-    training = manifest["training"]
-    rows += [("Training", f"{training['steps']} steps")]
-    return rendered_card(manifest, "super-resolution", rows, limits=LIMITS)
+    superres = SuperresManifest.read(manifest)
+    rows = _published(superres) if superres.published else _residual(superres)
+    rows += [("Training", f"{superres.training['steps']} steps")]
+    return rendered_card(superres, "super-resolution", rows, limits=LIMITS)
 
 
-def _residual(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
-    network, preparation = manifest["network"], manifest["preparation"]
-    thin, thick = preparation["thickness"]
-    rounds = preparation.get("sharpened", 0)
+def _residual(manifest: SuperresManifest) -> list[tuple[str, str]]:
+    preparation = manifest.preparation
+    thin, thick = preparation.thickness or (0.0, 0.0)
+    rounds = preparation.sharpened
     sharpened = f", corrected {rounds} times by what it does not reproduce of the slices" if rounds else ""
-    stacks = ", or several stacks in one" if preparation["several_stacks"] else ""
+    stacks = ", or several stacks in one" if preparation.several_stacks else ""
     return [
-        ("Inputs", _GUIDES[preparation["guide"]] + stacks),
+        ("Inputs", _GUIDES[preparation.guide] + stacks),
         ("Slices", f"{thin:g} to {thick:g} mm thick, along any axis"),
-        ("Interpolation before it", preparation["interpolation"] + sharpened),
+        ("Interpolation before it", preparation.interpolation + sharpened),
         ("Intensities", "from the 1st percentile to the 99th of the head, to 0 and 1"),
-        ("Windows", f"{preparation['window']} voxels a side, or larger"),
-        ("Network", f"residual U-Net, {', '.join(map(str, network['features']))} channels"),
+        ("Windows", f"{preparation.window} voxels a side, or larger"),
+        ("Network", f"residual U-Net, {', '.join(map(str, manifest.network['features']))} channels"),
     ]
 
 
-def _published(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
-    network, preparation = manifest["network"], manifest["preparation"]
+def _published(manifest: SuperresManifest) -> list[tuple[str, str]]:
+    network, preparation = manifest.network, manifest.preparation
+    spacing, padded = preparation.spacing or (0.0,), preparation.padded or ()
     return [
         ("Inputs", "T1w and thick-slice T2w of the same head, both needed"),
-        ("Voxels", f"{preparation['spacing'][0]:g} mm, padded to {' x '.join(map(str, preparation['padded']))}"),
+        ("Voxels", f"{spacing[0]:g} mm, padded to {' x '.join(map(str, padded))}"),
         ("Windows", f"{network['window']} voxels a side, no other"),
         ("Network", f"residual U-Net, {', '.join(map(str, network['channels']))} channels, folded"),
     ]

@@ -19,7 +19,7 @@ Tissues = Literal["freesurfer", "fetal", "unknown"]
 
 @dataclass(frozen=True)
 class ScansConfig(Config):
-    """Scans with isotropic voxels: what the network shall restore."""
+    """Scans with isotropic voxels: the targets of the network."""
 
     source: Annotated[Path | None, Help("Table or folder of scans; none trains on label maps alone")] = None
     images: Annotated[str, Help("Column with the isotropic T2w scans")] = "T2w"
@@ -37,7 +37,7 @@ class ScansConfig(Config):
         Help("Folder that relative paths of the table start from; the table's when not given"),
     ] = None
     include: Annotated[tuple[str, ...], Identifying(blank=True), Help("Ids to keep, * allowed; all when empty")] = ()
-    exclude: Annotated[tuple[str, ...], Identifying(blank=True), Help("Ids to leave out, * allowed")] = ()
+    exclude: Annotated[tuple[str, ...], Identifying(blank=True), Help("Ids to exclude, * allowed")] = ()
     generated: Annotated[
         float, Range(0, 1), Help("Chance that a scan's label map is given another contrast, where there is one")
     ] = 0.4
@@ -57,7 +57,7 @@ class MapsConfig(Config):
         Help("Folder that relative paths of the table start from; the table's when not given"),
     ] = None
     include: Annotated[tuple[str, ...], Identifying(blank=True), Help("Ids to keep, * allowed; all when empty")] = ()
-    exclude: Annotated[tuple[str, ...], Identifying(blank=True), Help("Ids to leave out, * allowed")] = ()
+    exclude: Annotated[tuple[str, ...], Identifying(blank=True), Help("Ids to exclude, * allowed")] = ()
     weight: Annotated[float, Range(0), Help("How often label maps are drawn, beside scans.weight")] = 1.0
 
 
@@ -84,7 +84,7 @@ class SplitConfig(Config):
         """Refuse fractions that are none, and names for a split that takes none."""
         if abs(sum(self.fractions) - 1) > 1e-6 or min(self.fractions[:2]) <= 0:
             raise InputError(
-                f"The fractions {self.fractions} are no split.",
+                f"The fractions {self.fractions} are not a split.",
                 "Give three that sum to 1, the first two above 0.",
                 code="value-invalid",
             )
@@ -108,7 +108,7 @@ class SlicesConfig(Config):
     several: Annotated[
         float, Range(0, 1), Help("Chance that two or three stacks, along axes of their own, were combined")
     ] = 0.2
-    noise: Annotated[Interval, Range(0, 1), Help("Standard deviation of noise, in shares of the brightness")] = (
+    noise: Annotated[Interval, Range(0, 1), Help("Standard deviation of noise, as a share of the intensity range")] = (
         0.0,
         0.04,
     )
@@ -126,8 +126,8 @@ class ImagesConfig(Config):
     guide_dropped: Annotated[float, Range(0, 1), Help("Chance that the guide is not there")] = 0.4
     guide_shift: Annotated[float, Range(0, 10), Unit("mm"), Help("Largest error of the guide's place on an axis")] = 0.5
     guide_turn: Annotated[float, Range(0, 10), Unit("degrees"), Help("Largest error of its angle about an axis")] = 0.5
-    gain: Annotated[float, Range(0, 1), Help("Largest natural logarithm of the brightness, to either side of 0")] = 0.15
-    offset: Annotated[float, Range(0, 0.5), Help("Largest shift of the brightness, to either side of 0")] = 0.05
+    gain: Annotated[float, Range(0, 1), Help("Largest natural logarithm of the gain, to either side of 0")] = 0.15
+    offset: Annotated[float, Range(0, 0.5), Help("Largest shift of the intensities, to either side of 0")] = 0.05
     log_gamma: Annotated[float, Range(0, 1), Help("Largest natural logarithm of a scan's gamma")] = 0.2
     bias: Annotated[Interval, Range(0, 1), Help("Standard deviation of the logarithm of a scan's bias field")] = (
         0.0,
@@ -179,7 +179,7 @@ class OptimiserConfig(Config):
     betas: Annotated[tuple[float, float], Range(0, 1), Help("Decay of adamw's two means of the gradient")] = (0.9, 0.99)
     schedule: Annotated[Literal["cosine", "constant"], Help("How the rate changes")] = "cosine"
     floor: Annotated[float, Range(0, 1), Help("Last rate of the cosine as a share of the first")] = 0.02
-    warmup: Annotated[int, Range(0), Unit("steps"), Help("The rate rises for so long")] = 50
+    warmup: Annotated[int, Range(0), Unit("steps"), Help("Steps over which the rate rises")] = 50
     decay: Annotated[float, Range(0, 1), Help("Weight decay of adamw")] = 1e-4
     clip: Annotated[float | None, Range(0, exclusive_low=True), Help("Largest norm of the gradient")] = 1.0
     batch: Annotated[int, Range(1), Help("Windows per step and process")] = 2
@@ -187,20 +187,20 @@ class OptimiserConfig(Config):
 
 @dataclass(frozen=True)
 class ValidationConfig(Config):
-    """How the network so far is measured on subjects that are left out."""
+    """Validation on held-out subjects during training."""
 
     every: Annotated[
         int | None,
         Range(1),
         Unit("steps"),
-        Help("Every so many steps and at the end; without it 1000, published: every epoch"),
+        Help("Steps between two validations, the last one at the end; 1000 when not given, published: every epoch"),
     ] = None
     thicknesses: Annotated[
         tuple[float, ...], Range(0.5, 30), Unit("mm"), Help("Thick slices of these, along each of the three axes")
     ] = (4.0,)
     most: Annotated[int, Range(1), Help("Subjects at most, evenly chosen by rank")] = 4
     patience: Annotated[
-        int | None, Range(1), Help("Stop after so many validations without a better loss; none never stops")
+        int | None, Range(1), Help("Validations without a better loss after which to stop; none never stops")
     ] = None
     min_delta: Annotated[float, Range(0), Help("By how much a loss must be lower to count as better")] = 0.0
     keep: Annotated[Literal["last", "best"], Help("Which weights become the model")] = "last"
@@ -243,7 +243,7 @@ class SuperresTrainConfig(TrainJobConfig):
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     published: PublishedPatchesConfig = field(default_factory=PublishedPatchesConfig)
-    window: Annotated[int, Range(8), Unit("voxels"), Help("Side of the cubes that the network sees")] = 64
+    window: Annotated[int, Range(8), Unit("voxels"), Help("Side of the cubic windows")] = 64
     maps_spacing: Annotated[float, Range(0.3, 5), Unit("mm"), Help("Voxel size that label maps are brought to")] = 1.0
     name: Annotated[str, Help("Name of the model")] = "superres"
     note: Annotated[str, Help("A word on this run, for training_info.csv")] = ""

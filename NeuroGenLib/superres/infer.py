@@ -13,9 +13,10 @@ from NeuroGenLib.models import Model, open_model
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.correction import residual_correction, slices_along
 from NeuroGenLib.superres.evaluation.quality import Quality, guide_quality, stack_quality
-from NeuroGenLib.superres.guide import AlignedGuide, align_guide, guide_need
+from NeuroGenLib.superres.guide import AlignedGuide, align_guide
 from NeuroGenLib.superres.head import HeadMask, find_head
 from NeuroGenLib.superres.intensity import head_range
+from NeuroGenLib.superres.manifest import SuperresManifest
 from NeuroGenLib.superres.published.atlas_pose import atlas_pose, correction_at_pose
 from NeuroGenLib.superres.published.reference import WINDOW, reference_super_resolve
 from NeuroGenLib.superres.run_config import BUNDLED, SuperresConfig
@@ -101,8 +102,10 @@ class SuperresModel(Model):
 
     def __init__(self, folder: ModelFolder, network: SuperresNetwork | FoldedUNet, device: torch.device) -> None:
         super().__init__(folder, device)
-        self.published = folder.manifest["network"]["kind"] == "published"
-        self._preparation = folder.manifest["preparation"]
+        manifest = folder.read_as(SuperresManifest)
+        self.published = manifest.published
+        self._preparation = manifest.preparation
+        self._guide = manifest.guide
         self._network: Any = network
 
     @classmethod
@@ -111,19 +114,19 @@ class SuperresModel(Model):
         from NeuroGenLib.superres import network
         from NeuroGenLib.superres.published import unet as published_network
 
-        entry = folder.manifest["network"]
-        of_kind = published_network if entry["kind"] == published_network.KIND else network
-        return cls(folder, of_kind.network_from_tensors(entry, tensors), device)
+        manifest = folder.read_as(SuperresManifest)
+        of_kind = published_network if manifest.published else network
+        return cls(folder, of_kind.network_from_tensors(manifest.network, tensors), device)
 
     @property
     def guide(self) -> str:
         """Whether a guide is ``needed``, ``optional`` or not used (``none``)."""
-        return guide_need(self.folder.manifest)
+        return self._guide
 
     @property
     def spacings(self) -> tuple[float, float]:
         """Least and largest voxel size, in mm, that the network was trained at."""
-        known = [float(mm) for mm in self._preparation.get("spacing") or _SPACINGS_MM]
+        known = [float(mm) for mm in self._preparation.spacing or _SPACINGS_MM]
         return min(known), max(known)
 
     def super_resolve(
@@ -222,10 +225,11 @@ class SuperresModel(Model):
                 code="model-kind",
             )
         guide, _ = self._usable_guide(guide)
-        if guide is None:  # cannot be: the published network needs one
-            raise ValueError("no guide")
+        padded = self._preparation.padded
+        if guide is None or padded is None:  # the published network has both
+            raise ValueError("no guide, or no shape to pad to")
         network = self._network.to(self.device)
-        return reference_super_resolve(guide, scan, network, self._preparation["padded"], progress=progress)
+        return reference_super_resolve(guide, scan, network, padded, progress=progress)
 
     # --- steps ------------------------------------------------------------------------------------------------------
 
@@ -242,7 +246,7 @@ class SuperresModel(Model):
         return guide, []
 
     def _thickness_warnings(self, stacks: Sequence[Stack]) -> list[str]:
-        known = self._preparation.get("thickness")
+        known = self._preparation.thickness
         if known is None:
             return []
         return [
@@ -287,7 +291,7 @@ class SuperresModel(Model):
         null-space component is added.
         """
         fused = len(initial.stacks) > 1
-        steps = 0 if fused else int(self._preparation.get("sharpened", 0))
+        steps = 0 if fused else self._preparation.sharpened
         sharp = sharpened(initial.image, initial.stacks[0], steps)
         warnings: list[str] = []
         added = residual_correction(

@@ -21,6 +21,7 @@ from NeuroGenLib.superres.evaluation.validation import HeldOutWindows, Published
 from NeuroGenLib.superres.infer import SuperresModel
 from NeuroGenLib.superres.intensity import PERCENTILES
 from NeuroGenLib.superres.losses import superres_loss
+from NeuroGenLib.superres.manifest import SuperresManifest
 from NeuroGenLib.superres.network import ResidualUNetConfig, SuperresNetwork
 from NeuroGenLib.superres.published import reference
 from NeuroGenLib.superres.published import unet as published_network
@@ -42,11 +43,11 @@ if TYPE_CHECKING:
     from NeuroGenLib.superres.evaluation.validation import Judge
 
 _EVERY = 1000
-"""Steps from one validation to the next when nothing is said."""
+"""Default steps between two validations."""
 
 
 class SuperresModule(StepModule):
-    """A network, and how it is optimised; subclasses say what a step sees.
+    """A network and its optimiser; subclasses define the training step.
 
     Parameters
     ----------
@@ -89,7 +90,7 @@ class SuperresModule(StepModule):
 
 
 class ResidualModule(SuperresModule):
-    """Corrects interpolated windows.
+    """The residual network, which corrects interpolated windows.
 
     Parameters
     ----------
@@ -107,7 +108,7 @@ class ResidualModule(SuperresModule):
         self._windows = Windows(config, examples)
 
     def step_loss(self, step: int) -> dict[str, Tensor]:
-        """Draw windows, correct them, compare."""
+        """Sample windows, correct them, compute the loss."""
         settings = self._config.optimiser
         batch = self._windows.draw(self.generator(step, "windows", self.device), settings.batch)
         found = self.network(batch.low, batch.guide, batch.slices)
@@ -122,7 +123,7 @@ class PublishedModule(SuperresModule):
     config:
         The job.
     patches:
-        Where they come from.
+        Source of the patches.
     """
 
     def __init__(self, config: SuperresTrainConfig, patches: PublishedPatches) -> None:
@@ -132,7 +133,7 @@ class PublishedModule(SuperresModule):
         self._patches = patches
 
     def step_loss(self, step: int) -> dict[str, Tensor]:
-        """Take the next batch, compare."""
+        """Take the next batch, compute the loss."""
         images, target = raster(self._patches, step, self.global_rank, self.trainer.world_size)
         found = self.network(images.to(self.device))
         return {"loss": functional.mse_loss(found.float(), target.to(self.device))}
@@ -236,7 +237,7 @@ def _open_initial(reference: str, network: str) -> ModelFolder:
         When the model is of another kind, or its network cannot be trained.
     """
     folder = require_kind(resolve(reference), SuperresModel)
-    held = folder.manifest.get("network", {})
+    held = folder.read_as(SuperresManifest).network
     if held.get("kind") != network or held.get("folded"):
         raise InputError(
             f"{reference} holds a network of another kind ({held.get('kind')}) or only part of one.",

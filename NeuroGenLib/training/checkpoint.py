@@ -81,7 +81,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(state, dict):
         raise NeuroGenError(
-            f"The file {path} is no checkpoint of a run.", "Move it out of the folder.", code="file-type"
+            f"The file {path} is not a checkpoint of a run.", "Move it out of the folder.", code="file-type"
         )
     return state
 

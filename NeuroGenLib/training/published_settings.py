@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-_UNKNOWN = "it is no setting of the published program that NeuroGen knows"
+_UNKNOWN = "it is not a setting of the published program that NeuroGen knows"
 
 
 def require_new_settings_file(out: Path) -> None:
@@ -23,7 +23,7 @@ def require_new_settings_file(out: Path) -> None:
         When it is refused.
     """
     if out.suffix not in (".yaml", ".yml"):
-        raise InputError(f"{out} is no name of a settings file.", "End it in .yaml.", code="file-type")
+        raise InputError(f"{out} is not the name of a settings file.", "End it in .yaml.", code="file-type")
     if out.exists():
         raise InputError(f"{out} exists already.", "Choose another name, or delete it.", code="file-occupied")
 

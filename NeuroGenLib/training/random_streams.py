@@ -1,4 +1,4 @@
-"""Random streams of a training: every draw is a function of seed, step, rank and purpose."""
+"""Random streams of a training: every sample is a function of seed, step, rank and purpose."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def step_generator(
     rank:
         Number of the process among those that train together.
     purpose:
-        What is drawn (``"subjects"``, ``"noise"``): each purpose has its own stream.
+        What is sampled (``"subjects"``, ``"noise"``): each purpose has its own stream.
     device:
-        Where tensors are drawn; the numbers differ between kinds of device.
+        Device of the sampled tensors; the numbers differ between kinds of device.
     """
     import torch
 

@@ -53,7 +53,7 @@ def fit(
     config:
         The run's settings.
     progress:
-        Told after each step; its cancel stops after the step in progress and keeps a checkpoint.
+        Progress callback, after each step; its cancel stops after the step in progress and keeps a checkpoint.
     callbacks:
         Lightning callbacks, such as one that validates every so often; they run before the checkpoint of a step.
         Lightning's own validation loop is off. ``trainer.should_stop = True`` ends the run with a checkpoint.

@@ -20,7 +20,7 @@ class TrainerConfig(Config):
 
     out: Annotated[Path, Help("Run folder: checkpoints, metrics.csv, TensorBoard events, config.yaml, run.json")]
     steps: Annotated[int, Range(1), Unit("steps"), Help("Length of the whole run; may grow when a run goes on")]
-    seed: Annotated[int, Range(0, 2**32 - 1), Help("Start of every random draw")] = 0
+    seed: Annotated[int, Range(0, 2**32 - 1), Help("Seed of all random numbers")] = 0
     device: Annotated[str, Help("auto, cpu, cuda, cuda:N or mps")] = "auto"
     devices: Annotated[int, Range(1), Help("Processes per node, one GPU (or share of the CPU) each")] = 1
     nodes: Annotated[int, Range(1), Help("Machines that train together")] = 1
@@ -28,8 +28,8 @@ class TrainerConfig(Config):
     checkpoint_minutes: Annotated[
         float, Range(0, exclusive_low=True), Unit("minutes"), Help("Longest time between two checkpoints")
     ] = 15.0
-    checkpoint_steps: Annotated[int | None, Range(1), Unit("steps"), Help("A checkpoint every so many steps")] = None
-    log_every: Annotated[int, Range(1), Unit("steps"), Help("A row in metrics.csv every so many steps")] = 50
+    checkpoint_steps: Annotated[int | None, Range(1), Unit("steps"), Help("Steps between two checkpoints")] = None
+    log_every: Annotated[int, Range(1), Unit("steps"), Help("Steps between two rows in metrics.csv")] = 50
     max_minutes: Annotated[
         float | None, Range(0, exclusive_low=True), Unit("minutes"), Help("Stop with a checkpoint after this time")
     ] = None

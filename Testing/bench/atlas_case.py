@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from NeuroGenLib.atlas.network import AtlasDecoder, Shape
+from NeuroGenLib.atlas.network import AtlasDecoder, DecoderConfig
 
 SEED = 20
 INTENSITIES, CLASSES = 2, 10
@@ -34,7 +34,7 @@ def atlas_case() -> AtlasCase:
     hat functions; the background's logit reads that channel alone, which makes the brain a smooth convex body.
     """
     generator = torch.Generator().manual_seed(SEED)
-    decoder = AtlasDecoder(Shape(INTENSITIES, CLASSES, conditions=1), generator).requires_grad_(False)
+    decoder = AtlasDecoder(DecoderConfig(INTENSITIES, CLASSES, conditions=1), generator).requires_grad_(False)
     decoder.centre_modulation()
     latents = 0.3 * torch.randn(decoder.shape.latent_shape, generator=generator)
     latents[0] = 0

@@ -149,7 +149,7 @@ def _full_box(case: AtlasCase, grid: Grid) -> Drawing:
 
 def _brain_only(case: AtlasCase, grid: Grid) -> Drawing:
     renderer = Renderer(case.decoder, case.latents, case.conditions)
-    drawn = BrainSearch(renderer, HALF_BOX, INTENSITIES, BACKGROUND).draw(grid)
+    drawn = BrainSearch(renderer, HALF_BOX, INTENSITIES, BACKGROUND).evaluate(grid)
     return drawn.voxels, drawn.outputs
 
 

@@ -87,7 +87,7 @@ def a_mask_model_that_is_not_there(made: Workspace) -> Path:
     return made.folder / "no-such-model"
 
 
-@hostile("mask_model", says="brain mask")
+@hostile("mask_model", says="not a brain mask")
 def a_model_that_masks_nothing(made: Workspace) -> Path:
     return made.model
 

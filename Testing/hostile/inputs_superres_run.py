@@ -67,7 +67,7 @@ def a_superres_model_that_is_not_there(made: Workspace) -> Path:
     return made.folder / "no-such-model"
 
 
-@hostile("superres_model", says="super-resolution")
+@hostile("superres_model", says="not a super-resolution")
 def a_model_that_resolves_nothing(made: Workspace) -> Path:
     return made.model
 

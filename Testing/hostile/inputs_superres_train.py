@@ -6,8 +6,8 @@ from Testing.hostile.inputs import values
 
 values(
     "superres_fractions",
-    ("[0.5,0.1,0.1]", "are no split"),
-    ("[1,0,0]", "are no split"),
+    ("[0.5,0.1,0.1]", "are not a split"),
+    ("[1,0,0]", "are not a split"),
     ("[0.5,0.5]", "split.fractions"),
     ("half", "split.fractions"),
 )

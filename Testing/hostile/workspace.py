@@ -357,9 +357,9 @@ def write_published_checkpoint(path: Path, **replaced: Any) -> None:
     import torch
     import yaml
 
-    from NeuroGenLib.atlas.network import AtlasDecoder, Shape
+    from NeuroGenLib.atlas.network import AtlasDecoder, DecoderConfig
 
-    shape = Shape(1, 3, 1, 4, (2, 2, 2), 0, 8, 2, (1,))
+    shape = DecoderConfig(1, 3, 1, 4, (2, 2, 2), 0, 8, 2, (1,))
     names = (("layers.", "sr_net.net."), ("output.", "sr_net.final_linear."), ("modulation.", "linear_lats."))
     state = {}
     for name, value in AtlasDecoder(shape, torch.Generator().manual_seed(3)).state_dict().items():

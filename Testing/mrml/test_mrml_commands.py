@@ -160,7 +160,7 @@ def test_without_slicer_the_demo_says_that_its_scene_is_missing(
     for module in [name for name in sys.modules if name.startswith(("NeuroGenLib.mrml.", "NeuroGenLib.scenes."))]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "slicer", None)
-    written = run_demo(atlas, (9.0,), "ventricles", (0.5,), tmp_path / "demo")
+    written = run_demo(atlas, 9.0, "ventricles", (0.5,), tmp_path / "demo")
     assert written.warnings[0].startswith(f"{SCENE} was not written. A Slicer scene needs")
     assert not (tmp_path / "demo" / SCENE).exists()
     assert (tmp_path / "demo" / "labels.nii.gz") in written.files

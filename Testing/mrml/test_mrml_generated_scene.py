@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from NeuroGenLib.atlas.output import Request, generate_to_folder
+from NeuroGenLib.atlas.config import SeriesConfig
+from NeuroGenLib.atlas.output import generate_to_folder
 from NeuroGenLib.commands.atlas.demo_run import SCENE, run_demo
 from NeuroGenLib.commands.atlas.open import open_
 from NeuroGenLib.core.errors import Cancelled, InputError
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 
 ASKED = (30.0, 25.0, 27.5, 25.0)
 SHOWN = (25.0, 27.5, 30.0)
-KNOWN = {"ventricles": [0.5], "sex": ["F"]}
+KNOWN = {"ventricles": (0.5,), "sex": ("F",)}
 
 
-def request(ages: tuple[float, ...], **more: Any) -> Request:
-    return replace(Request(ages, KNOWN, (8.0,), {"masked": True}), **more)
+def series(ages: tuple[float, ...], **more: Any) -> SeriesConfig:
+    return SeriesConfig(ages=ages, conditions=KNOWN, spacing=8.0, **more)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def model(atlas_run: Path) -> AtlasModel:
 def grown(model: AtlasModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with brains of several ages, neither in order nor each once, and their growth."""
     folder = tmp_path_factory.mktemp("generated") / "grown"
-    generate_to_folder(model, request(ASKED, growth=True), folder)
+    generate_to_folder(model, series(ASKED, growth=True), folder)
     return folder
 
 
@@ -63,7 +63,7 @@ def grown(model: AtlasModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def single(model: AtlasModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one brain."""
     folder = tmp_path_factory.mktemp("generated") / "single"
-    generate_to_folder(model, request((27.0,)), folder)
+    generate_to_folder(model, series((27.0,)), folder)
     return folder
 
 
@@ -199,7 +199,7 @@ def test_a_cancelled_scene_leaves_no_file(grown: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_demo_writes_a_scene(model: AtlasModel, tmp_path: Path) -> None:
-    written = run_demo(model, (8.0,), "ventricles", (0.3, 0.5, 0.7), tmp_path / "demo")
+    written = run_demo(model, 8.0, "ventricles", (0.3, 0.5, 0.7), tmp_path / "demo")
     assert tmp_path / "demo" / SCENE in written.files
     assert all(path.is_file() for path in written.files)
     with HeadlessScene() as opened:

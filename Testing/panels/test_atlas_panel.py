@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 
 from NeuroGenLib.models import open_model
+from NeuroGenLib.mrml.provenance import provenance_of
 from NeuroGenLib.mrml.segmentations import add_segmentation, label_map_of
+from NeuroGenLib.mrml.tables import rows_of
 from NeuroGenLib.mrml.volumes import add_volume, volume_of
 from NeuroGenLib.spatial.metrics import mean_dice
 from NeuroGenLib.spatial.volume import Volume
 from Testing.atlas_fixtures import PEOPLE
+from Testing.raising import raises
 from Testing.slicer_desktop import missing_parts
 
 if TYPE_CHECKING:
@@ -53,7 +56,7 @@ def library_brain(panel: Panel) -> AtlasBrain:
     """The brain that the library draws for what the panel shows."""
     view = panel.widget._view()
     model: AtlasModel = open_model(view.model, device="cpu")
-    return model.generate(view.age, dict(view.conditions), view.spacing)
+    return model.generate(view.brain.age, view.brain.conditions, view.brain.spacing)
 
 
 def seen_image(panel: Panel) -> Volume:
@@ -146,7 +149,7 @@ def test_the_newest_wins(desktop: Desktop, drawn_panel: Panel) -> None:
         widget.parameters.age = float(age)
     at_rest(desktop, drawn_panel)
     assert drawn.count("atlas.generate") <= 5
-    assert widget._seen.age == pytest.approx(31.5)
+    assert widget._seen.brain.age == pytest.approx(31.5)
     assert same_brain(drawn_panel)
 
 
@@ -166,7 +169,7 @@ def test_overlays_come_and_go(desktop: Desktop, drawn_panel: Panel) -> None:
     growth = drawn_panel.widget.brain.node("growth")
     assert composite.GetForegroundVolumeID() == growth.GetID()
     view = drawn_panel.widget._view()
-    expected = model.growth(view.age, dict(view.conditions), view.spacing).images[view.image].array
+    expected = model.growth(view.brain.age, view.brain.conditions, view.brain.spacing).images[view.image].array
     np.testing.assert_allclose(volume_of(growth).array, expected, atol=1e-5)
     drawn_panel.ui.growthBox.setChecked(False)
     at_rest(desktop, drawn_panel)
@@ -230,6 +233,78 @@ def test_fit_to_a_volume_of_the_scene(desktop: Desktop, drawn_panel: Panel) -> N
     at_rest(desktop, drawn_panel)
     assert composite.GetBackgroundVolumeID() == drawn_panel.widget.brain.node("image").GetID()
     assert atlas_labels.GetVisibility()
+
+
+def test_the_logic_generates_without_the_panel(desktop: Desktop, atlas_panel: Panel) -> None:
+    """``slicer.util.getModuleLogic`` and one call that returns the nodes."""
+    import slicer.util
+
+    reference = atlas_panel.widget.parameters.model
+    logic = slicer.util.getModuleLogic("NeuroGenAtlas")
+    options = {"age": 27.3, "conditions": {"ventricles": 0.4, "sex": "F"}, "spacing": 6.0}
+    nodes = logic.generate(**options, model=reference, device="cpu", growth=True)
+    model: AtlasModel = open_model(reference, device="cpu")
+    brain = model.generate(**options, growth=True)
+    assert list(nodes.images) == ["T2w", "T1w"]
+    for name, image in brain.images.items():
+        np.testing.assert_allclose(volume_of(nodes.images[name]).array, image.array, atol=1e-6)
+        np.testing.assert_allclose(volume_of(nodes.images[name]).affine, image.affine)
+    labels = label_map_of(nodes.segmentation, model.labels, brain.image)
+    np.testing.assert_array_equal(labels.array, brain.labels.array)
+    assert nodes.growth_maps["T2w"].GetName() == "T2w growth per week"
+    assert provenance_of(nodes.segmentation)["parameters"]["age"] == 27.3
+    assert len(rows_of(nodes.growth.subjects)) == len(PEOPLE)
+    with raises("name-unknown", "maskd"):
+        logic.generate(27.3, maskd=False)
+    with raises("model-range", 300):
+        logic.generate(300, model=reference, device="cpu")
+
+
+@pytest.mark.slow
+def test_the_logic_fits_without_the_panel(desktop: Desktop, atlas_panel: Panel) -> None:
+    import slicer.util
+
+    image, labels = PEOPLE[1].head()
+    reference, table = atlas_panel.widget.parameters.model, atlas_panel.widget.session.table
+    scan = add_volume(desktop.scene, image["T1w"], "scan")
+    mask = add_segmentation(desktop.scene, labels, table, "brain")
+    logic = slicer.util.getModuleLogic("NeuroGenAtlas")
+    nodes = logic.fit(scan, image="T1w", mask=mask, age=27.0, model=reference, device="cpu", steps=3, points=300)
+    for volumes in (nodes.reconstruction, nodes.atlas, nodes.deviation):
+        np.testing.assert_allclose(volume_of(volumes["T1w"]).affine, volume_of(scan).affine)
+    parameters = provenance_of(nodes.segmentation)["parameters"]
+    assert (parameters["age"], parameters["settings"]["steps"], parameters["settings"]["points"]) == (27.0, 3, 300)
+    found = label_map_of(nodes.segmentation, table, volume_of(scan))
+    assert mean_dice(found.array > 0, labels.array > 0) > 0.95
+    with raises("value-missing"):
+        logic.fit(None, model=reference, device="cpu")
+
+
+class RefusingRunner:
+    """A runner that keeps what it is asked and begins nothing."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+
+    def run(self, _title: str, job: str, arguments: dict[str, Any], *_callbacks: Any) -> bool:
+        self.asked.append((job, arguments))
+        return False
+
+
+def test_the_logic_hands_its_jobs_to_the_runner(desktop: Desktop, drawn_panel: Panel) -> None:
+    runner = RefusingRunner()
+    widget = drawn_panel.widget
+    assert widget.logic.generate(28.0, runner=runner, model="m") is None
+    scan = widget.brain.node("image")
+    facts = widget.session.model
+    assert widget.logic.fit(scan, facts=facts, conditions={"sex": "M"}, seed=4, runner=runner) is None
+    (opened, arguments), (job, sent) = runner.asked
+    assert (opened, arguments["model"]) == ("model.open", "m")
+    assert (job, sent["model"], sent["conditions"], sent["age"]) == (
+        "atlas.fit", "bundled:fetal-sba", {"sex": "M"}, None,
+    )  # fmt: skip
+    assert sent["settings"]["seed"] == 4
+    np.testing.assert_array_equal(sent["images"]["T2w"].array, seen_image(drawn_panel).array)
 
 
 def test_export_writes_files(desktop: Desktop, drawn_panel: Panel, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from NeuroGenLib.atlas import transform
 from NeuroGenLib.atlas.config import AtlasTrainConfig
 from NeuroGenLib.atlas.data.dataset import condition_of
-from NeuroGenLib.atlas.network import AtlasDecoder, Shape
+from NeuroGenLib.atlas.network import AtlasDecoder, DecoderConfig
 from NeuroGenLib.atlas.published.checkpoint import data_section, decoder_tensors, read_published, shape_from_config
 from NeuroGenLib.atlas.published.generation import PublishedAtlases, published_atlases
 from NeuroGenLib.atlas.published.training_config import Translation, import_config
@@ -70,7 +70,7 @@ def tensor(array: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(array))
 
 
-def shape_of(case: Path) -> Shape:
+def shape_of(case: Path) -> DecoderConfig:
     return shape_from_config(*configs_of(case))
 
 

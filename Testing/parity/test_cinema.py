@@ -33,10 +33,9 @@ from NeuroGenLib.atlas import transform
 from NeuroGenLib.atlas.network import AtlasDecoder, interpolation_weights
 from NeuroGenLib.atlas.published.checkpoint import (
     decoder_tensors,
-    grid_as_published,
     import_checkpoint,
-    mask_as_published,
 )
+from NeuroGenLib.atlas.published.rendering import grid_as_published, mask_as_published
 from NeuroGenLib.atlas.regression import gaussian_weights
 from NeuroGenLib.models import open_model
 from NeuroGenLib.models.folder import load_tensors

@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import qt
 
+from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.errors import Cancelled, NeuroGenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from NeuroGenLib.atlas.config import GenerateConfig
+    from NeuroGenLib.spatial.result import Result
     from NeuroGenLib.worker import JobHandle
     from NeuroGenPanels.worker_service import WorkerService
 
 REST_MS = 300
-"""The sliders rest when nothing has changed for so long."""
+"""The sliders rest when nothing has changed for this long."""
 
 FRAME_SECONDS = 0.25
-"""What a coarse brain may take."""
+"""Time that a coarse brain may take: four a second follow a slider."""
 
 COARSEST, FINEST = 4.0, 2.0
 """Voxel size of coarse brains, mm."""
@@ -30,71 +33,59 @@ FIRST_GUESS = 3.0
 
 @dataclass(frozen=True)
 class View:
-    """What shall be seen.
+    """A brain of an atlas as the panel shows it.
 
     Attributes
     ----------
     model, device:
         As :func:`NeuroGenLib.open_model` takes them.
-    age:
-        In the model's unit.
-    conditions:
-        Names and values, in table units.
-    spacing:
-        Of the brain at rest, mm.
+    brain:
+        Age, conditions and spacing of the brain at rest, and whether the growth map lies over the image.
     image:
-        Which of the model's images is seen.
+        The one of the model's images that is shown.
     certainty:
         Label whose probability lies over the image; None for none.
-    growth:
-        Whether the growth map of the image lies over it.
     """
 
     model: str
     device: str
-    age: float
-    conditions: tuple[tuple[str, float | str], ...]
-    spacing: float
+    brain: GenerateConfig
     image: str
     certainty: str | None = None
-    growth: bool = False
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of the job ``atlas.generate``."""
         return {
             "model": self.model,
             "device": self.device,
-            "age": self.age,
-            "conditions": dict(self.conditions),
-            "spacing": self.spacing,
             "certainty": self.certainty,
-            "growth": self.growth,
+            **to_mapping(self.brain),
         }
 
 
 class Browser:
-    """Draws the newest view; never two at a time, and none that is older than what is seen.
+    """Renders the newest view; never two at a time, and none that is older than the one shown.
 
     Parameters
     ----------
     service:
-        Where brains are drawn.
+        Renders the brains.
     on_brain:
         Called with the view, the result of ``atlas.generate``, and whether it is the coarse one.
     on_error:
-        Called with what went wrong.
+        Called with the error.
     """
 
     def __init__(
         self,
         service: WorkerService,
-        on_brain: Callable[[View, dict[str, Any], bool], object],
+        on_brain: Callable[[View, Result, bool], object],
         on_error: Callable[[NeuroGenError], object],
     ) -> None:
         self._service = service
         self._on_brain = on_brain
         self._on_error = on_error
-        self._wanted: View | None = None
+        self._newest: View | None = None
         self._coarse: JobHandle | None = None
         self._fine: JobHandle | None = None
         self._generation = 0
@@ -106,19 +97,19 @@ class Browser:
 
     @property
     def working(self) -> bool:
-        """Whether a brain is drawn, or will be once the sliders rest."""
+        """Whether a brain is being rendered, or will be once the sliders rest."""
         return self._rest.active or any(one is not None and not one.done for one in (self._coarse, self._fine))
 
-    def want(self, view: View) -> None:
-        """Draw a view, instead of any that was wanted before."""
-        self._wanted = view
+    def show(self, view: View) -> None:
+        """Render a view, instead of any that was asked for before."""
+        self._newest = view
         self._rest.start()
         if self._coarse is None or self._coarse.done:
             self._draw_coarse()
 
     def stop(self) -> None:
-        """Want nothing any more; what is still drawn is thrown away."""
-        self._wanted = None
+        """Stop; a brain that is still being rendered is discarded."""
+        self._newest = None
         self._generation += 1
         self._rest.stop()
         for handle in (self._coarse, self._fine):
@@ -127,32 +118,32 @@ class Browser:
         self._coarse = self._fine = None
 
     def _draw_coarse(self) -> None:
-        view = self._wanted
+        view = self._newest
         if view is None:
             return
-        spacing = max(self._coarse_spacing(), view.spacing)
+        brain = replace(view.brain, spacing=max(self._coarse_spacing(), *view.brain.steps), growth=False)
         # One slot: a coarse brain need not wait for the fine one of an earlier view.
-        self._coarse = self._submit(replace(view, spacing=spacing, growth=False), view, coarse=True)
+        self._coarse = self._submit(replace(view, brain=brain), view, coarse=True)
 
     def _draw_fine(self) -> None:
-        if self._wanted is None:
+        if self._newest is None:
             return
         if self._coarse is not None and not self._coarse.done:
             self._rest.start()
             return
-        self._fine = self._submit(self._wanted, self._wanted, coarse=False)
+        self._fine = self._submit(self._newest, self._newest, coarse=False)
 
     def _submit(self, drawn: View, wanted: View, *, coarse: bool) -> JobHandle:
         generation, started = self._generation, time.monotonic()
 
-        def arrived(result: dict[str, Any]) -> None:
+        def arrived(result: Result) -> None:
             if generation != self._generation:
                 return
             if coarse:
-                self._seconds_per_mm3 = (time.monotonic() - started) * drawn.spacing**3
-            if coarse or wanted == self._wanted:
+                self._seconds_per_mm3 = (time.monotonic() - started) * drawn.brain.steps[0] ** 3
+            if coarse or wanted == self._newest:
                 self._on_brain(wanted, result, coarse)
-            if coarse and wanted != self._wanted:
+            if coarse and wanted != self._newest:
                 self._draw_coarse()
 
         def failed(error: NeuroGenError) -> None:

@@ -1,87 +1,129 @@
-"""Fits the atlas to a volume of the scene."""
+"""Generation of brains, and fits of the atlas to volumes of the scene."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import slicer
 
-from NeuroGenAtlasLib.parameters import FIT_FIELDS
+from NeuroGenAtlasLib.model_session import table_of
 from NeuroGenAtlasLib.sequence import show_plot
 from NeuroGenLib.core.errors import InputError
-from NeuroGenPanels.parameter_fields import settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from NeuroGenAtlasLib.browser import View
-    from NeuroGenAtlasLib.model_session import ModelSession
-    from NeuroGenAtlasLib.parameters import AtlasParameters
-    from NeuroGenPanels.run_bar import RunBar
+    from NeuroGenLib.scenes.atlas import GeneratedNodes
+    from NeuroGenLib.scenes.atlas_fit import FitNodes
+    from NeuroGenLib.spatial.result import Result
+    from NeuroGenPanels.job_runner import JobRunner
 
 
-def fit_arguments(parameters: AtlasParameters, view: View, session: ModelSession, kind: str) -> dict[str, Any]:
-    """Return the arguments of the job ``atlas.fit``.
+def generate(
+    runner: JobRunner,
+    facts: dict[str, Any],
+    arguments: dict[str, Any],
+    on_generated: Callable[[GeneratedNodes], object],
+) -> bool:
+    """Render a brain in the worker and put it into the scene; return whether it began.
 
     Parameters
     ----------
-    parameters:
-        Scan, mask, labels, and what is known.
-    view:
-        Model and conditions of the panel.
-    session:
-        The open model.
-    kind:
-        Which of its images the scan is.
+    runner:
+        Runs the job.
+    facts:
+        Result of the job ``model.open``.
+    arguments:
+        Of the job ``atlas.generate``.
+    on_generated:
+        Called with the nodes.
+    """
+    table = table_of(facts)
+
+    def show(result: Result) -> None:
+        from NeuroGenLib.scenes.atlas import Generated, add_generated
+
+        atlas = SimpleNamespace(modalities=facts["atlas"]["modalities"], subjects=facts["atlas"]["subjects"])
+        on_generated(add_generated(slicer.mrmlScene, Generated.of([result], table), atlas))
+
+    return runner.run("Generating", "atlas.generate", arguments, show)
+
+
+def scan_arguments(scan: Any, facts: dict[str, Any], *, image: str | None, mask: Any, labels: Any) -> dict[str, Any]:
+    """Return the volumes of the job ``atlas.fit``.
+
+    Parameters
+    ----------
+    scan:
+        Volume node of the scan.
+    facts:
+        Result of the job ``model.open``.
+    image:
+        The one of the model's images that the scan is; the first when not given.
+    mask, labels:
+        Segmentation or label map nodes, or None.
 
     Raises
     ------
     InputError
-        When no scan is chosen, or it holds nothing.
+        When no scan is given, or it is empty.
     """
     from NeuroGenLib.mrml.labelled import labels_on, mask_on
     from NeuroGenLib.mrml.volumes import volume_of
 
-    if parameters.scan is None:
-        raise InputError("No volume is chosen.", "Choose the image of the brain that the atlas shall be fitted to.")
-    scan = volume_of(parameters.scan)
-    arguments: dict[str, Any] = {"model": view.model, "device": view.device, "images": {kind: scan}}
-    if parameters.mask is not None:
-        arguments["mask"] = mask_on(parameters.mask, scan)
-    if parameters.labels is not None:
-        arguments["labels"] = labels_on(parameters.labels, session.table, scan)
-    if parameters.ageKnown:
-        arguments["age"] = parameters.scanAge
-    if parameters.conditionsKnown:
-        arguments["conditions"] = dict(view.conditions)
-    return arguments | {"settings": settings_of(parameters, **FIT_FIELDS)}
+    table = table_of(facts)
+    if scan is None:
+        raise InputError(
+            "No volume is chosen.",
+            "Choose the image of the brain that the atlas shall be fitted to.",
+            code="value-missing",
+        )
+    volume = volume_of(scan)
+    volumes: dict[str, Any] = {"images": {image or facts["atlas"]["modalities"][0]: volume}}
+    if mask is not None:
+        volumes["mask"] = mask_on(mask, volume)
+    if labels is not None:
+        volumes["labels"] = labels_on(labels, table, volume)
+    return volumes
 
 
 def fit(
-    run_bar: RunBar,
-    session: ModelSession,
+    runner: JobRunner,
+    facts: dict[str, Any],
     arguments: dict[str, Any],
     scan: Any,
-    on_fitted: Callable[[dict[str, Any]], object],
+    on_fitted: Callable[[FitNodes, Result], object],
 ) -> bool:
-    """Fit in the worker, put what was found into the scene and look at it on the scan; return whether it began."""
+    """Fit in the worker, put the result into the scene and show it on the scan; return whether it began.
 
-    def show(result: dict[str, Any]) -> None:
+    Parameters
+    ----------
+    runner, facts:
+        As for :func:`generate`.
+    arguments:
+        Of the job ``atlas.fit``.
+    scan:
+        Volume node of the scan.
+    on_fitted:
+        Called with the nodes and the result.
+    """
+
+    def show(result: Result) -> None:
         from NeuroGenLib.mrml.views import show_in_slices
-        from NeuroGenLib.scenes.atlas_fit import ShownFit, add_fit
+        from NeuroGenLib.scenes.atlas_fit import add_fit
 
-        shown = ShownFit.of_job(result, session.model, session.table)
-        nodes = add_fit(slicer.mrmlScene, shown, {}, result["provenance"])
-        on_fitted(result["summary"])
+        nodes = add_fit(slicer.mrmlScene, result, table_of(facts), subjects=facts["atlas"]["subjects"])
+        on_fitted(nodes, result)
         is_there = slicer.mrmlScene.IsNodePresent(scan)
         show_in_slices(slicer.mrmlScene, scan if is_there else next(iter(nodes.reconstruction.values())))
         show_plot(nodes.growth.plot)
 
-    return run_bar.run("Fitting", "atlas.fit", arguments, show)
+    return runner.run("Fitting", "atlas.fit", arguments, show)
 
 
 def found_text(summary: dict[str, Any]) -> str:
-    """Return what a fit found, in a few sentences."""
+    """Return the result of a fit in a few sentences."""
     unit, interval = summary["age_unit"], summary["age_interval"]
     known = summary["known_age"]
     age = f"Predicted age: {summary['age']:.1f} {unit}"

@@ -1,4 +1,4 @@
-"""The model that the panel works with, as the worker describes it."""
+"""The open model of the panel, as the worker describes it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,36 @@ if TYPE_CHECKING:
     from NeuroGenPanels.worker_service import WorkerService
 
 
+def table_of(facts: dict[str, Any]) -> LabelTable:
+    """Return the labels of an atlas.
+
+    Parameters
+    ----------
+    facts:
+        Result of the job ``model.open``.
+
+    Raises
+    ------
+    InputError
+        When the model is not an atlas.
+    """
+    if "atlas" not in facts:
+        raise InputError(f"The model {facts['reference']} is not an atlas.", "Choose another model.", code="model-kind")
+    return LabelTable(
+        tuple(
+            Label(one["value"], one["name"], tuple(one["colour"]), one["abbreviation"], one["terminology"])
+            for one in facts["atlas"]["labels"]
+        )
+    )
+
+
 class ModelSession:
-    """Opens a model in the worker and keeps what it says of itself.
+    """Opens a model in the worker and keeps its facts.
 
     Parameters
     ----------
     service:
-        The worker that draws.
+        The worker that renders.
     on_opened:
         Called once :attr:`facts` are there.
     on_error:
@@ -38,7 +61,7 @@ class ModelSession:
 
     @property
     def model(self) -> dict[str, Any]:
-        """What is known of the open model.
+        """Facts of the open model.
 
         Raises
         ------
@@ -46,23 +69,18 @@ class ModelSession:
             When no model is open.
         """
         if self.facts is None:
-            raise InputError("No atlas is open.", "Choose a model first.")
+            raise InputError("No atlas is open.", "Choose a model first.", code="value-missing")
         return self.facts
 
     @property
     def atlas(self) -> dict[str, Any]:
-        """What is known of the atlas: ages, conditions, labels ...; an InputError when none is open."""
+        """Facts of the atlas: ages, conditions, labels ...; an InputError when none is open."""
         return self.model["atlas"]
 
     @property
     def table(self) -> LabelTable:
         """The model's labels."""
-        return LabelTable(
-            tuple(
-                Label(one["value"], one["name"], tuple(one["colour"]), one["abbreviation"], one["terminology"])
-                for one in self.atlas["labels"]
-            )
-        )
+        return table_of(self.model)
 
     def open(self, reference: str, device: str) -> None:
         """Open a model, unless it is open or being opened already."""
@@ -75,7 +93,9 @@ class ModelSession:
                 return
             self._opening = ""
             if "atlas" not in facts:
-                self._on_error(InputError(f"The model {reference} is no atlas.", "Choose another model."))
+                self._on_error(
+                    InputError(f"The model {reference} is not an atlas.", "Choose another model.", code="model-kind")
+                )
                 return
             self.reference, self.facts = reference, facts
             self._on_opened()

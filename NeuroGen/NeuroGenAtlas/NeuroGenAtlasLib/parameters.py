@@ -1,4 +1,4 @@
-"""What the panel keeps in the scene."""
+"""The panel's parameter node."""
 
 # The wrapper reads the annotations themselves: no postponed evaluation here.
 from pathlib import Path
@@ -7,10 +7,12 @@ from typing import Annotated, Union
 from slicer import vtkMRMLLabelMapVolumeNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.parameterNodeWrapper import Choice, Decimals, Default, SingleStep, WithinRange, parameterNodeWrapper
 
-from NeuroGenLib.atlas.config import FitConfig
+from NeuroGenLib.atlas.config import FitConfig, GenerateConfig
 from NeuroGenPanels.parameter_fields import with_fields_of
 
 FIT_FIELDS = {"steps": "fitSteps", "seed": "fitSeed"}
+GENERATE_FIELDS = {"growth": "growth"}
+"""Age and spacing have ranges of their own in the panel: those that its sliders can be used with."""
 
 Age = Annotated[float, WithinRange(0.0, 150.0), Decimals(1), SingleStep(0.1)]
 """In the unit of the model; its own range is set once it is open."""
@@ -22,6 +24,7 @@ Labelled = Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]  # no
 
 
 @parameterNodeWrapper
+@with_fields_of(GenerateConfig, **GENERATE_FIELDS)
 @with_fields_of(FitConfig, **FIT_FIELDS)
 class AtlasParameters:
     """Every choice of the panel; a saved scene opens with them."""
@@ -34,7 +37,6 @@ class AtlasParameters:
     image: str = ""
     labelOpacity: Share = 0.35
     certainty: str = ""
-    growth: bool = False
     overlayOpacity: Share = 0.6
     surfaces: bool = False
 

@@ -25,12 +25,14 @@ NOT_CHOSEN = Path()
 def make_sequence(
     run_bar: RunBar, view: View, ages: tuple[float, float, float], *, growth: bool, on_shown: Callable[[], object]
 ) -> bool:
-    """Draw brains from an age to another one and load them as a sequence; return whether it began."""
+    """Render brains from one age to another and load them as a sequence; return whether it began."""
     first, last, step = ages
     if last <= first:
-        raise InputError("The last age of the sequence is not after the first.", "Set From and To.")
+        raise InputError(
+            "The last age of the sequence is not after the first.", "Set From and To.", code="value-invalid"
+        )
     words = ["atlas", "generate", *model_words(view), "--ages", f"{first:g}:{last:g}:{step:g}"]
-    words += ["--spacing", f"{view.spacing:g}", *(["--growth"] if growth else [])]
+    words += ["--spacing", spacing_word(view), *(["--growth"] if growth else [])]
     return _into_scene(run_bar, "Making the sequence", words, on_shown)
 
 
@@ -46,7 +48,7 @@ def open_published(
 ) -> bool:
     """Load a published atlas that is a 4-D NIfTI file as a sequence; return whether it began."""
     if file == NOT_CHOSEN:
-        raise InputError("No file is chosen.", "Choose the 4-D NIfTI file of the atlas.")
+        raise InputError("No file is chosen.", "Choose the 4-D NIfTI file of the atlas.", code="value-missing")
     words = ["atlas", "open", str(file)]
     if ages.strip():
         words += ["--ages", ages.strip()]
@@ -62,8 +64,8 @@ def open_published(
 def export(run_bar: RunBar, view: View, folder: Path, *, certainty: bool, growth: bool, scene: bool) -> bool:
     """Write the brain of a view into a folder; return whether it began."""
     if folder == NOT_CHOSEN:
-        raise InputError("No folder is chosen.", "Choose the folder to export to.")
-    words = ["atlas", "generate", *model_words(view), "--age", f"{view.age:g}", "--spacing", f"{view.spacing:g}"]
+        raise InputError("No folder is chosen.", "Choose the folder to export to.", code="value-missing")
+    words = ["atlas", "generate", *model_words(view), "--age", f"{view.brain.age:g}", "--spacing", spacing_word(view)]
     words += ["--out", str(folder), *(["--certainty"] if certainty else []), *(["--growth"] if growth else [])]
     words += ["--scene", str(folder / "atlas.mrb")] if scene else []
 
@@ -77,9 +79,14 @@ def export(run_bar: RunBar, view: View, folder: Path, *, certainty: bool, growth
 def model_words(view: View) -> list[str]:
     """Return the options of the command line that say which model, device and conditions."""
     words = ["--model", view.model, "--device", view.device]
-    for name, value in view.conditions:
+    for name, value in view.brain.conditions.items():
         words += ["--set", f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"]
     return words
+
+
+def spacing_word(view: View) -> str:
+    """Return the spacing of a view as the command line takes it."""
+    return ",".join(f"{step:g}" for step in view.brain.steps)
 
 
 def _into_scene(run_bar: RunBar, title: str, words: list[str], on_shown: Callable[[], object]) -> bool:

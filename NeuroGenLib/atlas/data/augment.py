@@ -1,6 +1,6 @@
 """Random changes of the points of a training step: place, contrast, shading, noise and head motion.
 
-They are made on the points that were drawn, not on whole volumes: a step costs little more with them than without.
+They are made on the points that were sampled, not on whole volumes: a step costs little more with them than without.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from NeuroGenLib.atlas.config import AugmentationConfig
-    from NeuroGenLib.atlas.data.points import Batch, SubjectPoints
+    from NeuroGenLib.atlas.data.points import PointBatch, SubjectPoints
 
 log = logging.getLogger(__name__)
 
@@ -58,11 +58,11 @@ class Augmentation:
                 apart,
             )
 
-    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
+    def __call__(self, batch: PointBatch, generator: torch.Generator) -> PointBatch:
         """Return the batch with its subjects' changed points and intensities.
 
         In the order of a scan: the head lies deformed, it moves, the contrast is another, the coil shades, noise
-        comes on top. A kind with probability 0 draws nothing from ``generator``, which is on the CPU.
+        comes on top. A kind with probability 0 takes nothing from ``generator``, which is on the CPU.
         """
         settings = self._settings
         fill, span = self._fill[batch.subjects][:, None], self._span[batch.subjects][:, None]
@@ -84,7 +84,7 @@ class Augmentation:
             after = deformed(points, self._half_box, settings.deformation.control_points,
                              settings.deformation.displacement, generator)  # fmt: skip
             points = sometimes(settings.deformation.probability, points, after, generator)
-        # Masked points, the rim and what lies outside, have no signal that could change.
+        # Masked points, the margin and what lies outside, have no signal that could change.
         empty = (clean == fill).all(-1, keepdim=True)
         return replace(batch, points=points, intensities=torch.where(empty, clean, values))
 
@@ -98,12 +98,12 @@ def sometimes(probability: float, before: Tensor, after: Tensor, generator: torc
 def one_of(copies: Tensor, generator: torch.Generator) -> Tensor:
     """Return (B, N, M): of every subject one of its copies (variants, B, N, M)."""
     subjects = copies.shape[1]
-    drawn = torch.randint(len(copies), (subjects,), generator=generator)
-    return copies[drawn, torch.arange(subjects)]
+    chosen = torch.randint(len(copies), (subjects,), generator=generator)
+    return copies[chosen, torch.arange(subjects)]
 
 
 def with_gamma(values: Tensor, fill: Tensor, span: Tensor, log_gamma: float, generator: torch.Generator) -> Tensor:
-    """Return intensities (B, N, M) to the power of a gamma drawn for each subject and modality.
+    """Return intensities (B, N, M) to the power of a gamma sampled for each subject and modality.
 
     Raw zero (``fill``) counts as 0 and ``span`` above it as 1; what lies beyond is cut off. The natural logarithm of
     gamma is uniform up to ``log_gamma`` in both directions.
@@ -118,7 +118,7 @@ def with_bias(
     """Return intensities (B, N, M), above raw zero (``fill``), times exp of a cubic polynomial of the position.
 
     ``positions`` (B, N, 3) are -1 to 1 in the box. Each of the 19 coefficients is uniform up to ``coefficient`` in both
-    directions and drawn for each subject and modality; there is no constant, so the factor at the centre is 1.
+    directions and sampled for each subject and modality; there is no constant, so the factor at the centre is 1.
     """
     coefficients = coefficient * _signed(len(values), len(_EXPONENTS), values.shape[-1], generator=generator)
     terms = (positions[:, :, None] ** _EXPONENTS).prod(-1)

@@ -12,7 +12,7 @@ import numpy as np
 
 from NeuroGenLib.atlas.conditions import Condition, as_word
 from NeuroGenLib.atlas.data.points import SubjectPoints, prepare
-from NeuroGenLib.atlas.published.checkpoint import halo_as_published
+from NeuroGenLib.atlas.published.rendering import halo_as_published
 from NeuroGenLib.cohort.subjects import Cohort, Subject, age_unit, draw, read_splits
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.progress import SILENT, Progress
@@ -48,7 +48,7 @@ class AtlasDataset:
     labels:
         The label table; a class is a position in it.
     background:
-        The class of the rim around the brain.
+        The class of the margin around the brain.
     ages, age_unit:
         (S,), and their unit.
     conditions, values:
@@ -104,7 +104,7 @@ def select_cohort(data: DataConfig, *, reference_compat: bool = False) -> Cohort
     Raises
     ------
     InputError
-        When the table, a column, an id or a file is missing, or nobody is left.
+        When the table, a column, an id or a file is missing, or no subject is left.
     """
     return choose(read_candidates(data), data, reference_compat=reference_compat)
 
@@ -115,7 +115,7 @@ def read_candidates(data: DataConfig) -> Cohort:
     Raises
     ------
     InputError
-        When the table, a column or an id is missing, or nobody is left.
+        When the table, a column or an id is missing, or no subject is left.
     """
     wanted = (*data.modalities, data.segmentation)
     if Path(data.table).is_dir():
@@ -125,7 +125,9 @@ def read_candidates(data: DataConfig) -> Cohort:
     if data.splits is not None:
         splits = read_splits(data.splits)
         if data.split not in splits:
-            raise InputError(f"{data.splits} has no split '{data.split}'.", nearest(data.split, splits))
+            raise InputError(
+                f"{data.splits} has no split '{data.split}'.", nearest(data.split, splits), code="name-unknown"
+            )
         if splits[data.split]:
             cohort = cohort.select(splits[data.split])
     return _by_pattern(cohort, data.include, data.exclude)
@@ -137,7 +139,7 @@ def choose(candidates: Cohort, data: DataConfig, *, reference_compat: bool = Fal
     Raises
     ------
     InputError
-        When a column or a file is missing, or nobody is left.
+        When a column or a file is missing, or no subject is left.
     """
     cohort = candidates.constrain(data.constraints)
     if data.subjects is not None:
@@ -163,7 +165,7 @@ def build_dataset(
     progress:
         Told after each subject.
     reference_compat:
-        Make the background rim as the published code does.
+        Make the background margin as the published code does.
     motion:
         Adds copies that head motion spoilt, when its probability is above zero.
     seed:
@@ -242,6 +244,7 @@ def classes_of(labels: Volume, table: LabelTable, name: str) -> np.ndarray:
         raise InputError(
             f"{name} holds the label values {', '.join(map(str, unknown[:8]))}, which the label table lacks.",
             "Give the table that belongs to these label maps as data.labels.",
+            code="labels-invalid",
         )
     lookup = np.zeros(int(max(table.values)) + 1, np.uint8)
     lookup[list(table.values)] = np.arange(len(table))
@@ -303,7 +306,7 @@ def _by_pattern(cohort: Cohort, include: Sequence[str], exclude: Sequence[str]) 
     """Keep the ids that match an ``include`` pattern (all when there is none) and no ``exclude`` pattern."""
     for pattern in (*include, *exclude):
         if not any(fnmatch.fnmatchcase(name, pattern) for name in cohort.ids):
-            raise InputError(f"No subject is named '{pattern}'.", nearest(pattern, cohort.ids))
+            raise InputError(f"No subject is named '{pattern}'.", nearest(pattern, cohort.ids), code="name-unknown")
     kept = [
         name
         for name in cohort.ids
@@ -320,6 +323,7 @@ def _labels(data: DataConfig, cohort: Cohort) -> LabelTable:
             raise InputError(
                 f"{data.labels} has {len(table)} structures; an atlas can have {MOST_CLASSES}.",
                 "Leave out those that the label maps do not have.",
+                code="labels-invalid",
             )
         # By value, so that class 0 is what lies outside, wherever the table lists it.
         return LabelTable(tuple(sorted(table, key=lambda entry: entry.value)))
@@ -333,13 +337,21 @@ def _background(data: DataConfig, labels: LabelTable) -> int:
     if data.background is not None:
         return labels.names.index(labels.lookup(data.background).name)
     if 0 not in labels.values:
-        raise InputError("The label table has no value 0.", "Add 0 as background, or name it as data.background.")
+        raise InputError(
+            "The label table has no value 0.",
+            "Add 0 as background, or name it as data.background.",
+            code="labels-invalid",
+        )
     return labels.values.index(0)
 
 
 def _value(subject: Subject, name: str) -> float | str:
     if name not in subject.values:
-        raise InputError(f"{subject.key} has no value for '{name}'.", "Fill the cell, or leave the subject out.")
+        raise InputError(
+            f"{subject.key} has no value for '{name}'.",
+            "Fill the cell, or leave the subject out.",
+            code="value-missing",
+        )
     return subject.values[name]
 
 
@@ -353,16 +365,20 @@ def condition_of(name: str, config: ConditionConfig, cohort: Cohort) -> Conditio
     """
     if config.kind == "categoric":
         if name not in cohort.columns:
-            raise InputError(f"The table has no column '{name}'.", nearest(name, cohort.columns))
+            raise InputError(f"The table has no column '{name}'.", nearest(name, cohort.columns), code="name-unknown")
         words = config.values or tuple(sorted({as_word(_value(subject, name)) for subject in cohort}))
         if len(words) < 2:
-            raise InputError(f"All subjects have the same '{name}'.", "Leave this condition out.")
+            raise InputError(f"All subjects have the same '{name}'.", "Leave this condition out.", code="value-invalid")
         return Condition(name, "categoric", values=words, scale=config.scale)
     column = cohort.column(name)
     low = float(column.min()) if config.minimum is None else config.minimum
     high = float(column.max()) if config.maximum is None else config.maximum
     if low >= high:
-        raise InputError(f"All subjects have the same '{name}'.", "Leave this condition out, or give its range.")
+        raise InputError(
+            f"All subjects have the same '{name}'.",
+            "Leave this condition out, or give its range.",
+            code="value-invalid",
+        )
     return Condition(name, "numeric", low, high, unit=config.unit, scale=config.scale)
 
 
@@ -378,7 +394,11 @@ def _inside_box(subject: Subject, points: SubjectPoints, box: np.ndarray) -> Sub
     near = (np.abs(points.world(points.index)) <= box / 2).all(axis=1)
     far = (np.abs(points.world(points.outside)) <= box / 2).all(axis=1)
     if not near.any():
-        raise InputError(f"All of {subject.key} lies outside the box.", "Give a larger data.box, or leave it out.")
+        raise InputError(
+            f"All of {subject.key} lies outside the box.",
+            "Give a larger data.box, or leave it out.",
+            code="value-invalid",
+        )
     if not near.all():
-        log.warning("%d points of %s lie outside the box and are left out.", int((~near).sum()), subject.key)
+        log.warning("%d points of %s lie outside the box and are skipped.", int((~near).sum()), subject.key)
     return points.kept(near, far)

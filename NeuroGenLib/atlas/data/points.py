@@ -1,4 +1,4 @@
-"""What atlas training reads: the points of every subject, prepared once, drawn at random each step."""
+"""Points of every training subject, prepared once, sampled at random each step."""
 
 from __future__ import annotations
 
@@ -125,10 +125,12 @@ def prepare(
     """
     brain = classes > 0
     if not brain.any():
-        raise InputError("The label map is empty.", "Every voxel is 0; give a segmentation of the brain.")
+        raise InputError(
+            "The label map is empty.", "Every voxel is 0; give a segmentation of the brain.", code="image-empty"
+        )
     if mask:
         images = images * brain
-        near = rim(brain, spacing(affine), halo_mm) if halo is None else halo(brain)
+        near = margin(brain, spacing(affine), halo_mm) if halo is None else halo(brain)
         classes = np.where(near & ~brain, background, classes)
         inside = brain | near
     else:
@@ -175,7 +177,7 @@ def spacing(affine: np.ndarray) -> np.ndarray:
     return lengths
 
 
-def rim(brain: np.ndarray, voxel_mm: np.ndarray, width_mm: float) -> np.ndarray:
+def margin(brain: np.ndarray, voxel_mm: np.ndarray, width_mm: float) -> np.ndarray:
     """Return the brain, the voxels within ``width_mm`` of it, and its neighbours, however thick the slices are."""
     from scipy.ndimage import binary_dilation
 
@@ -196,12 +198,16 @@ def intensity_scaling(values: np.ndarray, normalisation: Normalisation) -> np.nd
         np.percentile(values, [0.1, 99.9], axis=0) if normalisation == "percentile" else (values.min(0), values.max(0))
     )
     if (high <= low).any():
-        raise InputError("An image is constant inside the brain.", "Check that image and segmentation belong together.")
+        raise InputError(
+            "An image is constant inside the brain.",
+            "Check that image and segmentation belong together.",
+            code="image-empty",
+        )
     return np.stack([low, high - low], 1)
 
 
 @dataclass(frozen=True)
-class Batch:
+class PointBatch:
     """Points of ``B`` subjects, ``N`` of each.
 
     ``subjects`` (B,) rows of the tables; ``points`` (B, N, 3) mm from the subject's centre, RAS; ``intensities``
@@ -217,7 +223,7 @@ class Batch:
 
 
 class PointTable:
-    """The points of all subjects in one table, from which batches are drawn.
+    """The points of all subjects in one table, from which batches are sampled.
 
     Parameters
     ----------
@@ -246,7 +252,7 @@ class PointTable:
     def __len__(self) -> int:
         return len(self._counts)
 
-    def draw(self, points: int, subjects: int | None, outside: float, generator: torch.Generator) -> Batch:
+    def sample(self, points: int, subjects: int | None, outside: float, generator: torch.Generator) -> PointBatch:
         """Draw a batch.
 
         Parameters
@@ -274,7 +280,7 @@ class PointTable:
         if self._corrupted is not None:
             spoilt = self._corrupted[:, near_rows]
             corrupted = torch.cat([spoilt, fill.expand(len(spoilt), -1, -1, -1)], 2)
-        return Batch(
+        return PointBatch(
             chosen,
             torch.baddbmm(self._origins[chosen][:, None], index, self._affines[chosen].transpose(1, 2)),
             torch.cat([self.intensities[near_rows], fill], 1),

@@ -35,7 +35,7 @@ _LIGHT, _DARK = "0.8", "#1f4e79"
 def write_selection(
     folder: Path, candidates: Cohort, chosen: Cohort, data: DataConfig, unit: str, *, store_ids: bool
 ) -> None:
-    """Write ``selection.tsv`` and, where matplotlib is installed, ``selection.png``; what is there already stays.
+    """Write ``selection.tsv`` and, where matplotlib is installed, ``selection.png``; existing files stay.
 
     The table has one row per candidate with age, conditions, constrained columns and whether it was chosen; ids are
     in it only with ``store_ids``. ``unit`` is that of the age.
@@ -51,7 +51,7 @@ def write_selection(
     if picture.exists():
         return
     if importlib.util.find_spec("matplotlib") is None:
-        log.info("%s is not drawn: matplotlib is not installed.", picture)
+        log.info("%s is not plotted: matplotlib is not installed.", picture)
         return
     save_figure(picture, selection_figure(candidates, chosen, data, unit))
 

@@ -49,7 +49,7 @@ def evaluation_figure(
     model:
         The atlas.
     comparisons:
-        The subjects; the first :data:`MOST_SHOWN` are drawn.
+        The subjects; the first :data:`MOST_SHOWN` are plotted.
     rows:
         The rows of the table, the mean last.
     """

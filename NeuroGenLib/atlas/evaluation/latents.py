@@ -1,9 +1,9 @@
-"""What the latents of an atlas's subjects hold: how well age, conditions and other values can be read from them.
+"""Information in the latents of an atlas's subjects: how well age, conditions and other values can be read from them.
 
 Every value is predicted for each subject in turn by a ridge regression on the others' latents; nothing of the subject
 that is predicted, its latents included, takes part in scaling, penalty or fit. Ages stay continuous. It describes the
-subjects of the training, whose latents were learned together; it is no estimate for a new scan. A condition is given to
-the decoder, so that the latents need not hold it.
+subjects of the training, whose latents were learned together; it is not an estimate for a new scan. A condition is
+given to the decoder, so that the latents need not hold it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.atlas.trained import TrainedAtlas
 
 FEWEST = 4
-"""Subjects with a known value that are needed: a fit for the left-out one, and a choice of its penalty."""
+"""Subjects with a known value that are needed: a fit for the held-out one, and a choice of its penalty."""
 
 FEW = 20
 """Fewer subjects than this give rough numbers, which is said."""
@@ -42,7 +42,7 @@ PENALTIES = np.geomspace(1e-4, 1e4, 33)
 
 RESAMPLES = 2000
 SEED = 0
-"""Bootstrap samples behind an interval, and the seed that draws them."""
+"""Bootstrap samples behind an interval, and the seed that samples them."""
 
 NUMERIC_SCORES = ("mae", "mae_low", "mae_high", "baseline_mae", "r2", "correlation")
 CATEGORIC_SCORES = (
@@ -86,7 +86,7 @@ class Finding:
     target:
         The value.
     predicted:
-        One entry for each of ``target.rows``: what the fit to all other subjects says.
+        One entry for each of ``target.rows``: the prediction of the fit to all other subjects.
     score:
         Numeric: mean absolute error ``mae`` with its 95 % bootstrap interval, ``baseline_mae`` (guessing the mean of
         the others), ``r2`` and ``correlation``. Categoric: ``accuracy`` and ``balanced_accuracy`` (mean over the words
@@ -153,17 +153,27 @@ def analyse_to_folder(
     count = len(model.subjects)
     if count < FEWEST:
         raise InputError(
-            f"{model.folder.reference} has {count} subjects; this needs {FEWEST}.", "Choose another model."
+            f"{model.folder.reference} has {count} subjects; this needs {FEWEST}.",
+            "Choose another model.",
+            code="model-kind",
         )
     if columns and table is None:
-        raise InputError(f"The columns {', '.join(columns)} are asked for without a table.", "Give --table.")
+        raise InputError(
+            f"The columns {', '.join(columns)} are asked for without a table.", "Give --table.", code="value-missing"
+        )
     targets = model_targets(model) + ([] if table is None else table_targets(model, table, columns))
     for target in targets:
         if target.name in columns and target.refusal():
-            raise InputError(f"{target.refusal()}.", "Leave that column out, or complete the table.")
+            raise InputError(
+                f"{target.refusal()}.", "Leave that column out, or complete the table.", code="table-invalid"
+            )
     usable = [target for target in targets if not target.refusal()]
     if not usable:
-        raise InputError(f"Nothing can be predicted: {'; '.join(one.refusal() for one in targets)}.", "Give --table.")
+        raise InputError(
+            f"Nothing can be predicted: {'; '.join(one.refusal() for one in targets)}.",
+            "Give --table.",
+            code="value-missing",
+        )
     features = subject_features(model)
     findings = []
     for number, target in enumerate(usable):
@@ -187,7 +197,7 @@ def subject_features(model: TrainedAtlas) -> np.ndarray:
 
 
 def model_targets(model: TrainedAtlas) -> list[Target]:
-    """Return what the model itself knows of its subjects: age, then every condition."""
+    """Return the values that the model itself stores of its subjects: age, then every condition."""
     targets = [Target(model.age_name, "numeric", tuple(model.ages.tolist()), model.age_unit)]
     for one in model.conditions:
         values = [one.parse(subject["conditions"][one.name]) for subject in model.subjects]
@@ -211,27 +221,35 @@ def table_targets(model: TrainedAtlas, table: Path, columns: Sequence[str] = ())
         raise InputError(
             f"{model.folder.reference} does not tell who its subjects are, so that {table} cannot be matched.",
             "Train it with store_ids: true, or leave out --table.",
+            code="model-kind",
         )
     names, lines = read_table(table)
     id_column = next((column for column in ID_COLUMNS if column in names), None)
     if id_column is None:
-        raise InputError(f"{table} has no column participant_id or subject_id.", "Add one with the subjects' ids.")
+        raise InputError(
+            f"{table} has no column participant_id or subject_id.",
+            "Add one with the subjects' ids.",
+            code="table-invalid",
+        )
     rows: dict[str, dict[str, float | str]] = {}
     others = [name for name in names if name not in (id_column, "session_id")]
     for line in lines:
         session = line.get("session_id", "")
         key = line[id_column] if session in MISSING else f"{line[id_column]}_{session}"
         if key in rows and key in ids:
-            raise InputError(f"{table} lists {key} more than once.", "Keep one row, or add session_id.")
+            raise InputError(
+                f"{table} lists {key} more than once.", "Keep one row, or add session_id.", code="value-duplicate"
+            )
         rows[key] = row_values(line, others)
     if not set(ids) & set(rows):
         raise InputError(
             f"{table} has no row of a subject of {model.folder.reference}.",
             f"The model knows '{ids[0]}', the table '{next(iter(rows))}'.",
+            code="table-invalid",
         )
     for column in columns:
         if column not in others:
-            raise InputError(f"There is no column '{column}' in {table}.", nearest(column, others))
+            raise InputError(f"There is no column '{column}' in {table}.", nearest(column, others), code="name-unknown")
     known = {model.age_name, *(one.name for one in model.conditions)}
     chosen = [column for column in dict.fromkeys(columns or others) if column not in known]
     return [_column_target(column, [rows.get(name, {}).get(column) for name in ids], table) for column in chosen]
@@ -241,13 +259,17 @@ def _column_target(column: str, values: Sequence[float | str | None], table: Pat
     known = [value for value in values if value is not None]
     numbers = [value for value in known if isinstance(value, float)]
     if not np.isfinite(numbers).all():
-        raise InputError(f"The column '{column}' of {table} holds a number without end.", "Correct the table.")
+        raise InputError(
+            f"The column '{column}' of {table} holds a number without end.", "Correct the table.", code="table-invalid"
+        )
     if len(numbers) == len(known) and len(set(known)) != 2:
         return Target(column, "numeric", tuple(values))
     if numbers and len(numbers) < len(known):
         word = next(value for value in known if isinstance(value, str))
         raise InputError(
-            f"The column '{column}' of {table} mixes numbers with '{word}'.", "Write n/a where a number is missing."
+            f"The column '{column}' of {table} mixes numbers with '{word}'.",
+            "Write n/a where a number is missing.",
+            code="table-invalid",
         )
     return Target(column, "categoric", tuple(None if value is None else as_word(value) for value in values))
 
@@ -278,7 +300,7 @@ def analyse(features: np.ndarray, target: Target, progress: Progress = SILENT) -
 def leave_one_out(
     features: np.ndarray, targets: np.ndarray, words: np.ndarray | None = None, progress: Progress = SILENT
 ) -> np.ndarray:
-    """Return what a ridge regression on all others predicts for each row.
+    """Return the prediction for each row of a ridge regression on all others.
 
     Parameters
     ----------
@@ -315,7 +337,7 @@ def _standardised(train: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.nd
 def _balancing(words: np.ndarray) -> np.ndarray:
     """Return weights with a mean of one that sum to the same for every word.
 
-    Without them the left-out subject's own word is the rarer one among the others wherever words are equally frequent,
+    Without them the held-out subject's own word is the rarer one among the others wherever words are equally frequent,
     and latents that hold nothing would be wrong every time.
     """
     _, place, times = np.unique(words, return_inverse=True, return_counts=True)
@@ -333,16 +355,16 @@ def _ridge(train: np.ndarray, targets: np.ndarray, weights: np.ndarray, own: np.
     inputs, outputs = root * (train - middle), root * (targets - mean)
     lengths, basis = np.linalg.eigh(inputs @ inputs.T)
     lengths = lengths.clip(0)[:, None]
-    seen = basis.T @ outputs
+    projected = basis.T @ outputs
 
     def residuals(penalty: float) -> np.ndarray:
         kept = lengths / (lengths + penalty)
         leverage = weights[:, None] / weights.sum() + np.square(basis) @ kept
-        left_out: np.ndarray = (outputs - basis @ (kept * seen)) / (1 - leverage)
-        return left_out
+        held_out: np.ndarray = (outputs - basis @ (kept * projected)) / (1 - leverage)
+        return held_out
 
     best = min(PENALTIES, key=lambda penalty: np.square(residuals(penalty)).sum())
-    prediction: np.ndarray = mean + (own - middle) @ inputs.T @ (basis @ (seen / (lengths + best)))
+    prediction: np.ndarray = mean + (own - middle) @ inputs.T @ (basis @ (projected / (lengths + best)))
     return prediction
 
 
@@ -446,5 +468,5 @@ def _record(
         },
         seed=SEED,
         results=[finding.row() for finding in findings],
-        about="It describes the subjects of the training; it is no estimate of the error for a new scan.",
+        about="It describes the subjects of the training; it is not an estimate of the error for a new scan.",
     )

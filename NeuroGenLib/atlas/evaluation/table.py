@@ -1,4 +1,4 @@
-"""How well an atlas shows subjects that were left out of its training."""
+"""Evaluation of an atlas on subjects held out of its training."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.cohort.subjects import Cohort, Subject
     from NeuroGenLib.spatial.volume import Volume
 
-Row = dict[str, float | str]
+EvaluationRow = dict[str, float | str]
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class EvaluationSettings:
     segmentation:
         Column with the label maps.
     fit:
-        How the atlas is fitted to each subject, from its images alone; None leaves that out.
-    drawing:
+        How the atlas is fitted to each subject, from its images alone; None for no fit.
+    rendering:
         Options of :meth:`~NeuroGenLib.atlas.infer.AtlasModel.generate`, such as ``regression``.
     volumes:
         Also write each subject's fit into a folder of its name.
@@ -54,7 +54,7 @@ class EvaluationSettings:
 
     segmentation: str = "Seg"
     fit: FitConfig | None = field(default_factory=FitConfig)
-    drawing: Mapping[str, Any] = field(default_factory=dict)
+    rendering: Mapping[str, Any] = field(default_factory=dict)
     volumes: bool = False
 
 
@@ -64,7 +64,7 @@ def evaluate_to_folder(
     out: Path,
     settings: EvaluationSettings,
     progress: Progress = SILENT,
-) -> list[Row]:
+) -> list[EvaluationRow]:
     """Compare the atlas with subjects of a cohort; write ``evaluation.tsv``, ``evaluation.png``, ``provenance.json``.
 
     Returns
@@ -74,7 +74,7 @@ def evaluate_to_folder(
         table; ``psnr_*`` (dB), ``ssim_*``, ``dice`` and ``dice_<tissue>`` of the atlas at that age and condition after
         rigid alignment by the image, ``dice_before_alignment`` with centres of mass matched; and, fitted to the images
         alone with age and conditions unknown, ``fitted_psnr_*``, ``fitted_ssim_*``, ``fitted_dice``,
-        ``fitted_dice_<tissue>``, ``fitted_age``, ``age_error`` (found minus true) and ``fitted_<condition>``. Words
+        ``fitted_dice_<tissue>``, ``fitted_age``, ``age_error`` (fitted minus true) and ``fitted_<condition>``. Words
         (``n/a`` for a tissue that neither label map has, ``inf`` for the PSNR of equal images) do not enter the mean.
 
     Raises
@@ -84,7 +84,7 @@ def evaluate_to_folder(
     """
     cohort.require_files()
     cohort.column(model.age_name)
-    rows: list[Row] = []
+    rows: list[EvaluationRow] = []
     comparisons: list[Comparison] = []
     with staged_outputs(out) as staging:
         for number, subject in enumerate(cohort):
@@ -102,7 +102,7 @@ def evaluate_to_folder(
                 "subjects": list(cohort.ids),
                 "segmentation": settings.segmentation,
                 "fit": None if settings.fit is None else to_mapping(settings.fit),
-                **settings.drawing,
+                **settings.rendering,
             },
             (),
             results=rows,
@@ -117,7 +117,7 @@ def evaluate_subject(
     settings: EvaluationSettings,
     folder: Path | None = None,
     progress: Progress = SILENT,
-) -> tuple[Row, Comparison]:
+) -> tuple[EvaluationRow, Comparison]:
     """Compare the atlas with one subject; see :func:`evaluate_to_folder`. The fit is written into ``folder``."""
     images, labels = load_subject(subject, model.modalities, settings.segmentation)
     require_known_labels(labels, model.labels, f"The {settings.segmentation} of {subject.key}")
@@ -126,11 +126,11 @@ def evaluate_subject(
     reference = {name: one.with_array(one.array * (labels.array > 0)) for name, one in images.items()}
     first = model.modalities[0]
     share = 1.0 if settings.fit is None else 0.3
-    drawn = progress.part(0, share)
-    brain = model.generate(age, conditions, min(labels.spacing), progress=drawn.part(0, 0.6), **settings.drawing)
+    rendering = progress.part(0, share)
+    brain = model.generate(age, conditions, min(labels.spacing), progress=rendering.part(0, 0.6), **settings.rendering)
     centred = np.eye(4)
     centred[:3, 3] = -_brain_centre(labels)
-    drawn.update(0.6, 1, "aligning")
+    rendering.update(0.6, 1, "aligning")
     levels = scan_levels(
         PreparedImage.of(reference[first], labels.with_array(labels.array > 0)),
         PreparedImage.of(brain.images[first], brain.labels.with_array(brain.labels.array > 0)),
@@ -139,7 +139,11 @@ def evaluate_subject(
     before = overlaps(model, aligned(brain.labels, centred, labels, order=0), labels)
     atlas_labels = aligned(brain.labels, transform, labels, order=0)
     after = overlaps(model, atlas_labels, labels)
-    row: Row = {"subject": subject.key, model.age_name: age, **{name: str(value) for name, value in conditions.items()}}
+    row: EvaluationRow = {
+        "subject": subject.key,
+        model.age_name: age,
+        **{name: str(value) for name, value in conditions.items()},
+    }
     atlas = {name: aligned(brain.images[name], transform, labels) for name in model.modalities}
     for name in model.modalities:
         row |= intensity_metrics(name, atlas[name], reference[name])
@@ -159,26 +163,29 @@ def overlaps(model: AtlasModel, prediction: Volume, reference: Volume) -> dict[i
     return dice_by_label(prediction.array, reference.array, sorted(outside))
 
 
-def dice_columns(model: AtlasModel, dice: Mapping[int, float], prefix: str = "") -> Row:
+def dice_columns(model: AtlasModel, dice: Mapping[int, float], prefix: str = "") -> EvaluationRow:
     """Return the mean Dice and that of each tissue of the model, by column name: the same columns for all subjects."""
-    row: Row = {f"{prefix}dice": _rounded(np.mean(list(dice.values())))}
+    row: EvaluationRow = {f"{prefix}dice": _rounded(np.mean(list(dice.values())))}
     for index, entry in enumerate(model.labels):
         if index not in model.background:
             row[f"{prefix}dice_{entry.name}"] = _rounded(dice[entry.value]) if entry.value in dice else "n/a"
     return row
 
 
-def intensity_metrics(name: str, image: Volume, reference: Volume, prefix: str = "") -> Row:
-    """Return PSNR and SSIM inside the reference's bounding box, both images stretched to 0..1 (as published)."""
+def intensity_metrics(name: str, image: Volume, reference: Volume, prefix: str = "") -> EvaluationRow:
+    """Return PSNR and SSIM inside the reference's bounding box, both images scaled to 0..1 (as published)."""
     low, high = bounding_box(reference.array)
     window = tuple(slice(int(start), int(stop) + 1) for start, stop in zip(low, high, strict=True))
-    one, other = _stretched(image.array[window]), _stretched(reference.array[window])
-    return {f"{prefix}psnr_{name}": _rounded(psnr(one, other)), f"{prefix}ssim_{name}": _rounded(ssim(one, other))}
+    image_values, reference_values = _scaled(image.array[window]), _scaled(reference.array[window])
+    return {
+        f"{prefix}psnr_{name}": _rounded(psnr(image_values, reference_values)),
+        f"{prefix}ssim_{name}": _rounded(ssim(image_values, reference_values)),
+    }
 
 
-def mean_row(rows: Sequence[Row]) -> Row:
+def mean_row(rows: Sequence[EvaluationRow]) -> EvaluationRow:
     """Return the mean over the rows that hold a number, of every column; of an error, the mean of its size."""
-    mean: Row = {}
+    mean: EvaluationRow = {}
     for name in rows[0]:
         numbers = [value for row in rows if isinstance(value := row.get(name), float)]
         if name == "age_error":
@@ -195,7 +202,7 @@ def _fitted(
     settings: FitConfig,
     folder: Path | None,
     progress: Progress,
-) -> tuple[Row, Comparison]:
+) -> tuple[EvaluationRow, Comparison]:
     """Fit the atlas to the images alone and compare the result with the label map."""
     from dataclasses import replace
 
@@ -218,7 +225,7 @@ def _fitted(
     return row, replace(comparison, fitted=fitted.reconstruction[first], fitted_labels=fitted.labels)
 
 
-def _stretched(array: np.ndarray) -> np.ndarray:
+def _scaled(array: np.ndarray) -> np.ndarray:
     return rescale(array, *intensity_range(array))
 
 
@@ -227,15 +234,17 @@ def _brain_centre(labels: Volume) -> np.ndarray:
 
 
 def value_of(subject: Subject, name: str) -> float | str:
-    """Return what the table says of a subject.
+    """Return a subject's value of a column.
 
     Raises
     ------
     InputError
-        When it says nothing.
+        When the cell is empty.
     """
     if name not in subject.values:
-        raise InputError(f"{subject.key} has no value for '{name}'.", "Fill the cell of the table.")
+        raise InputError(
+            f"{subject.key} has no value for '{name}'.", "Fill the cell of the table.", code="value-missing"
+        )
     return subject.values[name]
 
 

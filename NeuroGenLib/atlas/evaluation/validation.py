@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.atlas.config import AtlasTrainConfig
     from NeuroGenLib.atlas.data.dataset import AtlasDataset
     from NeuroGenLib.atlas.data.points import SubjectPoints
-    from NeuroGenLib.atlas.evaluation.table import Row
+    from NeuroGenLib.atlas.evaluation.table import EvaluationRow
     from NeuroGenLib.atlas.infer import AtlasModel
     from NeuroGenLib.cohort.subjects import Cohort
     from NeuroGenLib.core.progress import Progress
@@ -69,12 +69,18 @@ def validation_cohort(config: AtlasTrainConfig, trained: Cohort) -> Cohort:
         everybody = dataclasses.replace(config.data, split=settings.split, include=(), exclude=())
     else:
         raise InputError(
-            "validation.every is set, but nobody is left out for it.", "Give data.splits, or validation.subjects."
+            "validation.every is set, but no subject is held out for it.",
+            "Give data.splits, or validation.subjects.",
+            code="value-missing",
         )
     cohort = read_candidates(everybody)
     shared = sorted({*cohort.ids} & {*trained.ids})
     if shared:
-        raise InputError(f"{shared[0]} is both trained on and validated with.", "Leave it out of one of the two.")
+        raise InputError(
+            f"{shared[0]} is both trained on and validated with.",
+            "Leave it out of one of the two.",
+            code="value-conflict",
+        )
     cohort.require_files()
     return spread(cohort, config.data.age, settings.most)
 
@@ -87,7 +93,7 @@ def spread(cohort: Cohort, age: str, most: int) -> Cohort:
 
 
 def require_usable(cohort: Cohort, config: AtlasTrainConfig, dataset: AtlasDataset) -> None:
-    """Refuse before the first step what the first validation would refuse.
+    """Check before the first step everything that the first validation needs.
 
     Raises
     ------
@@ -107,7 +113,7 @@ def require_usable(cohort: Cohort, config: AtlasTrainConfig, dataset: AtlasDatas
 
 
 class Validation(Callback):
-    """Every so many steps, fits the atlas so far to left-out subjects and reconstructs some that it trains on.
+    """Fits the atlas to held-out subjects at intervals, and reconstructs some that it trains on.
 
     Means go into the run's metrics as ``validation/...`` and ``trained/...``; ``validation/step=NNNNNN/`` in the run
     folder holds the table, the picture and, when asked for, the volumes. The model is written to ``model`` in the run
@@ -186,23 +192,23 @@ class Validation(Callback):
                 metrics |= _numbers("trained", trained[-1])
         return metrics
 
-    def _reconstructed(self, model: AtlasModel, cohort: Cohort, folder: Path | None) -> list[Row]:
+    def _reconstructed(self, model: AtlasModel, cohort: Cohort, folder: Path | None) -> list[EvaluationRow]:
         """Compare training subjects with their own reconstructions."""
-        rows: list[Row] = []
+        rows: list[EvaluationRow] = []
         order = self._dataset.cohort.ids
         for subject in cohort:
             images, labels = load_subject(subject, model.modalities, self._config.data.segmentation)
             place = order.index(subject.key)
-            drawn, reconstruction = redrawn(model, place, self._dataset.subjects[place], labels)
-            row: Row = {"subject": subject.key}
+            label_map, reconstruction = rendered_subject(model, place, self._dataset.subjects[place], labels)
+            row: EvaluationRow = {"subject": subject.key}
             for name in model.modalities:
                 reference = images[name].with_array(images[name].array * (labels.array > 0))
                 row |= intensity_metrics(name, reconstruction[name], reference)
-            rows.append(row | dice_columns(model, overlaps(model, drawn, labels)))
+            rows.append(row | dice_columns(model, overlaps(model, label_map, labels)))
             if folder is not None:
                 own = folder / "trained" / plain_name(subject.key)
                 own.mkdir(parents=True)
-                drawn.save(own / "labels.nii.gz")
+                label_map.save(own / "labels.nii.gz")
                 for name, volume in reconstruction.items():
                     ending = "" if len(model.modalities) == 1 else f"_{plain_name(name)}"
                     volume.save(own / f"reconstruction{ending}.nii.gz")
@@ -210,8 +216,10 @@ class Validation(Callback):
         return rows
 
 
-def redrawn(model: AtlasModel, row: int, points: SubjectPoints, labels: Volume) -> tuple[Volume, dict[str, Volume]]:
-    """Draw a training subject from its own latents and pose, at the voxels of its brain, as a fit is drawn.
+def rendered_subject(
+    model: AtlasModel, row: int, points: SubjectPoints, labels: Volume
+) -> tuple[Volume, dict[str, Volume]]:
+    """Render a training subject from its own latents and pose, at the voxels of its brain, as a fit is rendered.
 
     Drawing on a grid of the atlas and resampling that would cost Dice that a fit does not lose.
 
@@ -242,11 +250,11 @@ def redrawn(model: AtlasModel, row: int, points: SubjectPoints, labels: Volume) 
 
     split = len(model.modalities)
     images = points.scaling[:, 0] + points.scaling[:, 1] * output[:, :split]
-    drawn = {name: volume(images[:, channel].astype(np.float32)) for channel, name in enumerate(model.modalities)}
-    return volume(model.label_values(output[:, split:].argmax(1))), drawn
+    rendered = {name: volume(images[:, channel].astype(np.float32)) for channel, name in enumerate(model.modalities)}
+    return volume(model.label_values(output[:, split:].argmax(1))), rendered
 
 
-def _numbers(prefix: str, row: Row) -> dict[str, float]:
+def _numbers(prefix: str, row: EvaluationRow) -> dict[str, float]:
     """Return the scores of a row of means: those of the whole brain, not of single tissues."""
     scores = {}
     for name, value in row.items():

@@ -72,21 +72,21 @@ class AgeEstimate:
 def leave_one_out_errors(model: TrainedAtlas, known: Iterable[str] = (), progress: Progress = SILENT) -> np.ndarray:
     """Return the error of the age (found minus true) of each training subject.
 
-    Each subject is drawn from its own latents and compared with the atlas of all others, at random points of the box.
+    Each subject is rendered from its own latents and compared with the atlas of all others at random points.
 
     Parameters
     ----------
     model:
         The atlas.
     known:
-        Conditions whose true value the comparison uses; the others take what is typical at the age tried.
+        Conditions whose true value the comparison uses; the others take the typical value at the age tried.
     progress:
-        Told about the subjects.
+        Progress callback.
 
     Returns
     -------
     np.ndarray
-        (n,), n at most :data:`MOST_SUBJECTS`; a subject that the others do not reach is left out.
+        (n,), n at most :data:`MOST_SUBJECTS`; a subject that the others do not reach is skipped.
     """
     names = frozenset(known)
     if names not in _found.setdefault(model, {}):

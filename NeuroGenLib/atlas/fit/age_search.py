@@ -1,4 +1,4 @@
-"""Finds the age, conditions and pose at which an atlas looks most like a scan.
+"""Search of the age, conditions and pose at which an atlas is most similar to a scan.
 
 The atlas itself is compared, not a free reconstruction: candidates of (age, conditions) are decoded at the scan's
 points, moved by a pose, and scored by the mean absolute difference of the intensities (and of the labels' cross
@@ -27,8 +27,8 @@ from NeuroGenLib.core.progress import SILENT, Progress
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from NeuroGenLib.atlas.data.points import Batch
-    from NeuroGenLib.atlas.fit.scan import Scan
+    from NeuroGenLib.atlas.data.points import PointBatch
+    from NeuroGenLib.atlas.fit.scan import SubjectScan
     from NeuroGenLib.atlas.trained import Recipe, TrainedAtlas
 
 POSE_RATE = 0.03
@@ -92,17 +92,17 @@ class Matcher:
     seed:
         Draws the points.
     points:
-        Points of a score; the refinement of a pose draws a quarter of them each step.
+        Points of a score; the refinement of a pose samples a quarter of them each step.
     """
 
-    def __init__(self, model: TrainedAtlas, scan: Scan, seed: int, points: int) -> None:
+    def __init__(self, model: TrainedAtlas, scan: SubjectScan, seed: int, points: int) -> None:
         self._model = model
         self._channels = [model.modalities.index(name) for name in scan.images]
         self._labelled = scan.labelled
         self._table = PointTable([scan.points], model.background[0])
         self._generator = torch.Generator().manual_seed(seed)
         self._points = points
-        self._sample = self._table.draw(points, None, 0.05, self._generator)
+        self._sample = self._table.sample(points, None, 0.05, self._generator)
         self._half_box = torch.tensor(model.box / 2, dtype=torch.float32, device=model.device)
 
     def losses(self, recipes: Sequence[Recipe], poses: Tensor) -> np.ndarray:
@@ -116,7 +116,7 @@ class Matcher:
 
     def rotations(self, recipes: Sequence[Recipe], vectors: np.ndarray, columns: int) -> np.ndarray:
         """Return the score of each brain at each rotation vector (n, 3), centres matched: (brains, n)."""
-        few = self._table.draw(self._points // 8, None, 0.05, self._generator)
+        few = self._table.sample(self._points // 8, None, 0.05, self._generator)
         poses = torch.zeros(len(vectors), columns, device=self._model.device)
         poses[:, :3] = torch.from_numpy(vectors).to(poses)
         with torch.no_grad():
@@ -133,14 +133,14 @@ class Matcher:
         optimiser = torch.optim.Adam([moved], lr=rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, 0.05 * rate)
         for _ in range(steps):
-            batch = self._table.draw(self._points // 4, None, 0.05, self._generator)
+            batch = self._table.sample(self._points // 4, None, 0.05, self._generator)
             optimiser.zero_grad(set_to_none=True)
             self._scores(latents, moved, batch).sum().backward()
             optimiser.step()
             schedule.step()
         return moved.detach()
 
-    def _scores(self, latents: tuple[Tensor, ...], poses: Tensor, batch: Batch) -> Tensor:
+    def _scores(self, latents: tuple[Tensor, ...], poses: Tensor, batch: PointBatch) -> Tensor:
         """Return (n,) scores of n latent grids and conditions at n poses."""
         grids, conditions = latents
         decoder = self._model.decoder
@@ -162,7 +162,7 @@ def _stacked(recipes: Sequence[Recipe]) -> tuple[Tensor, Tensor]:
 
 def find_match(
     model: TrainedAtlas,
-    scan: Scan,
+    scan: SubjectScan,
     *,
     age: float | None = None,
     conditions: Mapping[str, float | str] | None = None,
@@ -188,7 +188,7 @@ def find_match(
     points:
         Points of a score.
     progress:
-        Told about the rounds; cancels between them.
+        Progress callback; cancels between the rounds.
 
     Raises
     ------
@@ -240,7 +240,7 @@ def typical_conditions(model: TrainedAtlas, age: float) -> dict[str, float | str
 
 
 def supported(model: TrainedAtlas, candidates: Sequence[Candidate]) -> list[Recipe]:
-    """Return what draws the candidates, of those that the atlas can draw."""
+    """Return the recipes of the candidates that the atlas supports."""
     recipes = []
     for one in candidates:
         with suppress(InputError):

@@ -1,7 +1,7 @@
-"""Fits an atlas to a scan it has not seen: latents and pose from the intensities, the network frozen.
+"""Fit of an atlas to a new scan: latents and pose from the intensities, the network frozen.
 
-The start is where the atlas itself looks most like the scan (:mod:`NeuroGenLib.atlas.fit.age_search`); from there the
-latents are free. Labels then come from the fitted brain, in the scan's own space.
+The start is where the atlas itself is most similar to the scan (:mod:`NeuroGenLib.atlas.fit.age_search`); from there
+the latents are free. Labels then come from the fitted brain, in the scan's own space.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from NeuroGenLib.atlas.data.points import PointTable
 from NeuroGenLib.atlas.fit.age_interval import FEW, AgeEstimate, leave_one_out_errors
 from NeuroGenLib.atlas.fit.age_search import Match, find_match
 from NeuroGenLib.atlas.fit.deviation import TissueDeviation, tissue_deviations
-from NeuroGenLib.atlas.fit.scan import Scan, read_scan
+from NeuroGenLib.atlas.fit.scan import SubjectScan, read_scan
 from NeuroGenLib.atlas.growth.volumes import tissue_volumes
 from NeuroGenLib.atlas.losses import LossWeights, atlas_loss
 from NeuroGenLib.core.progress import SILENT, Progress
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from NeuroGenLib.spatial.volume import Volume
 
 INTENSITY_RATE = 0.01
-TURNED = 60.0
+ROTATED = 60.0
 """Degrees of rotation against the header from which on the person is told."""
 
 
 @dataclass(frozen=True)
 class FittedBrain:
-    """What a fit found; every volume is on the grid of the scan.
+    """Result of a fit; every volume is on the grid of the scan.
 
     Attributes
     ----------
@@ -128,7 +128,7 @@ def fit_scan(
     settings:
         Steps and rates.
     progress:
-        Told about the search and the steps; cancels between them.
+        Progress callback; cancels between the steps.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def fit_scan(
     warnings = [note for note in notes if "was not given" not in note]
     known = {name: values[name] for name in given}
     if age is not None:
-        model.recipe(age, known)  # refuses an age that nobody supports before any work
+        model.recipe(age, known)  # refuses an unsupported age before any work
     scan = read_scan(model, images, mask, labels)
     search = partial(find_match, model, scan, conditions=known, seed=settings.seed, points=2 * settings.points)
     match = search(progress=progress.part(0.02, 0.35))
@@ -150,17 +150,19 @@ def fit_scan(
     fitted = _optimise(model, scan, anchored, settings, progress.part(0.5, 0.85, "fitting"))
     atlas = model.recipe(anchored.age, anchored.conditions)
     warnings += atlas.warnings + _cautions(model, estimate, fitted.pose)
-    return _drawn(
+    return _rendered(
         model,
         scan,
         fitted,
         replace(atlas, motion=fitted.recipe.motion),
         _Facts(estimate, age, anchored, match, tuple(given), warnings),
-        progress.part(0.85, 1.0, "drawing"),
+        progress.part(0.85, 1.0, "rendering"),
     )
 
 
-def _optimise(model: TrainedAtlas, scan: Scan, match: Match, settings: FitConfig, progress: Progress) -> _Optimised:
+def _optimise(
+    model: TrainedAtlas, scan: SubjectScan, match: Match, settings: FitConfig, progress: Progress
+) -> _Optimised:
     """Free the latents: gradient steps on latents, pose and the linear map of each image's intensities."""
     start = model.recipe(match.age, match.conditions)
     channels = [model.modalities.index(name) for name in scan.images]
@@ -183,7 +185,7 @@ def _optimise(model: TrainedAtlas, scan: Scan, match: Match, settings: FitConfig
     weights = LossWeights(segmentation=settings.segmentation_weight if scan.labelled else 0.0)
     losses = []
     for step in range(settings.steps):
-        batch = table.draw(settings.points, None, settings.outside, generator)
+        batch = table.sample(settings.points, None, settings.outside, generator)
         points = transform.apply(batch.points.to(model.device) / half_box, *transform.matrices(pose, half_box))
         decoder = model.decoder
         output = decoder(points, decoder.fold(decoder.latent_grid(latents), start.conditions[None]))[0]
@@ -211,7 +213,7 @@ def _optimise(model: TrainedAtlas, scan: Scan, match: Match, settings: FitConfig
 
 @dataclass(frozen=True)
 class _Facts:
-    """What is known of a subject besides its volumes."""
+    """Facts of a subject besides its volumes."""
 
     estimate: AgeEstimate
     known_age: float | None
@@ -221,8 +223,8 @@ class _Facts:
     warnings: list[str]
 
 
-def _drawn(
-    model: TrainedAtlas, scan: Scan, fitted: _Optimised, atlas: Recipe, facts: _Facts, progress: Progress
+def _rendered(
+    model: TrainedAtlas, scan: SubjectScan, fitted: _Optimised, atlas: Recipe, facts: _Facts, progress: Progress
 ) -> FittedBrain:
     """Decode the brain's voxels twice, fitted and atlas, and put them into the scan's grid."""
     voxels = np.argwhere(scan.mask.array)
@@ -237,7 +239,7 @@ def _drawn(
         array[where] = values
         return scan.restored(scan.mask.with_array(array))
 
-    reconstruction, drawn_atlas, deviation, intensity = {}, {}, {}, {}
+    reconstruction, rendered_atlas, deviation, intensity = {}, {}, {}, {}
     for channel, name in enumerate(model.modalities):
         if name in scan.images:
             index = list(scan.images).index(name)
@@ -250,7 +252,7 @@ def _drawn(
         else:
             offset, factor = 0.0, 1.0
         reconstruction[name] = volume((offset + factor * own[:, channel]).astype(np.float32))
-        drawn_atlas[name] = volume((offset + factor * norm[:, channel]).astype(np.float32))
+        rendered_atlas[name] = volume((offset + factor * norm[:, channel]).astype(np.float32))
     labels = volume(model.label_values(own[:, split:].argmax(1)))
     age = facts.known_age if facts.known_age is not None else facts.estimate.value
     conditions = facts.anchored.conditions
@@ -259,7 +261,7 @@ def _drawn(
     return FittedBrain(
         labels,
         reconstruction,
-        drawn_atlas,
+        rendered_atlas,
         deviation,
         facts.estimate,
         facts.known_age,
@@ -275,7 +277,7 @@ def _drawn(
     )
 
 
-def _to_atlas(model: TrainedAtlas, scan: Scan, recipe: Recipe) -> np.ndarray:
+def _to_atlas(model: TrainedAtlas, scan: SubjectScan, recipe: Recipe) -> np.ndarray:
     """Return (4, 4) scan RAS mm to atlas RAS mm from a motion in half boxes."""
     matrix = np.eye(4)
     if recipe.motion is not None:
@@ -298,9 +300,9 @@ def _cautions(model: TrainedAtlas, estimate: AgeEstimate, pose: Tensor) -> list[
         notes.append("The atlas has too few subjects to say how sure the age is.")
     elif estimate.n < FEW:
         notes.append(f"The interval of the age is rough: it rests on n = {estimate.n} subjects.")
-    turn = float(np.rad2deg(np.linalg.norm(pose[:3].cpu().numpy())))
-    degrees = min(turn, abs(360 - turn))  # a turn of 185 degrees is one of 175 the other way
-    if degrees > TURNED:
+    angle = float(np.rad2deg(np.linalg.norm(pose[:3].cpu().numpy())))
+    degrees = min(angle, abs(360 - angle))  # a rotation by 185 degrees is one by 175 the other way
+    if degrees > ROTATED:
         notes.append(f"The brain lies {degrees:.0f} degrees from where its header puts it; check the orientation.")
     return notes
 

@@ -1,4 +1,4 @@
-"""Writes what a fit found into a folder."""
+"""A fit as a result, and as files."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from NeuroGenLib.atlas.fit.age_interval import FEW
 from NeuroGenLib.atlas.fit.deviation import deviation_figure
 from NeuroGenLib.atlas.output import plain_name
 from NeuroGenLib.core import provenance
-from NeuroGenLib.core.files import staged_outputs, write_json
-from NeuroGenLib.core.reports import save_figure, write_table
+from NeuroGenLib.core.files import staged_outputs
+from NeuroGenLib.core.reports import save_figure
+from NeuroGenLib.spatial.result import Result, write_result
+from NeuroGenLib.spatial.spatial_map import SpatialMap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +28,40 @@ if TYPE_CHECKING:
     from NeuroGenLib.spatial.volume import Volume
 
 
+def fit_result(model: TrainedAtlas, fit: FittedBrain, record: Mapping[str, Any] | None = None) -> Result:
+    """Return a fit as a result.
+
+    Parameters
+    ----------
+    model, fit:
+        The atlas, and its fit to a scan.
+    record:
+        Its provenance.
+
+    Returns
+    -------
+    Result
+        Volumes ``reconstruction``, ``atlas`` and ``deviation``, with ``_NAME`` of the image behind them where the model
+        has several, and ``labels``, on the grid of the scan; the map ``to_atlas``, scan RAS mm to atlas RAS mm; table
+        ``deviation`` of the tissues; fact ``fit``: :func:`summary`.
+    """
+    several = len(model.modalities) > 1
+    parts = {"reconstruction": fit.reconstruction, "atlas": fit.atlas, "deviation": fit.deviation}
+    return Result(
+        volumes={
+            f"{part}_{plain_name(name)}" if several else part: volume
+            for part, volumes in parts.items()
+            for name, volume in volumes.items()
+        },
+        labels={"labels": fit.labels},
+        maps={"to_atlas": SpatialMap(fit.to_atlas, None, np.eye(4))},
+        tables={"deviation": _tissue_rows(fit)},
+        facts={"fit": summary(model, fit)},
+        warnings=fit.warnings,
+        record=record or {},
+    )
+
+
 def write_fit(
     model: TrainedAtlas, fit: FittedBrain, images: Mapping[str, Volume], out: Path, parameters: dict[str, Any]
 ) -> list[Path]:
@@ -37,29 +73,17 @@ def write_fit(
     ``provenance.json``.
     """
     with staged_outputs(out) as staging:
-        fit.labels.save(staging / "labels.nii.gz")
+        write_result(fit_result(model, fit, _record(model, fit, parameters)), staging)
         model.labels.to_tsv(staging / "labels.tsv")
-        several = len(model.modalities) > 1
-        for kind, volumes in (
-            ("reconstruction", fit.reconstruction),
-            ("atlas", fit.atlas),
-            ("deviation", fit.deviation),
-        ):
-            for name, volume in volumes.items():
-                ending = f"_{plain_name(name)}" if several else ""
-                volume.save(staging / f"{kind}{ending}.nii.gz")
-        write_json(staging / "fit.json", summary(model, fit))
-        write_table(staging / "deviation.tsv", _tissue_rows(fit))
         age = fit.age.value if fit.known_age is None else fit.known_age
         save_figure(staging / "growth.png", deviation_figure(model, fit.tissues, age, fit.conditions))
         save_figure(staging / "fit.png", fit_figure(model, fit, images))
-        write_json(staging / "provenance.json", _record(model, fit, parameters))
         files = sorted(path.relative_to(staging) for path in staging.rglob("*") if path.is_file())
     return [out / name for name in files]
 
 
 def summary(model: TrainedAtlas, fit: FittedBrain) -> dict[str, Any]:
-    """Return what ``fit.json`` holds."""
+    """Return the content of ``fit.json``."""
     estimate = fit.age
     interval = None
     if estimate.low is not None and estimate.high is not None:
@@ -102,7 +126,7 @@ def summary(model: TrainedAtlas, fit: FittedBrain) -> dict[str, Any]:
 
 
 def fit_figure(model: TrainedAtlas, fit: FittedBrain, images: Mapping[str, Volume]) -> Figure:
-    """Draw sections of scan, labels, fitted brain, atlas and deviation; below, how well each age of the atlas fits."""
+    """Plot sections of scan, labels, fitted brain, atlas and deviation; below, how well each age of the atlas fits."""
     import matplotlib.pyplot as plt
 
     name = next(iter(images))
@@ -116,10 +140,10 @@ def fit_figure(model: TrainedAtlas, fit: FittedBrain, images: Mapping[str, Volum
         ].reorient("RAS"),
         "scan - atlas": fit.deviation[name].reorient("RAS"),
     }
-    found = np.argwhere(labels.array)
-    centre = found.mean(0).round().astype(int) if len(found) else np.array(labels.shape) // 2
-    low, high = (found.min(0), found.max(0) + 1) if len(found) else (np.zeros(3, int), np.array(labels.shape))
-    inside = columns["scan"].array[labels.array > 0] if len(found) else columns["scan"].array
+    brain = np.argwhere(labels.array)
+    centre = brain.mean(0).round().astype(int) if len(brain) else np.array(labels.shape) // 2
+    low, high = (brain.min(0), brain.max(0) + 1) if len(brain) else (np.zeros(3, int), np.array(labels.shape))
+    inside = columns["scan"].array[labels.array > 0] if len(brain) else columns["scan"].array
     top = float(np.percentile(inside, 99.5)) if inside.size else 1.0
     figure = plt.figure(figsize=(2.3 * len(columns), 9.8), layout="constrained")
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[3.2, 1]).flat

@@ -1,4 +1,4 @@
-"""A scan that no atlas has seen: its brain, and the points that the atlas is compared with."""
+"""A scan to fit an atlas to: its brain, and the points that the atlas is compared with."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from NeuroGenLib.atlas.data.dataset import classes_of
 from NeuroGenLib.atlas.data.points import SubjectPoints, prepare
+from NeuroGenLib.atlas.manifest import AtlasManifest
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.spatial.labels import as_label_map
 from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite, require_same_space
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.spatial.labels import LabelTable
 
 ROOM_MM = 15.0
-"""Kept around the brain: background that the fit sees."""
+"""Kept around the brain: background that the fit includes."""
 
 TOO_LARGE, TOO_SMALL = 2.0, 0.4
 """A brain mask beyond these factors of the largest and smallest training brain is none."""
@@ -40,7 +41,7 @@ OTHER_BRAINS = (
 
 
 @dataclass(frozen=True)
-class Scan:
+class SubjectScan:
     """A subject's images, ready to be compared with an atlas.
 
     Attributes
@@ -52,7 +53,7 @@ class Scan:
     mask:
         The brain on that grid, 0 or 1.
     points:
-        What the fit draws from; its classes are those of the label map, or 1 in the brain when there is none.
+        The points that the fit samples; its classes are those of the label map, or 1 in the brain when there is none.
     labelled:
         Whether a label map was given.
     """
@@ -72,7 +73,7 @@ class Scan:
 
 def read_scan(
     model: TrainedAtlas, images: Mapping[str, Volume], mask: Volume | None = None, labels: Volume | None = None
-) -> Scan:
+) -> SubjectScan:
     """Check a subject's volumes and prepare them as the model's training data were.
 
     Parameters
@@ -89,13 +90,13 @@ def read_scan(
     Raises
     ------
     InputError
-        When a volume has channels, holds NaN or infinity, or lies on another grid; a name is no modality of the model;
-        an image is constant in the brain; there is no brain mask; the mask is no brain of this atlas; or the label map
-        is empty or follows another table.
+        When a volume has channels, holds NaN or infinity, or lies on another grid; a name is not one of its images;
+        an image is constant in the brain; there is no brain mask; the mask does not fit the brains of this atlas; or
+        the label map is empty or follows another table.
     """
     for name, image in images.items():
         if name not in model.modalities:
-            raise InputError(f"The model has no image '{name}'.", nearest(name, model.modalities))
+            raise InputError(f"The model has no image '{name}'.", nearest(name, model.modalities), code="name-unknown")
         require_3d(image, f"The {name}")
         require_finite(image, f"The {name}")
     named = {f"the {name}": image for name, image in images.items()}
@@ -123,12 +124,13 @@ def require_known_labels(labels: Volume, table: LabelTable, name: str) -> None:
     """
     found = set(np.unique(labels.array).tolist()) - {0}
     if not found:
-        raise InputError(f"{name} is empty.", "Every voxel is 0; give a segmentation of the brain.")
+        raise InputError(f"{name} is empty.", "Every voxel is 0; give a segmentation of the brain.", code="image-empty")
     unknown = sorted(found - set(table.values))
     if unknown:
         raise InputError(
             f"{name} holds the label values {', '.join(map(str, unknown[:8]))}, which the model lacks.",
             "Give label maps that follow the model's table; 'neurogen atlas info' names its labels.",
+            code="labels-invalid",
         )
 
 
@@ -145,20 +147,23 @@ def _brain(model: TrainedAtlas, image: Volume, mask: Volume | None, labels: Volu
     else:
         found, source, remedy = image.array != 0, "The part of the image that is not zero", HOW_TO_MASK
         if not found.any():
-            raise InputError("The image is zero everywhere.", "Check that it is the right file.")
+            raise InputError("The image is zero everywhere.", "Check that it is the right file.", code="image-empty")
         if found.mean() > 1 - LEAST_BACKGROUND:
             raise InputError(
-                "The image has no background that is exactly zero, so its brain is not known.", HOW_TO_MASK
+                "The image has no background that is exactly zero, so its brain is not known.",
+                HOW_TO_MASK,
+                code="value-missing",
             )
         found = _largest_piece(found)
     if not found.any():
-        raise InputError(f"{source} is empty.", "Check that it is the right file, and threshold.")
+        raise InputError(f"{source} is empty.", "Check that it is the right file, and threshold.", code="image-empty")
     volume = float(found.sum()) * image.voxel_volume_ml
     sizes = _training_volumes(model)
     if sizes and not TOO_SMALL * min(sizes) <= volume <= TOO_LARGE * max(sizes):
         raise InputError(
             f"{source} holds {volume:.1f} ml; the brains of this atlas have {min(sizes):.0f} to {max(sizes):.0f} ml.",
             remedy if volume > max(sizes) else OTHER_BRAINS,  # what surrounds a brain makes it larger, never smaller
+            code="model-range",
         )
     return found
 
@@ -179,27 +184,31 @@ def _training_volumes(model: TrainedAtlas) -> list[float]:
 
 def _prepared(
     model: TrainedAtlas, images: Mapping[str, Volume], brain: np.ndarray, labels: Volume | None, whole: Volume
-) -> Scan:
-    # Stored as RAS: the points are drawn in one order however the file is stored.
+) -> SubjectScan:
+    # Stored as RAS: the points are sampled in one order however the file is stored.
     mask = whole.with_array(brain.astype(np.uint8)).reorient("RAS")
     cut = mask.crop_to(mask, ROOM_MM)
     held = {name: image.reorient("RAS").crop_to(mask, ROOM_MM) for name, image in images.items()}
     for name, image in held.items():
         values = image.array[cut.array > 0]
         if values.max() <= max(values.min(), 0):  # negative intensities count as zero
-            raise InputError(f"The {name} is constant in the brain.", "Check that image and mask belong together.")
+            raise InputError(
+                f"The {name} is constant in the brain.",
+                "Check that image and mask belong together.",
+                code="image-empty",
+            )
     classes = cut.array
     if labels is not None:
         inside = labels.with_array(labels.array * brain).reorient("RAS").crop_to(mask, ROOM_MM)
         classes = classes_of(inside, model.labels, "The label map")
-    preparation = model.folder.manifest["preparation"]
+    preparation = model.folder.read_as(AtlasManifest).preparation
     stack = np.stack([image.array for image in held.values()]).astype(np.float32)
     points = prepare(
         stack,
         classes,
         cut.affine,
         background=model.background[0],
-        halo_mm=preparation.get("halo", 4.0) or 4.0,
-        normalisation=preparation["normalisation"],
+        halo_mm=preparation.halo or 4.0,
+        normalisation=preparation.normalisation,
     )
-    return Scan(whole, held, cut, points, labels is not None)
+    return SubjectScan(whole, held, cut, points, labels is not None)

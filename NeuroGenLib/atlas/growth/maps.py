@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from NeuroGenLib.atlas.network import AtlasDecoder
     from NeuroGenLib.atlas.regression import Method
-    from NeuroGenLib.atlas.rendering.brain_search import Drawn
+    from NeuroGenLib.atlas.rendering.brain_search import BrainOutputs
     from NeuroGenLib.atlas.rendering.render import Grid
     from NeuroGenLib.atlas.trained import Recipe, TrainedAtlas
 
@@ -38,13 +38,13 @@ class AtlasGrowth:
     Attributes
     ----------
     images:
-        One volume per modality: the model's intensity units per unit of age, 0 outside the brain and its rim.
+        One volume per modality: the model's intensity units per unit of age, 0 outside the brain and its margin.
     probabilities:
         (classes, i, j, k): probability per unit of age, in the order of the model's label table; the classes sum to 0.
     age, conditions:
-        What was asked for, in table units.
+        Of the brain, in table units.
     unit:
-        What the rates are per: ``per week`` or ``per year``, as the model counts age.
+        Unit of the rates' denominator: ``per week`` or ``per year``, as the model counts age.
     warnings:
         What a person should know about this result.
     """
@@ -57,7 +57,7 @@ class AtlasGrowth:
     warnings: list[str] = field(default_factory=list)
 
 
-def draw_growth(
+def render_growth(
     model: TrainedAtlas,
     recipe: Recipe,
     bandwidth: float,
@@ -68,7 +68,7 @@ def draw_growth(
     masked: bool = True,
     progress: Progress = SILENT,
 ) -> AtlasGrowth:
-    """Draw the growth of one brain; see :meth:`NeuroGenLib.atlas.infer.AtlasModel.growth`.
+    """Render the growth of one brain; see :meth:`NeuroGenLib.atlas.infer.AtlasModel.growth`.
 
     Parameters
     ----------
@@ -77,21 +77,21 @@ def draw_growth(
     bandwidth, regression:
         Of the age regression that made the recipe.
     grid:
-        Where to draw it.
+        The voxels.
     chunk:
         Points evaluated at once; fewer where memory runs out.
     masked:
-        Zero outside the brain and its rim, which is at least one voxel wide here: half of what a border passes
+        Zero outside the brain and its margin, which is at least one voxel wide here: half of what a border passes
         through lies outside the labels.
     progress:
-        Told about the points evaluated.
+        Progress callback.
     """
     trend = _latent_trend(model, recipe, bandwidth, regression)
 
     def work(device: torch.device, chunk: int) -> tuple[np.ndarray, np.ndarray]:
         search = model.brain_search(model.renderer(recipe, device, chunk))
-        drawn = search.draw(grid, masked=masked, progress=progress.part(0, FOUND))
-        voxels = _near_brain(model, drawn, grid) if masked else drawn.voxels
+        outputs = search.evaluate(grid, masked=masked, progress=progress.part(0, FOUND))
+        voxels = _near_brain(model, outputs, grid) if masked else outputs.voxels
         points = grid.points(model.box / 2, voxels)
         decoder = model.decoder_on(device)
         return voxels, _rates(decoder, recipe, trend, points, device, chunk, progress.part(FOUND, 1))
@@ -128,13 +128,13 @@ def _latent_trend(model: TrainedAtlas, recipe: Recipe, bandwidth: float, regress
     return latents
 
 
-def _near_brain(model: TrainedAtlas, drawn: Drawn, grid: Grid) -> np.ndarray:
-    """Return the evaluated voxels (flat indices) in the brain or its rim."""
+def _near_brain(model: TrainedAtlas, outputs: BrainOutputs, grid: Grid) -> np.ndarray:
+    """Return the evaluated voxels (flat indices) in the brain or its margin."""
     classes = np.full(grid.size, model.background[0])
-    classes[drawn.voxels] = drawn.outputs[:, len(model.modalities) :].argmax(1)
+    classes[outputs.voxels] = outputs.outputs[:, len(model.modalities) :].argmax(1)
     margin = max(MARGIN_MM, *grid.spacing)
-    mask = brain_mask(classes.reshape(grid.shape), grid.spacing, model.background, margin, core=drawn.core)
-    inside: np.ndarray = drawn.voxels[mask.ravel()[drawn.voxels]]
+    mask = brain_mask(classes.reshape(grid.shape), grid.spacing, model.background, margin, core=outputs.core)
+    inside: np.ndarray = outputs.voxels[mask.ravel()[outputs.voxels]]
     return inside
 
 

@@ -38,9 +38,10 @@ def tissue_rates(model: TrainedAtlas, growth: AtlasGrowth) -> dict[str, float]:
     return rates | {"total": sum(rates.values())}
 
 
-def growth_row(model: TrainedAtlas, brain: AtlasBrain, growth: AtlasGrowth | None = None) -> dict[str, float | str]:
-    """Return age, conditions, volumes in ml, their growth in ml per unit of age when given, and effective n."""
+def growth_row(model: TrainedAtlas, brain: AtlasBrain) -> dict[str, float | str]:
+    """Return age, conditions, volumes in ml, their growth in ml per unit of age where rendered, and effective n."""
     volumes = {f"{name}_ml": round(value, 3) for name, value in tissue_volumes(model, brain.labels).items()}
+    growth = brain.growth
     if growth is not None:
         ending = f"ml_{growth.unit.replace(' ', '_')}"
         volumes |= {f"{name}_{ending}": round(value, 4) for name, value in tissue_rates(model, growth).items()}
@@ -49,7 +50,7 @@ def growth_row(model: TrainedAtlas, brain: AtlasBrain, growth: AtlasGrowth | Non
 
 
 def growth_figure(model: TrainedAtlas, series: Mapping[str, Sequence[Mapping[str, float | str]]]) -> Figure:
-    """Draw tissue volumes against age, one panel a tissue, one line a series; dots are the training subjects.
+    """Plot tissue volumes against age, one panel a tissue, one line a series; dots are the training subjects.
 
     Parameters
     ----------

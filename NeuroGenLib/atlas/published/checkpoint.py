@@ -10,20 +10,15 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from NeuroGenLib.atlas.brain import AtlasBrain
 from NeuroGenLib.atlas.card import model_card
 from NeuroGenLib.atlas.conditions import Condition
 from NeuroGenLib.core.errors import InputError, nearest
-from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.core.provenance import software_versions
 from NeuroGenLib.core.yaml_files import read_yaml
 from NeuroGenLib.models.folder import write_model
 from NeuroGenLib.models.pickled_frame import frame_columns
 from NeuroGenLib.models.unpickle import load_foreign_checkpoint
 from NeuroGenLib.spatial.labels import LabelTable
-from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,9 +26,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from NeuroGenLib.atlas.network import Shape
-    from NeuroGenLib.atlas.rendering.render import Grid
-    from NeuroGenLib.atlas.trained import Recipe, TrainedAtlas
+    from NeuroGenLib.atlas.network import DecoderConfig
 
 CITATION = "Dannecker M, et al. CINeMA. IEEE Transactions on Medical Imaging 2025. doi:10.1109/TMI.2025.3605194"
 AGE = "scan_age"
@@ -66,21 +59,22 @@ def import_checkpoint(
     destination:
         The model folder to make.
     config_atlas, config_data:
-        The two YAML files of its run; what the checkpoint itself recorded when not given.
+        The two YAML files of its run; those recorded in the checkpoint when not given.
     store_ids:
         Write the subject ids into the model; they may identify people.
 
     Raises
     ------
     InputError
-        When the file is no such checkpoint, or the configs do not belong to it.
+        When the file is not such a checkpoint, or the configs do not belong to it.
     """
     content = load_foreign_checkpoint(checkpoint)
     missing = {"latents", "transformations", "inr_decoder", "dataset_df"} - set(content)
     if missing:
         raise InputError(
-            f"{checkpoint} is no CINeMA checkpoint: it lacks {', '.join(sorted(missing))}.",
+            f"{checkpoint} is not a CINeMA checkpoint: it lacks {', '.join(sorted(missing))}.",
             "Give a checkpoint_epoch_N.pth file.",
+            code="file-type",
         )
     recorded = content.get("args") or {}
     atlas = read_published(config_atlas) if config_atlas else recorded
@@ -91,6 +85,7 @@ def import_checkpoint(
         raise InputError(
             f"{checkpoint} and its configs do not fit together ({type(error).__name__}: {error}).",
             "Give the config_atlas.yaml and config_data.yaml of the run that wrote it.",
+            code="file-damaged",
         ) from error
     write_model(destination, "atlas", tensors, manifest, model_card(manifest))
 
@@ -106,14 +101,14 @@ def _tensor_name(name: str) -> str:
     return name
 
 
-def shape_from_config(atlas: Mapping[str, Any], data: Mapping[str, Any]) -> Shape:
+def shape_from_config(atlas: Mapping[str, Any], data: Mapping[str, Any]) -> DecoderConfig:
     """Return the decoder's sizes from the sections of the two configs."""
-    from NeuroGenLib.atlas.network import Shape
+    from NeuroGenLib.atlas.network import DecoderConfig
 
     decoder = atlas["inr_decoder"]
     channels, nz, ny, nx = decoder["latent_dim"]
     *intensities, classes = decoder["out_dim"]
-    return Shape(
+    return DecoderConfig(
         intensities=int(sum(intensities)),
         classes=int(classes),
         conditions=sum(bool(used) for used in data["conditions"].values()),
@@ -202,21 +197,31 @@ def read_published(path: Path) -> dict[str, Any]:
     try:
         content = read_yaml(path)
     except RecursionError:
-        raise InputError(f"{path} is nested too deeply.", "Give the program's own YAML file.") from None
+        raise InputError(
+            f"{path} is nested too deeply.", "Give the program's own YAML file.", code="file-damaged"
+        ) from None
     if not isinstance(content, dict):
-        raise InputError(f"{path} holds no settings by name.", "Give the YAML file that the program wrote or read.")
-    waiting, seen = [content], 0
+        raise InputError(
+            f"{path} holds no settings by name.", "Give the YAML file that the program wrote or read.", code="file-type"
+        )
+    waiting, counted = [content], 0
     while waiting:
         item = waiting.pop()
         inside = list(item.values()) if isinstance(item, dict) else list(item) if isinstance(item, list) else []
         waiting += inside
-        seen += len(inside)
-        if seen > MOST_SETTINGS:
-            raise InputError(f"{path} holds more than {MOST_SETTINGS} values.", "Give the program's own YAML file.")
+        counted += len(inside)
+        if counted > MOST_SETTINGS:
+            raise InputError(
+                f"{path} holds more than {MOST_SETTINGS} values.",
+                "Give the program's own YAML file.",
+                code="file-damaged",
+            )
     try:
         json.dumps(content, ensure_ascii=False, default=str, skipkeys=True).encode()
     except UnicodeEncodeError:
-        raise InputError(f"{path} holds half characters, which are no text.", "Save it as UTF-8 text.") from None
+        raise InputError(
+            f"{path} holds half characters, which are not text.", "Save it as UTF-8 text.", code="file-damaged"
+        ) from None
     return content
 
 
@@ -228,105 +233,17 @@ def data_section(
     Raises
     ------
     InputError
-        When there is no such data set, or its block holds no settings.
+        When the data set does not exist, or its block holds no settings.
     """
     name = str(atlas.get("config_data", "")) if dataset is None else dataset
     if dataset is None and name not in content and len(content) == 1:
         name = next(iter(content))
     if name not in content:
-        raise InputError(f"The data config has no data set '{name}'.", nearest(name, content))
+        raise InputError(f"The data config has no data set '{name}'.", nearest(name, content), code="name-unknown")
     if not isinstance(content[name], dict):
         raise InputError(
-            f"The data set '{name}' of the data config holds no settings.", "Give the program's config_data.yaml."
+            f"The data set '{name}' of the data config holds no settings.",
+            "Give the program's config_data.yaml.",
+            code="file-damaged",
         )
     return name, content[name]
-
-
-def grid_as_published(box: np.ndarray, spacing: tuple[float, float, float]) -> Grid:
-    """Return the published grid: from the lower side of the box in whole steps, the upper side left out."""
-    from NeuroGenLib.atlas.rendering.render import Grid
-
-    shape = [len(np.arange(0, side, step)) for side, step in zip(box, spacing, strict=True)]
-    low = -np.asarray(box) / 2
-    return Grid((shape[0], shape[1], shape[2]), spacing, (float(low[0]), float(low[1]), float(low[2])))
-
-
-def decode_as_published(
-    model: TrainedAtlas,
-    recipe: Recipe,
-    spacing: tuple[float, float, float],
-    *,
-    masked: bool,
-    progress: Progress = SILENT,
-) -> AtlasBrain:
-    """Draw a brain the published way.
-
-    Every voxel of the box is decoded; intensities are clamped to [0, 1] and stretched to it by the extremes over the
-    whole box; the mask multiplies everything; the background rim's label stays in the label map. One thing is not
-    kept: the header's origin is right.
-    """
-    from scipy.special import softmax
-
-    grid = grid_as_published(model.box, spacing)
-    outputs = model.decode(recipe, grid, progress)
-    split = len(model.modalities)
-    classes = outputs[:, split:].argmax(1).reshape(grid.shape)
-    probabilities = softmax(outputs[:, split:], axis=1).T.reshape(-1, *grid.shape)
-    mask = np.ones(grid.shape, bool)
-    if masked:
-        mask = mask_as_published(classes, model.background[0])
-    images = {}
-    for channel, name in enumerate(model.modalities):
-        stretched = stretch_as_published(outputs[:, channel].reshape(grid.shape))
-        images[name] = Volume(stretched * mask, grid.affine)
-    values = np.array(model.labels.values, np.uint16)[classes]
-    return AtlasBrain(
-        images,
-        Volume(values * mask, grid.affine),
-        Volume(probabilities * mask, grid.affine),
-        recipe.age,
-        recipe.values,
-        recipe.weights,
-        recipe.warnings,
-    )
-
-
-def stretch_as_published(values: np.ndarray) -> np.ndarray:
-    """Clamp to [0, 1], then map the extremes over the array to 0 and 1; a constant image stays as it is."""
-    clamped = np.clip(values, 0, 1)
-    low, high = clamped.min(), clamped.max()
-    scaled: np.ndarray = (clamped - low) / (high - low) if high > low else clamped
-    return scaled
-
-
-def mask_as_published(classes: np.ndarray, background: int) -> np.ndarray:
-    """Return the piece of foreground that fills the middle of the volume, dilated by a Gaussian of one voxel.
-
-    Raises
-    ------
-    InputError
-        When the volume has fewer than 20 voxels on an axis: the published patch is then empty.
-    """
-    from scipy.ndimage import gaussian_filter, label
-
-    half = np.floor(0.05 * np.array(classes.shape)).astype(int)
-    if (half == 0).any():
-        raise InputError(
-            "The published mask needs at least 20 voxels on every axis.", "Use a finer spacing, or --no-mask."
-        )
-    pieces, _ = label((classes > 0) & (classes != background))
-    middle = np.array(classes.shape) // 2
-    patch = pieces[tuple(slice(m - h, m + h) for m, h in zip(middle, half, strict=True))]
-    chosen = int(np.argmax(np.bincount(patch.ravel())))
-    if chosen == 0:
-        return np.zeros(classes.shape, bool)
-    dilated: np.ndarray = gaussian_filter((pieces == chosen).astype(np.float32), sigma=1) > 0.001
-    return dilated
-
-
-def halo_as_published(brain: np.ndarray) -> np.ndarray:
-    """Return the brain dilated by a Gaussian of 1.5 voxels, whatever the voxel size."""
-    from scipy.ndimage import gaussian_filter
-
-    dilated: np.ndarray = gaussian_filter(brain.astype(np.float32), sigma=1.5) > 0.001
-    return dilated

@@ -1,4 +1,4 @@
-"""What the published program generates after a training: the section ``atlas_gen`` of its settings."""
+"""Atlases that the published program generates after a training: the section ``atlas_gen`` of its settings."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ def published_atlases(atlas: Mapping[str, Any], data: Mapping[str, Any]) -> Publ
         raise InputError(
             f"'atlas_gen' of the configs describes no atlases ({type(error).__name__}: {error}).",
             "Give the config_atlas.yaml and config_data.yaml of one run.",
+            code="file-damaged",
         ) from error
     combinations = tuple(dict(zip(names, values, strict=True)) for values in itertools.product(*choices))
     return PublishedAtlases(ages, (x, y, z), combinations)

@@ -17,10 +17,10 @@ from NeuroGenLib.atlas.published.checkpoint import (
     CITATION,
     TRANSFORM_KINDS,
     data_section,
-    halo_as_published,
     read_published,
     shape_from_config,
 )
+from NeuroGenLib.atlas.published.rendering import halo_as_published
 from NeuroGenLib.core import provenance
 from NeuroGenLib.core.config import from_mapping
 from NeuroGenLib.core.errors import InputError
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 USUAL_POINTS = 2_000_000
-"""Training points of a subject where none can be measured: 250 ml of brain and rim in voxels of 0.5 mm."""
+"""Training points of a subject where they cannot be measured: 250 ml of brain and margin in voxels of 0.5 mm."""
 MEASURED_SUBJECTS = 4
 
-_AFTER = "drawn after the training, by 'neurogen atlas generate --ages ... --spacing ... --set ...'"
+_AFTER = "rendered after the training, by 'neurogen atlas generate --ages ... --spacing ... --set ...'"
 _LOGGED = "every run writes metrics.csv and TensorBoard events into its folder; train.wandb adds Weights & Biases"
 _UNREAD = "the published program never reads it"
 _NO_COUNTERPART = {
@@ -67,7 +67,7 @@ _NO_COUNTERPART = {
         "it is in units of the file's intensities: give augmentation.noise.size, a share of their range,"
         " and augmentation.noise.probability"
     ),
-    "optimizer.re_init_latents": "latents are drawn once, at the start",
+    "optimizer.re_init_latents": "latents are sampled once, at the start",
     "inr_decoder.in_dim": "an atlas has three dimensions",
     "inr_decoder.out_dim": "it follows from the modalities and labels of the data set",
     "latent_anaylsis": "'neurogen atlas latents', after the training",
@@ -92,7 +92,7 @@ _NEEDED = object()
 
 @dataclass(frozen=True)
 class Translation:
-    """NeuroGen's settings for what the published program was told to train.
+    """NeuroGen's settings for a training of the published program.
 
     Attributes
     ----------
@@ -148,7 +148,7 @@ def import_config(
     root:
         The folder that the published program ran in, where its relative paths start; the current one when not given.
     points_per_subject:
-        Voxels of brain and rim of a subject.
+        Voxels of brain and margin of a subject.
 
     Returns
     -------
@@ -181,7 +181,7 @@ def import_config(
         labels = LabelTable.from_names(data.words("label_names"))
     except InputError as error:
         problem = f"{data.file} and {atlas.file} make no settings: {error.problem}"
-        raise InputError(problem, "Correct the published files.") from error
+        raise InputError(problem, "Correct the published files.", code="value-invalid") from error
     ids = block["subject_ids"]
     splits = {split: data.words("subject_ids", split) for split in ids} if isinstance(ids, dict) else None
     if splits is not None:  # their file is not written yet
@@ -214,7 +214,11 @@ class _Keys:
             if not isinstance(value, dict) or name not in value:
                 if default is not _NEEDED:
                     return default
-                raise InputError(f"{self.file} has no '{'.'.join(key)}'.", "Give the published program's own file.")
+                raise InputError(
+                    f"{self.file} has no '{'.'.join(key)}'.",
+                    "Give the published program's own file.",
+                    code="value-missing",
+                )
             value = value[name]
         self._read.add(key)
         return value
@@ -267,7 +271,9 @@ class _Keys:
         for name in key:
             value = value.get(name) if isinstance(value, dict) else None
         return InputError(
-            f"'{'.'.join(key)}' of {self.file} is {shown(value)}; it must be {wanted}.", "Correct it in that file."
+            f"'{'.'.join(key)}' of {self.file} is {shown(value)}; it must be {wanted}.",
+            "Correct it in that file.",
+            code="value-invalid",
         )
 
     def rest(self) -> Iterator[tuple[str, Any]]:
@@ -351,7 +357,7 @@ def _add_published_recipe(settings: dict[str, Any], data: _Keys, atlas: _Keys, r
     settings["optimiser"] = _optimiser(data, atlas, remarks)
     settings |= _augmentation(atlas, remarks)
     settings["bandwidth"] = atlas.number("atlas_gen", "gaussian_span") / 2
-    remarks.append("A step draws as many points of each subject; the published one draws more of a larger brain.")
+    remarks.append("A step samples as many points of each subject; the published one samples more of a larger brain.")
 
 
 def _network(data: _Keys, atlas: _Keys) -> dict[str, Any]:
@@ -359,7 +365,7 @@ def _network(data: _Keys, atlas: _Keys) -> dict[str, Any]:
         shape = shape_from_config(atlas.content, {"conditions": data.group("conditions")})
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         problem = f"'inr_decoder' of {atlas.file} describes no network ({type(error).__name__}: {error})."
-        raise InputError(problem, "Give the published program's own file.") from error
+        raise InputError(problem, "Give the published program's own file.", code="file-type") from error
     for name in ("latent_dim", "cnn_kernel_size", "hidden_size", "num_hidden_layers", "modulated_layers", "omega"):
         atlas.read("inr_decoder", name)
     if atlas.read("inr_decoder", "in_dim", default=3) != 3:

@@ -21,7 +21,7 @@ def brain_mask(
     *,
     core: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return the brain among the foreground and a rim of ``margin_mm`` around it; nothing where all is background.
+    """Return the brain among the foreground and a margin of ``margin_mm`` around it; nothing where all is background.
 
     Parameters
     ----------
@@ -32,10 +32,10 @@ def brain_mask(
     background:
         The classes that are not brain.
     margin_mm:
-        Width of the rim in mm.
+        Width of the margin in mm.
     core:
-        Where brain was seen before: the pieces that reach into it are brain. For a section, through which one brain may
-        fall into pieces. Without it, the largest piece is the brain.
+        Where the coarse search found brain: the pieces that reach into it are brain. For a section, through which one
+        brain may fall into pieces. Without it, the largest piece is the brain.
     """
     from scipy import ndimage
 

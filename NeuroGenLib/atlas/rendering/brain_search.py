@@ -1,4 +1,4 @@
-"""Finds the brain on a coarse grid, so that a fine one is evaluated only where the brain is."""
+"""Search of the brain on a coarse grid, so that a fine one is evaluated only where the brain is."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class BrainOutputs:
     """Raw outputs of the voxels (flat indices) that were evaluated.
 
-    ``core`` (i, j, k) is where the coarse search saw brain; None when the grid holds the whole brain.
+    ``core`` (i, j, k) is the brain of the coarse search; None when the grid holds the whole brain.
     """
 
     voxels: np.ndarray
@@ -43,11 +43,11 @@ class BrainSearch:
         outputs = renderer(self._coarse.points(half_box)).cpu().numpy()
         classes = outputs[:, intensities:].argmax(1).reshape(self._coarse.shape)
         self._core = brain_mask(classes, self._coarse.spacing, background, margin_mm=0)
-        # One voxel more on every side: what lies between two coarse voxels has been seen by neither.
-        rim = within(self._core, self._coarse.spacing, MARGIN_MM)
-        self._found = binary_dilation(rim, generate_binary_structure(3, 3))
+        # One voxel more on every side: what lies between two coarse voxels is sampled by neither.
+        margin = within(self._core, self._coarse.spacing, MARGIN_MM)
+        self._search_region = binary_dilation(margin, generate_binary_structure(3, 3))
 
-    def draw(self, grid: Grid, *, masked: bool = True, progress: Progress = SILENT) -> Drawn:
+    def evaluate(self, grid: Grid, *, masked: bool = True, progress: Progress = SILENT) -> BrainOutputs:
         """Evaluate the voxels of a grid that may be brain, or all that lie in the box when not masked."""
         nearest, inside = [], []
         for axis, start, step, count, half in zip(
@@ -57,18 +57,18 @@ class BrainSearch:
             inside.append(np.abs(axis) <= half + 1e-6)
         chosen = inside[0][:, None, None] & inside[1][:, None] & inside[2]
         if masked:
-            chosen = chosen & self._found[np.ix_(*nearest)]
+            chosen = chosen & self._search_region[np.ix_(*nearest)]
         voxels = np.flatnonzero(chosen)
         outputs = self._renderer(grid.points(self._half_box, voxels), progress).cpu().numpy()
-        return Drawn(voxels, outputs, None if self._holds_brain(grid) else self._core[np.ix_(*nearest)])
+        return BrainOutputs(voxels, outputs, None if self._holds_brain(grid) else self._core[np.ix_(*nearest)])
 
     def _holds_brain(self, grid: Grid) -> bool:
-        """Whether the grid covers every coarse voxel that was found."""
-        found = np.argwhere(self._found)
-        if len(found) == 0:
+        """Whether the grid covers every coarse voxel of the search region."""
+        region = np.argwhere(self._search_region)
+        if len(region) == 0:
             return True
-        low = np.asarray(self._coarse.origin) + found.min(0) * self._coarse.spacing
-        high = np.asarray(self._coarse.origin) + found.max(0) * self._coarse.spacing
+        low = np.asarray(self._coarse.origin) + region.min(0) * self._coarse.spacing
+        high = np.asarray(self._coarse.origin) + region.max(0) * self._coarse.spacing
         faces = [
             (axis[0] - step / 2, axis[-1] + step / 2) for axis, step in zip(grid.axes(), grid.spacing, strict=True)
         ]

@@ -24,7 +24,7 @@ class Renderer:
     decoder:
         The network.
     latents:
-        (C, nz, ny, nx) latent grid of the brain to draw.
+        (C, nz, ny, nx) latent grid of the brain to render.
     conditions:
         (number of conditions,) normalised.
     chunk:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from NeuroGenLib.atlas.config import BUNDLED
+from NeuroGenLib.atlas.config import BUNDLED, Spacing
 from NeuroGenLib.atlas.infer import AtlasModel
 from NeuroGenLib.commands.atlas.demo_run import run_demo
 from NeuroGenLib.commands.atlas.shared import report_written
@@ -13,19 +14,27 @@ from NeuroGenLib.commands.options import (
     add_report_options,
     make_parser,
     make_progress,
-    numbers,
 )
+from NeuroGenLib.core.config import Config
+from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.models import open_model
 
 DEMO_CONDITION = "lv_volume_normed"
 DEMO_VALUES = (0.11, 0.14, 0.17)
 
 
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig(Config):
+    """How the demo's brains are rendered."""
+
+    spacing: Spacing = 1.5
+
+
 def demo(arguments: list[str]) -> None:
     """`neurogen demo`: the bundled atlas over age and ventricle size."""
     parser = make_parser(
         "demo",
-        "Draw the bundled atlas of fetal brains with spina bifida over age and ventricle size: volumes, label maps,\n"
+        "Render the bundled atlas of fetal brains with spina bifida over age and ventricle size: volumes, label maps,\n"
         "probabilities, a growth table and pictures; where the package slicer-core is installed, also a scene for\n"
         "3D Slicer (atlas.mrb). Needs no network and no GPU.",
         ("neurogen demo --out demo-output",),
@@ -33,7 +42,7 @@ def demo(arguments: list[str]) -> None:
     parser.add_argument(
         "--out", default="demo-output", metavar="DIR", help="folder to write into (default: demo-output)"
     )
-    parser.add_argument("--spacing", default="1.5", metavar="MM", help="voxel size (default: 1.5)")
+    add_options(parser, DemoConfig)
     add_device_option(parser)
     add_report_options(parser)
     options = parser.parse(arguments)
@@ -41,6 +50,6 @@ def demo(arguments: list[str]) -> None:
     progress = make_progress(options.progress)
 
     model = open_model(BUNDLED, AtlasModel, device=options.device)
-    spacing = numbers(options.spacing, "a spacing in mm")
+    spacing = options_of(options, DemoConfig).spacing
     written = run_demo(model, spacing, DEMO_CONDITION, DEMO_VALUES, Path(options.out), progress)
     report_written(model, written, progress, as_json=options.json)

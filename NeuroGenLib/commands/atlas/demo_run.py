@@ -1,4 +1,4 @@
-"""The demo: an atlas over age and one condition, and one picture that shows it growing."""
+"""The demo: an atlas over age and one condition, and one figure of its growth."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from NeuroGenLib.atlas.output import Request, Written, folder_name, generate_to_folder
+from NeuroGenLib.atlas.config import SeriesConfig
+from NeuroGenLib.atlas.output import Written, folder_name, generate_to_folder
 from NeuroGenLib.core.files import staged_outputs
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.core.reports import save_figure
@@ -29,13 +30,13 @@ SCENE = "atlas.mrb"
 
 def run_demo(
     model: AtlasModel,
-    spacing: tuple[float, ...],
+    spacing: float | tuple[float, float, float],
     condition: str,
     values: Sequence[float],
     out: Path,
     progress: Progress = SILENT,
 ) -> Written:
-    """Generate whole weeks (or years) of the trained range for each value, and draw the picture, all or nothing.
+    """Generate whole weeks (or years) of the trained range for each value, and plot the figure, all or nothing.
 
     The middle value becomes a Slicer scene as well, where Slicer's libraries are installed; else a warning says so.
 
@@ -49,10 +50,10 @@ def run_demo(
     started = time.monotonic()
     low, high = model.age_range
     ages = tuple(float(age) for age in np.arange(np.ceil(low), np.floor(high) + 0.5))
-    request = Request(ages, {condition: list(values)}, spacing, {})
+    config = SeriesConfig(ages=ages, conditions={condition: tuple(values)}, spacing=spacing)
     shown = ages[:: max(len(ages) // 5, 1)]
     with staged_outputs(out) as staging:
-        written = generate_to_folder(model, request, staging, progress.part(0, 0.8))
+        written = generate_to_folder(model, config, staging, progress.part(0, 0.8))
         save_figure(staging / PICTURE, growing_figure(model, shown, condition, values, progress.part(0.8, 0.95)))
         middle = {condition: values[len(values) // 2]}
         brains = staging if len(values) == 1 else staging / folder_name(middle)
@@ -75,7 +76,7 @@ def _write_scene(model: AtlasModel, brains: Path, path: Path, progress: Progress
 def growing_figure(
     model: AtlasModel, ages: Sequence[float], condition: str, values: Sequence[float], progress: Progress = SILENT
 ) -> Figure:
-    """Draw axial sections: ages from left to right, values of a condition from top to bottom, labels as outlines."""
+    """Plot axial sections: ages from left to right, values of a condition from top to bottom, labels as outlines."""
     import matplotlib.pyplot as plt
 
     rows = len(values)
@@ -88,7 +89,7 @@ def growing_figure(
         layout="constrained",
     )
     cells = [(row, column) for row in range(rows) for column in range(len(ages))]
-    for row, column in progress.track(cells, "drawing the picture"):
+    for row, column in progress.track(cells, "plotting the figure"):
         brain = model.slices((0, 0, 0), ages[column], {condition: values[row]}, PICTURE_SPACING)["axial"]
         axis = axes[row, column]
         _show_section(model, brain, axis)

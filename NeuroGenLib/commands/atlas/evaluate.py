@@ -1,9 +1,9 @@
-"""`neurogen atlas evaluate`: an atlas against subjects it has not seen."""
+"""`neurogen atlas evaluate`: an atlas on held-out subjects."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.atlas.config import BUNDLED, FitConfig
 from NeuroGenLib.atlas.infer import AtlasModel
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 
 def evaluate(arguments: list[str]) -> None:
-    """`neurogen atlas evaluate`: an atlas against subjects it has not seen."""
+    """`neurogen atlas evaluate`: an atlas on held-out subjects."""
     parser = make_parser(
         "atlas evaluate",
-        "Compare an atlas with subjects that were left out of its training, in a table and a picture. The atlas at\n"
+        "Compare an atlas with subjects held out of its training, in a table and a figure. The atlas at\n"
         "each subject's age and condition is aligned rigidly with its image: PSNR, SSIM and Dice per tissue. Then the\n"
-        "atlas is fitted to the image alone, age and conditions unknown: the same, and the error of the age found.",
+        "atlas is fitted to the image alone, age and conditions unknown: the same, and the error of the fitted age.",
         (
             "neurogen atlas evaluate --model runs/mine/model --table people.tsv --subjects sub-07,sub-12 --out r",
             "neurogen atlas evaluate --model runs/mine/model --table people.tsv --splits ids.yaml --out r",
@@ -63,13 +63,15 @@ def evaluate(arguments: list[str]) -> None:
     from NeuroGenLib.atlas.evaluation.table import EvaluationSettings, evaluate_to_folder
 
     if (options.subjects is None) == (options.splits is None):
-        raise InputError("The subjects to compare with are not clear.", "Give either --subjects or --splits.")
-    drawing = {"regression": options.regression}
+        raise InputError(
+            "The subjects to compare with are not clear.", "Give either --subjects or --splits.", code="value-conflict"
+        )
+    rendering: dict[str, Any] = {"regression": options.regression}
     if options.bandwidth is not None:
-        drawing["bandwidth"] = number(options.bandwidth, "a bandwidth", positive=True)
+        rendering["bandwidth"] = number(options.bandwidth, "a bandwidth", positive=True)
     steps = whole_number(options.steps, "a number of steps", 1)
     settings = EvaluationSettings(
-        options.segmentation, None if options.no_fit else FitConfig(steps=steps), drawing, options.volumes
+        options.segmentation, None if options.no_fit else FitConfig(steps=steps), rendering, options.volumes
     )
     progress = make_progress(options.progress)
 
@@ -91,7 +93,11 @@ def _ids(subjects: str | None, splits: str | None, split: str) -> Sequence[str]:
         return subjects.split(",")
     known = read_splits(Path(str(splits)))
     if split not in known:
-        raise InputError(f"{splits} has no split '{split}'.", nearest(split, known))
+        raise InputError(f"{splits} has no split '{split}'.", nearest(split, known), code="name-unknown")
     if not known[split]:
-        raise InputError(f"{splits} lists nobody under '{split}'.", "List the ids of the subjects to compare with.")
+        raise InputError(
+            f"{splits} lists no subjects under '{split}'.",
+            "List the ids of the subjects to compare with.",
+            code="value-missing",
+        )
     return known[split]

@@ -1,4 +1,4 @@
-"""`neurogen atlas fit`: an atlas fitted to a scan it has not seen."""
+"""`neurogen atlas fit`: an atlas fitted to a new scan."""
 
 from __future__ import annotations
 
@@ -6,25 +6,24 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from NeuroGenLib.atlas.config import BUNDLED, FitConfig
+from NeuroGenLib.atlas.config import BUNDLED, FitConfig, SubjectConfig
 from NeuroGenLib.atlas.infer import AtlasModel
 from NeuroGenLib.commands.options import (
     add_device_option,
     add_report_options,
     make_parser,
     make_progress,
-    name_values,
-    number,
     print_json,
-    whole_number,
 )
 from NeuroGenLib.commands.shared import add_model_option, add_scene_option, out_folder, print_files, scene_path
 from NeuroGenLib.core.config import to_mapping
+from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.files import read_json, staged_outputs
 from NeuroGenLib.core.progress import TerminalProgress
 from NeuroGenLib.core.provenance import RESEARCH_USE
 from NeuroGenLib.models import open_model
+from NeuroGenLib.spatial.result import RECORD
 from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
@@ -34,13 +33,17 @@ if TYPE_CHECKING:
     from NeuroGenLib.atlas.fit.fit import FittedBrain
 
 
+FIT_OPTIONS = ("steps", "seed")
+"""The settings of a fit that are options; the others are for Python."""
+
+
 def fit(arguments: list[str]) -> None:
     """`neurogen atlas fit`: labels, age and deviation of a scan."""
     parser = make_parser(
         "atlas fit",
         "Fit the atlas to a scan of a brain: labels, a reconstruction, the age, and how the brain deviates from the\n"
         "atlas at its age, all in the scan's own space. Brains only: give --mask, or an image that is exactly zero\n"
-        "outside the brain. Conditions that are not given with --set are found from the image.",
+        "outside the brain. Conditions that are not given with --set are estimated from the image.",
         (
             "neurogen atlas fit brain_T2w.nii.gz --mask brain_mask.nii.gz --out fit",
             "neurogen atlas fit brain_T2w.nii.gz --age 27.4 --set lv_volume_normed=0.13 --out fit --scene fit/fit.mrb",
@@ -56,10 +59,8 @@ def fit(arguments: list[str]) -> None:
     add_model_option(parser, BUNDLED)
     parser.add_argument("--mask", metavar="FILE", help="brain mask on the scan's grid")
     parser.add_argument("--labels", metavar="FILE", help="label map after the model's table; the fit then uses it too")
-    parser.add_argument("--age", metavar="A", help="the subject's age where it is known: deviations are against it")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a known condition")
-    parser.add_argument("--steps", default="300", metavar="N", help="gradient steps on the latents (default: 300)")
-    parser.add_argument("--seed", default="0", metavar="N", help="draws the points (default: 0)")
+    add_options(parser, SubjectConfig)
+    add_options(parser, FitConfig, FIT_OPTIONS)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_scene_option(parser)
     add_device_option(parser)
@@ -72,14 +73,7 @@ def fit(arguments: list[str]) -> None:
 
     started = time.monotonic()
     progress = make_progress(options.progress)
-    settings = FitConfig(
-        steps=whole_number(options.steps, "a number of steps", 1), seed=whole_number(options.seed, "a seed")
-    )
-    conditions = name_values(options.set)
-    for name, values in conditions.items():
-        if len(values) > 1:
-            raise InputError(f"'{name}' has {len(values)} values; a subject has one.", f"Write --set {name}=VALUE.")
-    age = None if options.age is None else number(options.age, "an age")
+    subject, settings = options_of(options, SubjectConfig), options_of(options, FitConfig)
 
     model = open_model(options.model, AtlasModel, device=options.device, progress=progress.part(0, 0.02))
     files = scan_files(options.volume, model)
@@ -89,8 +83,8 @@ def fit(arguments: list[str]) -> None:
         images,
         mask=None if options.mask is None else Volume.load(options.mask),
         labels=None if options.labels is None else Volume.load(options.labels),
-        age=age,
-        conditions={name: values[0] for name, values in conditions.items()},
+        age=subject.age,
+        conditions=subject.conditions,
         settings=settings,
         progress=progress.part(0.02, 0.98),
     )
@@ -98,8 +92,8 @@ def fit(arguments: list[str]) -> None:
         "volume": files,
         "mask": options.mask,
         "labels": options.labels,
-        "age": age,
-        "conditions": {name: fitted.conditions[name] for name in conditions},
+        "age": subject.age,
+        "conditions": {name: fitted.conditions[name] for name in subject.conditions},
         **to_mapping(settings),
     }
     written = _write(model, fitted, images, parameters, out, scene)
@@ -125,7 +119,7 @@ def _write(
     scene: Path | None,
 ) -> list[Path]:
     """Write the fit, and the scene where one is asked for, all or nothing."""
-    from NeuroGenLib.atlas.fit.output import write_fit
+    from NeuroGenLib.atlas.fit.output import fit_result, write_fit
 
     if scene is None:
         return write_fit(model, fitted, images, out, parameters)
@@ -133,7 +127,8 @@ def _write(
 
     with staged_outputs(scene.parent) as beside, staged_outputs(out) as folder:
         files = write_fit(model, fitted, images, folder, parameters)
-        write_fit_scene(model, fitted, images, read_json(folder / "provenance.json"), beside / scene.name)
+        result = fit_result(model, fitted, read_json(folder / RECORD))
+        write_fit_scene(result, model.labels, images, beside / scene.name, model.subjects)
     return [*(out / file.relative_to(folder) for file in files), scene]
 
 
@@ -143,8 +138,8 @@ def scan_files(volumes: Sequence[str], model: AtlasModel) -> dict[str, str]:
     Raises
     ------
     InputError
-        When an image is given twice or without a file, several are given without their names, or a name is no image of
-        the model.
+        When an image is given twice or without a file, several are given without their names, or a name is not one of
+        the model's images.
     """
     files: dict[str, str] = {}
     for text in volumes:
@@ -152,12 +147,14 @@ def scan_files(volumes: Sequence[str], model: AtlasModel) -> dict[str, str]:
         if not equals or _exists(text):
             name, path = model.modalities[0], text
         if name not in model.modalities:
-            raise InputError(f"The model has no image '{name}'.", nearest(name, model.modalities))
+            raise InputError(f"The model has no image '{name}'.", nearest(name, model.modalities), code="name-unknown")
         if not path:
-            raise InputError(f"'{text}' names no file.", f"Write {name}=FILE.")
+            raise InputError(f"'{text}' names no file.", f"Write {name}=FILE.", code="value-missing")
         if name in files:
             raise InputError(
-                f"The {name} is given twice.", f"Write NAME=FILE for each image: {', '.join(model.modalities)}."
+                f"The {name} is given twice.",
+                f"Write NAME=FILE for each image: {', '.join(model.modalities)}.",
+                code="value-duplicate",
             )
         files[name] = path
     return files

@@ -1,4 +1,4 @@
-"""`neurogen atlas generate`: draw brains and write them."""
+"""`neurogen atlas generate`: render brains and write them."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from NeuroGenLib.atlas.config import BUNDLED
+from NeuroGenLib.atlas.config import BUNDLED, SeriesConfig
 from NeuroGenLib.atlas.infer import AtlasModel
-from NeuroGenLib.atlas.output import Request, generate_to_folder, parse_ages
+from NeuroGenLib.atlas.output import generate_to_folder, parse_ages
 from NeuroGenLib.commands.atlas.shared import report_written
 from NeuroGenLib.commands.options import (
     add_device_option,
     add_report_options,
     make_parser,
     make_progress,
-    name_values,
     number,
-    numbers,
 )
 from NeuroGenLib.commands.shared import add_model_option, add_scene_option, out_folder, scene_path
+from NeuroGenLib.core.config import parameters
+from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.files import staged_outputs
 from NeuroGenLib.models import open_model
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 
 def generate(arguments: list[str]) -> None:
-    """`neurogen atlas generate`: draw brains and write them."""
+    """`neurogen atlas generate`: render brains and write them."""
     parser = make_parser(
         "atlas generate",
-        "Draw the brain of an age and condition: images, labels, tissue probabilities, volumes and provenance.\n"
+        "Render the brain of an age and condition: images, labels, tissue probabilities, volumes and provenance.\n"
         "Values are in the units of the table the atlas was trained on; `neurogen atlas info` lists them.",
         (
             "neurogen atlas generate --age 30.2 --set lv_volume_normed=0.12 --out brain",
@@ -45,29 +45,9 @@ def generate(arguments: list[str]) -> None:
     )
     add_model_option(parser, BUNDLED)
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--age", metavar="A", help="one age")
-    which.add_argument("--ages", metavar="A:B:STEP", help="ages from A to B, both included")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE[,VALUE...]",
-        help="a condition; several values make several atlases",
-    )
-    parser.add_argument("--spacing", default="1", metavar="MM", help="voxel size, one number or x,y,z (default: 1)")
-    parser.add_argument(
-        "--box", metavar="X0,X1,Y0,Y1,Z0,Z1", help="bounds in mm around the atlas centre (default: the model's)"
-    )
-    parser.add_argument("--no-mask", action="store_true", help="keep what the atlas draws outside the brain")
-    parser.add_argument(
-        "--growth", action="store_true", help="also how fast images and tissues change, per week or year"
-    )
-    parser.add_argument("--certainty", action="store_true", help="also the probabilities of every label as a file")
-    parser.add_argument("--bandwidth", metavar="B", help="kernel width of the age regression, in the unit of age")
-    parser.add_argument(
-        "--regression", choices=("local-linear", "gaussian"), help="how the subjects' latents are averaged"
-    )
-    parser.add_argument("--reference-compat", action="store_true", help="as the published code draws, defects included")
+    which.add_argument("--age", metavar="A", help="one age, in the model's unit")
+    which.add_argument("--ages", dest="range", metavar="A:B:STEP", help="ages from A to B, both included")
+    add_options(parser, SeriesConfig, [one.name for one in parameters(SeriesConfig) if one.name != "ages"])
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_scene_option(parser)
     add_device_option(parser)
@@ -77,36 +57,23 @@ def generate(arguments: list[str]) -> None:
     out, scene = out_folder(options.out), scene_path(options.scene)
 
     progress = make_progress(options.progress)
-    bandwidth = None if options.bandwidth is None else number(options.bandwidth, "a bandwidth", positive=True)
-    request = Request(
-        ages=parse_ages(options.ages) if options.age is None else (number(options.age, "an age"),),
-        conditions=name_values(options.set),
-        spacing=numbers(options.spacing, "a spacing in mm"),
-        options={
-            "box": None if options.box is None else numbers(options.box, "a box in mm"),
-            "masked": not options.no_mask,
-            "bandwidth": bandwidth,
-            "regression": options.regression,
-            "reference_compat": options.reference_compat,
-        },
-        growth=options.growth,
-        certainty=options.certainty,
-    )
+    ages = parse_ages(options.range) if options.age is None else (number(options.age, "an age"),)
+    config = options_of(options, SeriesConfig, ages=ages)
 
     model = open_model(options.model, AtlasModel, device=options.device, progress=progress.part(0, 0.02))
-    written = _write(model, request, out, scene, progress)
+    written = _write(model, config, out, scene, progress)
     report_written(model, written, progress, as_json=options.json)
 
 
-def _write(model: AtlasModel, request: Request, out: Path, scene: Path | None, progress: Progress) -> Written:
+def _write(model: AtlasModel, config: SeriesConfig, out: Path, scene: Path | None, progress: Progress) -> Written:
     """Write the brains, and the scene where one is asked for, all or nothing."""
     if scene is None:
-        return generate_to_folder(model, request, out, progress)
+        return generate_to_folder(model, config, out, progress)
     from NeuroGenLib.scenes.atlas import write_generated_scene
 
     started = time.monotonic()
     with staged_outputs(scene.parent) as beside, staged_outputs(out) as folder:
-        written = generate_to_folder(model, request, folder, progress.part(0, 0.9))
+        written = generate_to_folder(model, config, folder, progress.part(0, 0.9))
         brains = [file.parent for file in written.files if file.name == "provenance.json"]
         write_generated_scene(brains, beside / scene.name, model, progress.part(0.9, 1))
     files = [*(out / file.relative_to(folder) for file in written.files), scene]

@@ -34,7 +34,7 @@ def import_config(arguments: list[str]) -> None:
     parser.add_argument(
         "--points-per-subject",
         metavar="N",
-        help="voxels of brain and rim, which set the length of the run (default: measured, else an estimate)",
+        help="voxels of brain and margin, which set the length of the run (default: measured, else an estimate)",
     )
     parser.add_argument("--out", required=True, metavar="FILE", help="settings file to write, .yaml")
     add_report_options(parser)

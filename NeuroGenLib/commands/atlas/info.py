@@ -1,4 +1,4 @@
-"""`neurogen atlas info`: what an atlas knows."""
+"""`neurogen atlas info`: ages, conditions, images and labels of an atlas."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from NeuroGenLib.models import open_model
 
 
 def info(arguments: list[str]) -> None:
-    """`neurogen atlas info`: what an atlas knows."""
+    """`neurogen atlas info`: ages, conditions, images and labels of an atlas."""
     parser = make_parser(
         "atlas info",
-        "Say what an atlas knows: ages, conditions with their ranges, images, labels, box, licence.",
+        "Print the ages, conditions with their ranges, images, labels, box and licence of an atlas.",
         ("neurogen atlas info", "neurogen atlas info --model runs/mine/model --json"),
     )
     add_model_option(parser, BUNDLED)

@@ -1,4 +1,4 @@
-"""`neurogen atlas latents`: what the subjects' latents hold."""
+"""`neurogen atlas latents`: information in the subjects' latents."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from NeuroGenLib.models import open_model
 
 
 def latents(arguments: list[str]) -> None:
-    """`neurogen atlas latents`: what the subjects' latents hold."""
+    """`neurogen atlas latents`: information in the subjects' latents."""
     parser = make_parser(
         "atlas latents",
         "Say how much of age, conditions and columns of a table can be read from the training subjects' latents:\n"
         "each subject's value is predicted from the others, and compared with guessing. It describes the training\n"
-        "subjects; it is no estimate of the error for a new scan.",
+        "subjects; it is not an estimate of the error for a new scan.",
         (
             "neurogen atlas latents --out what-latents-hold",
             "neurogen atlas latents --model runs/mine/model --table people.tsv --columns site,birth_age --out r",

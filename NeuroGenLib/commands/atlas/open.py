@@ -52,9 +52,15 @@ def open_(arguments: list[str]) -> None:
     options = parser.parse(arguments)
 
     if options.labels and not options.segmentation:
-        raise InputError(f"The label table {options.labels} has no label maps.", "Give them as --segmentation.")
+        raise InputError(
+            f"The label table {options.labels} has no label maps.", "Give them as --segmentation.", code="value-missing"
+        )
     if options.scene and not options.out:
-        raise InputError(f"The scene {options.scene} needs the atlas's files.", "Give a folder for them as --out.")
+        raise InputError(
+            f"The scene {options.scene} needs the atlas's files.",
+            "Give a folder for them as --out.",
+            code="value-missing",
+        )
     out = None if options.out is None else out_folder(options.out)
     scene = scene_path(options.scene)
     progress = make_progress(options.progress)

@@ -1,4 +1,4 @@
-"""What the atlas commands share: the model they open, and how they say what was written."""
+"""Report of the files that an atlas command wrote."""
 
 from __future__ import annotations
 

@@ -12,6 +12,8 @@ from NeuroGenLib.alignment.prepared_image import PreparedImage
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.correction import published_correction
+from NeuroGenLib.superres.manifest import SuperresManifest
+from NeuroGenLib.superres.published.reference import SPACING_MM
 from NeuroGenLib.superres.stacks.fusion import fused_grid
 from NeuroGenLib.superres.stacks.preprocessing import interpolated
 
@@ -76,9 +78,9 @@ def atlas_pose(
     InputError
         When guide and atlas cannot be brought to overlap.
     """
-    preparation = folder.manifest["preparation"]
-    spacing, orientation = float(preparation["spacing"][0]), str(preparation["orientation"])
-    name = preparation.get("atlas")
+    preparation = folder.read_as(SuperresManifest).preparation
+    spacing, orientation = (preparation.spacing or (SPACING_MM,))[0], preparation.orientation
+    name = preparation.atlas
     if not name:
         warning = f"The model {folder.reference} holds no atlas: the scan is taken to lie as those it was trained on."
         return AtlasPose(

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.simulate.thick_slices import slice_axis, thickest_axis
 from NeuroGenLib.spatial.volume import Volume
+from NeuroGenLib.superres.manifest import GuideNeed, SuperresManifest
 from NeuroGenLib.superres.stacks.preprocessing import ISOTROPIC
 from NeuroGenLib.superres.stacks.slice_thickness import plausible_thickness
 from NeuroGenLib.superres.stacks.stack import as_stack
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from NeuroGenLib.simulate.thick_slices import Direction
     from NeuroGenLib.superres.run_config import SuperresConfig
@@ -104,3 +105,8 @@ def slice_geometry(shape: Sequence[int], affine: np.ndarray, settings: SuperresC
         isotropic=max(grid.spacing) < ISOTROPIC * min(grid.spacing),
         extent_mm=(i, j, k),
     )
+
+
+def guide_need(manifest: Mapping[str, Any]) -> GuideNeed:
+    """Return whether a model needs a guide, by its manifest (``neurogen.json``)."""
+    return SuperresManifest.read(manifest).guide

@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from NeuroGenLib.atlas.growth.volumes import growth_row
+from NeuroGenLib.atlas.config import RenderConfig
+from NeuroGenLib.atlas.output import CERTAINTY, GROWTH, PROBABILITIES, brain_result
 from NeuroGenLib.core.config import from_mapping, to_mapping
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.worker.jobs.arguments import group
 from NeuroGenLib.worker.jobs.atlas_arguments import (
-    BrainArguments,
     FitArguments,
     GenerateArguments,
+    ProbabilityArguments,
     SequenceArguments,
     SlicesArguments,
-    VolumeArguments,
-    asked_atlas,
+    atlas_of,
 )
-from NeuroGenLib.worker.jobs.atlas_estimate import COSTS, estimate, measured
+from NeuroGenLib.worker.jobs.atlas_estimate import estimate, measured, render_unit
 from NeuroGenLib.worker.jobs.volumes import given_paths, given_volume
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from NeuroGenLib.atlas.brain import AtlasBrain
-    from NeuroGenLib.atlas.growth.maps import AtlasGrowth
     from NeuroGenLib.atlas.infer import AtlasModel
     from NeuroGenLib.core.progress import Progress
-    from NeuroGenLib.spatial.volume import Volume
+    from NeuroGenLib.spatial.result import Result
     from NeuroGenLib.worker.context import Context, Job
+
+
+OPTIONS = tuple(one.name for one in fields(RenderConfig) if one.name != "spacing")
 
 
 def facts(model: AtlasModel) -> dict[str, Any]:
@@ -51,57 +52,46 @@ def facts(model: AtlasModel) -> dict[str, Any]:
     }
 
 
-def slices_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
-    """``atlas.slices``: the three planes through a point, under ``planes`` by name; each as a brain."""
-    wanted = from_mapping(SlicesArguments, arguments)
-    model = asked_atlas(wanted, context)
-    with measured(context, model, wanted, "slices"):
-        drawn = model.slices(
-            wanted.point,
-            wanted.age,
-            wanted.conditions,
-            wanted.steps,
-            masked=wanted.masked,
-            bandwidth=wanted.bandwidth,
-        )
-    planes = {
-        name: {**_volumes(model, plane.images, plane.probabilities, wanted), "labels": plane.labels}
-        for name, plane in drawn.items()
-    }
-    return {"planes": planes, **_support(model, next(iter(drawn.values())))}
+def slices_job(arguments: dict[str, Any], context: Context) -> dict[str, Result]:
+    """``atlas.slices``: the three planes through a point by name; each as :func:`generate_job` returns a brain."""
+    asked = from_mapping(SlicesArguments, arguments)
+    model = atlas_of(asked, context)
+    options = {name: getattr(asked, name) for name in OPTIONS}
+    with measured(context, model, asked, "slices"):
+        planes = model.slices(asked.point, asked.age, asked.conditions, asked.steps, **options)
+    return {name: _selected(model, brain_result(model, plane), asked) for name, plane in planes.items()}
 
 
-def generate_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
+def generate_job(arguments: dict[str, Any], context: Context) -> Result:
     """``atlas.generate``: one brain.
 
     Returns
     -------
-    dict
-        ``images`` by modality, ``labels``, ``certainty`` (of the label that was named) and ``probabilities`` where
-        asked for; ``growth`` likewise, per unit of age; ``row`` of the growth table; ``age``, ``conditions``,
-        ``realised_age``, ``effective_n``, ``warnings``, ``notice``; ``provenance``.
+    Result
+        As :func:`~NeuroGenLib.atlas.output.brain_result`, with the volumes ``certainty`` (of the label that was named)
+        and ``probabilities`` where asked for; of the growth likewise.
     """
-    wanted = from_mapping(GenerateArguments, arguments)
-    model = asked_atlas(wanted, context)
-    return _drawn(model, wanted, wanted.age, context, context.progress)
+    asked = from_mapping(GenerateArguments, arguments)
+    model = atlas_of(asked, context)
+    return _generated(model, asked, context, context.progress)
 
 
-def sequence_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
-    """``atlas.sequence``: ``frames``, one brain for each of ``ages``, as ``atlas.generate`` returns it."""
-    wanted = from_mapping(SequenceArguments, arguments)
-    model = asked_atlas(wanted, context)
-    method = wanted.regression or ("gaussian" if wanted.reference_compat else "local-linear")
-    for age in wanted.ages:  # refuses an age before the first brain is drawn
-        model.recipe(age, wanted.conditions, wanted.bandwidth, method)
+def sequence_job(arguments: dict[str, Any], context: Context) -> list[Result]:
+    """``atlas.sequence``: one brain for each of ``ages``, as :func:`generate_job` returns it."""
+    asked = from_mapping(SequenceArguments, arguments)
+    model = atlas_of(asked, context)
+    brains = [asked.at(age) for age in asked.ages]
+    for brain in brains:  # refuses an age before the first brain is rendered
+        model.recipe_of(brain)
     frames = []
-    for index, age in enumerate(wanted.ages):
-        message = f"{model.age_name.replace('_', ' ')} {age:g} {model.age_unit}"
-        share = context.progress.part(index / len(wanted.ages), (index + 1) / len(wanted.ages), message)
-        frames.append(context.keep(_drawn(model, wanted, age, context, share)))
-    return {"frames": frames, "age": {"name": model.age_name, "unit": model.age_unit}}
+    for index, brain in enumerate(brains):
+        message = f"{model.age_name.replace('_', ' ')} {brain.age:g} {model.age_unit}"
+        share = context.progress.part(index / len(brains), (index + 1) / len(brains), message)
+        frames.append(context.keep(_generated(model, brain, context, share)))
+    return frames
 
 
-def fit_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
+def fit_job(arguments: dict[str, Any], context: Context) -> Result:
     """``atlas.fit``: an atlas fitted to a scan.
 
     Parameters
@@ -115,120 +105,69 @@ def fit_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
 
     Returns
     -------
-    dict
-        ``labels``, and by image ``reconstruction``, ``atlas`` and ``deviation``, on the scan's grid; ``to_atlas``
-        (4, 4) scan RAS mm to atlas RAS mm; ``summary`` as ``fit.json`` has it; ``warnings``, ``notice``;
-        ``provenance``.
+    Result
+        As :func:`~NeuroGenLib.atlas.fit.output.fit_result`.
     """
-    from NeuroGenLib.atlas.fit.output import summary
+    from NeuroGenLib.atlas.fit.output import fit_result
 
     sent = {name: arguments.get(name) for name in ("images", "mask", "labels")}
-    given = {name: value for name, value in arguments.items() if name not in sent}
     if not sent["images"]:
-        raise InputError("A fit needs an image.", "Give 'images' by the names of the model's images.")
+        raise InputError(
+            "A fit needs an image.", "Give 'images' by the names of the model's images.", code="value-missing"
+        )
     images = {name: given_volume(value, f"images.{name}") for name, value in group(sent["images"]).items()}
     mask, labels = (None if sent[name] is None else given_volume(sent[name], name) for name in ("mask", "labels"))
-    wanted = from_mapping(FitArguments, given)
-    model = asked_atlas(wanted, context)
-    with measured(context, model, wanted, "fit"):
+    asked = from_mapping(FitArguments, {name: value for name, value in arguments.items() if name not in sent})
+    model = atlas_of(asked, context)
+    with measured(context, model, asked, "fit"):
         fitted = model.fit(
             images,
             mask=mask,
             labels=labels,
-            age=wanted.age,
-            conditions=wanted.conditions,
-            settings=wanted.settings,
+            age=asked.age,
+            conditions=asked.conditions,
+            settings=asked.settings,
             progress=context.progress,
         )
-    return {
-        "labels": fitted.labels,
-        "reconstruction": fitted.reconstruction,
-        "atlas": fitted.atlas,
-        "deviation": fitted.deviation,
-        "to_atlas": fitted.to_atlas.tolist(),
-        "summary": summary(model, fitted),
-        "warnings": fitted.warnings,
-        "notice": model.notice,
-        "provenance": _record("atlas fit", model, {**given_paths(sent), **to_mapping(wanted)}, fitted.warnings),
-    }
+    record = _record("atlas fit", model, {**given_paths(sent), **to_mapping(asked)}, fitted.warnings)
+    return fit_result(model, fitted, record)
 
 
-def _drawn(
-    model: AtlasModel, wanted: GenerateArguments | SequenceArguments, age: float, context: Context, progress: Progress
+def _generated(model: AtlasModel, asked: GenerateArguments, context: Context, progress: Progress) -> Result:
+    with measured(context, model, asked, render_unit(asked)):
+        brain = model.render(asked, progress)
+    parameters = {**to_mapping(asked), "conditions": brain.conditions}
+    result = brain_result(model, brain)
+    unit = result.facts["brain"]["growth_unit"]
+    record = _record("atlas generate", model, parameters, result.warnings, growth_unit=unit)
+    return replace(_selected(model, result, asked), record=record)
+
+
+def _selected(model: AtlasModel, result: Result, asked: ProbabilityArguments) -> Result:
+    """Return a brain with those of its probabilities (classes, i, j, k) that are asked for."""
+    volumes = dict(result.volumes)
+    for prefix in ("", f"{GROWTH}_"):
+        name = f"{prefix}{PROBABILITIES}"
+        if name not in volumes:
+            continue
+        every = volumes[name]
+        if asked.certainty is not None:
+            index = model.labels.names.index(asked.certainty)
+            volumes[f"{prefix}{CERTAINTY}"] = every.with_array(every.array[index])
+        if not asked.probabilities:
+            del volumes[name]
+    return replace(result, volumes=volumes)
+
+
+def _record(
+    action: str, model: AtlasModel, parameters: Mapping[str, Any], warnings: Sequence[str], **more: Any
 ) -> dict[str, Any]:
-    share = 1 / (1 + COSTS["growth"]) if wanted.growth else 1.0
-    with measured(context, model, wanted, "draw"):
-        brain = model.generate(
-            age,
-            wanted.conditions,
-            wanted.steps,
-            box=wanted.box,
-            masked=wanted.masked,
-            bandwidth=wanted.bandwidth,
-            regression=wanted.regression,
-            reference_compat=wanted.reference_compat,
-            progress=progress.part(0, share),
-        )
-    growth = _growth(model, wanted, age, context, progress.part(share, 1)) if wanted.growth else None
-    result = {**_volumes(model, brain.images, brain.probabilities, wanted), "labels": brain.labels}
-    if growth is not None:
-        maps = _volumes(model, growth.images, growth.probabilities, wanted)
-        result["growth"] = {**maps, "unit": growth.unit, "warnings": growth.warnings}
-    parameters = {**to_mapping(wanted), "age": age, "conditions": brain.conditions}
-    return {
-        **result,
-        **_support(model, brain),
-        "row": growth_row(model, brain, growth),
-        "provenance": _record("atlas generate", model, parameters, brain.warnings),
-    }
-
-
-def _growth(
-    model: AtlasModel, wanted: GenerateArguments | SequenceArguments, age: float, context: Context, progress: Progress
-) -> AtlasGrowth:
-    with measured(context, model, wanted, "growth"):
-        return model.growth(
-            age,
-            wanted.conditions,
-            wanted.steps,
-            box=wanted.box,
-            masked=wanted.masked,
-            bandwidth=wanted.bandwidth,
-            regression=wanted.regression,
-            progress=progress,
-        )
-
-
-def _volumes(
-    model: AtlasModel, images: dict[str, Volume], probabilities: Volume, wanted: BrainArguments
-) -> dict[str, Any]:
-    """Return images and what was asked for of probabilities (classes, i, j, k), of a brain or of its growth."""
-    asked: dict[str, Any] = {"images": images}
-    if wanted.certainty is not None:
-        asked["certainty"] = probabilities.with_array(probabilities.array[model.labels.names.index(wanted.certainty)])
-    if isinstance(wanted, VolumeArguments) and wanted.probabilities:
-        asked["probabilities"] = probabilities
-    return asked
-
-
-def _support(model: AtlasModel, brain: AtlasBrain) -> dict[str, Any]:
-    return {
-        "age": brain.age,
-        "conditions": brain.conditions,
-        "realised_age": brain.weights.realised_age,
-        "effective_n": brain.weights.effective_n,
-        "warnings": brain.warnings,
-        "notice": model.notice,
-    }
-
-
-def _record(action: str, model: AtlasModel, parameters: Mapping[str, Any], warnings: list[str]) -> dict[str, Any]:
-
     return model.provenance(
         action,
         {name: value for name, value in parameters.items() if name not in ("model", "device")},
         warnings,
         training_subjects=len(model.subjects),
+        **more,
     )
 
 

@@ -1,4 +1,4 @@
-"""What an atlas job will take: seconds as measured on this machine, and bytes."""
+"""Estimates of the atlas jobs: seconds as measured on this machine, and bytes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import numpy as np
 
 from NeuroGenLib.core.config import from_mapping
 from NeuroGenLib.worker.jobs.atlas_arguments import (
-    Asked,
-    BrainArguments,
+    AtlasArguments,
     FitArguments,
+    GenerateArguments,
     SequenceArguments,
     SlicesArguments,
-    VolumeArguments,
-    asked_atlas,
+    atlas_of,
 )
 
 if TYPE_CHECKING:
@@ -26,85 +25,88 @@ if TYPE_CHECKING:
     from NeuroGenLib.worker.jobs.arguments import ModelArguments
     from NeuroGenLib.worker.jobs.estimate import Estimate
 
-COSTS: Final = {"slices": 1.0, "draw": 1.0, "growth": 7.0, "fit": 30_000.0}
-"""How long a unit of work (a voxel of the planes, of a brain or of its growth, a step of a fit) takes where it was not
-measured yet, as a multiple of a drawn voxel."""
+COSTS: Final = {"slices": 1.0, "brain": 1.0, "growth": 8.0, "fit": 30_000.0}
+"""Time of a unit of work (a voxel of the planes, of a brain, of a brain with its growth, a step of a fit) where it was
+not measured yet, as a multiple of a brain's voxel."""
 
 FIT_SEARCH_STEPS: Final = 350
-"""The search before a fit takes about as long as so many of its steps."""
+"""The search before a fit takes about as long as this number of its steps."""
 
 PROBE_MM: Final = 4.0
-"""Voxel size of the brain that is drawn to learn how fast this machine is."""
+"""Voxel size of the brain that is rendered to measure how fast this machine is."""
 
 
-def estimate(kind: type[Asked], arguments: dict[str, Any], context: Context) -> Estimate:
+def estimate(kind: type[AtlasArguments], arguments: dict[str, Any], context: Context) -> Estimate:
     """``estimate`` of an atlas job, a fit's without its volumes.
 
     As long as none has run here, a coarse brain is rendered once to measure the machine's speed.
     """
-    wanted = from_mapping(kind, arguments)
-    model = asked_atlas(wanted, context)
-    work = _work(model, wanted)
-    rates = {what: context.rates.seconds_per_unit(_key(what, wanted)) for what in work}
+    asked = from_mapping(kind, arguments)
+    model = atlas_of(asked, context)
+    work = _work(model, asked)
+    rates = {what: context.rates.seconds_per_unit(_key(what, asked)) for what in work}
     guessed = None in rates.values()
-    probe = _probe(model, wanted, context) if guessed else 0.0
+    probe = _probe(model, asked, context) if guessed else 0.0
     seconds = sum(units * (rates[what] or COSTS[what] * probe) for what, units in work.items())
-    memory, disk = _space(model, wanted)
+    memory, disk = _space(model, asked)
     return {"seconds": seconds, "memory_bytes": memory, "scratch_bytes": disk, "measured": not guessed}
 
 
-def _key(what: str, wanted: ModelArguments) -> tuple[str, ...]:
-    return what, wanted.model, wanted.device
+def _key(what: str, asked: ModelArguments) -> tuple[str, ...]:
+    return what, asked.model, asked.device
 
 
 @contextmanager
-def measured(context: Context, model: AtlasModel, wanted: Asked, what: str) -> Iterator[None]:
-    """Measure a block that draws one frame, or fits one scan."""
-    with context.rates.measured(_key(what, wanted), _work(model, wanted)[what] / _frames(wanted)):
+def measured(context: Context, model: AtlasModel, asked: AtlasArguments, what: str) -> Iterator[None]:
+    """Measure a block that renders one frame, or fits one scan."""
+    with context.rates.measured(_key(what, asked), _work(model, asked)[what] / _frames(asked)):
         yield
 
 
-def _frames(wanted: Asked) -> int:
-    return len(wanted.ages) if isinstance(wanted, SequenceArguments) else 1
+def render_unit(asked: GenerateArguments | SequenceArguments) -> str:
+    """Return the name in :data:`COSTS` of a rendered voxel."""
+    return "growth" if asked.growth else "brain"
 
 
-def _voxels(model: AtlasModel, wanted: BrainArguments) -> int:
+def _frames(asked: AtlasArguments) -> int:
+    return len(asked.ages) if isinstance(asked, SequenceArguments) else 1
+
+
+def _voxels(model: AtlasModel, asked: SlicesArguments | GenerateArguments | SequenceArguments) -> int:
     """Return the voxels of one frame."""
-    if isinstance(wanted, VolumeArguments):
-        return model.grid(wanted.steps, wanted.box).size
-    x, y, z = model.grid(wanted.steps).shape
+    grid = model.grid(asked.steps, asked.box)
+    if not isinstance(asked, SlicesArguments):
+        return grid.size
+    x, y, z = grid.shape
     return x * y + y * z + z * x
 
 
-def _work(model: AtlasModel, wanted: Asked) -> dict[str, int]:
-    """Return what a job does, in the units of :data:`COSTS`."""
-    if isinstance(wanted, FitArguments):
-        return {"fit": FIT_SEARCH_STEPS + wanted.settings.steps}
-    voxels = _voxels(model, wanted) * _frames(wanted)
-    if isinstance(wanted, SlicesArguments):
-        return {"slices": voxels}
-    return {"draw": voxels, "growth": voxels} if wanted.growth else {"draw": voxels}
+def _work(model: AtlasModel, asked: AtlasArguments) -> dict[str, int]:
+    """Return the work of a job, in the units of :data:`COSTS`."""
+    if isinstance(asked, FitArguments):
+        return {"fit": FIT_SEARCH_STEPS + asked.settings.steps}
+    unit = "slices" if isinstance(asked, SlicesArguments) else render_unit(asked)
+    return {unit: _voxels(model, asked) * _frames(asked)}
 
 
-def _space(model: AtlasModel, wanted: Asked) -> tuple[int | None, int | None]:
+def _space(model: AtlasModel, asked: AtlasArguments) -> tuple[int | None, int | None]:
     """Return the bytes that a job takes in memory, and its result in the scratch folder; None where that is unknown."""
-    if isinstance(wanted, FitArguments):
+    if isinstance(asked, FitArguments):
         return None, None
-    voxels, work = _voxels(model, wanted), _work(model, wanted)
+    voxels = _voxels(model, asked)
     # At the worst moment: outputs, their softmax and the volumes, each of four bytes, and a few indices.
     memory = voxels * (16 * (len(model.modalities) + len(model.labels)) + 48)
-    everything = isinstance(wanted, VolumeArguments) and wanted.probabilities
-    maps = len(model.modalities) + (wanted.certainty is not None) + (len(model.labels) if everything else 0)
-    kept = sum(4 * maps + (what != "growth") for what in work)  # a byte for the label, which growth has not
-    return memory, voxels * _frames(wanted) * kept
+    maps = len(model.modalities) + (asked.certainty is not None) + len(model.labels) * asked.probabilities
+    kept = 4 * maps * (1 + asked.growth) + 1  # a byte for the label, which growth does not have
+    return memory, voxels * _frames(asked) * kept
 
 
-def _probe(model: AtlasModel, wanted: ModelArguments, context: Context) -> float:
-    """Return the seconds that a voxel takes: of brains drawn before, else of a coarse one, drawn once."""
-    known = context.rates.seconds_per_unit(_key("draw", wanted))
+def _probe(model: AtlasModel, asked: ModelArguments, context: Context) -> float:
+    """Return the seconds that a voxel takes: of brains rendered before, else of a coarse one, rendered once."""
+    known = context.rates.seconds_per_unit(_key("brain", asked))
     if known is not None:
         return known
-    key, age, steps = _key("probe", wanted), float(np.median(model.ages)), (PROBE_MM,) * 3
+    key, age, steps = _key("probe", asked), float(np.median(model.ages)), (PROBE_MM,) * 3
     if context.rates.seconds_per_unit(key) is None:
         model.generate(age, spacing=2 * PROBE_MM)  # the first brain also loads libraries
         with context.rates.measured(key, model.grid(steps).size):

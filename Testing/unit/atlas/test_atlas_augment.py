@@ -17,7 +17,7 @@ from scipy.ndimage import map_coordinates
 from NeuroGenLib.atlas.config import AugmentationConfig, MotionConfig
 from NeuroGenLib.atlas.data.augment import Augmentation, deformed, spline
 from NeuroGenLib.atlas.data.dataset import build_dataset
-from NeuroGenLib.atlas.data.points import Batch, PointTable, SubjectPoints, prepare
+from NeuroGenLib.atlas.data.points import PointBatch, PointTable, SubjectPoints, prepare
 from NeuroGenLib.atlas.train import train
 from NeuroGenLib.core.config import from_mapping
 from NeuroGenLib.core.errors import Cancelled, InputError
@@ -69,22 +69,22 @@ def heads() -> list[SubjectPoints]:
 
 
 @pytest.fixture(scope="module")
-def batch(heads: list[SubjectPoints]) -> Batch:
+def batch(heads: list[SubjectPoints]) -> PointBatch:
     """Points of the three, a tenth of them far outside."""
-    return PointTable(heads, 0).draw(3000, None, 0.1, generator(5))
+    return PointTable(heads, 0).sample(3000, None, 0.1, generator(5))
 
 
 @pytest.fixture(scope="module")
-def signal(batch: Batch) -> torch.Tensor:
+def signal(batch: PointBatch) -> torch.Tensor:
     """(B, N) which of the points have a signal: those inside the label map."""
     return batch.classes > 0
 
 
-def changed(batch: Batch, heads: list[SubjectPoints], config: AugmentationConfig, seed: int = 0) -> Batch:
+def changed(batch: PointBatch, heads: list[SubjectPoints], config: AugmentationConfig, seed: int = 0) -> PointBatch:
     return Augmentation(config, heads, BOX)(batch, generator(seed))
 
 
-def above_zero(batch: Batch, heads: list[SubjectPoints], values: torch.Tensor) -> np.ndarray:
+def above_zero(batch: PointBatch, heads: list[SubjectPoints], values: torch.Tensor) -> np.ndarray:
     """Return intensities (B, N, M) above raw zero, by the subjects' own scaling."""
     fill = np.stack([-head.scaling[:, 0] / head.scaling[:, 1] for head in heads])
     return values.double().numpy() - fill[batch.subjects.numpy()][:, None]
@@ -191,7 +191,7 @@ def test_bias_is_the_exponential_of_a_cubic_polynomial(batch, heads, signal, see
 
 def test_noise_is_gaussian_of_at_most_the_size(heads):
     """Five thousand points: the deviation is known to two percent."""
-    many = PointTable(heads, 0).draw(15_000, None, 0.0, generator(1))
+    many = PointTable(heads, 0).sample(15_000, None, 0.0, generator(1))
     deviations = []
     for seed in range(20):
         difference = changed(many, heads, always("noise", size=0.1), seed).intensities - many.intensities
@@ -283,7 +283,7 @@ def test_corrupted_copies_are_drawn_with_their_points(heads):
                       np.stack([head.intensities + 10, head.intensities + 20]))
         for head in heads
     ]  # fmt: skip
-    drawn = PointTable(marked, 0).draw(600, 2, 0.25, generator(2))
+    drawn = PointTable(marked, 0).sample(600, 2, 0.25, generator(2))
     assert drawn.corrupted.shape == (2, 2, 300, 2)
     for copy, mark in zip(drawn.corrupted, (10, 20), strict=True):
         torch.testing.assert_close(copy[:, :225], drawn.intensities[:, :225] + mark)

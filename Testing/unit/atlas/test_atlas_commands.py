@@ -16,6 +16,7 @@ from NeuroGenLib.commands.atlas.open import open_
 from NeuroGenLib.commands.atlas.train import train
 from NeuroGenLib.core.config import parameters
 from NeuroGenLib.core.errors import InputError
+from Testing.raising import raises
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +47,7 @@ def test_a_bad_place_is_refused_before_anything_is_read(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "notes.txt").write_text("keep", encoding="utf-8")
-    with pytest.raises(InputError, match=r"notes\.txt is a file, not a folder"):
+    with raises("file-unwritable", "notes.txt"):
         command([*words, f"--out={out}", "--progress=none"])
     with pytest.raises(InputError, match=r"no-model|gone\.nii\.gz"):
         command([*words, "--out=out", "--progress=none"])
@@ -56,9 +57,9 @@ def test_a_bad_place_is_refused_before_anything_is_read(
 def test_a_bad_run_folder_is_refused_before_the_cohort_is_read(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("keep", encoding="utf-8")
     line = [f"--data.table={tmp_path / 'gone.tsv'}", "--train.steps=1"]
-    with pytest.raises(InputError, match=r"notes\.txt is a file, not a folder"):
+    with raises("file-unwritable", "notes.txt"):
         train([*line, f"--train.out={tmp_path / 'notes.txt' / 'run'}"])
-    with pytest.raises(InputError, match=r"gone\.tsv"):
+    with raises("file-missing", "gone.tsv"):
         train([*line, f"--train.out={tmp_path / 'run'}"])
 
 
@@ -88,5 +89,5 @@ def test_the_help_of_the_splits_says_how_one_of_several_is_named() -> None:
 
 
 def test_a_scene_of_an_opened_atlas_needs_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"all\.mrb needs the atlas's files\. Give a folder for them as --out"):
+    with raises("value-missing", "all.mrb", "--out"):
         open_([str(tmp_path / "gone.nii.gz"), "--scene=all.mrb"])

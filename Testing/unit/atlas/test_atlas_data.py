@@ -23,6 +23,7 @@ from NeuroGenLib.spatial.labels import LabelTable, label_volumes_ml
 from NeuroGenLib.spatial.volume import Volume
 from Testing.atlas_fixtures import MODALITIES, PEOPLE, AtlasCohort
 from Testing.geometry import SWEEP, a_brain_phantom, anisotropic, oblique, reoriented
+from Testing.raising import raises
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,13 +140,13 @@ def test_one_hot_voxel_does_not_dim_the_brain(head):
 
 
 def test_an_empty_label_map_is_refused(head):
-    with pytest.raises(InputError, match=r"label map is empty.*segmentation"):
+    with raises("image-empty"):
         prepare(head.image.array[None], np.zeros(head.labels.shape, np.uint8), head.labels.affine)
 
 
 @pytest.mark.parametrize("kind", ["percentile", "minmax"])
 def test_a_constant_image_is_refused(head, kind):
-    with pytest.raises(InputError, match="constant inside the brain"):
+    with raises("image-empty"):
         prepare(
             np.full((1, *head.labels.shape), 7.0), head.labels.array, head.labels.affine, normalisation=kind, mask=False
         )
@@ -197,7 +198,7 @@ def three(head: Phantom) -> list[SubjectPoints]:
 
 def test_drawn_points_are_voxels_of_their_subject(head, three):
     table = PointTable(three[:1], background=9)
-    batch = table.draw(500, None, 0.2, torch.Generator().manual_seed(0))
+    batch = table.sample(500, None, 0.2, torch.Generator().manual_seed(0))
     assert batch.points.shape == (1, 500, 3)
     world = batch.points[0].double().numpy() + three[0].centre
     voxels = head.labels.world_to_voxel(world)
@@ -213,7 +214,7 @@ def test_drawn_points_are_voxels_of_their_subject(head, three):
 
 
 def test_each_subject_gets_as_many_points(three):
-    batch = PointTable(three, 0).draw(301, None, 0.1, torch.Generator().manual_seed(1))
+    batch = PointTable(three, 0).sample(301, None, 0.1, torch.Generator().manual_seed(1))
     assert batch.subjects.tolist() == [0, 1, 2]
     assert batch.points.shape == (3, 100, 3)
     assert batch.intensities.shape == (3, 100, 1)
@@ -226,7 +227,7 @@ def test_points_are_drawn_evenly(head):
     points = prepared(head)
     few = points.kept(np.arange(20), np.arange(0))
     table = PointTable([few], 0)
-    places = table.draw(20_000, None, 0.0, torch.Generator().manual_seed(2)).points[0]
+    places = table.sample(20_000, None, 0.0, torch.Generator().manual_seed(2)).points[0]
     _, counts = torch.unique(places, dim=0, return_counts=True)
     assert len(counts) == 20
     assert (counts - 1000).abs().max() < 150  # five standard deviations of a fair draw
@@ -236,7 +237,7 @@ def test_a_part_of_the_subjects_is_drawn_without_repeats(three):
     table = PointTable(three, 0)
     seen = np.zeros(3, int)
     for step in range(60):
-        batch = table.draw(8, 2, 0.0, torch.Generator().manual_seed(step))
+        batch = table.sample(8, 2, 0.0, torch.Generator().manual_seed(step))
         assert len(set(batch.subjects.tolist())) == 2
         assert batch.points.shape == (2, 4, 3)
         seen[batch.subjects.numpy()] += 1
@@ -245,14 +246,14 @@ def test_a_part_of_the_subjects_is_drawn_without_repeats(three):
 
 def test_a_generator_decides_the_draw(three):
     table = PointTable(three, 0)
-    one, same, other = (table.draw(60, 2, 0.1, torch.Generator().manual_seed(seed)) for seed in (9, 9, 10))
+    one, same, other = (table.sample(60, 2, 0.1, torch.Generator().manual_seed(seed)) for seed in (9, 9, 10))
     for name in ("subjects", "points", "intensities", "classes"):
         assert torch.equal(getattr(one, name), getattr(same, name))
     assert not torch.equal(one.points, other.points)
 
 
 def test_without_outside_points_all_are_near(head):
-    batch = PointTable([prepared(head, mask=False)], 0).draw(50, None, 0.5, torch.Generator())
+    batch = PointTable([prepared(head, mask=False)], 0).sample(50, None, 0.5, torch.Generator())
     assert batch.points.shape == (1, 50, 3)
     assert (batch.classes > 0).all()
 
@@ -289,7 +290,7 @@ def test_points_outside_a_small_box_are_left_out_and_said(atlas_cohort, tmp_path
 
 
 def test_a_box_that_holds_nothing_is_refused(atlas_cohort, tmp_path):
-    with pytest.raises(InputError, match=r"All of sub-0. lies outside the box.*larger data.box"):
+    with raises("value-invalid", "0", "data.box"):
         build_dataset(atlas_cohort.config(tmp_path, data={**data_section(atlas_cohort), "box": [1, 1, 1]}).data)
 
 
@@ -316,7 +317,7 @@ def test_subjects_are_chosen_by_pattern(atlas_cohort, changes, ids):
 
 @pytest.mark.parametrize("field", ["include", "exclude"])
 def test_an_unknown_subject_is_refused(atlas_cohort, field):
-    with pytest.raises(InputError, match=r"No subject is named 'sub-1\*'.*sub-01"):
+    with raises("name-unknown", "sub-1*", "sub-01"):
         select_cohort(data_config(atlas_cohort, **{field: ("sub-1*",)}))
 
 
@@ -324,13 +325,13 @@ def test_a_split_is_kept(atlas_cohort, tmp_path):
     splits = tmp_path / "splits.yaml"
     splits.write_text("train: [sub-01, sub-03]\nval: [sub-02]\n")
     assert select_cohort(data_config(atlas_cohort, splits=splits)).ids == ("sub-01", "sub-03")
-    with pytest.raises(InputError, match=r"no split 'vall'.*Did you mean 'val'"):
+    with raises("name-unknown", "vall", "val"):
         select_cohort(data_config(atlas_cohort, splits=splits, split="vall"))
 
 
 def test_missing_files_are_counted(cohort):
     (cohort.table.parent / "sub-02_T1w.nii").unlink()
-    with pytest.raises(InputError, match=r"1 of 12 image files.*sub-02_T1w"):
+    with raises("file-missing", "1", "12", "sub-02", "T1w"):
         select_cohort(data_config(cohort))
 
 
@@ -340,14 +341,14 @@ def test_label_values_that_the_table_lacks_are_refused(cohort):
     spoilt = labels.array.copy()
     spoilt[0, 0, 0] = 77
     labels.with_array(spoilt).save(path)
-    with pytest.raises(InputError, match=r"Seg of sub-03 holds the label values 77.*data\.labels"):
+    with raises("labels-invalid", "Seg", "sub-03", "77", "data.labels"):
         build_dataset(data_config(cohort))
 
 
 def test_images_on_another_grid_are_refused(cohort):
     path = cohort.table.parent / "sub-02_T1w.nii"
     Volume.load(path).crop([(0, 14), (0, 18), (0, 15)]).save(path)
-    with pytest.raises(InputError, match=r"T2w of sub-02 and T1w of sub-02 are not in the same space \(.*voxels"):
+    with raises("geometry-mismatch", "T2w", "sub-02", "T1w"):
         build_dataset(data_config(cohort))
 
 
@@ -357,7 +358,7 @@ def test_images_in_another_place_are_refused(cohort):
     affine = labels.affine.copy()
     affine[0, 3] += 2
     Volume(labels.array, affine).save(path)
-    with pytest.raises(InputError, match=r"T2w of sub-02 and Seg of sub-02 are not in the same space.*mm apart"):
+    with raises("geometry-mismatch", "T2w", "sub-02", "Seg"):
         build_dataset(data_config(cohort))
 
 
@@ -367,7 +368,7 @@ def test_images_with_nan_are_refused(cohort):
     spoilt = image.array.astype(np.float32)
     spoilt[3, 3, 3] = np.nan
     image.with_array(spoilt).save(path)
-    with pytest.raises(InputError, match="T2w of sub-04 has 1 voxel that is NaN"):
+    with raises("image-not-finite", "T2w", "sub-04", "1"):
         build_dataset(data_config(cohort))
 
 
@@ -376,7 +377,7 @@ def test_images_with_frames_are_refused(cohort):
     image = Volume.load(path)
     Volume(np.stack([image.array, image.array]), image.affine).save(path)
     (subject, *_) = select_cohort(data_config(cohort))
-    with pytest.raises(InputError, match="T2w of sub-01 has 2 channels"):
+    with raises("image-dimensions", "T2w", "sub-01", "2"):
         load_subject(subject, MODALITIES, "Seg")
 
 
@@ -384,7 +385,7 @@ def test_an_empty_segmentation_names_its_subject(cohort):
     path = cohort.table.parent / "sub-02_Seg.nii"
     labels = Volume.load(path)
     labels.with_array(np.zeros(labels.shape, np.uint8)).save(path)
-    with pytest.raises(InputError, match="sub-02 cannot be used: The label map is empty"):
+    with raises("image-empty", "sub-02"):
         build_dataset(data_config(cohort))
 
 
@@ -401,14 +402,14 @@ def test_the_order_of_the_label_table_does_not_matter(atlas_cohort, tmp_path):
 def test_a_label_table_without_outside_is_refused(atlas_cohort, tmp_path):
     table = LabelTable.from_tsv(resource("labels/fetal-tissues.tsv"))
     LabelTable(table.entries[1:]).to_tsv(tmp_path / "tissues.tsv")
-    with pytest.raises(InputError, match=r"no value 0.*data\.background"):
+    with raises("labels-invalid", "0", "data.background"):
         build_dataset(data_config(atlas_cohort, labels=tmp_path / "tissues.tsv"))
 
 
 def test_a_huge_label_table_is_refused(atlas_cohort, tmp_path):
     rows = [f"{value}\tregion{value}\t#0000{value % 256:02x}" for value in range(257)]
     (tmp_path / "huge.tsv").write_text("\n".join(["index\tname\tcolor", *rows]))
-    with pytest.raises(InputError, match="257 structures; an atlas can have 256"):
+    with raises("labels-invalid", "257", "256"):
         build_dataset(data_config(atlas_cohort, labels=tmp_path / "huge.tsv"))
 
 
@@ -425,7 +426,7 @@ def test_the_rim_can_have_a_label_of_its_own(atlas_cohort, tmp_path):
     dataset = build_dataset(data_config(atlas_cohort, labels=path, background="rim", halo=8.0))
     assert dataset.background == len(names) - 1
     assert (dataset.subjects[0].classes == len(names) - 1).sum() > 100
-    with pytest.raises(InputError, match=r"no name 'rin'.*'rim'"):
+    with raises("name-unknown", "rin", "rim"):
         build_dataset(data_config(atlas_cohort, labels=path, background="rin"))
 
 
@@ -453,12 +454,12 @@ def test_unusable_conditions_are_refused(atlas_cohort, conditions, message):
 def test_a_condition_that_is_the_same_for_all_is_refused(atlas_cohort, kind):
     config = data_config(atlas_cohort, include=("sub-01",), conditions={"sex" if kind == "categoric" else "ventricles":
                                                                         ConditionConfig(kind)})  # fmt: skip
-    with pytest.raises(InputError, match="All subjects have the same"):
+    with raises("value-invalid"):
         build_dataset(config)
 
 
 def test_a_range_the_wrong_way_is_refused():
-    with pytest.raises(InputError, match=r"minimum \(3\) is not below maximum \(2\)"):
+    with raises("value-invalid", "3", "2"):
         from_mapping(ConditionConfig, {"minimum": 3, "maximum": 2})
 
 

@@ -15,8 +15,8 @@ from skimage.metrics import peak_signal_noise_ratio
 from NeuroGenLib.atlas.config import FitConfig
 from NeuroGenLib.atlas.evaluation.figure import MOST_SHOWN, Comparison, evaluation_figure
 from NeuroGenLib.atlas.evaluation.table import (
+    EvaluationRow,
     EvaluationSettings,
-    Row,
     dice_columns,
     evaluate_to_folder,
     intensity_metrics,
@@ -59,7 +59,7 @@ TISSUES = (
 class Evaluation(NamedTuple):
     """What an evaluation returned and wrote."""
 
-    rows: list[Row]
+    rows: list[EvaluationRow]
     folder: Path
 
 
@@ -202,7 +202,7 @@ def test_a_tissue_that_nobody_has_is_no_number(atlas, strangers):
 
 
 def test_words_do_not_enter_the_mean():
-    rows: list[Row] = [
+    rows: list[EvaluationRow] = [
         {"subject": "a", "dice": 0.5, "psnr": "inf", "age_error": -2.0, "sex": "M"},
         {"subject": "b", "dice": 0.75, "psnr": 20.0, "age_error": 1.0, "sex": "F"},
     ]
@@ -224,7 +224,7 @@ def test_the_picture_shows_some_subjects_and_all_tissues(atlas, strangers, fitte
 
     images, labels = strangers.people[1].head()
     one = Comparison("sub-12", images["T2w"], labels, images["T2w"], labels)
-    row: Row = {"scan_age": 30.4, "fitted_age": 30.0} | {
+    row: EvaluationRow = {"scan_age": 30.4, "fitted_age": 30.0} | {
         f"{prefix}{name}": 0.5 for prefix in ("", "fitted_") for name in ("dice", *(f"dice_{one}" for one in TISSUES))
     }
     if fitted:
@@ -249,7 +249,7 @@ def test_every_word_of_the_picture_is_on_it(atlas, shape, fitted):
     one = Comparison("sub-CC00000XX00_ses-1", labels, labels, labels, labels)
     if fitted:
         one = replace(one, fitted=labels, fitted_labels=labels)
-    row: Row = {"scan_age": 30.4, "fitted_age": 30.0, "dice": 0.5, "fitted_dice": 0.5}
+    row: EvaluationRow = {"scan_age": 30.4, "fitted_age": 30.0, "dice": 0.5, "fitted_dice": 0.5}
     figure = evaluation_figure(atlas, [one], [row] * 2)
     figure.canvas.draw()
     width, height = figure.canvas.get_width_height()

@@ -12,13 +12,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from NeuroGenLib.atlas.config import SeriesConfig
 from NeuroGenLib.atlas.growth.volumes import tissue_rates
-from NeuroGenLib.atlas.output import Request, generate_to_folder
+from NeuroGenLib.atlas.output import generate_to_folder
 from NeuroGenLib.atlas.regression import PUBLISHED_REACH, REACH, subject_weights, weight_rates
 from NeuroGenLib.core.errors import Cancelled, InputError
 from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.spatial.labels import LabelTable
 from Testing.atlas_fixtures import MODALITIES
+from Testing.raising import raises
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,7 +104,7 @@ def test_who_is_not_among_the_nearest_has_no_rate():
 
 @pytest.mark.parametrize("age", [21 - REACH - 0.1, np.nan])
 def test_an_age_without_support_has_no_rate(age):
-    with pytest.raises(InputError, match="No training subject supports"):
+    with raises("model-range"):
         weight_rates(AGES, age, 1.0)
 
 
@@ -180,7 +182,7 @@ def test_an_atlas_that_ages_too_slowly_says_so(atlas: AtlasModel):
 
 
 def test_an_age_without_support_does_not_grow(atlas: AtlasModel):
-    with pytest.raises(InputError, match=r"supports the age 90.*between 24 and 32"):
+    with raises("model-range", "90", "24", "32"):
         atlas.growth(90, VALUES, 8.0)
 
 
@@ -224,9 +226,9 @@ def written(atlas: AtlasModel, tmp_path: Path) -> Callable[..., Path]:
     """Generates to a folder, at 6 mm, and returns it."""
 
     def write(ages: tuple[float, ...], **what: object) -> Path:
-        conditions = {name: [value] for name, value in VALUES.items()}
-        options = what.pop("options", {})
-        generate_to_folder(atlas, Request(ages, conditions, (6.0,), options, **what), tmp_path / "out")
+        conditions = {name: (value,) for name, value in VALUES.items()}
+        config = SeriesConfig(ages=ages, conditions=conditions, spacing=6.0, **what)
+        generate_to_folder(atlas, config, tmp_path / "out")
         return tmp_path / "out"
 
     return write
@@ -275,8 +277,8 @@ def test_growth_is_left_out_unless_asked_for(written):
 
 
 def test_the_published_form_has_no_growth(written, tmp_path: Path):
-    with pytest.raises(InputError, match=r"no growth maps.*--reference-compat"):
-        written((26.0,), growth=True, options={"reference_compat": True})
+    with raises("value-conflict", "--growth", "--reference-compat"):
+        written((26.0,), growth=True, reference_compat=True)
     assert not (tmp_path / "out").exists()
 
 

@@ -9,18 +9,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from NeuroGenLib.atlas.network import AtlasDecoder, Shape, decoder_from_tensors, hat_weights, interpolation_weights
+from NeuroGenLib.atlas.network import (
+    AtlasDecoder,
+    DecoderConfig,
+    decoder_from_tensors,
+    hat_weights,
+    interpolation_weights,
+)
 from NeuroGenLib.atlas.rendering.render import Grid, Renderer, grid_in_box
 from NeuroGenLib.core.errors import Cancelled
 from NeuroGenLib.core.progress import Progress
 
 SHAPES = {
-    "no modulation": Shape(1, 3, latent_channels=4, hidden=8, layers=1, modulated=()),
-    "first layer, other frequencies": Shape(
+    "no modulation": DecoderConfig(1, 3, latent_channels=4, hidden=8, layers=1, modulated=()),
+    "first layer, other frequencies": DecoderConfig(
         2, 3, 2, latent_channels=4, latent_grid=(2, 3, 4), hidden=8, layers=2, modulated=(0, 2), omega=(5.0, 3.0)
     ),
-    "convolution": Shape(1, 2, 1, latent_channels=3, latent_grid=(3, 4, 2), latent_kernel=3, hidden=6, layers=2),
-    "one node": Shape(1, 2, latent_channels=3, latent_grid=(1, 1, 1), hidden=6, layers=1, modulated=(1,)),
+    "convolution": DecoderConfig(
+        1, 2, 1, latent_channels=3, latent_grid=(3, 4, 2), latent_kernel=3, hidden=6, layers=2
+    ),
+    "one node": DecoderConfig(1, 2, latent_channels=3, latent_grid=(1, 1, 1), hidden=6, layers=1, modulated=(1,)),
 }
 COORDINATES = st.lists(st.tuples(*[st.floats(-1.3, 1.3)] * 3), min_size=1, max_size=6)
 
@@ -30,7 +38,7 @@ def decoder(request: pytest.FixtureRequest) -> AtlasDecoder:
     return AtlasDecoder(request.param, torch.Generator().manual_seed(1)).double().requires_grad_(requires_grad=False)
 
 
-def subject(shape: Shape, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+def subject(shape: DecoderConfig, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """Return latents and conditions of a made-up subject, double."""
     generator = torch.Generator().manual_seed(seed)
     latents = torch.randn(shape.latent_shape, generator=generator, dtype=torch.float64)
@@ -102,8 +110,10 @@ def test_centred_modulation_of_zero_latents_is_a_plain_sine_network():
     shape = SHAPES["first layer, other frequencies"]
     decoder = AtlasDecoder(shape, torch.Generator().manual_seed(2))
     decoder.centre_modulation()
-    plain = AtlasDecoder(Shape(2, 3, 2, latent_channels=4, latent_grid=(2, 3, 4), hidden=8, layers=2, modulated=(),
-                               omega=(5.0, 3.0)))  # fmt: skip
+    sizes = DecoderConfig(
+        2, 3, 2, latent_channels=4, latent_grid=(2, 3, 4), hidden=8, layers=2, modulated=(), omega=(5.0, 3.0)
+    )
+    plain = AtlasDecoder(sizes)
     plain.load_state_dict({name: value for name, value in decoder.state_dict().items() if "modulation" not in name})
     points = torch.rand(1, 20, 3) * 2 - 1
     zeros = torch.zeros(1, *shape.latent_shape), torch.zeros(1, 2)
@@ -111,7 +121,7 @@ def test_centred_modulation_of_zero_latents_is_a_plain_sine_network():
 
 
 def test_latents_are_stored_z_y_x():
-    assert Shape(1, 2, latent_channels=5, latent_grid=(2, 3, 4)).latent_shape == (5, 4, 3, 2)
+    assert DecoderConfig(1, 2, latent_channels=5, latent_grid=(2, 3, 4)).latent_shape == (5, 4, 3, 2)
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 100])

@@ -10,14 +10,16 @@ import pytest
 import torch
 import yaml
 
-from NeuroGenLib.atlas.network import AtlasDecoder, Shape
+from NeuroGenLib.atlas.network import AtlasDecoder, DecoderConfig
 from NeuroGenLib.atlas.published.checkpoint import (
+    import_checkpoint,
+    shape_from_config,
+)
+from NeuroGenLib.atlas.published.rendering import (
     grid_as_published,
     halo_as_published,
-    import_checkpoint,
     mask_as_published,
-    shape_from_config,
-    stretch_as_published,
+    scale_as_published,
 )
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.models import open_model
@@ -56,7 +58,7 @@ DATA = {
     "world_bbox": [120, 132, 108],
     "normalize_values": "minmax",
 }
-SHAPE = Shape(2, 4, 1, 4, (4, 3, 2), 3, 8, 2, (0, 2), (30.0, 20.0))
+SHAPE = DecoderConfig(2, 4, 1, 4, (4, 3, 2), 3, 8, 2, (0, 2), (30.0, 20.0))
 
 
 @pytest.fixture
@@ -243,9 +245,9 @@ def test_the_published_grid_leaves_the_upper_side_out():
 
 
 def test_stretching():
-    assert stretch_as_published(np.array([-2.0, 0.25, 0.5, 0.75])).tolist() == pytest.approx([0, 1 / 3, 2 / 3, 1])
-    assert stretch_as_published(np.array([0.2, 0.7, 5.0])).tolist() == pytest.approx([0, 0.625, 1])
-    assert stretch_as_published(np.full(3, 0.4)).tolist() == [0.4] * 3
+    assert scale_as_published(np.array([-2.0, 0.25, 0.5, 0.75])).tolist() == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    assert scale_as_published(np.array([0.2, 0.7, 5.0])).tolist() == pytest.approx([0, 0.625, 1])
+    assert scale_as_published(np.full(3, 0.4)).tolist() == [0.4] * 3
 
 
 def test_the_mask_is_the_piece_in_the_middle():

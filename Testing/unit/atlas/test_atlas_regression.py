@@ -15,6 +15,7 @@ from NeuroGenLib.atlas.regression import (
     subject_weights,
 )
 from NeuroGenLib.core.errors import InputError
+from Testing.raising import raises
 
 AGES = np.array([21, 22, 23.5, 25, 25.2, 26, 27, 28.4, 30, 31, 33, 34])
 WITHIN = st.floats(21, 34)
@@ -130,7 +131,7 @@ def test_an_age_that_nobody_supports_is_refused(method, reach, beyond, end):
 def test_a_line_stretched_too_far_is_refused():
     ages = np.array([30.0, 30.2])
     assert subject_weights(ages, 30.3, 2).effective_n >= 0.3
-    with pytest.raises(InputError, match=r"between 30 and 30\.2"):
+    with raises("model-range", "30", "30.2"):
         subject_weights(ages, 31, 2)
 
 

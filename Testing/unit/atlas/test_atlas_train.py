@@ -354,7 +354,7 @@ def test_settings_that_do_not_fit_the_data_are_refused(atlas_cohort, tmp_path, s
 
 def test_class_weights_of_zero_alone_are_refused(atlas_cohort, tmp_path):
     names = LabelTable.from_tsv(resource("labels/fetal-tissues.tsv")).names
-    with pytest.raises(InputError, match="All class weights are zero"):
+    with raises("value-invalid"):
         train(atlas_cohort.config(tmp_path / "run", optimiser={"class_weights": dict.fromkeys(names, 0.0)}))
 
 

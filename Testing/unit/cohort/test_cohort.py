@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from NeuroGenLib.cohort.subjects import Cohort, NumericConstraint, Subject, age_unit, read_splits, read_table
 from NeuroGenLib.core.errors import InputError
+from Testing.raising import raises
 
 TABLE = (
     "participant_id\tsession_id\tscan_age\tgroup\tT2w\tSeg\n"
@@ -83,7 +84,7 @@ def test_a_row_without_an_image_is_dropped_and_logged(table, caplog):
     assert cohort.ids == ("007", "008")
     assert "009_1 (no Seg)" in caplog.text
     assert Cohort.from_table(table, ["T2w"]).ids == ("007", "008", "009")
-    with pytest.raises(InputError, match=r"1 of 3 .* lack an image: 009_1 has no Seg"):
+    with raises("file-missing", "009_1"):
         Cohort.from_table(table, on_missing="error")
 
 
@@ -137,7 +138,7 @@ def test_separators_marks_and_blanks_are_tolerated(tmp_path, name, text):
         ("subject_id,T2w\na,b.nii,c\n", "Line 2"),
         ("subject_id,T2w\na,b.nii\nc\n", "Line 3"),
         ("subject_id,T2w,T2w\na,b.nii,c.nii\n", "two columns named T2w"),
-        ('subject_id,T2w\n"a,b.nii\n', "no table row"),
+        ('subject_id,T2w\n"a,b.nii\n', "not a table row"),
         ("name,T2w\na,b.nii\n", "no column participant_id or subject_id"),
         ("subject_id,age\na,3\n", "holds image files"),
         ("subject_id,T2w\na,b.nii\na,c.nii\n", "lists a more than once"),
@@ -156,14 +157,14 @@ def test_a_broken_table_is_refused(tmp_path, text, said):
 def test_a_workbook_a_missing_table_and_a_wrong_column_are_refused(tmp_path, table):
     workbook = tmp_path / "t.csv"
     workbook.write_bytes(b"PK\x03\x04\xff\xfe\x80")
-    with pytest.raises(InputError, match="UTF-8"):
+    with raises("file-type", "UTF-8"):
         Cohort.from_table(workbook)
-    with pytest.raises(InputError, match="does not exist"):
+    with raises("file-missing"):
         Cohort.from_table(tmp_path / "none.tsv")
-    with pytest.raises(InputError, match=r"'T2W'.*'T2w'"):
+    with raises("name-unknown", "T2W", "T2w"):
         Cohort.from_table(table, ["T2W"])
     empty = table_at(tmp_path / "e.csv", "subject_id,T2w\na,n/a\nb,\n")
-    with pytest.raises(InputError, match=r"Nobody in e is left after .*a \(no T2w\)"):
+    with raises("table-empty", "T2w"):
         Cohort.from_table(empty, ["T2w"])
 
 
@@ -190,10 +191,10 @@ def test_a_tree_is_read_with_its_tables(tree):
 def test_without_names_a_tree_gives_what_every_scan_has(tree):
     assert Cohort.from_folder(tree).modalities == ("T2w",)
     assert Cohort.from_folder(tree, ["T2w", "dseg"]).ids == ("sub-01", "sub-01")
-    with pytest.raises(InputError, match="sub-02 has no dseg"):
+    with raises("file-missing", "sub-02"):
         Cohort.from_folder(tree, ["T2w", "dseg"], on_missing="error")
     (tree / "sub-02/anat/sub-02_T2w.nii.gz").rename(tree / "sub-02/anat/sub-02_FLAIR.nii.gz")
-    with pytest.raises(InputError, match=r"T2w \(2\).*FLAIR \(1\)"):
+    with raises("value-missing", "T2w"):
         Cohort.from_folder(tree)
 
 
@@ -201,14 +202,14 @@ def test_a_person_without_the_wanted_image_is_known_as_left_out(tree, caplog):
     cohort = Cohort.from_folder(tree, ["dseg"])
     assert [(subject.key, reason) for subject, reason in cohort.left_out] == [("sub-02", "no dseg")]
     assert cohort.select(["sub-01", "sub-02"]).ids == ("sub-01", "sub-01")
-    assert "sub-02 was left out before: no dseg" in caplog.text
-    with pytest.raises(InputError, match=r"sub-02 \(no T2W\)"):
+    assert "sub-02 was excluded before: no dseg" in caplog.text
+    with raises("table-empty", "sub-02", "T2W"):
         Cohort.from_folder(tree, ["T2W"])
 
 
 def test_two_files_for_one_modality_need_a_choice(tree):
     (tree / "sub-02/anat/sub-02_rec-mial_T2w.nii.gz").touch()
-    with pytest.raises(InputError, match=r"sub-02 has two files for T2w: .*rec-mial"):
+    with raises("value-conflict", "sub-02", "T2w"):
         Cohort.from_folder(tree, ["T2w"])
     chosen = Cohort.from_folder(tree, ["rec-mial_T2w"])
     assert [subject.paths["rec-mial_T2w"].name for subject in chosen] == ["sub-02_rec-mial_T2w.nii.gz"]
@@ -236,14 +237,14 @@ def test_a_flat_folder_with_modalities(tmp_path):
 def test_a_flat_folder_refuses_one_id_twice(tmp_path):
     for name in ("a.nii.gz", "a.nii"):
         (tmp_path / name).touch()
-    with pytest.raises(InputError, match="a has two files for image"):
+    with raises("value-conflict"):
         Cohort.from_folder(tmp_path)
 
 
 def test_an_empty_or_missing_folder_is_refused(tmp_path):
-    with pytest.raises(InputError, match="holds no image"):
+    with raises("file-missing"):
         Cohort.from_folder(tmp_path)
-    with pytest.raises(InputError, match="does not exist"):
+    with raises("file-missing"):
         Cohort.from_folder(tmp_path / "none")
 
 
@@ -258,11 +259,11 @@ def test_a_column_is_float_and_in_order():
 
 def test_a_bad_column_names_column_and_subject(table):
     cohort = Cohort.from_table(table)
-    with pytest.raises(InputError, match=r"'scanage'.*'scan_age'"):
+    with raises("name-unknown", "scanage", "scan_age"):
         cohort.column("scanage")
-    with pytest.raises(InputError, match="scan_age of 008_1 is missing"):
+    with raises("value-missing", "scan_age", "008_1"):
         cohort.column("scan_age")
-    with pytest.raises(InputError, match="group of 007_1 is 'ctrl', which is no number"):
+    with raises("table-invalid", "ctrl", "007_1"):
         cohort.column("group")
 
 
@@ -279,9 +280,9 @@ def test_every_written_number_is_read_back(tmp_path_factory, number):
 
 
 def test_an_unknown_id_names_the_nearest():
-    with pytest.raises(InputError, match=r"'sub-0'.*Did you mean 'sub-0"):
+    with raises("name-unknown", "sub-0"):
         made(3).select(["sub-0"])
-    with pytest.raises(InputError, match=r"Nobody .* selection by id"):
+    with raises("table-empty"):
         made(3).select([])
 
 
@@ -337,12 +338,12 @@ def test_sessions_of_a_person_stay_together():
 
 @pytest.mark.parametrize("fractions", [{}, {"a": 0.5}, {"a": 1.5, "b": -0.5}, {"a": 1.0, "b": 0.0}])
 def test_fractions_must_sum_to_one(fractions):
-    with pytest.raises(InputError, match="sum to 1"):
+    with raises("value-invalid"):
         made(5).split(fractions, 0)
 
 
 def test_an_empty_split_is_refused():
-    with pytest.raises(InputError, match="split 'val'"):
+    with raises("table-empty", "val"):
         made(3).split({"train": 0.8, "val": 0.1, "test": 0.1}, 0)
 
 
@@ -400,9 +401,9 @@ def test_an_age_without_a_unit_is_never_guessed(tmp_path, content):
     sidecar = tmp_path / "participants.json"
     if content is not None:
         table_at(sidecar, json.dumps(content))
-    with pytest.raises(InputError, match=r"unit of 'age'.*participants\.json"):
+    with raises("units-unknown", "age", "participants.json"):
         age_unit("age", sidecar)
-    with pytest.raises(InputError, match="unit of 'age'"):
+    with raises("units-unknown", "age"):
         age_unit("age")
 
 

@@ -22,6 +22,7 @@ from NeuroGenLib.cohort.subjects import (
 )
 from NeuroGenLib.core.config import from_mapping
 from NeuroGenLib.core.errors import InputError
+from Testing.raising import raises
 
 
 def cohort_of(**columns):
@@ -60,7 +61,7 @@ def test_a_binary_constraint_reads_every_spelling():
     cohort = cohort_of(term=[1.0, 0.0, "true", "False", "YES", "no", None])
     assert cohort.constrain({"term": BinaryConstraint(value=True)}).ids == ("s000", "s002", "s004")
     assert cohort.constrain({"term": BinaryConstraint(value=False)}).ids == ("s001", "s003", "s005")
-    with pytest.raises(InputError, match=r"x of s000 is '2\.0'"):
+    with raises("table-invalid", "2.0", "s000"):
         cohort_of(x=[2.0]).constrain({"x": BinaryConstraint(value=True)})
 
 
@@ -68,15 +69,15 @@ def test_a_binary_constraint_reads_every_spelling():
     "constraint", [NumericConstraint(0, 1), CategoricConstraint(("a",)), BinaryConstraint(value=True)]
 )
 def test_a_missing_column_is_always_an_error(constraint):
-    with pytest.raises(InputError, match=r"'scan_aeg'.*'scan_age'"):
+    with raises("name-unknown", "scan_aeg", "scan_age"):
         cohort_of(scan_age=[30.0]).constrain({"scan_aeg": constraint})
 
 
 def test_the_step_that_leaves_nobody_is_named():
     cohort = cohort_of(age=[30.0, 31.0], score=[9.0, 9.0])
-    with pytest.raises(InputError, match=r"constraint on score: s000 \(score 9 lies outside 0 to 3\)"):
+    with raises("table-empty", "s000"):
         cohort.constrain({"age": NumericConstraint(20, 36), "score": NumericConstraint(0, 3)})
-    with pytest.raises(InputError, match="age of s000 is 'old', which is no number"):
+    with raises("table-invalid", "old", "s000"):
         cohort_of(age=["old"]).constrain({"age": NumericConstraint(0, 3)})
 
 
@@ -175,7 +176,7 @@ def test_the_seed_changes_who_is_chosen():
 def test_who_lies_outside_is_not_chosen():
     cohort = cohort_of(age=[19.0, 20.0, 36.0, 37.0])
     assert sorted(uniform_fillup(cohort, "age", 9, low=20, high=36).ids) == ["s001", "s002"]
-    with pytest.raises(InputError, match=r"Nobody .* the choice of 9"):
+    with raises("table-empty"):
         uniform_fillup(cohort, "age", 9, low=40, high=50)
 
 

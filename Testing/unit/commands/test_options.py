@@ -15,6 +15,7 @@ from NeuroGenLib.atlas.output import folder_name, parse_ages
 from NeuroGenLib.commands import options
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, JsonLinesProgress, TerminalProgress
+from Testing.raising import raises
 
 if TYPE_CHECKING:
     from NeuroGenLib.core.arguments import ArgumentParser
@@ -91,7 +92,7 @@ def test_numbers_are_read_as_written(values: list[float]) -> None:
 
 @pytest.mark.parametrize("text", ["", "a", "1,", "1,,2", "1;2"])
 def test_what_is_no_list_of_numbers_is_named(text: str) -> None:
-    with pytest.raises(InputError, match="is not a box"):
+    with raises("value-invalid"):
         options.numbers(text, "a box")
 
 
@@ -109,7 +110,7 @@ def test_what_is_no_number_is_named(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["0", "-0.0", "-2"])
 def test_a_width_is_above_zero(text: str) -> None:
-    with pytest.raises(InputError, match="above zero"):
+    with raises("value-invalid"):
         options.number(text, "a bandwidth", positive=True)
     assert options.number(text, "an age") == float(text)
 
@@ -132,7 +133,7 @@ def test_what_is_no_condition_is_shown(item: str) -> None:
 
 
 def test_a_condition_is_set_once() -> None:
-    with pytest.raises(InputError, match="'sex' is set twice"):
+    with raises("value-duplicate", "sex"):
         options.name_values(["sex=F", "lv=1", "sex=M"])
 
 

@@ -151,14 +151,14 @@ def test_a_wrong_value_is_refused_by_its_full_name(where, value, said):
 
 
 def test_direct_construction_is_checked_too():
-    with pytest.raises(InputError, match=r"'epochs' is -1"):
+    with raises("value-invalid", "epochs", "-1"):
         Train(epochs=-1)
     assert type(Train(rate=1).rate) is float
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_what_json_cannot_hold_is_no_number(value):
-    with pytest.raises(InputError, match=r"'high' is .*must be a number"):
+    with raises("value-invalid", "high"):
         Ordered(low=-1.0, high=value)
 
 
@@ -230,7 +230,7 @@ def test_unknown_abbreviated_and_missing_keys_are_named(content, said):
 
 
 def test_where_stands_before_the_key():
-    with pytest.raises(InputError, match=r"'stage\.train\.epochs'"):
+    with raises("value-invalid", "stage.train.epochs"):
         from_mapping(Job, {"data": {"table": "p"}, "train": {"epochs": 0}}, where="stage")
 
 
@@ -325,11 +325,11 @@ def test_a_broken_file_is_refused_with_file_and_line(tmp_path, text, said):
 
 
 def test_a_missing_or_binary_file_is_refused(tmp_path):
-    with pytest.raises(InputError, match="does not exist"):
+    with raises("file-missing"):
         load_config(Job, tmp_path / "none.yaml")
     binary = tmp_path / "binary.yaml"
     binary.write_bytes(b"\xff\xfe\x00\x01")
-    with pytest.raises(InputError, match=r"binary\.yaml is not a YAML text file"):
+    with raises("file-damaged", "binary.yaml"):
         load_config(Job, binary)
 
 
@@ -358,14 +358,14 @@ def test_yaml_scalars_follow_version_1_2(tmp_path):
 
 
 def test_an_unknown_override_names_the_nearest(job_file):
-    with pytest.raises(InputError, match=r"'train\.epoch'.*'train\.epochs'"):
+    with raises("name-unknown", "train.epoch", "train.epochs"):
         load_config(Job, job_file, {"train.epoch": 3})
 
 
 def test_an_override_of_a_group_that_is_a_number_is_refused(tmp_path):
     path = tmp_path / "flat.yaml"
     path.write_text("train: 3\n", encoding="utf-8")
-    with pytest.raises(InputError, match="'train' is 3"):
+    with raises("value-invalid", "train"):
         load_config(Job, path, {"train.epochs": 3})
 
 

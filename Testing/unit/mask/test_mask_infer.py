@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -32,8 +33,6 @@ from Testing.geometry import (
 from Testing.raising import raises
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from NeuroGenLib.core.errors import Code
 
 
@@ -51,8 +50,8 @@ class Brightness(torch.nn.Module):
 @pytest.fixture
 def model() -> MaskModel:
     """A mask that finds what is bright, at 3 mm."""
-    manifest = {"preparation": {"spacing": 3.0}, "notice": "It sees brightness.", "files": {}}
-    folder = SimpleNamespace(manifest=manifest, reference="brightness", revision=None)
+    manifest = {"network": {}, "preparation": {"spacing": 3.0}, "notice": "It sees brightness.", "files": {}}
+    folder = ModelFolder(Path("brightness"), manifest, "brightness")
     return MaskModel(folder, Brightness(), torch.device("cpu"))
 
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.mask.config import MapsConfig, MaskTrainConfig, NetworkConfig, OptimiserConfig, ViewConfig
 from NeuroGenLib.mask.train import train
 from NeuroGenLib.models import ModelFolder, load_tensors
 from NeuroGenLib.simulate.contrast import ContrastConfig
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.training.settings import TrainerConfig
+from Testing.raising import raises
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,7 +75,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not(maps: Path) -> None:
 
 def test_training_can_start_from_a_model(maps: Path) -> None:
     first = train(job(maps, 2))
-    with pytest.raises(InputError, match="do not fit this network"):
+    with raises("weights-mismatch"):
         train(
             MaskTrainConfig(
                 train=TrainerConfig(out=maps.parent / "other", steps=1, device="cpu", init_from=str(first)),
@@ -97,5 +97,5 @@ def test_shareable_settings_have_no_ids_and_no_folders(maps: Path) -> None:
 
 def test_a_folder_without_maps_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="empty"):
+    with raises("file-missing"):
         train(job(tmp_path / "empty", 1))

@@ -19,6 +19,7 @@ from NeuroGenLib.samples import fetch, fetch_sample, list_samples, sample_offer
 from NeuroGenLib.samples.registry import find_sample
 from NeuroGenLib.spatial.volume import Volume
 from Testing.hub_server import HubServer, Repository
+from Testing.raising import raises
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -140,7 +141,7 @@ def test_the_offer_says_licence_and_size_and_fetches_no_image(hub: HubServer, re
 def test_without_a_readable_licence_it_is_not_stated(card: bytes | None, hub: HubServer, tmp_path: Path) -> None:
     hub.repositories[REPOSITORY] = repository = Repository()
     repository.commit(FILES if card is None else {**FILES, "README.md": card})
-    with pytest.raises(InputError, match=r"'not-stated'.*--accept-licence not-stated"):
+    with raises("access-denied", "not-stated", "--accept-licence"):
         fetch_sample(NAME, tmp_path / "out")
     assert T1W in get(tmp_path / "out", licence="not-stated")
 
@@ -241,7 +242,7 @@ def test_two_downloads_of_one_sample_do_not_mix(
 
     lock = cache / "samples" / ".incomplete" / f"hub-{NAME}.lock"
     lock.parent.mkdir(parents=True)
-    with filelock.FileLock(lock), pytest.raises(NeuroGenError, match="being downloaded already"):
+    with filelock.FileLock(lock), raises("file-occupied", kind=NeuroGenError):
         get(tmp_path / "out")
     assert T1W in get(tmp_path / "out")
 
@@ -256,7 +257,7 @@ def test_an_unknown_repository_is_named(hub: HubServer) -> None:
 
 def test_a_gated_repository_says_what_to_do(hub: HubServer, repository: Repository) -> None:
     repository.gated = True
-    with pytest.raises(NeuroGenError, match=r"agreement.*log in"):
+    with raises("access-denied", kind=NeuroGenError):
         sample_offer(NAME)
 
 
@@ -271,7 +272,7 @@ def test_a_missing_image_is_named_and_nothing_fetched(hub: HubServer, tmp_path: 
 
 def test_a_hub_that_is_not_there_is_explained(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(NeuroGenError, match="could not be reached") as error:
+    with raises("network-failed", kind=NeuroGenError) as error:
         sample_offer(NAME)
     assert f"neurogen samples get {NAME} --out DIR" in error.value.remedy
     assert "models download" not in error.value.remedy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import TYPE_CHECKING
 
@@ -281,7 +282,7 @@ def test_the_published_pipeline_is_there_for_comparison(published: SuperresModel
     random = np.random.default_rng(3)
     affine = np.diag([-1.0, 1, 1, 1])
     one, other = (Volume(random.integers(0, 900, (33, 30, 35)).astype(np.int16), affine) for _ in range(2))
-    published._preparation["padded"] = [48, 32, 48]
+    published._preparation = dataclasses.replace(published._preparation, padded=(48, 32, 48))
     expected = reference_super_resolve(one, other, published._network, (48, 32, 48))
     np.testing.assert_array_equal(published.reference(other, one).array, expected.array)
     with raises("model-kind", model.folder.reference):
@@ -293,7 +294,7 @@ def test_the_published_pipeline_is_there_for_comparison(published: SuperresModel
 def test_other_models_and_damaged_ones_are_refused(folder: Path, tmp_path: Path) -> None:
     with raises("model-kind", "bundled:brain-mask", "super-resolution"):
         open_model("bundled:brain-mask", SuperresModel, device="cpu")
-    with pytest.raises(InputError, match="brings no model 'superres-of-nobody'"):
+    with pytest.raises(InputError, match="no bundled model 'superres-of-nobody'"):
         open_model("bundled:superres-of-nobody", SuperresModel, device="cpu")
     copy = tmp_path / "copy"
     copy.mkdir()

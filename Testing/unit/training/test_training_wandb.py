@@ -16,6 +16,7 @@ from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError
 from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.training.metrics_log import read_metrics, wandb_run_id
 from NeuroGenLib.training.run import fit
+from Testing.raising import raises
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -176,7 +177,7 @@ def test_a_training_that_fails_ends_its_run_as_failed(tmp_path, wandb):
 
 def test_a_refused_login_is_said_before_the_first_step(tmp_path, wandb):
     wandb.refusal = RuntimeError("api_key not configured")
-    with pytest.raises(NeuroGenError, match=r"'brains' cannot be opened: api_key not.*wandb login.*WANDB_MODE=offline"):
+    with raises("network-failed", "brains", "api_key", "WANDB_MODE=offline", kind=NeuroGenError):
         fit(TinyModule(), settings(tmp_path, 4, wandb="brains"))
     assert not (tmp_path / "metrics.csv").exists()
     assert not (tmp_path / "run.json").exists()
@@ -185,14 +186,14 @@ def test_a_refused_login_is_said_before_the_first_step(tmp_path, wandb):
 def test_a_missing_package_is_said_before_a_folder_is_made(tmp_path, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "wandb" else find(name))
-    with pytest.raises(NeuroGenError, match=r"needs the package 'wandb'.*pip install neurogen\[wandb\]"):
+    with raises("package-missing", "wandb", kind=NeuroGenError):
         fit(TinyModule(), settings(tmp_path / "run", 4, wandb="brains"))
     assert not (tmp_path / "run").exists()
     fit(TinyModule(), settings(tmp_path / "run", 1))
 
 
 def test_a_project_without_a_name_is_refused(tmp_path):
-    with pytest.raises(InputError, match="wandb names no project"):
+    with raises("value-invalid"):
         settings(tmp_path, 4, wandb=" ")
 
 

@@ -17,6 +17,7 @@ from NeuroGenLib.core.errors import Cancelled, InputError
 from NeuroGenLib.core.files import read_json
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.worker import Worker
+from Testing.atlas_fixtures import MODALITIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,14 +106,14 @@ def test_planes_are_the_librarys(worker: Worker, asked: dict[str, Any], atlas: A
         worker, "atlas.slices", asked, age=27.3, conditions=CONDITIONS, spacing=2.5, point=point, certainty="ventricles"
     )
     expected = atlas.slices(point, 27.3, CONDITIONS, 2.5)
-    assert came["planes"].keys() == expected.keys()
+    assert came.keys() == expected.keys()
     class_ = atlas.labels.names.index("ventricles")
-    for name, plane in came["planes"].items():
-        assert_same(plane["labels"], expected[name].labels)
-        assert_same(plane["images"]["T1w"], expected[name].images["T1w"])
-        np.testing.assert_array_equal(plane["certainty"].array, expected[name].probabilities.array[class_])
-    assert came["age"] == 27.3
-    assert came["effective_n"] == expected["axial"].weights.effective_n
+    for name, plane in came.items():
+        assert_same(plane.labels["labels"], expected[name].labels)
+        assert_same(plane.volumes["T1w"], expected[name].images["T1w"])
+        np.testing.assert_array_equal(plane.volumes["certainty"].array, expected[name].probabilities.array[class_])
+        assert plane.facts["brain"]["age"] == 27.3
+        assert plane.facts["brain"]["effective_n"] == expected["axial"].weights.effective_n
 
 
 def test_a_brain_and_its_growth_are_the_librarys(worker: Worker, asked: dict[str, Any], atlas: AtlasModel) -> None:
@@ -124,22 +125,28 @@ def test_a_brain_and_its_growth_are_the_librarys(worker: Worker, asked: dict[str
     brain = atlas.generate(27.3, CONDITIONS, (5, 6, 7), **options)
     growth = atlas.growth(27.3, CONDITIONS, (5, 6, 7), **options)
     class_ = atlas.labels.names.index("cerebellum")
-    assert_same(came["labels"], brain.labels)
-    for part, drawn in ((came, brain), (came["growth"], growth)):
-        assert list(part["images"]) == ["T2w", "T1w"]
-        for name in drawn.images:
-            assert_same(part["images"][name], drawn.images[name])
-        assert_same(part["probabilities"], drawn.probabilities)
-        assert_same(part["certainty"], drawn.probabilities.with_array(drawn.probabilities.array[class_]))
-    assert came["growth"]["unit"] == growth.unit
-    assert came["conditions"] == CONDITIONS
-    record = came["provenance"]
-    assert record["parameters"]["age"] == 27.3
-    assert record["parameters"]["spacing"] == [5, 6, 7]
-    assert record["model"]["weights"]["model.safetensors"]["sha256"]
+    assert_same(came.labels["labels"], brain.labels)
+    for prefix, rendered in (("", brain), ("growth_", growth)):
+        for name in MODALITIES:
+            assert_same(came.volumes[f"{prefix}{name}"], rendered.images[name])
+        probabilities = rendered.probabilities
+        assert_same(came.volumes[f"{prefix}probabilities"], probabilities)
+        assert_same(came.volumes[f"{prefix}certainty"], probabilities.with_array(probabilities.array[class_]))
+    assert came.facts["brain"]["growth_unit"] == growth.unit
+    assert came.facts["brain"]["conditions"] == CONDITIONS
+    assert came.record["parameters"]["age"] == 27.3
+    assert came.record["parameters"]["spacing"] == [5, 6, 7]
+    assert came.record["model"]["weights"]["model.safetensors"]["sha256"]
     voxels = int((brain.labels.array == atlas.labels.values[class_]).sum())
-    assert came["row"]["cerebellum_ml"] == pytest.approx(voxels * 5 * 6 * 7 / 1000, abs=1e-3)
-    assert any(name.endswith("_ml_per_week") for name in came["row"])
+    (row,) = came.tables["growth"]
+    assert row["cerebellum_ml"] == pytest.approx(voxels * 5 * 6 * 7 / 1000, abs=1e-3)
+    assert any(name.endswith("_ml_per_week") for name in row)
+
+
+def test_only_what_is_asked_for_comes(worker: Worker, asked: dict[str, Any]) -> None:
+    came = ask(worker, "atlas.generate", asked, age=27.3, conditions=CONDITIONS, spacing=6)
+    assert list(came.volumes) == list(MODALITIES)
+    assert came.facts["brain"]["growth_unit"] is None
 
 
 def test_a_sequence_is_one_brain_after_another(worker: Worker, asked: dict[str, Any], atlas: AtlasModel) -> None:
@@ -150,12 +157,12 @@ def test_a_sequence_is_one_brain_after_another(worker: Worker, asked: dict[str, 
         on_progress=lambda fraction, message: said.append((fraction, message)),
     )
     came = worker.wait(job, SECONDS)
-    assert came["age"] == {"name": "scan_age", "unit": "weeks"}
-    for frame, age in zip(came["frames"], (25, 30.5), strict=True):
+    for frame, age in zip(came, (25, 30.5), strict=True):
         brain = atlas.generate(age, CONDITIONS, 6)
-        assert frame["age"] == age
-        assert_same(frame["labels"], brain.labels)
-        assert_same(frame["images"]["T2w"], brain.image)
+        facts = frame.facts["brain"]
+        assert (facts["age"], facts["age_name"], facts["age_unit"]) == (age, "scan_age", "weeks")
+        assert_same(frame.labels["labels"], brain.labels)
+        assert_same(frame.volumes["T2w"], brain.image)
     assert said[-1][0] == 1
     assert "30.5 weeks" in said[-1][1]
 
@@ -171,13 +178,13 @@ def test_a_fit_is_the_librarys_for_paths_and_for_volumes(
     for sent in (scan, volumes):
         given: dict[str, Any] = {"images": {name: sent[name] for name in images}, "mask": sent["mask"]}
         came = ask(worker, "atlas.fit", asked, **given, **known, settings=QUICK)
-        assert_same(came["labels"], expected.labels)
+        assert_same(came.labels["labels"], expected.labels)
         for name in images:
             for part in ("reconstruction", "atlas", "deviation"):
-                assert_same(came[part][name], getattr(expected, part)[name])
-        np.testing.assert_array_equal(came["to_atlas"], expected.to_atlas)
-        assert came["summary"] == summary(atlas, expected)
-        kept = came["provenance"]["parameters"]
+                assert_same(came.volumes[f"{part}_{name}"], getattr(expected, part)[name])
+        np.testing.assert_array_equal(came.maps["to_atlas"].before, expected.to_atlas)
+        assert came.facts["fit"] == summary(atlas, expected)
+        kept = came.record["parameters"]
         assert (kept["images"]["T1w"], kept["mask"]) == (
             (scan["T1w"], scan["mask"]) if sent is scan else ("sent", "sent")
         )
@@ -193,7 +200,7 @@ def test_time_and_memory_are_estimated(worker: Worker, asked: dict[str, Any]) ->
     seconds = time.monotonic() - started
     assert estimate["measured"]
     assert seconds / 8 < estimate["seconds"] < 8 * seconds
-    volumes = [*brain["images"].values(), brain["labels"]]
+    volumes = [*brain.volumes.values(), *brain.labels.values()]
     assert estimate["scratch_bytes"] == sum(volume.array.nbytes for volume in volumes)
     assert estimate["memory_bytes"] > estimate["scratch_bytes"]
     one, two = (
@@ -207,45 +214,46 @@ def test_time_and_memory_are_estimated(worker: Worker, asked: dict[str, Any]) ->
 
 
 @pytest.mark.parametrize(
-    ("job", "arguments", "said"),
+    ("job", "arguments", "code", "named"),
     [
-        ("atlas.generate", {"age": 28, "agee": 3}, "agee"),
-        ("atlas.generate", {}, "age"),
-        ("atlas.generate", {"age": "old"}, "age"),
-        ("atlas.generate", {"age": math.nan}, "nan"),
-        ("atlas.generate", {"age": 28, "spacing": 0}, "spacing"),
-        ("atlas.generate", {"age": 28, "spacing": [1, 1]}, "spacing"),
-        ("atlas.generate", {"age": 28, "spacing": [1, -1, 1]}, "spacing"),
-        ("atlas.generate", {"age": 28, "spacing": 1e-4}, "voxels"),
-        ("atlas.generate", {"age": 28, "conditions": {"sexe": "F"}}, "'sexe'"),
-        ("atlas.generate", {"age": 28, "certainty": "ventricle"}, "ventricle"),
-        ("atlas.generate", {"age": 28, "growth": True, "reference_compat": True}, "growth"),
-        ("atlas.generate", {"age": 28, "device": "gpu"}, "gpu"),
-        ("atlas.generate", {"age": 28, "model": "nowhere/to/be/found"}, "nowhere"),
-        ("atlas.slices", {"age": 28, "point": [1, 2]}, "point"),
-        ("atlas.slices", {"age": 28, "probabilities": True}, "probabilities"),
-        ("atlas.sequence", {"ages": []}, "age"),
-        ("atlas.sequence", {"ages": [28, 300]}, "300"),
-        ("atlas.fit", {}, "image"),
-        ("atlas.fit", {"images": "scan.nii"}, "scan.nii"),
-        ("atlas.fit", {"images": {"T2w": "nicht da.nii"}}, "nicht da.nii"),
-        ("atlas.fit", {"images": {"T2w": 3}}, "images.T2w"),
-        ("atlas.fit", {"images": {"T2w": Volume(np.zeros((4, 4, 4), np.float32), np.eye(4))}}, ""),
-        ("estimate", {"job": "atlas.paint", "arguments": {}}, "atlas.paint"),
-        ("run", {}, "words"),
-        ("run", {"words": "atlas info"}, "words"),
-        ("run", {"words": ["atlas", "generat"]}, "generat"),
-        ("run", {"words": ["atlas", "generate", "--age", "30", "--agee", "3"]}, "--agee"),
+        ("atlas.generate", {"age": 28, "agee": 3}, "name-unknown", "agee"),
+        ("atlas.generate", {}, "value-missing", "age"),
+        ("atlas.generate", {"age": "old"}, "value-invalid", "age"),
+        ("atlas.generate", {"age": math.nan}, "value-invalid", "nan"),
+        ("atlas.generate", {"age": 28, "spacing": 0}, "value-invalid", "spacing"),
+        ("atlas.generate", {"age": 28, "spacing": [1, 1]}, "value-invalid", "spacing"),
+        ("atlas.generate", {"age": 28, "spacing": [1, -1, 1]}, "value-invalid", "spacing"),
+        ("atlas.generate", {"age": 28, "spacing": 1e-4}, "image-too-large", "voxels"),
+        ("atlas.generate", {"age": 28, "conditions": {"sexe": "F"}}, "name-unknown", "'sexe'"),
+        ("atlas.generate", {"age": 28, "certainty": "ventricle"}, None, "ventricle"),
+        ("atlas.generate", {"age": 28, "growth": True, "reference_compat": True}, "value-conflict", "growth"),
+        ("atlas.generate", {"age": 28, "device": "gpu"}, None, "gpu"),
+        ("atlas.generate", {"age": 28, "model": "nowhere/to/be/found"}, None, "nowhere"),
+        ("atlas.slices", {"age": 28, "point": [1, 2]}, "value-invalid", "point"),
+        ("atlas.slices", {"age": 28, "growth": True}, "value-conflict", "growth"),
+        ("atlas.sequence", {"ages": []}, "value-missing", "age"),
+        ("atlas.sequence", {"ages": [28, 300]}, "model-range", "300"),
+        ("atlas.fit", {}, "value-missing", "image"),
+        ("atlas.fit", {"images": "scan.nii"}, "value-invalid", "scan.nii"),
+        ("atlas.fit", {"images": {"T2w": "nicht da.nii"}}, None, "nicht da.nii"),
+        ("atlas.fit", {"images": {"T2w": 3}}, None, "images.T2w"),
+        ("atlas.fit", {"images": {"T2w": Volume(np.zeros((4, 4, 4), np.float32), np.eye(4))}}, "image-empty", ""),
+        ("estimate", {"job": "atlas.paint", "arguments": {}}, "name-unknown", "atlas.paint"),
+        ("run", {}, None, "words"),
+        ("run", {"words": "atlas info"}, None, "words"),
+        ("run", {"words": ["atlas", "generat"]}, None, "generat"),
+        ("run", {"words": ["atlas", "generate", "--age", "30", "--agee", "3"]}, "name-unknown", "--agee"),
     ],
 )
 def test_what_cannot_be_done_is_refused_by_name(
-    job: str, arguments: dict[str, Any], said: str, worker: Worker, asked: dict[str, Any]
+    job: str, arguments: dict[str, Any], code: str | None, named: str, worker: Worker, asked: dict[str, Any]
 ) -> None:
     given = arguments if job in ("estimate", "run") else {**asked, **arguments}
     with pytest.raises(InputError) as raised:
         ask(worker, job, given)
-    assert said in raised.value.problem
+    assert named in raised.value.problem
     assert raised.value.remedy
+    assert code in (None, raised.value.code), "None: the other layers' codes are tested there"
 
 
 def test_a_command_runs_with_its_progress(worker: Worker, asked: dict[str, Any], tmp_path: Path) -> None:
@@ -290,5 +298,5 @@ def test_a_cancelled_generation_keeps_the_model_open(worker: Worker, asked: dict
     job.cancel()
     with pytest.raises(Cancelled):
         worker.wait(job, 1)
-    assert ask(worker, "atlas.slices", asked, age=28, spacing=6)["planes"]
+    assert ask(worker, "atlas.slices", asked, age=28, spacing=6)
     assert worker.hello is process
