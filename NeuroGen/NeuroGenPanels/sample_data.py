@@ -93,7 +93,7 @@ def _bring(name: str) -> list[Any]:
         slicer.util.infoDisplay(sample.description, windowTitle=TITLE)
         return nodes
     slicer.util.infoDisplay(
-        f"'{sample.title}' is in {folder}. To look at it, go to the module NeuroGen Atlas, section 'Open a published"
+        f"'{sample.title}' is in {folder}. To view it, go to the module NeuroGen Atlas, section 'Open a published"
         " atlas', and choose one of its 4-D files.",
         windowTitle=TITLE,
     )

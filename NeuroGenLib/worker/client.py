@@ -171,7 +171,7 @@ class Worker:
         return handle
 
     def poll(self, timeout: float = 0.0) -> None:
-        """Call the callbacks of what has arrived, and end what would not be cancelled.
+        """Call the callbacks of all messages that have arrived, and end jobs that did not stop when cancelled.
 
         Parameters
         ----------

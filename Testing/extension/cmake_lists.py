@@ -68,7 +68,7 @@ def with_list(text: str, variable: str, values: list[str]) -> str:
 
 
 def rewrite(root: Path) -> list[Path]:
-    """Write every list anew from disk and return the files that changed."""
+    """Rewrite every list from disk and return the files that changed."""
     changed = []
     for path, lists in on_disk(root).items():
         before = text = path.read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ SIZE = 128  # pixels, what the ExtensionsIndex asks for
 
 
 def render(svg: Path, png: Path, size: int = SIZE) -> None:
-    """Draw an SVG into a square PNG with a transparent ground; ValueError where it is no SVG."""
+    """Draw an SVG into a square PNG with a transparent ground; ValueError where it is not an SVG."""
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     from PySide6.QtCore import Qt
     from PySide6.QtGui import QImage, QPainter

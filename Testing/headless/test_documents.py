@@ -114,3 +114,16 @@ def test_the_page_on_cinema_names_every_setting_without_a_counterpart():
     text = CINEMA.read_text(encoding="utf-8")
     for name in _NO_COUNTERPART:
         assert f"`{name.split('.')[-1]}" in text or f"`{name}" in text, name
+
+
+def test_messages_under_troubleshooting_are_in_the_source() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "NeuroGenLib").rglob("*.py")]
+    code = "\n".join(re.sub(r'"\s*\n\s*f?"', "", source) for source in sources)  # literals over several lines
+    quoted = [
+        (document.name, message)
+        for document in DOCUMENTS
+        for table in text_of(document).split("## Troubleshooting")[1:]
+        for message in re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
+    ]
+    assert len(quoted) > 10
+    assert [(name, message) for name, message in quoted if message.replace("...", "").strip(" .") not in code] == []

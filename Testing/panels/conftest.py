@@ -64,7 +64,7 @@ def home_panel(desktop: Desktop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture
 def atlas_panel(desktop: Desktop, atlas_run: Path) -> Iterator[Panel]:
-    """The panel NeuroGen Atlas with the small atlas open and its licence accepted; nothing is drawn yet."""
+    """The panel NeuroGen Atlas with the small atlas open and its licence accepted; nothing is rendered yet."""
     panel = desktop.load_module(MODULES / "NeuroGenAtlas" / "NeuroGenAtlas.py")
     add_model(atlas_run)
     panel.widget.use_model(str(atlas_run / "model"))

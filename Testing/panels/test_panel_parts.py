@@ -143,7 +143,9 @@ def test_a_run_shows_progress_and_then_its_end(bar: Any, worker: FakeWorker) -> 
     assert "Drawing: done" in bar.logText.plainText
 
 
-def test_the_time_left_is_told_after_a_while(bar: Any, worker: FakeWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_remaining_time_is_shown_after_a_while(
+    bar: Any, worker: FakeWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = [1000.0]
     monkeypatch.setattr("NeuroGenPanels.run_bar.time.monotonic", lambda: now[0])
     bar.run("Fitting", "fit", {}, ignore)
@@ -244,8 +246,8 @@ def test_a_duration_is_near_what_it_stands_for(seconds: float) -> None:
 
     words = duration(seconds).split()
     size = {"s": 1, "min": 60, "h": 3600}
-    told = sum(int(count) * size[unit] for count, unit in zip(words[::2], words[1::2], strict=True))
-    assert abs(told - seconds) <= (0.5 if seconds < 59.5 else 30.01)
+    shown = sum(int(count) * size[unit] for count, unit in zip(words[::2], words[1::2], strict=True))
+    assert abs(shown - seconds) <= (0.5 if seconds < 59.5 else 30.01)
 
 
 @pytest.mark.parametrize(
@@ -478,8 +480,8 @@ def test_a_missing_model_is_marked_and_kept(combo: Any, button: Any, desktop: De
     from NeuroGenPanels.model_picker import ModelPicker
     from NeuroGenPanels.model_store import acknowledge
 
-    told: list[str] = []
-    picker = ModelPicker(combo, button, "atlas", told.append)
+    chosen: list[str] = []
+    picker = ModelPicker(combo, button, "atlas", chosen.append)
     assert picker.refresh("bundled:fetal-sba")
     assert picker.row is not None
     assert picker.row["reference"] == "bundled:fetal-sba"
@@ -487,12 +489,12 @@ def test_a_missing_model_is_marked_and_kept(combo: Any, button: Any, desktop: De
     assert combo.currentText == "hf:lab/gone (not here)"
     assert acknowledge(picker.row), "there is no licence to accept"
     assert not desktop.messages
-    assert told == []
+    assert chosen == []
     combo.setCurrentIndex(0)
-    assert told == ["bundled:fetal-sba"]
+    assert chosen == ["bundled:fetal-sba"]
     picker.refresh("")
     assert picker.row is None
-    assert ModelPicker(combo, button, "registration", told.append).refresh("bundled:fetal-sba") is False
+    assert ModelPicker(combo, button, "registration", chosen.append).refresh("bundled:fetal-sba") is False
 
 
 @pytest.mark.parametrize(("stored", "folders"), [(None, []), ("one", ["one"]), (("a", "b"), ["a", "b"]), ([], [])])
@@ -566,7 +568,7 @@ def test_an_overtaken_estimate_changes_nothing(desktop: Desktop, estimates: Any,
 # Tables and messages
 
 
-def test_a_table_selects_what_it_is_told(foot: Any) -> None:
+def test_a_table_selects_the_given_row(foot: Any) -> None:
     import qt
 
     from NeuroGenPanels.tables import fill_table

@@ -196,7 +196,7 @@ def test_a_drawn_head_is_loaded_in_its_place(
         assert folder_of(desktop.scene, node) == "The same brain in thick, tilted slices"
     red = desktop.scene.GetSingletonNode("Red", "vtkMRMLSliceCompositeNode")
     assert red.GetBackgroundVolumeID() == image.GetID()
-    assert [message.kind for message in desktop.messages] == [], "a drawn head asks nothing"
+    assert [message.kind for message in desktop.messages] == [], "a rendered brain asks nothing"
 
 
 def test_the_window_stays_alive_and_shows_progress(
@@ -241,14 +241,14 @@ def test_the_licence_is_asked_for_and_passed_on(
     sample_data.register()
     desktop.answer(True)
     assert click(buttons, "cinema-atlases") == []
-    question, told = desktop.messages
+    question, message = desktop.messages
     assert all(text in question.text for text in ("Tiny atlases", "Doe, Jane", "cc-by-4.0", "1.0 MB", OFFER["page"]))
     words = worker.words[-1]
     assert words[words.index("--accept-licence") + 1] == "cc-by-4.0"
-    assert told.kind == "info"
-    assert str(place(tmp_path, "cinema-atlases")) in told.text
-    assert "NeuroGen Atlas" in told.text
-    assert "Open a published atlas" in told.text
+    assert message.kind == "info"
+    assert str(place(tmp_path, "cinema-atlases")) in message.text
+    assert "NeuroGen Atlas" in message.text
+    assert "Open a published atlas" in message.text
 
     assert click(buttons, "cinema-atlases") == []
     assert len(worker.words) == 2, "what is there is not downloaded again"
@@ -277,7 +277,7 @@ def test_a_pair_of_the_hub_is_loaded_and_explained(
     sample_data.register()
     desktop.answer(True)
     nodes = click(buttons, PAIR)
-    question, told = desktop.messages
+    question, message = desktop.messages
     assert "'not-stated'" in question.text
     assert worker.words[-1][-5:] == ["--accept-licence", "not-stated", "--json", "--progress", "json"]
     assert str(place(tmp_path, PAIR)) in worker.words[-1]
@@ -287,8 +287,8 @@ def test_a_pair_of_the_hub_is_loaded_and_explained(
     for node in nodes:
         assert provenance_of(node)["licence"] == "not-stated"
         assert folder_of(desktop.scene, node) == "T1w and T2w published with BABY-AI"
-    assert told.kind == "info"
-    assert all(text in told.text for text in ("4 mm", "axial", "guide")), "its header does not tell"
+    assert message.kind == "info"
+    assert all(text in message.text for text in ("4 mm", "axial", "guide")), "its header does not say so"
 
     assert len(click(buttons, PAIR)) == 2
     assert [words[1] for words in worker.words] == ["info", "get"], "what is there is not downloaded again"

@@ -46,7 +46,7 @@ class CoreIOManager:
 
         path = str(properties["fileName"])
         if not Path(path).is_file() or kind not in FILE_TYPES:
-            _say(messages, f"{path} is no file that can be loaded.")
+            _say(messages, f"{path} is not a file that can be loaded.")
             return False
         if kind == "SceneFile":
             return self._load_scene(path, bool(properties.get("clear", True)))

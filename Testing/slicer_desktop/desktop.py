@@ -180,7 +180,7 @@ class Desktop:
 
     @property
     def selected_module(self) -> str:
-        """Name of the module that the person looks at: the last one loaded, until a panel selects another."""
+        """Name of the module that is open: the last one loaded, until a panel selects another."""
         return str(self._selector.selectedModule)
 
     def _import(self, name: str, path: Path) -> Any:
@@ -190,7 +190,7 @@ class Desktop:
             sys.path.append(str(path.parent))
         spec = importlib.util.spec_from_file_location(name, path)
         if spec is None or spec.loader is None:
-            raise ImportError(f"{path} is no Python file.")
+            raise ImportError(f"{path} is not a Python file.")
         source = importlib.util.module_from_spec(spec)
         sys.modules[name] = source  # the parameter node wrapper looks the fields' types up here
         spec.loader.exec_module(source)

@@ -22,7 +22,7 @@ installed: list[str] = []
 
 
 def load_requirements(path: str | Path) -> list[Requirement]:
-    """Read a requirements.txt; comments, empty lines and options of pip are left out."""
+    """Read a requirements.txt; comments, empty lines and options of pip are skipped."""
     lines = (line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines())
     return [Requirement(line) for line in lines if line and not line.startswith(("#", "-"))]
 

@@ -37,7 +37,7 @@ class UiLoader(QtUiTools.QUiLoader):
         Raises
         ------
         RuntimeError
-            When the file is no XML, or names a widget, a property or a connection that is not known here.
+            When the file is not XML, or names a widget, a property or a connection that is not known here.
         """
         try:
             root = ET.fromstring(bytes(device.readAll().data()))  # noqa: S314 (a file of this repository)

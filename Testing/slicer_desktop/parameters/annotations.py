@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Default:
-    """The value of a field that was never set; ``generator`` is called anew each time."""
+    """The value of a field that was never set; ``generator`` is called again each time."""
 
     def __init__(self, value: Any = None, *, generator: Callable[[], Any] | None = None) -> None:
         self._value = value

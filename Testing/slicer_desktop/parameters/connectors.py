@@ -150,7 +150,7 @@ def parameterNodeGuiConnector(connector: Any = None) -> Any:
 
     def register(connector_class: type[GuiConnector]) -> type[GuiConnector]:
         if not issubclass(connector_class, GuiConnector):
-            raise TypeError(f"{connector_class.__name__} is no GuiConnector.")
+            raise TypeError(f"{connector_class.__name__} is not a GuiConnector.")
         registered_connectors.append(connector_class)
         return connector_class
 

@@ -38,7 +38,7 @@ class PackCodec(Codec):
     def check(self, value: Any) -> None:
         """Raise TypeError for anything but this pack; its members were checked when they were set."""
         if not isinstance(value, self._pack_class):
-            raise TypeError(f"{value!r} is no {self._pack_class.__name__}.")
+            raise TypeError(f"{value!r} is not a {self._pack_class.__name__}.")
 
     def is_in(self, node: Any, name: str) -> bool:
         """Tell by the first member."""

@@ -147,13 +147,13 @@ def known_name(owner: Any, name: str) -> tuple[str, str, str]:
     Raises
     ------
     ValueError
-        When there is no such field, or it is no pack and cannot have a member.
+        When there is no such field, or it is not a pack and cannot have a member.
     """
     first, point, rest = name.partition(".")
     if first not in owner.allParameters:
         raise ValueError(f"There is no parameter {first}; there are {', '.join(owner.allParameters)}.")
     if rest and not isParameterPack(unannotatedType(owner.allParameters[first].unalteredType)):
-        raise ValueError(f"{first} is no pack, so that it has no {rest}.")
+        raise ValueError(f"{first} is not a pack and has no {rest}.")
     return first, point, rest
 
 

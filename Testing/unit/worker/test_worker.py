@@ -213,7 +213,7 @@ def test_a_waiting_job_is_cancelled_before_it_starts(worker: Worker) -> None:
 
 
 @pytest.mark.parametrize(("job", "ends"), [("die", ["exit code 7"]), ("crash", ["SIGSEGV", "exit code 0x"])])
-def test_the_death_of_the_process_is_told_and_the_next_job_has_a_new_one(
+def test_the_death_of_the_process_is_an_error_and_the_next_job_has_a_new_one(
     worker: Worker, job: str, ends: list[str]
 ) -> None:
     errors: list[NeuroGenError] = []
@@ -249,7 +249,7 @@ def test_too_little_memory_is_a_sentence_and_the_process_goes_on(worker: Worker)
     assert pid(worker) == before
 
 
-def test_an_unknown_job_is_told_with_the_nearest(worker: Worker) -> None:
+def test_an_unknown_job_is_refused_with_the_nearest_name(worker: Worker) -> None:
     with raises("name-unknown", "'atlas.generat'", "'atlas.generate'"):
         worker.wait(worker.submit("atlas.generat"), SECONDS)
 
@@ -263,7 +263,7 @@ def test_a_result_that_cannot_travel_is_an_error_and_leaves_no_array(worker: Wor
     assert worker.busy == []
 
 
-def test_arrays_go_as_soon_as_nobody_needs_them(worker: Worker, temporary: Path) -> None:
+def test_arrays_are_removed_as_soon_as_they_are_not_needed(worker: Worker, temporary: Path) -> None:
     brain = worker.wait(worker.submit("brain", {"value": 3, "given": np.zeros(10)}), SECONDS)
     worker.poll()
     assert len(arrays(temporary)) == 1
@@ -323,9 +323,9 @@ def test_a_python_that_is_not_there_is_named(temporary: Path) -> None:
     assert list(temporary.iterdir()) == []
 
 
-def test_a_program_that_is_no_worker_is_told(temporary: Path) -> None:
-    nobody = [sys.executable, "-c", "raise SystemExit('nobody is here')"]
-    with Worker(nobody) as worker, raises("process-died", "exit code 1", "nobody is here", kind=JobFailed):
+def test_a_program_that_is_not_a_worker_is_reported(temporary: Path) -> None:
+    impostor = [sys.executable, "-c", "raise SystemExit('not a worker')"]
+    with Worker(impostor) as worker, raises("process-died", "exit code 1", "not a worker", kind=JobFailed):
         worker.wait(worker.submit("echo"), SECONDS)
 
 
@@ -346,7 +346,7 @@ def bare_worker(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment, cwd=tmp_path, start_new_session=True)
     with process:
-        hello = told(process)["hello"]
+        hello = answer_of(process)["hello"]
         assert hello["protocol"] == 1
         assert hello["versions"]["neurogen"]
         assert {"atlas.generate", "echo"} <= set(hello["jobs"])
@@ -360,7 +360,7 @@ def tell(process: subprocess.Popen[bytes], *lines: bytes) -> None:
     process.stdin.flush()
 
 
-def told(process: subprocess.Popen[bytes]) -> dict[str, Any]:
+def answer_of(process: subprocess.Popen[bytes]) -> dict[str, Any]:
     assert process.stdout
     message = json.loads(process.stdout.readline())
     assert isinstance(message, dict)
@@ -388,7 +388,7 @@ def test_garbage_is_answered_and_survived(line: bytes, bare_worker: subprocess.P
     tell(bare_worker, line, b'{"id": 9, "job": "echo", "arguments": {"fine": 1}}')
     answers = []
     while not answers or answers[-1].get("result") != {"fine": 1}:
-        answers.append(told(bare_worker))
+        answers.append(answer_of(bare_worker))
     (error,) = [answer["error"] for answer in answers if "error" in answer]
     assert error["kind"] == "input"
     assert error["remedy"]
@@ -399,10 +399,10 @@ def test_the_process_ends_when_it_is_asked_to_or_the_pipe_closes(
     asked: bool, left: bool, bare_worker: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
     tell(bare_worker, b'{"id": 1, "job": "brain", "arguments": {"value": 1}}')
-    while "result" not in told(bare_worker):
+    while "result" not in answer_of(bare_worker):
         pass
     tell(bare_worker, b'{"id": 2, "job": "count", "arguments": {"steps": 100000}}')
-    assert told(bare_worker)["id"] == 2
+    assert answer_of(bare_worker)["id"] == 2
     if asked:
         tell(bare_worker, b'{"quit": true}')
     else:

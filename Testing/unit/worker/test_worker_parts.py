@@ -73,7 +73,7 @@ def test_volumes_arrive_with_their_affine_to_the_last_bit(scratch: Scratch) -> N
     assert taken["t"] == [1, 2]
 
 
-def test_a_large_array_is_mapped_and_released_when_nobody_holds_it(scratch: Scratch) -> None:
+def test_a_large_array_is_mapped_and_released_when_it_is_not_used_any_more(scratch: Scratch) -> None:
     released: list[str] = []
     plain = scratch.put(Volume(np.ones((40, 50, 60), np.float32), np.eye(4)))
     volume = scratch.take(plain, released.append)

@@ -26,18 +26,18 @@ def echo(arguments: Arguments, context: Context) -> Any:
 
 
 def count(arguments: Arguments, context: Context) -> int:
-    """Looks at its progress a hundred times a second."""
+    """Checks its progress a hundred times a second."""
     for _ in context.progress.track(range(arguments["steps"]), "counting"):
         time.sleep(0.01)
     return int(arguments["steps"])
 
 
 def stuck(arguments: Arguments, context: Context) -> None:
-    """Starts a process that makes a file grow, and looks at nothing any more."""
+    """Starts a process that makes a file grow, and never checks its progress again."""
     with subprocess.Popen([sys.executable, "-c", HEART, arguments["heart"]]):
         while not os.path.exists(arguments["heart"]):  # noqa: PTH110
             time.sleep(0.01)
-        time.sleep(0.1)  # lines of progress that follow each other faster are left out
+        time.sleep(0.1)  # progress lines in faster succession are dropped
         context.progress.update(1, 2, "stuck")
         time.sleep(600)
 
