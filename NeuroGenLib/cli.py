@@ -146,7 +146,7 @@ def dispatch(words: list[str]) -> None:
         return
     tried = " ".join(words[:2] if group else words[:1])
     known = [command.words for command in group or COMMANDS] + ([] if group else _groups())
-    raise InputError(f"There is no command 'neurogen {tried}'.", nearest(tried, known))
+    raise InputError(f"There is no command 'neurogen {tried}'.", nearest(tried, known), code="name-unknown")
 
 
 def run_safely(work: Callable[[], None], *, debug: bool = False) -> int:
@@ -160,6 +160,8 @@ def run_safely(work: Callable[[], None], *, debug: bool = False) -> int:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except (Exception, KeyboardInterrupt) as error:
         if debug:
+            if isinstance(error, NeuroGenError):
+                error.add_note(f"Code: {error.code}")
             raise
         problem, remedy, code = _explain(error)
         print("\n" + _one_line(problem), file=sys.stderr)

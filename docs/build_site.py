@@ -1,7 +1,7 @@
-"""What MkDocs is told beside mkdocs.yml: pages of the API, pages from outside docs/, links to other files.
+"""Hooks of MkDocs: pages of the API, pages from outside docs/, links to other files.
 
-``make docs`` builds the site. A page of the API is made for each public class and function of every ``infer.py`` and
-for the objects in :data:`SHARED`; their text is their docstring.
+``make docs`` builds the site. A page of the API is generated for each public class and function of every ``infer.py`` and
+for the objects in :data:`SHARED`; its text is the docstring.
 """
 
 from __future__ import annotations
@@ -28,16 +28,53 @@ SHARED = {
         "models.opening.open_model",
         "models.opening.resolve",
         "models.opening.bundled_models",
+        "models.model.Model",
         "models.folder.ModelFolder",
     ],
     "Space": [
         "spatial.volume.Volume",
         "spatial.labels.LabelTable",
         "spatial.labels.Label",
+        "spatial.affine.Affine",
+        "spatial.displacement.Displacement",
         "spatial.spatial_map.SpatialMap",
         "spatial.spatial_map_files.read_transform",
         "spatial.spatial_map_files.write_transform",
         "spatial.spatial_map_files.FileTransform",
+        "spatial.landmark_files.PointFile",
+        "spatial.landmark_files.read_point_file",
+        "spatial.metrics.dice_by_label",
+        "spatial.metrics.psnr",
+        "spatial.metrics.ssim",
+        "spatial.metrics.nrmse",
+    ],
+    "Parameters and results": [
+        "core.config.Config",
+        "core.config_command_line.load_config",
+        "atlas.config.FitConfig",
+        "registration.config.RegisterConfig",
+        "superres.run_config.SuperresConfig",
+        "mask.run_config.MaskConfig",
+        "spatial.result.Result",
+        "spatial.result.write_result",
+    ],
+    "Simulation": [
+        "simulate.thick_slices.thick_slices",
+        "simulate.thick_slices.SliceProfile",
+        "simulate.contrast.ContrastConfig",
+        "simulate.contrast.random_image",
+        "simulate.pair.simulate_pair",
+    ],
+    "Cohorts and samples": [
+        "cohort.subjects.Cohort",
+        "cohort.subjects.Subject",
+        "samples.registry.list_samples",
+        "samples.fetch.fetch_sample",
+    ],
+    "Background jobs": [
+        "worker.client.Worker",
+        "worker.client.JobHandle",
+        "worker.protocol.JobFailed",
     ],
     "Errors and progress": [
         "core.errors.NeuroGenError",
@@ -47,10 +84,10 @@ SHARED = {
         "core.progress.TerminalProgress",
     ],
 }
-"""What all capabilities share, below NeuroGenLib, by the heading of the menu."""
+"""Objects below NeuroGenLib that have a page beside those of each ``infer.py``, by the heading of the menu."""
 
 MOVED = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
-"""Files of the repository's root that are pages, and where."""
+"""Pages from the repository's root, with their place on the site."""
 
 _LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
 _ROLE = re.compile(r":(?:attr|class|data|func|meth|mod):`(?P<short>~?)(?P<name>[^`]+)`")

@@ -17,7 +17,6 @@ from bundling import bundle, bundle_parser
 from NeuroGenLib.atlas.card import model_card
 from NeuroGenLib.cli import run_safely
 from NeuroGenLib.cohort.subjects import read_table
-from NeuroGenLib.commands.options import parse
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.reports import markdown_table
 from NeuroGenLib.models import ModelFolder
@@ -27,13 +26,15 @@ def main() -> None:
     """Read the model and the tables, write the bundled model."""
     parser = bundle_parser(__doc__ or "")
     parser.add_argument("--evaluation", action="append", default=[], metavar="TEXT=TABLE", help="measured numbers")
-    options = parse(parser, sys.argv[1:])
+    options = parser.parse(sys.argv[1:])
     folder = ModelFolder.read(options.model)
     metrics = {}
     for item in options.evaluation:
         text, equals, table = item.rpartition("=")
         if not equals:
-            raise InputError(f"'{item}' is not TEXT=TABLE.", "Put '=' between the text and the table.")
+            raise InputError(
+                f"'{item}' is not TEXT=TABLE.", "Put '=' between the text and the table.", code="value-invalid"
+            )
         _, rows = read_table(table)
         metrics[str(len(metrics))] = {"text": text, "rows": rows, "table": markdown_table(rows)}
     bundle(folder, options, metrics, model_card)

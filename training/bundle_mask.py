@@ -21,7 +21,6 @@ from bundling import bundle, bundle_parser
 
 from NeuroGenLib.cli import run_safely
 from NeuroGenLib.cohort.scans import read_cohort
-from NeuroGenLib.commands.options import parse
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import TerminalProgress
 from NeuroGenLib.core.reports import markdown_table
@@ -50,7 +49,7 @@ def main() -> None:
     parser.add_argument("--maps", required=True, metavar="DIR", help="label maps of heads")
     parser.add_argument("--ids", required=True, nargs="+", help="maps that it was not trained on")
     parser.add_argument("--remark", default="", help="what else the card must say of the numbers")
-    options = parse(parser, sys.argv[1:])
+    options = parser.parse(sys.argv[1:])
     folder = ModelFolder.read(options.model)
     model = MaskModel.from_folder(folder, torch.device("cpu"))
     rows, seconds = measured(model, Path(options.maps), options.ids)

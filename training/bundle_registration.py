@@ -22,7 +22,6 @@ import torch
 from bundling import bundle, bundle_parser
 
 from NeuroGenLib.cli import run_safely
-from NeuroGenLib.commands.options import parse
 from NeuroGenLib.core.errors import InputError, NeuroGenError
 from NeuroGenLib.core.files import read_json
 from NeuroGenLib.core.progress import TerminalProgress
@@ -53,7 +52,7 @@ def main() -> None:
     parser.add_argument("--pairs", required=True, metavar="FILE", help="table for 'neurogen registration evaluate'")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the evaluations")
     parser.add_argument("--peers", nargs="+", default=[], metavar="FILE", help="results.json of bench_peers.py")
-    options = parse(parser, sys.argv[1:])
+    options = parser.parse(sys.argv[1:])
     folder = ModelFolder.read(options.model)
     model = RegistrationModel.from_folder(folder, torch.device("cpu"))
     refined = RegisterConfig()
@@ -61,7 +60,9 @@ def main() -> None:
     pairs = read_pairs(Path(options.pairs))
     if not all(pair.kind for pair in pairs):
         raise InputError(
-            f"A pair of {options.pairs} is of no kind.", "Fill the column kind: the card has a row for each."
+            f"A pair of {options.pairs} is of no kind.",
+            "Fill the column kind: the card has a row for each.",
+            code="table-invalid",
         )
     out = Path(options.out)
     alone = evaluate_to_folder(model, pairs, out / "network", RegisterConfig(refine=0), progress.part(0, 0.3))
@@ -71,7 +72,9 @@ def main() -> None:
         if evaluation.failed:
             row = evaluation.failed[0]
             raise NeuroGenError(
-                f"{row['moving']} to {row['fixed']} was not registered: {row['remarks']}", "Run the command again."
+                f"{row['moving']} to {row['fixed']} was not registered: {row['remarks']}",
+                "Run the command again.",
+                code="unexpected",
             )
     table = markdown_table(card_rows(alone, whole))
     metrics = {"left_out": {"text": card_text(whole, refined.refine), "table": table}}

@@ -21,7 +21,6 @@ import pandas as pd
 from bundling import bundle, bundle_parser
 
 from NeuroGenLib.cli import run_safely
-from NeuroGenLib.commands.options import parse
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.models import ModelFolder
 from NeuroGenLib.superres.card import model_card
@@ -43,7 +42,7 @@ def main() -> None:
     parser.add_argument(
         "--reports", required=True, nargs="+", metavar="DIR", help="folders of 'neurogen superres evaluate'"
     )
-    options = parse(parser, sys.argv[1:])
+    options = parser.parse(sys.argv[1:])
     folder = ModelFolder.read(options.model)
     rows = [row for report in options.reports for row in rows_of(Path(report), folder)]
     table = markdown(means_of(rows))
@@ -55,7 +54,7 @@ def rows_of(report: Path, model: ModelFolder) -> list[Row]:
     """Read the rows of a report; refuse one of other weights."""
     record: dict[str, Any] = json.loads((report / "provenance.json").read_text(encoding="utf-8"))
     if record["model"]["weights"] != model.manifest["files"]:
-        raise InputError(f"{report} was measured with other weights.", "Evaluate this model.")
+        raise InputError(f"{report} was measured with other weights.", "Evaluate this model.", code="run-conflict")
     rows: list[Row] = pd.read_csv(report / "scans.tsv", sep="\t").to_dict("records")
     return rows
 

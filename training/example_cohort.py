@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from NeuroGenLib.cli import run_safely
-from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, parse, print_json
+from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
 from NeuroGenLib.core.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def main() -> None:
     parser.prog = "example_cohort.py"
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_report_options(parser)
-    options = parse(parser, sys.argv[1:])
+    options = parser.parse(sys.argv[1:])
 
     from NeuroGenLib.core.progress import TerminalProgress
     from NeuroGenLib.core.provenance import RESEARCH_USE

@@ -35,7 +35,7 @@ JOBS_MS = 500
 
 
 class NeuroGenHome(ScriptedLoadableModule):
-    """What Slicer's module list says of it; registers the sample data."""
+    """Entry of Slicer's module list; registers the sample data."""
 
     def __init__(self, parent: Any) -> None:
         ScriptedLoadableModule.__init__(self, parent)
@@ -50,11 +50,11 @@ class NeuroGenHome(ScriptedLoadableModule):
 
 
 class NeuroGenHomeLogic(ScriptedLoadableModuleLogic):
-    """Keeps the parameter node; the work is done in NeuroGenLib."""
+    """Parameter node of the panel; the work is done in NeuroGenLib."""
 
 
 class NeuroGenHomeWidget(PanelWidget):
-    """Wires lists and buttons to NeuroGenPanels."""
+    """Wiring of lists and buttons to NeuroGenPanels."""
 
     parameters_class = HomeParameters
 
@@ -68,7 +68,7 @@ class NeuroGenHomeWidget(PanelWidget):
         self._timer = qt.QTimer()
         self._timer.setInterval(JOBS_MS)
         self._timer.timeout.connect(self._show_jobs)
-        self.ui.deviceButton.clicked.connect(self._look_clicked)
+        self.ui.deviceButton.clicked.connect(self._device_clicked)
         self.ui.installButton.clicked.connect(self._install_clicked)
         self.ui.samplesButton.clicked.connect(lambda *_clicked: slicer.util.selectModule("SampleData"))
         self.ui.stopButton.clicked.connect(self._stop_clicked)
@@ -76,7 +76,7 @@ class NeuroGenHomeWidget(PanelWidget):
         self.runBar.when_changed(self._show_jobs)
 
     def enter(self) -> None:
-        """Look at everything anew."""
+        """Update all lists."""
         PanelWidget.enter(self)
         self.models.refresh()
         self._show_packages()
@@ -84,7 +84,7 @@ class NeuroGenHomeWidget(PanelWidget):
         self._timer.start()
 
     def exit(self) -> None:
-        """Stop looking."""
+        """Stop updating."""
         self._timer.stop()
 
     def cleanup(self) -> None:
@@ -92,8 +92,8 @@ class NeuroGenHomeWidget(PanelWidget):
         self._timer.stop()
         PanelWidget.cleanup(self)
 
-    def _look_clicked(self, *_clicked: bool) -> None:
-        self.runBar.run(_("Looking at this computer"), "run", {"words": ["doctor", "--json"]}, self._show_device)
+    def _device_clicked(self, *_clicked: bool) -> None:
+        self.runBar.run(_("Inspecting this computer"), "run", {"words": ["doctor", "--json"]}, self._show_device)
 
     def _show_device(self, result: dict[str, Any]) -> None:
         lines = []
@@ -103,7 +103,8 @@ class NeuroGenHomeWidget(PanelWidget):
         self.ui.deviceLabel.setText("<br>".join(lines))
 
     def _show_packages(self) -> None:
-        rows = [(one.requirement, one.installed or _("missing")) for one in dependencies.dependencies()]
+        packages = dependencies.dependencies()
+        rows = [(package.requirement, package.installed or _("missing")) for package in packages]
         fill_table(self.ui.packagesTable, ("needed", "here"), rows)
         self.ui.installButton.setEnabled(bool(dependencies.missing()))
 

@@ -1,4 +1,4 @@
-"""One control for each condition of a model, made from what the model says of itself."""
+"""Controls of the conditions of a model, built from its description."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 STEPS = 100
-"""How many steps a slider has at least."""
+"""Least number of steps of a slider: fine enough to choose any value that a reader could tell apart."""
 
 
 class ConditionControls:
-    """A slider for a number, a list for words; rows of a form.
+    """Rows of a form with a slider for each numeric condition and a list for each categoric one.
 
     Parameters
     ----------
@@ -43,12 +43,13 @@ class ConditionControls:
         while self._layout.rowCount():
             self._layout.removeRow(0)
         self._widgets = {}
-        for one in conditions:
-            widget = self._slider(one) if one["kind"] == "numeric" else self._list(one)
-            widget.setObjectName(f"condition_{one['name']}")
-            unit = f" ({one['unit']})" if one.get("unit") else ""
-            self._layout.addRow(f"{one['name'].replace('_', ' ')}{unit}:", widget)
-            self._widgets[one["name"]] = (one["kind"], widget)
+        for condition in conditions:
+            kind, name = condition["kind"], condition["name"]
+            widget = self._slider(condition) if kind == "numeric" else self._list(condition)
+            widget.setObjectName(f"condition_{name}")
+            unit = f" ({condition['unit']})" if condition.get("unit") else ""
+            self._layout.addRow(f"{name.replace('_', ' ')}{unit}:", widget)
+            self._widgets[name] = (kind, widget)
 
     def values(self) -> dict[str, float | str]:
         """Return the values as they are now, in table units."""
@@ -58,7 +59,7 @@ class ConditionControls:
         }
 
     def set_values(self, values: Mapping[str, float | str]) -> None:
-        """Show values, without a call of ``on_changed``; names and words that the model lacks are passed over."""
+        """Show values, without a call of ``on_changed``; names and words that the model does not have are ignored."""
         self._setting = True
         try:
             for name, (kind, widget) in self._widgets.items():
@@ -104,7 +105,12 @@ def decimals_of(low: float, high: float) -> int:
     Parameters
     ----------
     low, high:
-        Ends of the range; of a single value its own size counts.
+        Ends of the range; where they are equal, the size of the value counts.
+
+    Examples
+    --------
+    >>> decimals_of(21, 34)
+    1
     """
     span = (high - low) or abs(high) or 1.0
     return -math.floor(round(math.log10(span / STEPS), 9))
@@ -113,7 +119,12 @@ def decimals_of(low: float, high: float) -> int:
 def rounded_inwards(low: float, high: float, decimals: int) -> tuple[float, float]:
     """Return the ends of a range as a control shows them, none outside the range where that can be.
 
-    A control rounds to its decimals; rounded outwards, its ends would be values that the model does not know.
+    A control rounds to its decimals; rounded outwards, its ends would be values outside the model's range.
+
+    Examples
+    --------
+    >>> rounded_inwards(0.0871, 0.2349, 2)
+    (0.09, 0.23)
     """
     scale = 10.0**decimals
     inner = math.ceil(round(low * scale, 6)) / scale, math.floor(round(high * scale, 6)) / scale

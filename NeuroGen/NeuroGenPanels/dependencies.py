@@ -1,4 +1,4 @@
-"""Python packages that NeuroGen needs in Slicer: looked for without importing them, installed only after asking."""
+"""Python packages that NeuroGen needs in Slicer: found without importing them, installed only after asking."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Dependency(NamedTuple):
 
 
 class InstallationDeclined(NeuroGenError):
-    """The person said no: nothing was installed."""
+    """The person declined: nothing was installed."""
 
 
 def dependencies() -> list[Dependency]:
@@ -38,13 +38,13 @@ def dependencies() -> list[Dependency]:
     from packaging.requirements import Requirement
 
     lines = (line.strip() for line in resource("requirements.txt").read_text(encoding="utf-8").splitlines())
-    wanted = [Requirement(line) for line in lines if line and not line.startswith("#")]
-    return [Dependency(str(one), one.name, _installed(one.name), _is_met(one)) for one in wanted]
+    requirements = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return [Dependency(str(needed), needed.name, _installed(needed.name), _is_met(needed)) for needed in requirements]
 
 
 def missing() -> list[Dependency]:
-    """Return those that are not met."""
-    return [one for one in dependencies() if not one.met]
+    """Return the packages that are missing or of an unsuitable version."""
+    return [package for package in dependencies() if not package.met]
 
 
 def ensure(requester: str) -> None:
@@ -55,27 +55,34 @@ def ensure(requester: str) -> None:
     Raises
     ------
     InstallationDeclined
-        When the person says no.
+        When the person declines.
     NeuroGenError
         When the installation failed.
     """
-    wanted = missing()
-    if not wanted:
+    packages = missing()
+    if not packages:
         return
-    names = ", ".join(one.name for one in wanted)
+    names = ", ".join(package.name for package in packages)
     question = f"NeuroGen needs Python packages that are not installed: {names}. Install them now? They are downloaded."
     if not slicer.util.confirmOkCancelDisplay(question, f"{requester}: packages"):
         raise InstallationDeclined(
-            f"NeuroGen cannot compute without {names}.", "Press the button again to install them when it suits you."
+            f"NeuroGen cannot compute without {names}.",
+            "Press the button again to install them when it suits you.",
+            code="package-missing",
         )
     try:
-        rest = [one.requirement for one in wanted if not (one.name == TORCH and _torch_by_extension(one.requirement))]
-        if rest:
-            _install(rest)
+        by_pip = [
+            package.requirement
+            for package in packages
+            if not (package.name == TORCH and _torch_by_extension(package.requirement))
+        ]
+        if by_pip:
+            _install(by_pip)
     except Exception as error:  # what pip and its wrappers raise differs between versions of Slicer
         raise NeuroGenError(
             f"Installing {names} failed: {str(error).rstrip('.')}.",
-            "Check the network, and look into Slicer's log for pip's own words.",
+            "Check the network, and read pip's own message in Slicer's log.",
+            code="package-missing",
         ) from error
 
 
@@ -84,7 +91,7 @@ def _install(requirements: list[str]) -> None:
     if packaging is not None:
         packaging.pip_ensure(requirements, skip_packages=list(SLICERS_OWN), prompt_install=False, skip_in_testing=False)
         return
-    # Slicer before 5.11: pip itself is told to leave alone what Slicer brings.
+    # Slicer before 5.11: constraints keep pip from changing the packages that Slicer brings.
     kept = [f"{name}=={_installed(name)}" for name in SLICERS_OWN if _installed(name)]
     slicer.util.pip_install([*requirements, *kept])
 

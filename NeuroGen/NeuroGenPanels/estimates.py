@@ -1,4 +1,4 @@
-"""Time and memory of a job before it is begun, from the worker's own measurements."""
+"""Estimates of time and memory of a job before it starts, from the worker's own measurements."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from NeuroGenPanels.worker_service import WorkerService
 
 REST_MS = 700
-"""Asked once nothing has changed for so long: a moving slider comes first."""
+"""Pause after the last change before the worker is asked: a moving slider comes first."""
 
 
 class Estimates:
-    """Writes into labels what jobs will take.
+    """Labels that show what jobs will take.
 
     Parameters
     ----------
     service:
-        The worker that is asked.
+        Its worker makes the estimates.
     """
 
     def __init__(self, service: WorkerService) -> None:
@@ -39,11 +39,11 @@ class Estimates:
         self._rest.start()
 
     def forget(self) -> None:
-        """Ask anew what was answered: the worker has measured more since."""
+        """Forget all answers: the worker has measured more since."""
         self._asked.clear()
 
     def stop(self) -> None:
-        """Ask no more."""
+        """Drop all questions that wait."""
         self._rest.stop()
         self._wanted.clear()
         self._asked.clear()
@@ -54,8 +54,8 @@ class Estimates:
                 continue
             self._asked[job] = arguments
 
-            def answered(found: dict[str, Any], label: Any = label, note: str = note) -> None:
-                label.setText(estimate_text(found, note))
+            def answered(estimate: dict[str, Any], label: Any = label, note: str = note) -> None:
+                label.setText(estimate_text(estimate, note))
 
             def failed(
                 _error: Exception, label: Any = label, note: str = note, job: str = job, asked: Any = arguments
@@ -74,10 +74,16 @@ class Estimates:
         self._wanted.clear()
 
 
-def estimate_text(found: dict[str, Any], note: str = "") -> str:
-    """Return an estimate as a sentence: time and memory; ``roughly`` where nothing was measured yet."""
+def estimate_text(estimate: dict[str, Any], note: str = "") -> str:
+    """Return an estimate as a sentence: time and memory; ``roughly`` where nothing was measured yet.
+
+    Examples
+    --------
+    >>> estimate_text({"seconds": 190, "memory_bytes": 2_100_000_000, "measured": True})
+    'about 3 min, 2.1 GB of memory.'
+    """
     parts = [note] if note else []
-    parts.append(f"{'about' if found['measured'] else 'roughly'} {duration(found['seconds'])}")
-    if found["memory_bytes"]:
-        parts.append(f"{memory(found['memory_bytes'])} of memory")
+    parts.append(f"{'about' if estimate['measured'] else 'roughly'} {duration(estimate['seconds'])}")
+    if estimate["memory_bytes"]:
+        parts.append(f"{memory(estimate['memory_bytes'])} of memory")
     return ", ".join(parts) + "."

@@ -1,4 +1,4 @@
-"""Who runs a job of the worker: a panel's run bar in the background, or the Python console, which waits for it."""
+"""Runners of jobs: a panel's run bar in the background, or the Python console, which waits for the result."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ POLL_SECONDS = 0.02
 
 
 class JobRunner(Protocol):
-    """Runs a job and hands its result on; :class:`~NeuroGenPanels.run_bar.RunBar` is one."""
+    """Interface of what runs a job and passes its result on, such as :class:`~NeuroGenPanels.run_bar.RunBar`."""
 
     def run(
         self,
@@ -33,12 +33,17 @@ class JobRunner(Protocol):
 
 
 class WaitingRunner:
-    """Runs a job and returns when it is done, while Slicer's window stays alive: for the console and for scripts.
+    """Runner that returns when the job is done, while Slicer's window stays responsive: for the console and scripts.
 
     Parameters
     ----------
     service:
         Runs the jobs; a service of its own when not given.
+
+    Examples
+    --------
+    >>> runner = WaitingRunner()  # doctest: +SKIP
+    >>> runner.run("Open a model", "model.open", {"model": "bundled:fetal-sba"}, print)  # doctest: +SKIP
     """
 
     def __init__(self, service: WorkerService | None = None) -> None:
@@ -57,18 +62,16 @@ class WaitingRunner:
         Raises
         ------
         NeuroGenError
-            When the job fails, a package is missing, or it was cancelled.
+            When the job fails or is cancelled, or a package is missing and its installation was declined.
         """
         dependencies.ensure(title)
-        ended: list[Any] = []
-        failed: list[NeuroGenError] = []
-        handle = self._service.submit(job, arguments, on_result=ended.append, on_error=failed.append)
+        handle = self._service.submit(job, arguments)
         while not handle.done:
             slicer.app.processEvents()
             self._service.poll(POLL_SECONDS)
-        if failed:
+        if handle.error is not None:
             if on_error is not None:
-                on_error(failed[0])
-            raise failed[0]
-        on_result(ended[0])
+                on_error(handle.error)
+            raise handle.error
+        on_result(handle.result)
         return True

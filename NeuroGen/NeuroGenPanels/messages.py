@@ -1,4 +1,4 @@
-"""Errors for the person, in the words of NeuroGenLib."""
+"""Error messages in a window."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def show_error(error: NeuroGenError, doing: str) -> None:
 
 @contextmanager
 def errors_shown(doing: str) -> Iterator[None]:
-    """Show what a person can do something about; anything else goes on as the defect that it is."""
+    """Show errors that a person can act on; any other exception propagates."""
     try:
         yield
     except NeuroGenError as error:

@@ -1,4 +1,4 @@
-"""What Slicer's module list says of NeuroGen's modules."""
+"""Metadata of NeuroGen's modules for Slicer's module list."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chooses one of the models of a kind."""
+"""Picker of a model of one kind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class ModelPicker:
-    """A list of models, and a button to the module where others are added.
+    """List of models, and a button to the module where others are added.
 
     Parameters
     ----------
@@ -44,9 +44,9 @@ class ModelPicker:
         return self._rows[index] if 0 <= index < len(self._rows) else None
 
     def refresh(self, reference: str) -> bool:
-        """List the models anew and show one of them; return whether it is here.
+        """List the models again and show one of them; return whether it is available.
 
-        One that is not is listed all the same, marked as missing, so that a scene keeps what it was made with.
+        A model that is not available is listed as missing, so that a scene keeps what it was made with.
         """
         self._filling = True
         try:

@@ -1,4 +1,4 @@
-"""The models that the panels offer: bundled, downloaded, and folders that the person added."""
+"""Models that the panels offer: bundled, downloaded, and folders that the person added."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SETTING = "NeuroGen/modelFolders"
 ACKNOWLEDGED = "NeuroGen/acknowledgedLicences"
 
 ABSENT = "absent"
-"""Where a model is that a scene names and this computer does not have."""
+"""``where`` of a model that a scene names and this computer does not have."""
 
 PERMISSIVE = {"apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "unlicense", "isc"}
 """Licences that ask for no more than a mention; others are shown before the first use."""
@@ -56,7 +56,7 @@ def add_model_folder(path: str) -> str:
     Raises
     ------
     InputError
-        When it is no model.
+        When it is not a model.
     """
     from NeuroGenLib.models import resolve
 
@@ -74,7 +74,7 @@ def remove_model_folder(path: str) -> None:
 def is_acknowledged(row: dict[str, Any]) -> bool:
     """Return whether a model may be used: its licence is permissive, or the person has accepted it before.
 
-    Of a model that is not here there is nothing to accept: opening it says that it is missing.
+    A model that is not on this computer has nothing to accept: opening it says that it is missing.
     """
     if row["where"] == ABSENT:
         return True
@@ -103,7 +103,7 @@ def model_notice(row: dict[str, Any] | None) -> tuple[str, dict[str, Any]]:
     Parameters
     ----------
     row:
-        As :func:`model_rows` has it; None where none is chosen.
+        As :func:`model_rows` returns it; None when none is chosen.
     """
     from NeuroGenLib.core.errors import NeuroGenError
     from NeuroGenLib.models import resolve

@@ -1,4 +1,4 @@
-"""What every panel does alike: load its .ui file, bind its parameter node, follow the scene, end its processes."""
+"""Base of all panels: loads the .ui file, binds the parameter node, follows the scene, ends the processes."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         raise NotImplementedError
 
     def parameters_bound(self) -> None:
-        """Show a parameter node that was just bound: of a new scene, or of one that was loaded."""
+        """Show a parameter node that was just bound: that of a new scene, or of one that was loaded."""
 
     def parameters_changed(self) -> None:
         """React to a changed parameter."""
 
     def scene_closing(self) -> None:
-        """Let go of nodes and jobs: the scene goes."""
+        """Release nodes and jobs: the scene is closing."""
 
     def new_service(self, title: str) -> WorkerService:
-        """Return a worker of this panel's own."""
+        """Return a new worker that belongs to this panel."""
         service = WorkerService(title)
         self.services.append(service)
         return service

@@ -1,4 +1,4 @@
-"""Fields of a parameter node from NeuroGenLib's typed parameters, so that range and default are written down once."""
+"""Fields of a parameter node from NeuroGenLib's typed parameters, so that range and default are defined once."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def with_fields_of(config: type[Config], **names: str) -> Callable[[type], type]
     Parameters
     ----------
     config:
-        Where type, range and default of the settings stand.
+        Defines type, range and default of the settings.
     names:
         Setting of the Config to field of the parameter node.
 
     Notes
     -----
-    A control has no open end: a number with ``exclusive_low`` may be set to that end, and the job then says that it is
-    out of range. Settings that are no plain number have no range in the panel either.
+    A control has no open end: a number with ``exclusive_low`` may be set to that end, and the job then refuses it as
+    out of range. Settings that are not a plain number have no range in the panel.
     """
 
     def add(wrapped: type) -> type:
         hints = get_type_hints(config, include_extras=True)
-        defaults = {one.name: one.default for one in fields(config)}
+        defaults = {field.name: field.default for field in fields(config)}
         for setting, name in names.items():
             wrapped.__annotations__[name] = _annotation(hints[setting])
             if defaults[setting] is not MISSING:
@@ -52,7 +52,7 @@ def _annotation(hint: Any) -> Any:
     if get_origin(hint) is not Annotated:
         return hint
     plain, *extras = get_args(hint)
-    limits = next((one for one in extras if isinstance(one, Range)), None)
+    limits = next((extra for extra in extras if isinstance(extra, Range)), None)
     if limits is None or plain not in (int, float):
         return plain
     low, high = limits.low, limits.high

@@ -1,4 +1,4 @@
-"""Which Python the child processes of Slicer run."""
+"""Python executable of Slicer's child processes."""
 
 from __future__ import annotations
 

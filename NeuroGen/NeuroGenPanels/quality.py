@@ -1,4 +1,4 @@
-"""How good a result is, as panels show it: rows of a table, and the remarks of its record."""
+"""Quality of a result as panels show it: rows of a table, and the remarks of its record."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def quality_cells(rows: Sequence[Mapping[str, Any]], stages: Sequence[str]) -> l
     Parameters
     ----------
     rows:
-        With ``measure``, ``label`` (``all`` or what it is of), ``unit``, and a value for each stage.
+        With ``measure``, ``label`` (``all`` or the label that it refers to), ``unit``, and a value for each stage.
     stages:
         The columns with values.
     """
@@ -31,7 +31,7 @@ def quality_cells(rows: Sequence[Mapping[str, Any]], stages: Sequence[str]) -> l
 
 
 def remarks_of(record: Mapping[str, Any]) -> list[str]:
-    """Return what a person should know of a result, by its record: warnings, and what its model was trained on."""
+    """Return the warnings of a result's record, and what its model was trained on."""
     shows = [record["shows"]] if record.get("shows") else []
     return [str(text) for text in [*(record.get("warnings") or []), *shows]]
 

@@ -1,4 +1,4 @@
-"""Apply and Cancel, progress with the time left, and the log: the foot of every panel."""
+"""Run bar at the foot of every panel: Cancel, progress with the remaining time, and the log."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 PERCENT = 100
 SOON = 3.0
-"""Seconds before which a guess of the time left is worth nothing."""
+"""Seconds after which the remaining time is shown: before, it jumps with the first steps."""
 
 
 class RunBar:
-    """Runs one job at a time for a panel, and shows how far it is.
+    """Run bar: runs one job at a time for a panel, and shows its progress.
 
     Parameters
     ----------
@@ -42,11 +42,11 @@ class RunBar:
         self._handle: JobHandle | None = None
         self._title = ""
         self._started = 0.0
-        self._clear_up: Callable[[NeuroGenError], object] | None = None
+        self._clean_up: Callable[[NeuroGenError], object] | None = None
         self._on_idle: list[Callable[[], object]] = []
         self.cancelButton = qt.QPushButton("Cancel")
         self.cancelButton.setObjectName("cancelButton")
-        self.cancelButton.setToolTip("Stop within a second; nothing half-made stays")
+        self.cancelButton.setToolTip("Stop within a second; nothing incomplete is kept")
         self.progressBar = qt.QProgressBar()
         self.progressBar.setObjectName("progressBar")
         self.progressBar.setRange(0, PERCENT)
@@ -74,7 +74,7 @@ class RunBar:
 
     @property
     def busy(self) -> bool:
-        """Whether a job runs."""
+        """Whether a job is running."""
         return self._handle is not None and not self._handle.done
 
     def when_changed(self, callback: Callable[[], object]) -> None:
@@ -108,12 +108,12 @@ class RunBar:
             self.say(str(error))
             show_error(error, title)
             return False
-        self._title, self._started, self._clear_up = title, time.monotonic(), on_error
+        self._title, self._started, self._clean_up = title, time.monotonic(), on_error
         self.log(f"{title} ...")
         self.cancelButton.setEnabled(True)
         self.progressBar.setVisible(True)
         self._progressed(0.0, title)
-        self._tell()
+        self._notify()
         return True
 
     def cancel(self, *_clicked: bool) -> None:
@@ -124,14 +124,14 @@ class RunBar:
             self._handle.cancel()
 
     def abandon(self) -> None:
-        """End the job's process at once and forget the job; its ``on_error`` is told, so that it can clear up."""
-        clear_up, self._clear_up = self._clear_up, None
+        """End the job's process at once and forget the job; its ``on_error`` is called, so that it can clean up."""
+        clean_up, self._clean_up = self._clean_up, None
         was_busy, self._handle = self.busy, None
         self._service.close()
-        if was_busy and clear_up is not None:
-            clear_up(Cancelled())
+        if was_busy and clean_up is not None:
+            clean_up(Cancelled())
         self._show_idle("")
-        self._tell()
+        self._notify()
 
     def say(self, text: str) -> None:
         """Show a sentence."""
@@ -158,7 +158,7 @@ class RunBar:
         except NeuroGenError as error:
             self._failed(error, None)
         finally:
-            self._tell()
+            self._notify()
 
     def _failed(self, error: NeuroGenError, on_error: Callable[[NeuroGenError], object] | None) -> None:
         stopped = isinstance(error, Cancelled)
@@ -168,7 +168,7 @@ class RunBar:
             self.log(line)
         if on_error is not None:
             on_error(error)
-        self._tell()
+        self._notify()
         show_error(error, self._title)  # last: the window waits for the person
 
     def _show_idle(self, message: str) -> None:
@@ -177,15 +177,20 @@ class RunBar:
         self.progressBar.setVisible(False)
         self.say(message)
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         for callback in self._on_idle:
             callback()
 
 
 def duration(seconds: float) -> str:
-    """Return a length of time as people say it: ``8 s``, ``3 min``, ``2 h 10 min``.
+    """Return a duration in words: ``8 s``, ``3 min``, ``2 h 10 min``.
 
-    A guess is not given to the second.
+    An estimate is not given to the second.
+
+    Examples
+    --------
+    >>> duration(8.2), duration(7800)
+    ('8 s', '2 h 10 min')
     """
     if round(seconds) < 60:
         return f"{max(round(seconds), 1)} s"
@@ -194,6 +199,12 @@ def duration(seconds: float) -> str:
 
 
 def memory(size: int) -> str:
-    """Return bytes as people say them: ``350 MB``, ``2.1 GB``."""
+    """Return a size in megabytes or gigabytes.
+
+    Examples
+    --------
+    >>> memory(350_000_000)
+    '350 MB'
+    """
     megabytes = max(round(size / 1e6), 1)
     return f"{size / 1e9:.1f} GB" if megabytes >= 1000 else f"{megabytes} MB"

@@ -50,7 +50,7 @@ def register() -> None:
 
 
 def bring(source: Any) -> list[Any]:
-    """Draw or download the sample of a button, and load it; the window stays alive meanwhile.
+    """Render or download the sample of a button, and load it; the window stays responsive meanwhile.
 
     Parameters
     ----------
@@ -60,11 +60,11 @@ def bring(source: Any) -> list[Any]:
     Returns
     -------
     list
-        The nodes that were added; none where the person declined, or it failed, which is shown.
+        The nodes that were added; none where the person declined, or on an error, which is shown.
     """
     name = source.sampleName
     if name in _running:  # the button was clicked once more
-        slicer.util.showStatusMessage(f"{name} is on its way", STATUS_MS)
+        slicer.util.showStatusMessage(f"{name} is being fetched", STATUS_MS)
         return []
     _running.add(name)
     try:
@@ -101,7 +101,7 @@ def _bring(name: str) -> list[Any]:
 
 
 def _fetch(name: str, folder: Path) -> bool:
-    """Fetch a sample in a child process; return False when the person does not accept its licence."""
+    """Fetch a sample in a child process; return False when its licence is not accepted."""
     jobs = WorkerService(TITLE)
     try:
         offer = _run(jobs, ["samples", "info", name, "--json"])
@@ -117,7 +117,7 @@ def _fetch(name: str, folder: Path) -> bool:
 
 
 def _run(jobs: WorkerService, words: list[str]) -> dict[str, Any]:
-    """Run a command in the child process and return what it printed; Slicer goes on meanwhile."""
+    """Run a command in the child process and return its JSON output; Slicer stays responsive meanwhile."""
     handle = jobs.submit("run", {"words": words}, on_progress=_show_progress)
     while not handle.done:
         slicer.app.processEvents()
@@ -135,14 +135,14 @@ def _accepts(offer: dict[str, Any]) -> bool:
     by = f" by {'; '.join(offer['creators'])}" if offer["creators"] else ""
     return slicer.util.confirmYesNoDisplay(
         f"'{offer['title']}'{by} is {offer['size_text']} in {len(offer['files'])} files, with the licence"
-        f" '{offer['licence']}', which may not allow every use. Read it at {offer['page']}. Do you accept it, and shall"
-        " the data be downloaded?",
+        f" '{offer['licence']}', which may not allow every use. Read it at {offer['page']}. Do you accept it and"
+        " want to download the data?",
         f"{TITLE}: licence",
     )
 
 
 def _load(folder: Path, title: str, files: Sequence[str]) -> list[Any]:
-    """Add images, and the label map of a drawn sample, to the scene, in a folder, with their provenance."""
+    """Add images, and the label map of a rendered sample, to the scene, in a folder, with their provenance."""
     from NeuroGenLib.core.files import read_json
     from NeuroGenLib.mrml.folders import add_folder, put_into_folder
     from NeuroGenLib.mrml.provenance import set_provenance

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 def fill_table(table: Any, headings: Sequence[str], rows: Sequence[Sequence[str]], selected: int = -1) -> None:
-    """Put rows of text into a ``QTableWidget``; its first column takes the room that the others leave.
+    """Fill a ``QTableWidget`` with rows of text; its first column takes the remaining width.
 
     Parameters
     ----------
     table:
-        The ``QTableWidget``; what it held is replaced.
+        The ``QTableWidget``; its content is replaced.
     headings:
         Of the columns.
     rows:

@@ -1,4 +1,4 @@
-"""Lists of choices whose texts can be translated, while the scene keeps plain words."""
+"""Combo boxes whose texts can be translated, while the scene keeps plain words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class WordCombo:
-    """Ties a combo box to a word.
+    """Combo box that stands for a word.
 
     Parameters
     ----------

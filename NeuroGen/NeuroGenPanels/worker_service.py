@@ -1,4 +1,4 @@
-"""The warm child process behind a panel: jobs go there, their results come back on the GUI thread."""
+"""Warm child process behind a panel: jobs run there, their results come back on the GUI thread."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ POLL_MS = 40
 
 
 class WorkerService:
-    """One worker, polled by a timer while it is busy.
+    """Worker that a timer polls while it is busy.
 
     A panel that must answer a slider while something long runs has two.
 
     Parameters
     ----------
     title:
-        What the list of running jobs calls it.
+        Its name in the list of running jobs.
     worker:
         Makes the worker at the first job; a :class:`~NeuroGenLib.worker.Worker` of PythonSlicer when not given.
     """
 
     running: ClassVar[list[WorkerService]] = []
-    """Those that are open, for the list of running jobs."""
+    """Services that are open, for the list of running jobs."""
 
     def __init__(self, title: str, worker: Callable[[], Worker] | None = None) -> None:
         self.title = title
@@ -54,7 +54,7 @@ class WorkerService:
         return self._worker.log if self._worker else []
 
     def submit(self, job: str, arguments: dict[str, Any], **options: Any) -> JobHandle:
-        """Hand in a job; arguments and options are those of :meth:`NeuroGenLib.worker.Worker.submit`.
+        """Submit a job; arguments and options are those of :meth:`NeuroGenLib.worker.Worker.submit`.
 
         Raises
         ------
@@ -62,7 +62,7 @@ class WorkerService:
             When the service was retired.
         """
         if self._retired:
-            raise NeuroGenError(f"'{self.title}' was closed.", "Open the module again.")
+            raise NeuroGenError(f"'{self.title}' was closed.", "Open the module again.", code="process-died")
         if self._worker is None:
             self._worker = self._make()
         handle = self._worker.submit(job, arguments, **options)
@@ -78,7 +78,7 @@ class WorkerService:
             worker.close()
 
     def retire(self) -> None:
-        """Close it for good; it takes no job any more."""
+        """Close it for good; it takes no more jobs."""
         self._retired = True
         self.close()
         if self in WorkerService.running:

@@ -1,8 +1,11 @@
-"""NeuroGen Registration: one image brought onto another, without folds."""
+"""NeuroGen Registration: one image registered to another, without folds."""
 
+from __future__ import annotations
+
+import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import slicer
 from slicer.i18n import tr as _
@@ -14,10 +17,15 @@ try:
 except ImportError:  # a source checkout: the libraries are not beside this file
     sys.path += [str(Path(__file__).resolve().parents[depth]) for depth in (1, 2)]
 
-from NeuroGenLib.alignment.halfway import KINDS
+from NeuroGenLib.alignment.halfway import START_KINDS
+from NeuroGenLib.core.config import from_mapping, to_mapping
+from NeuroGenLib.core.provenance import RESEARCH_USE
+from NeuroGenLib.registration.config import BUNDLED, RegisterConfig
 from NeuroGenLib.registration.evaluation.quality import STAGES
 from NeuroGenPanels import dependencies, panel_test
 from NeuroGenPanels.capability_widget import CapabilityWidget
+from NeuroGenPanels.estimates import Estimates
+from NeuroGenPanels.job_runner import WaitingRunner
 from NeuroGenPanels.messages import errors_shown
 from NeuroGenPanels.metadata import describe
 from NeuroGenPanels.model_store import acknowledge, model_notice
@@ -26,18 +34,29 @@ from NeuroGenPanels.tables import fill_table
 from NeuroGenPanels.word_combo import WordCombo
 from NeuroGenRegistrationLib.parameters import RegistrationParameters
 from NeuroGenRegistrationLib.registering import (
+    JOB,
+    InputNodes,
+    chosen_nodes,
+    chosen_settings,
     estimate_arguments,
     found_text,
     quality_headings,
-    register,
-    task_of,
+    registration_task,
+    run_task,
 )
 
-JOB = "registration.run"
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from NeuroGenLib.scenes.registration import RegistrationNodes
+    from NeuroGenPanels.job_runner import JobRunner
+    from NeuroGenPanels.worker_service import WorkerService
+
+log = logging.getLogger("NeuroGenRegistration")
 
 
 class NeuroGenRegistration(ScriptedLoadableModule):
-    """What Slicer's module list says of it."""
+    """Metadata of the module."""
 
     def __init__(self, parent: Any) -> None:
         ScriptedLoadableModule.__init__(self, parent)
@@ -53,7 +72,99 @@ class NeuroGenRegistration(ScriptedLoadableModule):
 
 
 class NeuroGenRegistrationLogic(ScriptedLoadableModuleLogic):
-    """Keeps the parameter node; the work is done in NeuroGenLib."""
+    """Registration of volumes of the scene, for the panel, Slicer's Python console and scripts.
+
+    Parameters
+    ----------
+    service:
+        Runs the jobs of the console; a service of its own when not given.
+
+    Examples
+    --------
+    In Slicer's Python console, with two volumes in the scene::
+
+        logic = slicer.util.getModuleLogic("NeuroGenRegistration")
+        fixed, moving = slicer.util.getNode("fixed"), slicer.util.getNode("moving")
+        nodes = logic.register(fixed, moving, start="rigid", refine=60)
+        slicer.util.setSliceViewerLayers(background=fixed, foreground=nodes.warped)
+    """
+
+    def __init__(self, service: WorkerService | None = None) -> None:
+        ScriptedLoadableModuleLogic.__init__(self)
+        self._console = WaitingRunner(service)
+
+    def register(
+        self,
+        fixedNode: Any,
+        movingNode: Any,
+        *,
+        fixed_labels: Any = None,
+        moving_labels: Any = None,
+        fixed_mask: Any = None,
+        moving_mask: Any = None,
+        model: str = BUNDLED,
+        device: str = "auto",
+        runner: JobRunner | None = None,
+        on_registered: Callable[[RegistrationNodes], object] | None = None,
+        on_note: Callable[[str], object] = log.warning,
+        **settings: Any,
+    ) -> RegistrationNodes | None:
+        """Register a volume to another and put the result into the scene.
+
+        Parameters
+        ----------
+        fixedNode, movingNode:
+            ``vtkMRMLScalarVolumeNode``; the moving one comes under the forward transform.
+        fixed_labels, moving_labels, fixed_mask, moving_mask:
+            Segmentation or label map nodes; see :meth:`NeuroGenLib.registration.infer.RegistrationModel.register`.
+        model, device:
+            A model reference (``bundled:NAME``, a folder, ``hf:org/repo@revision``), and where it computes.
+        runner:
+            Runs the job; when not given, this method returns when the job is done.
+        on_registered:
+            Called with the nodes.
+        on_note:
+            Called with each note about the inputs.
+        settings:
+            As :class:`NeuroGenLib.registration.config.RegisterConfig`: ``start``, ``refine``.
+
+        Returns
+        -------
+        RegistrationNodes
+            ``forward``, ``inverse``, ``warped``, ``labels``, ``jacobian``, ``quality``; None as long as the runner
+            works, or where it did not begin.
+
+        Raises
+        ------
+        NeuroGenError
+            When an input, a setting or the model cannot be used.
+        """
+        task = registration_task(
+            InputNodes(
+                fixed=fixedNode,
+                moving=movingNode,
+                fixed_labels=fixed_labels,
+                moving_labels=moving_labels,
+                fixed_mask=fixed_mask,
+                moving_mask=moving_mask,
+            )
+        )
+        arguments = {
+            "model": model,
+            "device": device,
+            "settings": to_mapping(from_mapping(RegisterConfig, settings)),
+        }
+        registered: list[RegistrationNodes] = []
+
+        def keep(nodes: RegistrationNodes) -> None:
+            registered.append(nodes)
+            if on_registered is not None:
+                on_registered(nodes)
+
+        if run_task(runner or self._console, task, arguments, keep):
+            for note in task.notes:
+                on_note(note)
+        return registered[0] if registered else None
 
 
 class NeuroGenRegistrationWidget(CapabilityWidget):
@@ -66,9 +177,9 @@ class NeuroGenRegistrationWidget(CapabilityWidget):
         """Make the parts."""
         from NeuroGenLib.scenes.registration import VIEWS
 
-        self.logic = NeuroGenRegistrationLogic()
         self.make_parts(_("NeuroGen Registration"), _("Registration"))
-        self.startChoice = WordCombo(self.ui.startCombo, KINDS, lambda word: self.set_parameter("start", word))
+        self.logic = NeuroGenRegistrationLogic(self.jobs)
+        self.startChoice = WordCombo(self.ui.startCombo, START_KINDS, lambda word: self.set_parameter("start", word))
         self.viewChoice = WordCombo(self.ui.viewCombo, VIEWS, lambda word: self.set_parameter("view", word))
         self._looked: tuple[str, float, float, float] | None = None
         self._shown: Any = None
@@ -110,11 +221,20 @@ class NeuroGenRegistrationWidget(CapabilityWidget):
     def _register_clicked(self, *_clicked: bool) -> None:
         with errors_shown(_("Register")):
             if acknowledge(self.picker.row):
-                task = task_of(self.parameters)
-                if register(self.runBar, task, self._registered):
-                    for note in task.notes:
+                notes: list[str] = []
+                self.logic.register(
+                    **chosen_nodes(self.parameters),
+                    model=self.parameters.model,
+                    device=self.parameters.device,
+                    runner=self.runBar,
+                    on_registered=self._registered,
+                    on_note=notes.append,
+                    **chosen_settings(self.parameters),
+                )
+                if self.runBar.busy:
+                    for note in notes:
                         self.runBar.log(note)
-                    self.ui.stateLabel.setText(" ".join(task.notes))
+                    self.ui.stateLabel.setText(" ".join(notes))
 
     def choose_model(self, reference: str) -> None:
         """Work with the model that was chosen."""
@@ -124,11 +244,11 @@ class NeuroGenRegistrationWidget(CapabilityWidget):
 
     # What comes back
 
-    def _registered(self, forward: Any) -> None:
+    def _registered(self, nodes: RegistrationNodes) -> None:
         self.estimates.forget()
         self._estimate()
-        if forward is self._forward():
-            self._say_result(forward)
+        if nodes.forward is self._forward():
+            self._say_result(nodes.forward)
             self._looked = self._look()
             self._show_views()
 
@@ -191,7 +311,7 @@ class NeuroGenRegistrationWidget(CapabilityWidget):
 
 
 class NeuroGenRegistrationTest(panel_test.PanelTest):
-    """Test inside Slicer."""
+    """Self-test inside Slicer, without a download."""
 
     def check(self, widget: Any) -> None:
         """Find the bundled model chosen and nothing to run."""

@@ -1,4 +1,4 @@
-"""The symmetric start of a registration: both images meet halfway, swapped images swap the result exactly.
+"""Symmetric affine initialisation: both images meet halfway, swapped images swap the result exactly.
 
 The transform between the images is estimated in both directions by mutual information and the two are averaged. Its
 square root leads from a halfway space to either image: the network sees both on one grid there, neither of them as it
@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
-from NeuroGenLib.alignment.mutual_information import Scan, information_alignment, moved, similarity
+from NeuroGenLib.alignment.mutual_information import ScanLevel, information_alignment, similarity, transform_points
 from NeuroGenLib.alignment.rotation_search import overlap, rigid_alignment, rough_start, scan_levels
 from NeuroGenLib.core.errors import InputError, NeuroGenError, nearest
 from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.spatial.affine import Affine
 from NeuroGenLib.spatial.volume import Grid, Volume
 
 if TYPE_CHECKING:
@@ -24,25 +25,25 @@ if TYPE_CHECKING:
 
     from NeuroGenLib.alignment.prepared_image import PreparedImage
 
-Kind: TypeAlias = Literal["affine", "rigid", "none"]
-KINDS: tuple[Kind, ...] = ("affine", "rigid", "none")
+StartKind: TypeAlias = Literal["affine", "rigid", "none"]
+START_KINDS: tuple[StartKind, ...] = get_args(StartKind)
 
 
 _LEAST_OVERLAP = 0.25
 """Part of the smaller foreground that must lie in the other one after the start."""
-_STRETCH = 3.0
-"""An affine start that stretches or squeezes more than this along an axis is not believed."""
+_MOST_SCALING = 3.0
+"""An affine start that scales by more than this, or less than its reciprocal, along an axis is implausible."""
 _WORSE = 0.95
 """Part of the similarity of a rigid start that an affine one may lose: fields of view that cut the head cost some."""
 _DISAGREEMENT = 0.1
 """Distance between the two directions, as a part of the head's size, from which on they are not averaged."""
-_HALF_TURN = 0.05
-"""Radians about half a turn in which a matrix is halved by its parts."""
+_NEAR_180_DEGREES = 0.05
+"""Radians around a rotation by 180 degrees within which the square root is taken of rotation and scaling apart."""
 
 
 @dataclass(frozen=True, eq=False)
-class Start:
-    """Where the images lie before the network: a halfway space, and how to get from it to either. All RAS mm.
+class HalfwayStart:
+    """Affine initialisation: maps from a halfway space to either image, RAS mm.
 
     Parameters
     ----------
@@ -52,9 +53,17 @@ class Start:
         Normalised mutual information (0 to 1, both directions averaged, over the foregrounds) as the headers place
         the images, and after the start.
     disagreement_mm:
-        Mean distance over the foreground between there and back by the two directions that were averaged.
+        Mean error of inverse consistency, over the foreground, of the two directions that were averaged.
     notes:
-        Sentences for the person, where something was unusual.
+        Warnings.
+
+    Examples
+    --------
+    >>> to_fixed, to_moving = np.eye(4), np.eye(4)
+    >>> to_fixed[0, 3], to_moving[0, 3] = -2, 2
+    >>> start = HalfwayStart(to_fixed, to_moving, 0.1, 0.3, 0.0)
+    >>> float(start.fixed_to_moving[0, 3]), start.is_worse
+    (4.0, False)
     """
 
     halfway_to_fixed: np.ndarray
@@ -63,6 +72,16 @@ class Start:
     similarity_after: float
     disagreement_mm: float
     notes: tuple[str, ...] = ()
+
+    @property
+    def to_fixed(self) -> Affine:
+        """Points of the halfway space to points of the fixed image."""
+        return Affine(self.halfway_to_fixed, "halfway", "fixed")
+
+    @property
+    def to_moving(self) -> Affine:
+        """Points of the halfway space to points of the moving image."""
+        return Affine(self.halfway_to_moving, "halfway", "moving")
 
     @property
     def fixed_to_moving(self) -> np.ndarray:
@@ -74,9 +93,9 @@ class Start:
         """Whether the images are less similar after the start than before it."""
         return self.similarity_after < self.similarity_before - 1e-6
 
-    def swapped(self) -> Start:
+    def swapped(self) -> HalfwayStart:
         """Return the start of the same images with fixed and moving exchanged."""
-        return Start(
+        return HalfwayStart(
             self.halfway_to_moving,
             self.halfway_to_fixed,
             self.similarity_before,
@@ -95,21 +114,21 @@ class HalfwayGrid(NamedTuple):
 
 
 def halfway_start(
-    fixed: PreparedImage, moving: PreparedImage, kind: Kind = "affine", progress: Progress = SILENT
-) -> Start:
+    fixed: PreparedImage, moving: PreparedImage, kind: StartKind = "affine", progress: Progress = SILENT
+) -> HalfwayStart:
     """Find the start: rigid, then affine, in both directions, averaged; however far apart the headers are.
 
     Rotations all over the sphere are tried on coarse copies, the headers' own placement among them. One thread and
-    no draw: the same images give the same bits, and exchanged images give exactly the exchanged start.
+    no random numbers: the same images give the same bits, and exchanged images give exactly the exchanged start.
 
     Parameters
     ----------
     fixed, moving:
-        Of any contrast, orientation and voxel size; what lies outside their masks is not looked at.
+        Of any contrast, orientation and voxel size; what lies outside their masks is not used.
     kind:
         ``affine``, ``rigid``, or ``none`` where the headers are to be trusted.
     progress:
-        Told of every stage.
+        Progress callback.
 
     Raises
     ------
@@ -117,8 +136,8 @@ def halfway_start(
         When an image is constant or has values that are not finite, a mask is empty or in another space,
         the kind is unknown, or the images cannot be brought to overlap.
     """
-    if kind not in KINDS:
-        raise InputError(f"'{kind}' is not a kind of start.", nearest(str(kind), KINDS))
+    if kind not in START_KINDS:
+        raise InputError(f"'{kind}' is not a kind of start.", nearest(str(kind), START_KINDS), code="name-unknown")
     progress.update(0, 10, "Preparing the images")
     scans = scan_levels(fixed, moving)
     if kind == "none":
@@ -129,20 +148,20 @@ def halfway_start(
     return start if first is scans[0] else start.swapped()
 
 
-def resample_to(volume: Volume, halfway_to_image: np.ndarray, grid: Grid | HalfwayGrid, order: int = 1) -> Volume:
+def resample_to(volume: Volume, to_volume: Affine, grid: Grid | HalfwayGrid, order: int = 1) -> Volume:
     """Return ``volume`` on a grid of the halfway space.
 
     Parameters
     ----------
-    volume, halfway_to_image:
-        An image, mask or label map, and the matrix of :class:`Start` that leads to it, (4, 4).
+    volume, to_volume:
+        An image, mask or label map, and the map from the halfway space to it (:class:`HalfwayStart`).
     grid, order:
         Where it goes; as for :meth:`NeuroGenLib.spatial.volume.Volume.resample`, which smooths where the grid is
         coarser. Outside the image the value is that of its darkest voxel; 0 for order 0.
     """
     like = grid if isinstance(grid, Volume) else (grid[0], grid[1])
     fill = 0.0 if order == 0 else float(volume.array.min())
-    return aligned(volume, halfway_to_image, like, order, fill)
+    return aligned(volume, to_volume.matrix, like, order, fill)
 
 
 def aligned(moving: Volume, transform: np.ndarray, like: Grid, order: int = 1, fill: float = 0) -> Volume:
@@ -159,68 +178,88 @@ def aligned(moving: Volume, transform: np.ndarray, like: Grid, order: int = 1, f
     return placed.resample(like=like, order=order, fill=fill)
 
 
-def geometric_mean(there: np.ndarray, back: np.ndarray) -> np.ndarray:
-    """Return the affine halfway between ``there`` and the inverse of ``back``, (4, 4).
+def geometric_mean(forward: np.ndarray, backward: np.ndarray) -> np.ndarray:
+    """Return the affine halfway between ``forward`` and the inverse of ``backward``, (4, 4).
 
-    ``there (back there)^-1/2``: the mean of the two logarithms where they commute, and defined as long as the two
-    agree roughly, also near half a turn, where logarithms jump. Exchanging the arguments gives the inverse.
+    ``forward (backward forward)^-1/2``: the mean of the two logarithms where they commute, and defined as long as the
+    two agree roughly, also near a rotation by 180 degrees, where logarithms jump. Exchanging the arguments gives the
+    inverse.
+
+    Examples
+    --------
+    >>> forward, backward = np.eye(4), np.eye(4)
+    >>> forward[0, 3], backward[0, 3] = 4, -2
+    >>> float(geometric_mean(forward, backward)[0, 3])
+    3.0
     """
-    return there @ np.linalg.inv(square_root(back @ there))
+    return forward @ np.linalg.inv(square_root(backward @ forward))
 
 
 def square_root(matrix: np.ndarray) -> np.ndarray:
     """Return the principal square root of an affine matrix, (4, 4), real.
 
-    Next to half a turn there is none that is real or gentle: of such a matrix, half the rotation and the root of the
-    stretch are returned, which is a root up to the stretch.
+    Near a rotation by 180 degrees there is none that is real or small: of such a matrix, half the rotation and the
+    root of the scaling are returned, which is a root up to the scaling.
 
     Raises
     ------
     NeuroGenError
         When the matrix mirrors.
+
+    Examples
+    --------
+    >>> np.diag(square_root(np.diag([4.0, 1.0, 1.0, 1.0]))).tolist()
+    [2.0, 1.0, 1.0, 1.0]
     """
     from scipy.linalg import sqrtm
     from scipy.spatial.transform import Rotation
 
     linear = matrix[:3, :3]
     if np.linalg.det(linear) <= 0:
-        raise NeuroGenError("The start of the registration mirrors the image.", "Check the headers of both images.")
-    if np.abs(np.angle(np.linalg.eigvals(linear))).max() < np.pi - _HALF_TURN:
+        raise NeuroGenError(
+            "The start of the registration mirrors the image.",
+            "Check the headers of both images.",
+            code="geometry-invalid",
+        )
+    if np.abs(np.angle(np.linalg.eigvals(linear))).max() < np.pi - _NEAR_180_DEGREES:
         root = np.real(sqrtm(linear))
     else:
-        left, stretch, right = np.linalg.svd(linear)
-        turn = Rotation.from_rotvec(Rotation.from_matrix(left @ right).as_rotvec() / 2).as_matrix()
-        root = turn @ right.T @ np.diag(np.sqrt(stretch)) @ right
+        left, scaling, right = np.linalg.svd(linear)
+        rotation = Rotation.from_rotvec(Rotation.from_matrix(left @ right).as_rotvec() / 2).as_matrix()
+        root = rotation @ right.T @ np.diag(np.sqrt(scaling)) @ right
     result = np.eye(4)
     result[:3, :3] = root
     result[:3, 3] = np.linalg.solve(root + np.eye(3), matrix[:3, 3])
     return result
 
 
-def _none(fixed: Sequence[Scan], moving: Sequence[Scan]) -> Start:
+def _none(fixed: Sequence[ScanLevel], moving: Sequence[ScanLevel]) -> HalfwayStart:
     same = np.eye(4)
     if overlap(fixed[0], moving[0], same) == 0:
         raise InputError(
             "The two images do not overlap where their headers place them.",
             "Start with 'rigid' or 'affine' instead of 'none', or repair the headers.",
+            code="geometry-mismatch",
         )
     value = similarity(fixed[1], moving[1], same)
-    return Start(same, same, value, value, 0.0)
+    return HalfwayStart(same, same, value, value, 0.0)
 
 
-def _ordered_start(first: Sequence[Scan], second: Sequence[Scan], kind: Kind, progress: Progress) -> Start:
+def _ordered_start(
+    first: Sequence[ScanLevel], second: Sequence[ScanLevel], kind: StartKind, progress: Progress
+) -> HalfwayStart:
     notes: list[str] = []
     rough = rough_start(first, second, progress.part(0.05, 0.5))
     progress.update(5, 10, "Aligning one way")
-    there = _refined(first, second, rough, kind, notes)
+    forward = _refined(first, second, rough, kind, notes)
     progress.update(7, 10, "Aligning the other way")
-    back = _refined(second, first, np.linalg.inv(rough), kind, notes)
+    backward = _refined(second, first, np.linalg.inv(rough), kind, notes)
     points = first[0].points
-    disagreement = float(np.linalg.norm(moved(back @ there, points) - points, axis=1).mean())
+    disagreement = float(np.linalg.norm(transform_points(backward @ forward, points) - points, axis=1).mean())
     if disagreement <= _DISAGREEMENT * first[0].size_mm:
-        middle = geometric_mean(there, back)
+        middle = geometric_mean(forward, backward)
     else:
-        middle = max((there, np.linalg.inv(back)), key=lambda one: similarity(first[1], second[1], one))
+        middle = max((forward, np.linalg.inv(backward)), key=lambda matrix: similarity(first[1], second[1], matrix))
         notes.append(
             f"The two directions of the start differ by {disagreement:.0f} mm; the more similar one was taken."
         )
@@ -228,10 +267,11 @@ def _ordered_start(first: Sequence[Scan], second: Sequence[Scan], kind: Kind, pr
         raise InputError(
             "The two images could not be brought to overlap.",
             "Check that both show the same part of the body, give brain masks, or align them roughly by hand.",
+            code="geometry-mismatch",
         )
     half = square_root(middle)
     progress.update(10, 10, "Aligned")
-    return Start(
+    return HalfwayStart(
         np.linalg.inv(middle) @ half,
         half,
         similarity(first[1], second[1], np.eye(4)),
@@ -242,7 +282,7 @@ def _ordered_start(first: Sequence[Scan], second: Sequence[Scan], kind: Kind, pr
 
 
 def _refined(
-    fixed: Sequence[Scan], moving: Sequence[Scan], rough: np.ndarray, kind: Kind, notes: list[str]
+    fixed: Sequence[ScanLevel], moving: Sequence[ScanLevel], rough: np.ndarray, kind: StartKind, notes: list[str]
 ) -> np.ndarray:
     """Return ``rough`` improved over the finer levels: rigid, then affine."""
     rigid = rigid_alignment(fixed, moving, rough)
@@ -250,14 +290,14 @@ def _refined(
         return rigid
     affine = information_alignment(fixed[1], moving[1], rigid, affine=True)
     affine = information_alignment(fixed[2], moving[2], affine, affine=True)
-    stretch = np.linalg.svd(affine[:3, :3], compute_uv=False)
-    if np.linalg.det(affine[:3, :3]) <= 0 or stretch[0] > _STRETCH or stretch[-1] < 1 / _STRETCH:
-        notes.append("The affine start would stretch the head beyond belief; a rigid one was taken.")
+    scaling = np.linalg.svd(affine[:3, :3], compute_uv=False)
+    if np.linalg.det(affine[:3, :3]) <= 0 or scaling[0] > _MOST_SCALING or scaling[-1] < 1 / _MOST_SCALING:
+        notes.append("The affine start would scale the head implausibly; a rigid one was taken.")
         return rigid
     worse = similarity(fixed[2], moving[2], affine) < _WORSE * similarity(fixed[2], moving[2], rigid)
     return rigid if worse else affine
 
 
-def _digest(levels: Sequence[Scan]) -> bytes:
+def _digest(levels: Sequence[ScanLevel]) -> bytes:
     scan = levels[0]
     return hashlib.sha256(scan.image.array.tobytes() + scan.image.affine.tobytes()).digest()

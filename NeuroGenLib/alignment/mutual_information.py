@@ -1,7 +1,7 @@
-"""Normalised mutual information of two images, and the rigid or affine transform that has the most of it.
+"""Normalised mutual information of two images, and the rigid or affine transform that maximises it.
 
-It is (H(a) + H(b)) / H(a, b) - 1: 0 where one image says nothing about the other, 1 where it says all. Plain mutual
-information grows with the entropies, so that it would stretch a head to fill the field of view.
+It is (H(a) + H(b)) / H(a, b) - 1: 0 for independent images, 1 where one determines the other. Plain mutual
+information grows with the entropies, so that it would scale a head to fill the field of view.
 
 The joint histogram has whole counts along the fixed image's values and quadratic B-spline windows along the moving
 one's, so that it changes smoothly with the transform and has a gradient.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _BINS = 32
 _MOST_POINTS = 25_000
-"""Voxels that are looked at: more make it slower, hardly better."""
+"""Voxels that are sampled: more make it slower, hardly better."""
 _DIFFERENCE = 1e-5
 _SPREAD = np.array([0.8191725134, 0.6710436067, 0.5497004779])
 """Steps whose multiples fill a cube evenly (powers of the root of x^4 = x + 1)."""
@@ -33,7 +33,7 @@ _MOST_STEPS = 100
 
 
 @dataclass(frozen=True, eq=False)
-class Scan:
+class ScanLevel:
     """An image at one voxel size, ready to be aligned.
 
     ``image``: float32, 0 (background) to 1, on an isotropic grid; ``inside``: boolean, its foreground and some room
@@ -56,7 +56,7 @@ class Scan:
         return points, np.minimum((sampled(self.image, points) * _BINS).astype(np.intp), _BINS - 1)
 
 
-def similarity(fixed: Scan, moving: Scan, transform: np.ndarray) -> float:
+def similarity(fixed: ScanLevel, moving: ScanLevel, transform: np.ndarray) -> float:
     """Return the normalised mutual information under ``transform``, (4, 4) RAS mm of fixed to moving points.
 
     Both directions averaged, over the surroundings of the foregrounds; what lies outside the other image counts as
@@ -65,13 +65,13 @@ def similarity(fixed: Scan, moving: Scan, transform: np.ndarray) -> float:
     return (information(fixed, moving, transform) + information(moving, fixed, np.linalg.inv(transform))) / 2
 
 
-def information(fixed: Scan, moving: Scan, transform: np.ndarray) -> float:
+def information(fixed: ScanLevel, moving: ScanLevel, transform: np.ndarray) -> float:
     """Return the normalised mutual information over the surroundings of the foreground of ``fixed``."""
     points, bins = fixed.samples
-    return _Histogram(bins, sampled(moving.image, moved(transform, points))).information
+    return _Histogram(bins, sampled(moving.image, transform_points(transform, points))).information
 
 
-def information_alignment(fixed: Scan, moving: Scan, start: np.ndarray, *, affine: bool) -> np.ndarray:
+def information_alignment(fixed: ScanLevel, moving: ScanLevel, start: np.ndarray, *, affine: bool) -> np.ndarray:
     """Improve a transform by normalised mutual information, which holds across contrasts.
 
     L-BFGS on the images as they are, without any draw; sums have one order, so that the same images give the same
@@ -84,7 +84,7 @@ def information_alignment(fixed: Scan, moving: Scan, start: np.ndarray, *, affin
     start:
         (4, 4) RAS mm of ``fixed`` to RAS mm of ``moving``, where the search begins.
     affine:
-        Whether 12 parameters are free, or 6 (a rotation and a translation of what ``start`` gives).
+        Whether 12 parameters are free, or 6 (a rotation and a translation after ``start``).
 
     Returns
     -------
@@ -96,40 +96,40 @@ def information_alignment(fixed: Scan, moving: Scan, start: np.ndarray, *, affin
     points, bins = fixed.samples
     centre = fixed.points.mean(axis=0)
     arms = points - centre
-    target = moved(start, centre[None])[0]
-    # A unit of any parameter moves the rim of the head by about 1 mm.
+    target = transform_points(start, centre[None])[0]
+    # A unit of any parameter displaces the border of the head by about 1 mm.
     radius = 0.6 * fixed.size_mm
-    change = _stretched if affine else _turned
-    turning = 9 if affine else 3
+    change = _linear_change if affine else _rotation
+    linear_count = 9 if affine else 3
 
     def transform(parameters: np.ndarray) -> np.ndarray:
         matrix = np.eye(4)
-        matrix[:3, :3] = change(parameters[:turning] / radius) @ start[:3, :3]
-        matrix[:3, 3] = target + parameters[turning:] - matrix[:3, :3] @ centre
+        matrix[:3, :3] = change(parameters[:linear_count] / radius) @ start[:3, :3]
+        matrix[:3, 3] = target + parameters[linear_count:] - matrix[:3, :3] @ centre
         return matrix
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
-        values, slopes = _values_and_slopes(moving.image, moved(transform(parameters), points))
+        values, slopes = _values_and_slopes(moving.image, transform_points(transform(parameters), points))
         histogram = _Histogram(bins, values)
         pull = histogram.slope()[:, None] * slopes
         leverage = pull.T @ (arms @ start[:3, :3].T)  # how much each entry of the linear part would gain
         gradient = [
             float((leverage * derivative).sum()) / radius
-            for derivative in _derivatives(change, parameters / radius, turning)
+            for derivative in _derivatives(change, parameters / radius, linear_count)
         ]
         return -histogram.information, -np.concatenate([gradient, pull.sum(axis=0)])
 
-    found = minimize(
+    optimum = minimize(
         loss,
-        np.zeros(turning + 3),
+        np.zeros(linear_count + 3),
         jac=True,
         method="L-BFGS-B",
         options={"maxiter": _MOST_STEPS, "ftol": 1e-8, "gtol": 1e-6},
     )
-    return transform(found.x)
+    return transform(optimum.x)
 
 
-def moved(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+def transform_points(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Return points (N, 3) moved by an affine (4, 4)."""
     transformed: np.ndarray = points @ matrix[:3, :3].T + matrix[:3, 3]
     return transformed
@@ -206,13 +206,13 @@ def _values_and_slopes(image: Volume, points: np.ndarray) -> tuple[np.ndarray, n
     return values, slopes
 
 
-def _turned(vector: np.ndarray) -> np.ndarray:
+def _rotation(vector: np.ndarray) -> np.ndarray:
     from scipy.spatial.transform import Rotation
 
     return np.asarray(Rotation.from_rotvec(vector).as_matrix())
 
 
-def _stretched(entries: np.ndarray) -> np.ndarray:
+def _linear_change(entries: np.ndarray) -> np.ndarray:
     linear: np.ndarray = np.eye(3) + entries.reshape(3, 3)
     return linear
 

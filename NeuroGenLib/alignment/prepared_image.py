@@ -1,4 +1,4 @@
-"""An image made ready for alignment once: small enough for the memory, with its mask and its foreground."""
+"""Image prepared for alignment once: reduced to fit into memory, with its mask and its foreground."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class PreparedImage:
-    """One of two images that are placed on each other.
+    """Image with its mask and foreground, one of two that are aligned.
 
     Parameters
     ----------
     scan:
         The image in full, (I, J, K), or (C, I, J, K) with the head in the first channel.
     volume, mask:
-        What the search looks at: image and mask, nonzero where the image counts, or None; means over blocks of voxels
+        Image and mask (nonzero where the image counts, or None) of the search; means over blocks of voxels
         where they are huge.
     name:
         Which image messages speak of: "The fixed", "The moving".
@@ -56,5 +56,12 @@ class PreparedImage:
 
 
 def first_channel(volume: Volume) -> Volume:
-    """Return the first channel of a volume, 3-D."""
+    """Return the first channel of a volume, 3-D.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> first_channel(Volume(np.zeros((2, 4, 5, 6), np.float32), np.eye(4))).array.shape
+    (4, 5, 6)
+    """
     return volume if volume.channels is None else Volume(volume.array[0], volume.affine)

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from NeuroGenLib.alignment.mutual_information import (
-    Scan,
+    ScanLevel,
     information,
     information_alignment,
-    moved,
     sampled,
     similarity,
+    transform_points,
 )
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.spatial.intensity import intensity_range, rescale
 from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
@@ -32,13 +33,13 @@ _KEPT = 8
 _APART_DEGREES = 25.0
 _SAME_DEGREES = 10.0
 _TRUST = 1.03
-"""How much more similar another start must be than the first one, that of the headers where it leads anywhere."""
+"""Factor by which another start must be more similar than the first one, that of the headers where it is usable."""
 _MOST_POINTS = 20_000
 _SMOOTHING = 0.7
 """Voxels (sigma) by which the copies are smoothed: on sharp voxels mutual information prefers grids that coincide."""
 
 
-def scan_levels(fixed: PreparedImage, moving: PreparedImage) -> tuple[list[Scan], list[Scan]]:
+def scan_levels(fixed: PreparedImage, moving: PreparedImage) -> tuple[list[ScanLevel], list[ScanLevel]]:
     """Return the fixed and the moving image at three voxel sizes, the same for both, coarsest first.
 
     Raises
@@ -51,13 +52,13 @@ def scan_levels(fixed: PreparedImage, moving: PreparedImage) -> tuple[list[Scan]
     finest = min(*fixed.volume.spacing, *moving.volume.spacing)
     spacings = [max(coarse / factor, finest) for factor in (1, 2, 4)]
     levels = [
-        _scans(_brightness(image), image.foreground, size, spacings, room=coarse)
+        _scans(_intensities(image), image.foreground, size, spacings, room=coarse)
         for image, size in zip((fixed, moving), sizes, strict=True)
     ]
     return levels[0], levels[1]
 
 
-def rigid_alignment(fixed: Sequence[Scan], moving: Sequence[Scan], start: np.ndarray) -> np.ndarray:
+def rigid_alignment(fixed: Sequence[ScanLevel], moving: Sequence[ScanLevel], start: np.ndarray) -> np.ndarray:
     """Return the rigid transform with the most normalised mutual information, (4, 4) RAS mm of ``fixed`` to ``moving``.
 
     Parameters
@@ -72,11 +73,11 @@ def rigid_alignment(fixed: Sequence[Scan], moving: Sequence[Scan], start: np.nda
     return start
 
 
-def rough_start(fixed: Sequence[Scan], moving: Sequence[Scan], progress: Progress = SILENT) -> np.ndarray:
+def rough_start(fixed: Sequence[ScanLevel], moving: Sequence[ScanLevel], progress: Progress = SILENT) -> np.ndarray:
     """Return a rigid placement, (4, 4) RAS mm of ``fixed`` to RAS mm of ``moving``, good to some degrees.
 
     Rotations about the centres of the foregrounds are compared by mutual information on the coarsest level; the best
-    ones, the unturned one and the headers' placement are improved, the best of these again on the next level.
+    ones, the unrotated one and the headers' placement are improved, the best of these again on the next level.
     Another start is taken only where it is clearly more similar than the headers'.
 
     Raises
@@ -89,7 +90,7 @@ def rough_start(fixed: Sequence[Scan], moving: Sequence[Scan], progress: Progres
     distinct: list[np.ndarray] = []
     for start in progress.part(0, 0.5).track(starts, "Trying rotations"):
         refined = _tried(*coarse, start)
-        if refined is not None and all(_degrees(refined, other) > _SAME_DEGREES for other in distinct):
+        if refined is not None and all(_degrees(refined, earlier) > _SAME_DEGREES for earlier in distinct):
             distinct.append(refined)
     finished = []
     for start in progress.part(0.5, 1).track(distinct, "Comparing rotations"):
@@ -101,33 +102,34 @@ def rough_start(fixed: Sequence[Scan], moving: Sequence[Scan], progress: Progres
         raise InputError(
             "The two images could not be brought to overlap.",
             "Check that both show the same part of the body, give brain masks, or align them roughly by hand.",
+            code="geometry-mismatch",
         )
-    return max(finished, key=lambda one: one[0])[1]
+    return max(finished, key=lambda scored: scored[0])[1]
 
 
-def overlap(fixed: Scan, moving: Scan, transform: np.ndarray) -> float:
+def overlap(fixed: ScanLevel, moving: ScanLevel, transform: np.ndarray) -> float:
     """Return the part (0 to 1) of either foreground that lies in the surroundings of the other; the larger one."""
-    there = sampled(moving.inside, moved(transform, fixed.points), order=0).mean()
-    back = sampled(fixed.inside, moved(np.linalg.inv(transform), moving.points), order=0).mean()
-    return float(max(there, back))
+    of_fixed = sampled(moving.inside, transform_points(transform, fixed.points), order=0).mean()
+    of_moving = sampled(fixed.inside, transform_points(np.linalg.inv(transform), moving.points), order=0).mean()
+    return float(max(of_fixed, of_moving))
 
 
-def _brightness(image: PreparedImage) -> Volume:
+def _intensities(image: PreparedImage) -> Volume:
     """Return the first channel from 0 to 1, float32, 0 outside the mask."""
     values, mask = image.channels[0].astype(np.float32), image.mask
-    looked_at = values if mask is None else values[mask.array != 0]
-    low, high = np.percentile(looked_at, (0.5, 99.8))
+    counted = values if mask is None else values[mask.array != 0]
+    low, high = intensity_range(counted, (0.5, 99.8))
     if high <= low:
-        low, high = looked_at.min(), looked_at.max()
+        low, high = intensity_range(counted)
     if mask is not None:
         low = min(low, 0)  # so that dark tissue is not taken for the background
-    values = np.clip((values - np.float32(low)) / np.float32(max(high - low, 1e-30)), 0, 1)
+    values = rescale(values, low, high)
     if mask is not None:
         values *= mask.array != 0
     return Volume(values, image.volume.affine)
 
 
-def _scans(volume: Volume, area: Volume, size: float, spacings: Sequence[float], room: float) -> list[Scan]:
+def _scans(volume: Volume, area: Volume, size: float, spacings: Sequence[float], room: float) -> list[ScanLevel]:
     """Return an image from 0 to 1 at several voxel sizes."""
     from scipy import ndimage
 
@@ -138,11 +140,11 @@ def _scans(volume: Volume, area: Volume, size: float, spacings: Sequence[float],
     for spacing in spacings:
         inside = area.resample(like=_grid_around(area, spacing, 4 * room), order=0)
         nearby = ndimage.distance_transform_edt(~inside.array) * spacing <= 2 * room
-        # Beyond its field of view the image says nothing, not even that there is background.
-        seen = field_of_view.resample(like=inside, order=0)
+        # Beyond its field of view the image is unknown; that is not background.
+        visible = field_of_view.resample(like=inside, order=0)
         image = volume.resample(like=inside)
         image = image.with_array(ndimage.gaussian_filter(image.array, _SMOOTHING))
-        scans.append(Scan(image, inside.with_array(nearby & seen.array), points, size))
+        scans.append(ScanLevel(image, inside.with_array(nearby & visible.array), points, size))
     return scans
 
 
@@ -163,21 +165,21 @@ def _size_mm(area: Volume) -> float:
     return float(np.cbrt(1000 * area.voxel_volume_ml * int(area.array.sum())))
 
 
-def _about_centres(fixed: Scan, moving: Scan, rotation: np.ndarray) -> np.ndarray:
+def _about_centres(fixed: ScanLevel, moving: ScanLevel, rotation: np.ndarray) -> np.ndarray:
     matrix = np.eye(4)
     matrix[:3, :3] = rotation
     matrix[:3, 3] = moving.points.mean(axis=0) - rotation @ fixed.points.mean(axis=0)
     return matrix
 
 
-def _best_rotations(fixed: Scan, moving: Scan) -> list[np.ndarray]:
-    """Return the placements with the most mutual information among rotations all over, no two alike."""
+def _best_rotations(fixed: ScanLevel, moving: ScanLevel) -> list[np.ndarray]:
+    """Return the placements with the most mutual information among rotations all over, no two close to each other."""
     candidates = [_about_centres(fixed, moving, rotation) for rotation in _rotations()]
-    ranked = sorted(candidates, key=lambda one: -information(fixed, moving, one))
+    ranked = sorted(candidates, key=lambda placement: -information(fixed, moving, placement))
     kept: list[np.ndarray] = []
-    for one in ranked:
-        if all(_degrees(one, other) > _APART_DEGREES for other in kept):
-            kept.append(one)
+    for candidate in ranked:
+        if all(_degrees(candidate, better) > _APART_DEGREES for better in kept):
+            kept.append(candidate)
         if len(kept) == _KEPT:
             break
     return kept
@@ -198,12 +200,12 @@ def _rotations() -> Iterator[np.ndarray]:
     yield from Rotation.from_quat(quaternions).as_matrix()
 
 
-def _degrees(one: np.ndarray, other: np.ndarray) -> float:
-    cosine = (np.trace(one[:3, :3].T @ other[:3, :3]) - 1) / 2
+def _degrees(first: np.ndarray, second: np.ndarray) -> float:
+    cosine = (np.trace(first[:3, :3].T @ second[:3, :3]) - 1) / 2
     return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
 
 
-def _tried(fixed: Scan, moving: Scan, start: np.ndarray) -> np.ndarray | None:
+def _tried(fixed: ScanLevel, moving: ScanLevel, start: np.ndarray) -> np.ndarray | None:
     if overlap(fixed, moving, start) == 0:
         return None
     return information_alignment(fixed, moving, start, affine=False)

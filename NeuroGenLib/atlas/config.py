@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from NeuroGenLib.cohort.subjects import BinaryConstraint, CategoricConstraint, NumericConstraint
-from NeuroGenLib.core.config import Config, Help, Range, Unit
+from NeuroGenLib.core.config import Config, Help, Identifying, Range, Unit
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.training.settings import TrainerConfig
+from NeuroGenLib.training.settings import TrainJobConfig
 
 BUNDLED = "bundled:fetal-sba"
 """The model that is used when none is named."""
@@ -30,7 +30,9 @@ class ConditionConfig(Config):
         """Refuse an empty range."""
         if self.minimum is not None and self.maximum is not None and self.minimum >= self.maximum:
             raise InputError(
-                f"minimum ({self.minimum:g}) is not below maximum ({self.maximum:g}).", "Give the range the right way."
+                f"minimum ({self.minimum:g}) is not below maximum ({self.maximum:g}).",
+                "Give the range the right way.",
+                code="value-invalid",
             )
 
 
@@ -51,8 +53,8 @@ class DataConfig(Config):
         Path | None, Help("YAML file with the ids of train, val and test; file.yaml#dataset where it lists several")
     ] = None
     split: Annotated[str, Help("Which split of that file to train on")] = "train"
-    include: Annotated[tuple[str, ...], Help("Subject ids to keep, * allowed; all when empty")] = ()
-    exclude: Annotated[tuple[str, ...], Help("Subject ids to leave out, * allowed")] = ()
+    include: Annotated[tuple[str, ...], Identifying(), Help("Subject ids to keep, * allowed; all when empty")] = ()
+    exclude: Annotated[tuple[str, ...], Identifying(), Help("Subject ids to leave out, * allowed")] = ()
     constraints: Annotated[
         dict[str, NumericConstraint | CategoricConstraint | BinaryConstraint], Help("Rows to keep, by column")
     ] = field(default_factory=dict)
@@ -237,25 +239,21 @@ class ValidationConfig(Config):
     volumes: Annotated[bool, Help("Keep the reconstructions and label maps")] = True
 
 
-@dataclass(frozen=True)
-class AtlasTrainConfig(Config):
+@dataclass(frozen=True, kw_only=True)
+class AtlasTrainConfig(TrainJobConfig):
     """Everything a training run of the atlas needs."""
 
+    unshared: ClassVar = ("validation", "bandwidth", "reference_compat")
+
     data: DataConfig
-    train: TrainerConfig
     network: NetworkConfig = field(default_factory=NetworkConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     name: Annotated[str, Help("Name of the model")] = "atlas"
-    description: Annotated[str, Help("One sentence on what the model shows")] = ""
-    notice: Annotated[str, Help("What every output must say of the brains it shows")] = ""
-    license: Annotated[str, Help("SPDX licence of the weights, which follows from the data's")] = "unknown"
-    attribution: Annotated[tuple[str, ...], Help("Papers and data sets to cite")] = ()
     bandwidth: Annotated[
         float | None, Range(0, exclusive_low=True), Help("Kernel width of the age regression, in the unit of age")
     ] = None
     reference_compat: Annotated[
         bool, Help("Train as the published code does: label weight squared, Euler angles in box units, rim in voxels")
     ] = False
-    store_ids: Annotated[bool, Help("Write subject ids into the model; they may identify people")] = False

@@ -1,13 +1,18 @@
-"""What atlas training and fitting minimise."""
+"""Losses of atlas training and fitting."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+
+from NeuroGenLib.core.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from NeuroGenLib.atlas.config import OptimiserConfig
 
 
 @dataclass(frozen=True)
@@ -89,3 +94,26 @@ def transform_penalty(transforms: Tensor) -> Tensor:
     if not groups:
         return torch.zeros((), device=transforms.device)
     return torch.stack([group.square().mean() for group in groups]).sum()
+
+
+def class_weights(settings: OptimiserConfig, names: tuple[str, ...]) -> Tensor | None:
+    """Return (classes,) weights of the label loss, or None when all are 1.
+
+    Raises
+    ------
+    InputError
+        When a weight is for a label that is not in the table, or no weight is above zero.
+    """
+    for name in settings.class_weights:
+        if name not in names:
+            raise InputError(
+                f"optimiser.class_weights names '{name}', which is not a label.",
+                nearest(name, names),
+                code="name-unknown",
+            )
+    if not settings.class_weights:
+        return None
+    weights = torch.tensor([settings.class_weights.get(name, 1.0) for name in names])
+    if not (weights > 0).any():
+        raise InputError("All class weights are zero.", "Give at least one label a weight.", code="value-invalid")
+    return weights

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,31 +19,26 @@ from NeuroGenLib.atlas.data.dataset import AtlasDataset, build_dataset
 from NeuroGenLib.atlas.data.points import PointTable
 from NeuroGenLib.atlas.data.selection import summary, write_selection
 from NeuroGenLib.atlas.evaluation.validation import Validation
-from NeuroGenLib.atlas.infer import AtlasModel
-from NeuroGenLib.atlas.losses import LossWeights, atlas_loss
+from NeuroGenLib.atlas.initial_atlas import initialise, open_initial
+from NeuroGenLib.atlas.losses import LossWeights, atlas_loss, class_weights
 from NeuroGenLib.atlas.network import AtlasDecoder, Shape
-from NeuroGenLib.atlas.regression import default_bandwidth, subject_weights
-from NeuroGenLib.core.config import parameters, to_mapping
-from NeuroGenLib.core.errors import InputError, nearest
-from NeuroGenLib.core.files import require_folder_place
+from NeuroGenLib.atlas.regression import default_bandwidth
+from NeuroGenLib.atlas.smoothness import neighbour_weights
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.core.provenance import checkout_commit, software_versions
-from NeuroGenLib.models import resolve
-from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
-from NeuroGenLib.training.initial_weights import load_initial
-from NeuroGenLib.training.loop import StepModule, is_first_process
+from NeuroGenLib.models.folder import ModelFolder, write_model
+from NeuroGenLib.training.job import common_manifest, run_job
+from NeuroGenLib.training.loop import StepModule
 from NeuroGenLib.training.random_streams import step_generator
-from NeuroGenLib.training.run import fit
 from NeuroGenLib.training.schedules import cosine_schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from pathlib import Path
 
     from lightning.pytorch import Callback, Trainer
 
     from NeuroGenLib.atlas.config import AtlasTrainConfig, OptimiserConfig
     from NeuroGenLib.atlas.data.points import Batch
-    from NeuroGenLib.core.config import Config
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +56,7 @@ class AtlasModule(StepModule):
 
     def __init__(self, config: AtlasTrainConfig, dataset: AtlasDataset) -> None:
         super().__init__()
+        self.dataset = dataset
         self._optimiser = config.optimiser
         self._steps = config.train.steps
         self.parametrisation: transform.Parametrisation = "euler-zxz" if config.reference_compat else "rotation-vector"
@@ -86,7 +81,7 @@ class AtlasModule(StepModule):
         self._others: Tensor | None
         others = None
         if config.optimiser.smoothness_weight > 0:
-            others = weights_of_others(dataset, config.bandwidth or default_bandwidth(dataset.ages))
+            others = neighbour_weights(dataset, config.bandwidth or default_bandwidth(dataset.ages))
         self.register_buffer("_others", others, persistent=False)
         classes = class_weights(config.optimiser, dataset.labels.names)
         self._class_weights: Tensor | None
@@ -139,26 +134,6 @@ class AtlasModule(StepModule):
         return [optimiser], [cosine_schedule(optimiser, self._steps, floors=self._optimiser.floor)]
 
 
-def weights_of_others(dataset: AtlasDataset, bandwidth: float) -> Tensor:
-    """Return (S, S) weights of the other subjects in the atlas at each subject's age and conditions.
-
-    A subject whose age the others do not support counts for itself.
-    """
-    encoded = np.stack([encode_all(dataset.conditions, values) for values in dataset.values])
-    scale = np.concatenate([np.full(one.width, one.scale) for one in dataset.conditions] or [np.zeros(0)])
-    count = len(dataset.ages)
-    weights = np.zeros((count, count))
-    for row in range(count):
-        others = np.flatnonzero(np.arange(count) != row)
-        offsets = (encoded[others] - encoded[row]) / scale if dataset.conditions else None
-        try:
-            found = subject_weights(dataset.ages[others], dataset.ages[row], bandwidth, conditions=offsets)
-            weights[row, others] = found.weights
-        except (InputError, ValueError):
-            weights[row, row] = 1
-    return torch.from_numpy(weights).float()
-
-
 def parameter_groups(
     decoder: AtlasDecoder, latents: Tensor, transforms: Tensor, settings: OptimiserConfig
 ) -> list[dict[str, Any]]:
@@ -170,25 +145,6 @@ def parameter_groups(
     if transforms.requires_grad and transforms.shape[1]:
         groups.append({"params": [transforms], "lr": settings.transform_rate, "weight_decay": settings.transform_decay})
     return groups
-
-
-def class_weights(settings: OptimiserConfig, names: tuple[str, ...]) -> Tensor | None:
-    """Return (classes,) weights of the label loss, or None when all are 1.
-
-    Raises
-    ------
-    InputError
-        When a weight is for a label that is not in the table, or no weight is above zero.
-    """
-    for name in settings.class_weights:
-        if name not in names:
-            raise InputError(f"optimiser.class_weights names '{name}', which is no label.", nearest(name, names))
-    if not settings.class_weights:
-        return None
-    weights = torch.tensor([settings.class_weights.get(name, 1.0) for name in names])
-    if not (weights > 0).any():
-        raise InputError("All class weights are zero.", "Give at least one label a weight.")
-    return weights
 
 
 def network_shape(config: AtlasTrainConfig, dataset: AtlasDataset) -> Shape:
@@ -203,7 +159,9 @@ def network_shape(config: AtlasTrainConfig, dataset: AtlasDataset) -> Shape:
     beyond = [index for index in network.modulated if index > network.layers]
     if beyond:
         raise InputError(
-            f"network.modulated names layer {beyond[0]}, but the last is {network.layers}.", "Correct the list."
+            f"network.modulated names layer {beyond[0]}, but the last is {network.layers}.",
+            "Correct the list.",
+            code="value-invalid",
         )
     return Shape(
         intensities=len(config.data.modalities),
@@ -220,53 +178,33 @@ def network_shape(config: AtlasTrainConfig, dataset: AtlasDataset) -> Shape:
 
 
 def train(config: AtlasTrainConfig, progress: Progress = SILENT) -> Path | None:
-    """Train an atlas, write it to ``<out>/model``, and return that path (None in all processes but the first).
-
-    A run that was stopped goes on when this is called again with the same config.
-
-    Raises
-    ------
-    InputError
-        When the data or a setting is unusable.
-    NeuroGenError
-        When the run folder may not be written into.
-    Cancelled
-        When it was stopped; the run folder holds a checkpoint.
-    """
-    require_folder_place(config.train.out)
-    # With several processes each runs this function; one of them speaks and writes.
-    first = is_first_process()
-    shown = progress if first else SILENT
-    initial = None if config.train.init_from is None else _open_initial(config.train.init_from)
+    """Train an atlas and return the path of its model; see :func:`NeuroGenLib.training.job.run_job`."""
+    initial = None if config.train.init_from is None else open_initial(config.train.init_from)
     data = config.data
     if initial is not None and data.box is None:
-        # The initial latents belong to its box.
-        width, depth, height = initial.manifest["preparation"]["box"]
+        width, depth, height = initial.manifest["preparation"]["box"]  # the initial latents belong to it
         data = dataclasses.replace(data, box=(width, depth, height))
-    dataset = build_dataset(
-        data,
-        shown.part(0.0, 0.05),
-        reference_compat=config.reference_compat,
-        motion=config.augmentation.motion,
-        seed=config.train.seed,
-    )
-    module = AtlasModule(config, dataset)
 
-    def write(trained: AtlasModule, folder: Path) -> ModelFolder:
-        return write_atlas(trained, config, dataset, folder)
+    def write(module: AtlasModule, folder: Path) -> ModelFolder:
+        return write_atlas(module, config, folder)
 
-    if initial is not None:
-        _initialise(module, dataset, config, initial)
-    callbacks: list[Callback] = [_selection_writer(config, dataset)]
-    if config.validation.every is not None:
-        callbacks.append(Validation(config, dataset, write, shown))
-    fit(module, config.train, shown.part(0.05, 0.99, "training"), callbacks, job=config)
-    if not first:
-        return None
-    path = Path(config.train.out) / "model"
-    write(module, path)
-    progress.update(1, 1, f"model written to {path}")
-    return path
+    def build(reading: Progress, training: Progress) -> tuple[AtlasModule, list[Callback]]:
+        dataset = build_dataset(
+            data,
+            reading,
+            reference_compat=config.reference_compat,
+            motion=config.augmentation.motion,
+            seed=config.train.seed,
+        )
+        module = AtlasModule(config, dataset)
+        if initial is not None:
+            initialise(module, dataset, initial, config.data.modalities)
+        callbacks: list[Callback] = [_selection_writer(config, dataset)]
+        if config.validation.every is not None:
+            callbacks.append(Validation(config, dataset, write, training))
+        return module, callbacks
+
+    return run_job(config, build, write, progress)
 
 
 def _selection_writer(config: AtlasTrainConfig, dataset: AtlasDataset) -> Callback:
@@ -287,25 +225,20 @@ def _selection_writer(config: AtlasTrainConfig, dataset: AtlasDataset) -> Callba
     return LambdaCallback(on_train_start=write)
 
 
-def write_atlas(module: AtlasModule, config: AtlasTrainConfig, dataset: AtlasDataset, path: Path) -> ModelFolder:
+def write_atlas(module: AtlasModule, config: AtlasTrainConfig, path: Path) -> ModelFolder:
     """Write the trained atlas as a model folder."""
     tensors = {f"decoder.{name}": value for name, value in module.decoder.state_dict().items()}
     tensors["latents"] = module.latents
     if module.transforms.shape[1]:
         tensors["transforms"] = module.transforms
-    manifest = _manifest(module, config, dataset)
+    manifest = _manifest(module, config)
     return write_model(path, "atlas", tensors, manifest, model_card(manifest))
 
 
-def _manifest(module: AtlasModule, config: AtlasTrainConfig, dataset: AtlasDataset) -> dict[str, Any]:
-    data = config.data
+def _manifest(module: AtlasModule, config: AtlasTrainConfig) -> dict[str, Any]:
+    dataset, data = module.dataset, config.data
     fill = [subject.fill for subject in dataset.subjects]
-    return {
-        "name": config.name,
-        "description": config.description,
-        "notice": config.notice,
-        "license": config.license,
-        "citation": list(config.attribution),
+    return common_manifest(config, config.train.steps) | {
         "labels": dataset.labels.to_mapping(),
         "modalities": list(data.modalities),
         "conditions": [condition.to_manifest() for condition in dataset.conditions],
@@ -320,132 +253,11 @@ def _manifest(module: AtlasModule, config: AtlasTrainConfig, dataset: AtlasDatas
             "mask": data.mask,
             "halo": data.halo,
             "box": dataset.box.tolist(),
-            "background": _background_names(dataset),
+            "background": dataset.background_names,
             "fill": np.mean(fill, axis=0).tolist(),
             "orientation": "RAS, origin at the centre of the brain's mass",
         },
         "regression": {"bandwidth": config.bandwidth or default_bandwidth(dataset.ages)},
         "transform": {"kind": config.optimiser.transform, "parametrisation": module.parametrisation},
-        "subjects": _subjects(config, dataset),
-        "training": {
-            "config": _shareable(config),
-            "steps": config.train.steps,
-            "commit": checkout_commit(),
-        },
-        "versions": software_versions(),
+        "subjects": dataset.subject_entries(store_ids=config.store_ids),
     }
-
-
-def _shareable(config: AtlasTrainConfig) -> dict[str, Any]:
-    """Return the settings without what tells of people or of the maker's disk: ids, and the folders of paths."""
-    sections = ("data", "network", "optimiser", "augmentation", "train")
-    settings = {name: _without_folders(getattr(config, name)) for name in sections}
-    if not config.store_ids:
-        for name in ("include", "exclude"):
-            settings["data"].pop(name)
-    return settings
-
-
-def _without_folders(config: Config) -> dict[str, Any]:
-    paths = {parameter.name for parameter in parameters(type(config)) if parameter.type is Path}
-    return {
-        name: Path(value).name if name in (*paths, "init_from") and value is not None else value
-        for name, value in to_mapping(config).items()
-    }
-
-
-def _background_names(dataset: AtlasDataset) -> list[str]:
-    """Return the label of the rim first, then the label of value 0 where that is another."""
-    names = [dataset.labels.names[dataset.background]]
-    if 0 in dataset.labels.values:
-        names.append(dataset.labels.names[dataset.labels.values.index(0)])
-    return list(dict.fromkeys(names))
-
-
-def _subjects(config: AtlasTrainConfig, dataset: AtlasDataset) -> list[dict[str, Any]]:
-    entries = []
-    rows = zip(dataset.cohort, dataset.subjects, dataset.ages, dataset.values, dataset.volumes_ml, strict=True)
-    for subject, points, age, values, volumes in rows:
-        entry: dict[str, Any] = {"id": subject.key} if config.store_ids else {}
-        entry |= {
-            "age": float(age),
-            "conditions": values,
-            "volumes_ml": {name: round(volume, 3) for name, volume in volumes.items()},
-            "centre": points.centre.tolist(),
-            "scaling": points.scaling.tolist(),
-        }
-        entries.append(entry)
-    return entries
-
-
-def _open_initial(reference: str) -> ModelFolder:
-    """Open the atlas that a run starts from.
-
-    Raises
-    ------
-    InputError
-        When the model is no atlas, or an incomplete one.
-    """
-    folder = resolve(reference)
-    if folder.kind != "atlas":
-        raise InputError(f"{reference} is no atlas but of kind '{folder.kind}'.", "Give an atlas to start from.")
-    AtlasModel.from_folder(folder, torch.device("cpu"))
-    return folder
-
-
-def _initialise(module: AtlasModule, dataset: AtlasDataset, config: AtlasTrainConfig, folder: ModelFolder) -> None:
-    """Start from a trained atlas: its network, and its latents and transforms where a subject's id is known.
-
-    A new subject starts from the atlas at its age.
-
-    Raises
-    ------
-    InputError
-        When its network has other sizes, or its labels, conditions, modalities or box differ.
-    """
-    for key, theirs, own in (
-        ("labels", folder.manifest["labels"], dataset.labels.to_mapping()),
-        ("conditions", folder.manifest["conditions"], [condition.to_manifest() for condition in dataset.conditions]),
-        ("modalities", folder.manifest["modalities"], list(config.data.modalities)),
-        ("box", folder.manifest["preparation"]["box"], dataset.box.tolist()),
-    ):
-        if theirs != own:
-            raise InputError(
-                f"The {key} of {folder.reference} and of this run differ.",
-                f"Give the same {key} (and ranges) in the config, or start without it.",
-            )
-    tensors = load_tensors(folder)
-    decoder = {name[8:]: value for name, value in tensors.items() if name.startswith("decoder.")}
-    load_initial(module.decoder.state_dict(), decoder)
-    _initialise_subjects(module, dataset, folder.manifest, tensors)
-
-
-@torch.no_grad()
-def _initialise_subjects(
-    module: AtlasModule, dataset: AtlasDataset, manifest: Mapping[str, Any], tensors: Mapping[str, Tensor]
-) -> None:
-    known = {entry.get("id"): row for row, entry in enumerate(manifest["subjects"])}
-    ages = np.array([entry["age"] for entry in manifest["subjects"]])
-    bandwidth = manifest["regression"]["bandwidth"]
-    same_transform = (
-        "transforms" in tensors
-        and tensors["transforms"].shape[1] == module.transforms.shape[1]
-        and manifest["transform"]["parametrisation"] == module.parametrisation
-    )
-    for row, subject in enumerate(dataset.cohort):
-        if subject.key in known:
-            module.latents[row] = tensors["latents"][known[subject.key]]
-            if same_transform:
-                module.transforms[row] = tensors["transforms"][known[subject.key]]
-        else:
-            weights = _start_weights(ages, float(dataset.ages[row]), bandwidth)
-            module.latents[row] = torch.tensordot(weights, tensors["latents"], dims=1)
-
-
-def _start_weights(ages: np.ndarray, age: float, bandwidth: float) -> Tensor:
-    """Return the weights of an age, or of the nearest end of the range when nobody supports it."""
-    try:
-        weights = subject_weights(ages, age, bandwidth)
-    except InputError:
-        weights = subject_weights(ages, float(np.clip(age, ages.min(), ages.max())), bandwidth)
-    return torch.from_numpy(weights.weights).float()

@@ -28,7 +28,9 @@ def read_cohort(
     )
     for pattern in (*include, *exclude):
         if not any(fnmatch.fnmatchcase(name, pattern) for name in cohort.ids):
-            raise InputError(f"No scan of {table} is named '{pattern}'.", nearest(pattern, cohort.ids))
+            raise InputError(
+                f"No scan of {table} is named '{pattern}'.", nearest(pattern, cohort.ids), code="name-unknown"
+            )
 
     def kept(name: str) -> bool:
         wanted = not include or any(fnmatch.fnmatchcase(name, pattern) for pattern in include)
@@ -36,5 +38,5 @@ def read_cohort(
 
     ids = [name for name in cohort.ids if kept(name)]
     if not ids:
-        raise InputError(f"include and exclude leave no scan of {table}.", "Correct one of them.")
+        raise InputError(f"include and exclude leave no scan of {table}.", "Correct one of them.", code="table-empty")
     return cohort.select(ids)

@@ -69,9 +69,9 @@ class NumericConstraint(Config):
     def check(self) -> None:
         """Refuse ends in the wrong order, and a distribution over an open range."""
         if self.min is not None and self.max is not None and self.min > self.max:
-            raise InputError(f"min {self.min:g} is above max {self.max:g}.", "Swap them.")
+            raise InputError(f"min {self.min:g} is above max {self.max:g}.", "Swap them.", code="value-invalid")
         if self.distribution is not None and (self.min is None or self.max is None):
-            raise InputError("A distribution needs a closed range.", "Give min and max.")
+            raise InputError("A distribution needs a closed range.", "Give min and max.", code="value-missing")
 
     def refusal(self, value: float | str, named: str) -> str:
         """Return why ``value`` does not pass, or nothing."""
@@ -104,7 +104,11 @@ class BinaryConstraint(Config):
         """Return why ``value`` does not pass, or nothing."""
         text = f"{value:g}" if isinstance(value, float) else value.lower()
         if text not in _TRUTH:
-            raise InputError(f"{named} is '{value}', which is neither yes nor no.", "Write 0/1, true/false or yes/no.")
+            raise InputError(
+                f"{named} is '{value}', which is neither yes nor no.",
+                "Write 0/1, true/false or yes/no.",
+                code="table-invalid",
+            )
         return "" if _TRUTH[text] == self.value else f"is {value}"
 
 
@@ -189,10 +193,18 @@ class Cohort:
         for column in names:
             _require(column, columns, str(path))
         if not names:
-            raise InputError(f"No column of {path} holds image files.", "Name the columns that do as modalities.")
+            raise InputError(
+                f"No column of {path} holds image files.",
+                "Name the columns that do as modalities.",
+                code="table-invalid",
+            )
         id_column = next((column for column in ID_COLUMNS if column in columns), None)
         if not id_column and not single:
-            raise InputError(f"{path} has no column participant_id or subject_id.", "Add one with the subjects' ids.")
+            raise InputError(
+                f"{path} has no column participant_id or subject_id.",
+                "Add one with the subjects' ids.",
+                code="table-invalid",
+            )
         folder = Path(path).parent if root is None else Path(root)
         others = tuple(c for c in columns if c not in (*names, id_column, "session_id"))
         subjects = []
@@ -200,7 +212,9 @@ class Cohort:
             paths = {column: folder / row[column] for column in names if row[column] not in MISSING}
             identity = row[id_column] if id_column else "".join(_stem(file) for file in paths.values())
             if identity in MISSING:
-                raise InputError(f"Row {number} of {path} has no subject id.", "Fill it in or delete the row.")
+                raise InputError(
+                    f"Row {number} of {path} has no subject id.", "Fill it in or delete the row.", code="table-invalid"
+                )
             session = row.get("session_id", "")
             subjects.append(Subject(identity, paths, None if session in MISSING else session, row_values(row, others)))
         return _complete(subjects, names, others, on_missing, Path(path).stem)
@@ -231,11 +245,15 @@ class Cohort:
         """
         folder = Path(folder)
         if not folder.is_dir():
-            raise InputError(f"The folder {folder} does not exist.", "Check the name.")
+            raise InputError(f"The folder {folder} does not exist.", "Check the name.", code="file-missing")
         people = sorted(person for person in folder.glob("sub-*") if person.is_dir())
         found = _images_by_scan(folder, people, modalities, pattern)
         if not found:
-            raise InputError(f"{folder} holds no image that matches '{pattern}'.", "Check the folder and the pattern.")
+            raise InputError(
+                f"{folder} holds no image that matches '{pattern}'.",
+                "Check the folder and the pattern.",
+                code="file-missing",
+            )
         names = tuple(modalities or _common(found, folder))
         tables = [folder / "participants.tsv", *(person / f"{person.name}_sessions.tsv" for person in people)]
         columns, values = _joined_values([table for table in tables if table.is_file()])
@@ -256,7 +274,9 @@ class Cohort:
         reasons = {name: reason for subject, reason in self.left_out for name in (subject.id, subject.key)}
         for name in sorted(wanted - known):
             if name not in reasons:
-                raise InputError(f"There is no subject '{name}' in {self.name}.", nearest(name, known))
+                raise InputError(
+                    f"There is no subject '{name}' in {self.name}.", nearest(name, known), code="name-unknown"
+                )
             log.warning("%s was left out before: %s", name, reasons[name])
         return self._keep([s for s in self.subjects if {s.id, s.key} & wanted], "the selection by id")
 
@@ -288,7 +308,9 @@ class Cohort:
         absent = [str(path) for path in files if not path.is_file()]
         if absent:
             problem = f"{len(absent)} of {len(files)} image files of {self.name} are missing: {few(absent)}."
-            raise InputError(problem, "Correct the table, or give the root folder of its file names.")
+            raise InputError(
+                problem, "Correct the table, or give the root folder of its file names.", code="file-missing"
+            )
 
     def split(
         self, fractions: Mapping[str, float], seed: int, *, stratify: str | None = None, strata: int = 4
@@ -300,7 +322,11 @@ class Cohort:
         Fractions that do not sum to 1, and a split without anybody, are an ``InputError``.
         """
         if not fractions or min(fractions.values()) <= 0 or abs(sum(fractions.values()) - 1) > 1e-6:
-            raise InputError(f"The fractions {dict(fractions)} do not sum to 1.", "Give positive fractions that do.")
+            raise InputError(
+                f"The fractions {dict(fractions)} do not sum to 1.",
+                "Give positive fractions that do.",
+                code="value-invalid",
+            )
         people = list(dict.fromkeys(self.ids))
         order = np.random.default_rng(seed).permutation(len(people))
         if stratify is not None:
@@ -332,7 +358,11 @@ class Cohort:
         shown = few([f"{subject.key} ({reason})" for subject, reason in left_out])
         if not subjects:
             why = f": {shown}" if left_out else ""
-            raise InputError(f"Nobody in {self.name} is left after {step}{why}.", "Loosen it, or check the table.")
+            raise InputError(
+                f"Nobody in {self.name} is left after {step}{why}.",
+                "Loosen it, or check the table.",
+                code="table-empty",
+            )
         if left_out:
             log.warning("%s: %d of %d left out by %s: %s", self.name, len(left_out), len(self), step, shown)
         return replace(self, subjects=tuple(subjects), left_out=(*self.left_out, *left_out))
@@ -371,7 +401,7 @@ def draw(
     :func:`uniform_fillup`.
     """
     if n < 1:
-        raise InputError(f"{n} subjects of {cohort.name} were asked for.", "Ask for at least 1.")
+        raise InputError(f"{n} subjects of {cohort.name} were asked for.", "Ask for at least 1.", code="value-invalid")
     asked = [
         (column, constraint, constraint.distribution)
         for column, constraint in constraints.items()
@@ -400,7 +430,7 @@ def row_values(row: Mapping[str, str], columns: Iterable[str]) -> dict[str, floa
 
 def _require(column: str, columns: Sequence[str], where: str) -> None:
     if column not in columns:
-        raise InputError(f"There is no column '{column}' in {where}.", nearest(column, columns))
+        raise InputError(f"There is no column '{column}' in {where}.", nearest(column, columns), code="name-unknown")
 
 
 def _refusal(subject: Subject, column: str, constraint: Constraint) -> str:
@@ -414,11 +444,15 @@ def _as_value(cell: str) -> float | str:
 
 def _as_number(value: float | str | None, named: str) -> float:
     if value is None:
-        raise InputError(f"{named} is missing.", "Fill it in, or leave those without it out by a constraint.")
+        raise InputError(
+            f"{named} is missing.", "Fill it in, or leave those without it out by a constraint.", code="value-missing"
+        )
     try:
         return float(value)
     except ValueError:
-        raise InputError(f"{named} is '{value}', which is no number.", "Correct the table.") from None
+        raise InputError(
+            f"{named} is '{value}', which is no number.", "Correct the table.", code="table-invalid"
+        ) from None
 
 
 def _holds_images(cells: Iterable[str]) -> bool:
@@ -455,7 +489,9 @@ def _images_by_scan(
             images = found.setdefault((identity, None if visit == person else visit.name), {})
             if modality in images:
                 problem = f"{identity} has two files for {modality}: {images[modality].name} and {file.name}."
-                raise InputError(problem, "Say which by a pattern, or by a longer ending such as 'run-1_T2w'.")
+                raise InputError(
+                    problem, "Say which by a pattern, or by a longer ending such as 'run-1_T2w'.", code="value-conflict"
+                )
             images[modality] = file
     return found
 
@@ -464,7 +500,11 @@ def _common(found: Mapping[Any, Mapping[str, Path]], folder: Path) -> list[str]:
     counts = Counter(modality for images in found.values() for modality in images)
     shown = ", ".join(f"{modality} ({times})" for modality, times in counts.items())
     if len(found) not in counts.values():
-        raise InputError(f"The {len(found)} scans in {folder} have no modality in common: {shown}.", "Name some.")
+        raise InputError(
+            f"The {len(found)} scans in {folder} have no modality in common: {shown}.",
+            "Name some.",
+            code="value-missing",
+        )
     return [modality for modality, times in counts.items() if times == len(found)]
 
 
@@ -480,7 +520,9 @@ def _joined_values(tables: Iterable[Path]) -> tuple[tuple[str, ...], dict[tuple[
         columns, rows = read_table(table)
         id_column = next((column for column in ID_COLUMNS if column in columns), None)
         if id_column is None and "session_id" not in columns:
-            raise InputError(f"{table} has no column participant_id.", "Add one with the subjects' ids.")
+            raise InputError(
+                f"{table} has no column participant_id.", "Add one with the subjects' ids.", code="table-invalid"
+            )
         others = [column for column in columns if column not in (id_column, "session_id")]
         names |= dict.fromkeys(others)
         for row in rows:
@@ -497,12 +539,20 @@ def _complete(
     """Make a cohort of the subjects that have every modality; refuse duplicates."""
     twice = repeated([subject.key for subject in subjects])
     if twice:
-        raise InputError(f"{name} lists {few(twice)} more than once.", "Keep one row each, or add session_id.")
+        raise InputError(
+            f"{name} lists {few(twice)} more than once.",
+            "Keep one row each, or add session_id.",
+            code="value-duplicate",
+        )
     gaps = {subject.key: [end for end in modalities if end not in subject.paths] for subject in subjects}
     out = [(subject, f"no {', '.join(gaps[subject.key])}") for subject in subjects if gaps[subject.key]]
     if out and on_missing == "error":
         shown = few([f"{subject.key} has {reason}" for subject, reason in out])
-        raise InputError(f"{len(out)} of {len(subjects)} in {name} lack an image: {shown}.", "Complete the table.")
+        raise InputError(
+            f"{len(out)} of {len(subjects)} in {name} lack an image: {shown}.",
+            "Complete the table.",
+            code="file-missing",
+        )
     kept = [subject for subject in subjects if not gaps[subject.key]]
     return Cohort(tuple(subjects), modalities, name, columns)._keep(kept, "the need for every modality", out)
 

@@ -35,7 +35,9 @@ def read_splits(path: AnyPath, dataset: str | None = None) -> dict[str, tuple[st
         file, _, dataset = str(path).rpartition("#")
         path = Path(file)
     content = read_yaml(path, as_text=True)
-    form = InputError(f"{path} does not list subject ids by split.", "Write 'train: [...]' and 'val: [...]'.")
+    form = InputError(
+        f"{path} does not list subject ids by split.", "Write 'train: [...]' and 'val: [...]'.", code="table-invalid"
+    )
     if not isinstance(content, dict) or not content:
         raise form
     nested = {name: value for name, value in content.items() if isinstance(value, dict)}
@@ -44,7 +46,7 @@ def read_splits(path: AnyPath, dataset: str | None = None) -> dict[str, tuple[st
         chosen = next(iter(nested)) if dataset is None and len(content) == 1 else dataset or ""
         if chosen not in nested:
             known = nearest(chosen, nested) if chosen else f"Name one of: {', '.join(nested)}."
-            raise InputError(f"{path} has no data set '{chosen}'.", known)
+            raise InputError(f"{path} has no data set '{chosen}'.", known, code="name-unknown")
         content = nested[chosen]
     content = content.get("subject_ids", content)
     lists = list(content.values()) if isinstance(content, dict) else [None]
@@ -54,7 +56,11 @@ def read_splits(path: AnyPath, dataset: str | None = None) -> dict[str, tuple[st
     for one, other in itertools.combinations(splits, 2):
         shared = sorted(set(splits[one]) & set(splits[other]))
         if shared:
-            raise InputError(f"{path} lists ids in both {one} and {other}: {few(shared)}.", "Keep each in one split.")
+            raise InputError(
+                f"{path} lists ids in both {one} and {other}: {few(shared)}.",
+                "Keep each in one split.",
+                code="value-duplicate",
+            )
     return splits
 
 
@@ -72,7 +78,11 @@ def age_unit(column: str, participants_json: AnyPath | None = None) -> str:
     unit = given.removesuffix("s") + "s"
     if unit not in ("weeks", "years", "months", "days"):
         remedy = f'Write {{"{column}": {{"Units": "years"}}}} (or weeks) into participants.json.'
-        raise InputError(f"The unit of '{column}' is {f'given as {given!r}' if given else 'not given'}.", remedy)
+        raise InputError(
+            f"The unit of '{column}' is {f'given as {given!r}' if given else 'not given'}.",
+            remedy,
+            code="units-unknown",
+        )
     return unit
 
 
@@ -86,7 +96,9 @@ def read_table(path: AnyPath) -> tuple[list[str], list[dict[str, str]]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not a UTF-8 text file.", "Save the table as tab-separated UTF-8 text.") from error
+        raise InputError(
+            f"{path} is not a UTF-8 text file.", "Save the table as tab-separated UTF-8 text.", code="file-type"
+        ) from error
     header = text.partition("\n")[0]
     usual = "\t" if path.suffix.lower() == ".tsv" else ","
     reader = csv.reader(io.StringIO(text), delimiter=max((usual, "\t", ",", ";"), key=header.count), strict=True)
@@ -98,12 +110,18 @@ def read_table(path: AnyPath) -> tuple[list[str], list[dict[str, str]]]:
             if rows and any(cells) and len(cells) != len(rows[0]):
                 raise csv.Error(f"it has {len(cells)} cells, the header {len(rows[0])}")  # noqa: TRY301
     except csv.Error as error:
-        raise InputError(f"Line {reader.line_num} of {path} is no table row: {error}.", "Correct the line.") from error
+        raise InputError(
+            f"Line {reader.line_num} of {path} is no table row: {error}.", "Correct the line.", code="table-invalid"
+        ) from error
     if len(rows) < 2:
-        raise InputError(f"{path} has no rows below its header.", "Write a header line, then one line per scan.")
+        raise InputError(
+            f"{path} has no rows below its header.", "Write a header line, then one line per scan.", code="table-empty"
+        )
     columns = [column for column in rows[0] if column]
     if repeated(columns):
-        raise InputError(f"{path} has two columns named {few(repeated(columns))}.", "Rename or delete one.")
+        raise InputError(
+            f"{path} has two columns named {few(repeated(columns))}.", "Rename or delete one.", code="value-duplicate"
+        )
     return columns, [{name: cell for name, cell in zip(rows[0], row, strict=True) if name} for row in rows[1:]]
 
 

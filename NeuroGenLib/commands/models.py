@@ -164,7 +164,7 @@ def _importer_options(options: Any) -> dict[str, Any]:
         for name, value in values.items():
             if value is not None and system != options.system and options.system in given:
                 flag = flags.get(name, name.replace("_", "-"))
-                raise InputError(f"--{flag} is for checkpoints of '{system}'.", "Leave it out.")
+                raise InputError(f"--{flag} is for checkpoints of '{system}'.", "Leave it out.", code="value-conflict")
     return {name: value for name, value in given.get(options.system, {}).items() if value is not None}
 
 

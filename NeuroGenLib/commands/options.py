@@ -61,7 +61,9 @@ def numbers(text: str, what: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise InputError(f"'{text}' is not {what}.", "Write numbers with commas between them.") from None
+        raise InputError(
+            f"'{text}' is not {what}.", "Write numbers with commas between them.", code="value-invalid"
+        ) from None
 
 
 def number(text: str, what: str, *, positive: bool = False) -> float:
@@ -77,7 +79,9 @@ def number(text: str, what: str, *, positive: bool = False) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value) or (positive and value <= 0):
-        raise InputError(f"'{text}' is not {what}.", f"Write one number{' above zero' if positive else ''}.")
+        raise InputError(
+            f"'{text}' is not {what}.", f"Write one number{' above zero' if positive else ''}.", code="value-invalid"
+        )
     return value
 
 
@@ -90,7 +94,7 @@ def whole_number(text: str, what: str, least: int = 0) -> int:
         When it is none, or smaller.
     """
     if not text.isdecimal() or int(text) < least:
-        raise InputError(f"'{text}' is not {what}.", f"Write a whole number, at least {least}.")
+        raise InputError(f"'{text}' is not {what}.", f"Write a whole number, at least {least}.", code="value-invalid")
     return int(text)
 
 
@@ -107,8 +111,12 @@ def name_values(items: Sequence[str]) -> dict[str, list[str]]:
         name, equals, text = item.partition("=")
         parts = [part.strip() for part in text.split(",")]
         if not equals or not name or not all(parts):
-            raise InputError(f"'--set {item}' is not NAME=VALUE.", "Write --set lv_volume_normed=0.12.")
+            raise InputError(
+                f"'--set {item}' is not NAME=VALUE.", "Write --set lv_volume_normed=0.12.", code="value-invalid"
+            )
         if name in values:
-            raise InputError(f"'{name}' is set twice.", f"Give all its values at once: --set {name}=1,2.")
+            raise InputError(
+                f"'{name}' is set twice.", f"Give all its values at once: --set {name}=1,2.", code="value-duplicate"
+            )
         values[name] = parts
     return values

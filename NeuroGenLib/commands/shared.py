@@ -48,7 +48,7 @@ def run_training(
     package:
         Such as ``NeuroGenLib.atlas``; its module ``train`` has a function of that name.
     arguments, program, description:
-        As for :func:`NeuroGenLib.core.config.parse_config`.
+        As for :func:`NeuroGenLib.core.config_command_line.parse_config`.
     progress:
         Told of every step.
     """
@@ -94,9 +94,11 @@ def scene_path(text: str | None) -> Path | None:
         return None
     path = Path(text)
     if path.suffix.lower() != ".mrb":
-        raise InputError(f"'{text}' is not the name of a scene.", "Let it end in .mrb.")
+        raise InputError(f"'{text}' is not the name of a scene.", "Let it end in .mrb.", code="file-type")
     if path.is_dir():
-        raise InputError(f"{path} is a folder, not a scene.", "Choose another name for the scene.")
+        raise InputError(
+            f"{path} is a folder, not a scene.", "Choose another name for the scene.", code="file-unwritable"
+        )
     out_folder(str(path.parent))
     import NeuroGenLib.mrml.core  # noqa: F401 (says what is missing)
 

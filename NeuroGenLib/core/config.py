@@ -79,6 +79,21 @@ class Option:
 
 
 @dataclass(frozen=True)
+class Identifying:
+    """Marks values that may identify people, such as the ids of subjects; :func:`shareable` withholds them.
+
+    Withheld, the field is absent, or empty with ``blank``.
+    """
+
+    blank: bool = False
+
+
+@dataclass(frozen=True)
+class Location:
+    """Marks text that may be a path of this machine; :func:`shareable` keeps its last part, as of every ``Path``."""
+
+
+@dataclass(frozen=True)
 class Config:
     """Base of every job's parameters; subclasses are frozen dataclasses too.
 
@@ -158,6 +173,49 @@ def from_mapping(cls: type[Job], mapping: Mapping[str, Any], where: str = "", *,
 def to_mapping(config: Config) -> dict[str, Any]:
     """Return nested mappings that JSON and YAML can hold and :func:`from_mapping` turns back into the same config."""
     return {name: _plain(getattr(config, name)) for name in _annotations(type(config))}
+
+
+def shareable(config: Config, *, identities: bool = False) -> dict[str, Any]:
+    """Return nested mappings as :func:`to_mapping` does, for publication: without identities and folders.
+
+    Parameters
+    ----------
+    config:
+        The parameters.
+    identities:
+        Keep what is marked :class:`Identifying`.
+
+    Examples
+    --------
+    >>> @dataclass(frozen=True)
+    ... class Data(Config):
+    ...     table: Path
+    ...     include: Annotated[tuple[str, ...], Identifying()] = ()
+    >>> shareable(Data(Path("/home/ann/cohort.tsv"), ("sub-ann",)))
+    {'table': 'cohort.tsv'}
+    """
+    shared = {}
+    for name, annotation in _annotations(type(config)).items():
+        value, (_, markers) = getattr(config, name), split_markers(annotation)
+        mark = _marker(markers, Identifying)
+        if mark is None or identities:
+            located = _marker(markers, Location) is not None and value is not None
+            shared[name] = _shareable_value(Path(value) if located else value, identities=identities)
+        elif mark.blank:
+            shared[name] = [] if isinstance(value, tuple | list) else None
+    return shared
+
+
+def _shareable_value(value: Any, *, identities: bool) -> Any:
+    if isinstance(value, Config):
+        return shareable(value, identities=identities)
+    if isinstance(value, Path):
+        return value.name
+    if isinstance(value, list | tuple):
+        return [_shareable_value(item, identities=identities) for item in value]
+    if isinstance(value, dict):
+        return {name: _shareable_value(item, identities=identities) for name, item in value.items()}
+    return value
 
 
 def parameters(cls: type[Config]) -> list[Parameter]:

@@ -39,15 +39,25 @@ def choose_device(name: str = "auto") -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, colon, index = name.partition(":")
     if kind not in CHOICES or (colon and not (kind == "cuda" and index.isascii() and index.isdigit())):
-        raise InputError(f"'{name}' is not a device.", f"Choose one of {', '.join(CHOICES)}, or cuda:N for one card.")
+        raise InputError(
+            f"'{name}' is not a device.",
+            f"Choose one of {', '.join(CHOICES)}, or cuda:N for one card.",
+            code="value-invalid",
+        )
     if kind == "cuda" and not torch.cuda.is_available():
-        raise InputError("No CUDA device is usable here.", "Choose --device cpu, or install a PyTorch build with CUDA.")
+        raise InputError(
+            "No CUDA device is usable here.",
+            "Choose --device cpu, or install a PyTorch build with CUDA.",
+            code="device-unavailable",
+        )
     if kind == "cuda" and index and int(index) >= torch.cuda.device_count():
         raise InputError(
-            f"There is no CUDA device number {index}.", f"This machine has {torch.cuda.device_count()}, counted from 0."
+            f"There is no CUDA device number {index}.",
+            f"This machine has {torch.cuda.device_count()}, counted from 0.",
+            code="device-unavailable",
         )
     if kind == "mps" and not torch.backends.mps.is_available():
-        raise InputError("No MPS device is usable here.", "Choose --device cpu.")
+        raise InputError("No MPS device is usable here.", "Choose --device cpu.", code="device-unavailable")
     return torch.device(name)
 
 
@@ -103,6 +113,7 @@ def with_memory_fallback(
     raise NeuroGenError(
         "There is not enough memory for this job.",
         "Close other programs, or ask for a coarser spacing or a smaller box.",
+        code="memory-exhausted",
     )
 
 

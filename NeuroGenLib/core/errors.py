@@ -54,6 +54,8 @@ Code = Literal[
     "package-missing",
     "installation-damaged",  # a file of this program is missing
     "process-died",
+    "items-failed",  # some of many; the others are done
+    "process-busy",  # a job that has not ended in the time that was allowed
     "cancelled",
     "unexpected",
 ]
@@ -105,10 +107,22 @@ class NeuroGenError(Exception):
         remedy:
             In place of the error's own.
         """
+        return self._changed(f"{where}: {self.problem}", self.remedy if remedy is None else remedy)
+
+    def with_remedy(self, remedy: str) -> Self:
+        """Return the same error with another way out, to be raised ``from`` this one.
+
+        Examples
+        --------
+        >>> str(InputError("scan.nii is truncated.", "Copy it.", code="file-damaged").with_remedy("Fetch it again."))
+        'scan.nii is truncated. Fetch it again.'
+        """
+        return self._changed(self.problem, remedy)
+
+    def _changed(self, problem: str, remedy: str) -> Self:
         error = type(self).__new__(type(self))
         error.__dict__.update(self.__dict__)
-        remedy = self.remedy if remedy is None else remedy
-        NeuroGenError.__init__(error, f"{where}: {self.problem}", remedy, code=self.code)
+        NeuroGenError.__init__(error, problem, remedy, code=self.code)
         return error
 
 

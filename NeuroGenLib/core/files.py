@@ -140,7 +140,9 @@ def require_folder_place(path: str | os.PathLike[str]) -> None:
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
                 return
             if place.exists():
-                raise InputError(f"{place} is a file, not a folder.", "Choose another folder to write into.")
+                raise InputError(
+                    f"{place} is a file, not a folder.", "Choose another folder to write into.", code="file-unwritable"
+                )
     except OSError as error:  # also a name that no system takes
         raise _unwritable(path, error) from error
 
@@ -168,7 +170,9 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        raise InputError(f"{path} is not readable as JSON ({error}).", "Restore the file or make it again.") from error
+        raise InputError(
+            f"{path} is not readable as JSON ({error}).", "Restore the file or make it again.", code="file-type"
+        ) from error
 
 
 def existing_file(path: str | os.PathLike[str]) -> Path:
@@ -182,7 +186,9 @@ def existing_file(path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     if not path.is_file():
         what = "is a folder, not a file" if path.is_dir() else "does not exist"
-        raise InputError(f"The file {path} {what}.", "Check the name and the folder you started from.")
+        raise InputError(
+            f"The file {path} {what}.", "Check the name and the folder you started from.", code="file-missing"
+        )
     return path
 
 
@@ -192,7 +198,9 @@ def _move_up(staging: Path, folder: Path) -> None:
     for item, target in moves:
         if target.exists() and target.is_dir() != item.is_dir():
             what = "a folder where a file is" if target.is_dir() else "a file where a folder is"
-            raise InputError(f"{target} is {what} to be written.", "Choose another folder to write into.")
+            raise InputError(
+                f"{target} is {what} to be written.", "Choose another folder to write into.", code="file-unwritable"
+            )
     for item, target in moves:
         if item.is_dir():
             target.mkdir(exist_ok=True)
@@ -222,4 +230,5 @@ def _unwritable(path: Path, error: OSError) -> NeuroGenError:
     return NeuroGenError(
         f"{_meant(path)} could not be written: {reason}.",
         "Free some space or choose another folder; what was there before is untouched.",
+        code="file-unwritable",
     )

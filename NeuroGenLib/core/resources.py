@@ -22,7 +22,9 @@ def resources_folder() -> Path:
     for folder in (_PACKAGE / "Resources", _PACKAGE.parent / "Resources"):
         if (folder / "models").is_dir():
             return folder
-    raise NeuroGenError("The Resources folder of NeuroGen is missing.", "Install NeuroGen again.")
+    raise NeuroGenError(
+        "The Resources folder of NeuroGen is missing.", "Install NeuroGen again.", code="installation-damaged"
+    )
 
 
 def resource(relative: str) -> Path:
@@ -35,5 +37,7 @@ def resource(relative: str) -> Path:
     """
     path = resources_folder() / relative
     if not path.exists():
-        raise NeuroGenError(f"NeuroGen's resource '{relative}' is missing.", "Install NeuroGen again.")
+        raise NeuroGenError(
+            f"NeuroGen's resource '{relative}' is missing.", "Install NeuroGen again.", code="installation-damaged"
+        )
     return path

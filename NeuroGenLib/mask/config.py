@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from NeuroGenLib.core.config import Config, Help, Range, Unit
+from NeuroGenLib.core.config import Config, Help, Identifying, Range, Unit
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.simulate.contrast import ContrastConfig
 from NeuroGenLib.simulate.deformation import DeformationConfig
-from NeuroGenLib.training.settings import TrainerConfig
+from NeuroGenLib.training.settings import TrainJobConfig
 
 BUNDLED = "bundled:brain-mask"
 """The model that is used when none is named."""
@@ -23,10 +23,12 @@ class MapsConfig(Config):
     source: Annotated[Path, Help("Folder or table of label maps")] = Path("data/adult_labels")
     segmentation: Annotated[str | None, Help("Column of the table with the label maps, where it has several")] = None
     root: Annotated[
-        Path | None, Help("Folder that relative paths of the table start from; the table's when not given")
+        Path | None,
+        Identifying(blank=True),
+        Help("Folder that relative paths of the table start from; the table's when not given"),
     ] = None
-    include: Annotated[tuple[str, ...], Help("Ids to keep, * allowed; all when empty")] = ()
-    exclude: Annotated[tuple[str, ...], Help("Ids to leave out, * allowed")] = ()
+    include: Annotated[tuple[str, ...], Identifying(blank=True), Help("Ids to keep, * allowed; all when empty")] = ()
+    exclude: Annotated[tuple[str, ...], Identifying(blank=True), Help("Ids to leave out, * allowed")] = ()
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,9 @@ class NetworkConfig(Config):
     def check(self) -> None:
         """Refuse a network without levels."""
         if not self.features:
-            raise InputError("The network has no level.", "Give features, such as [8, 16, 32, 64].")
+            raise InputError(
+                "The network has no level.", "Give features, such as [8, 16, 32, 64].", code="value-invalid"
+            )
 
     @property
     def multiple(self) -> int:
@@ -82,11 +86,10 @@ class OptimiserConfig(Config):
     dice_weight: Annotated[float, Range(0), Help("Weight of soft Dice beside the cross-entropy")] = 1.0
 
 
-@dataclass(frozen=True)
-class MaskTrainConfig(Config):
+@dataclass(frozen=True, kw_only=True)
+class MaskTrainConfig(TrainJobConfig):
     """Everything a training run of the brain mask needs."""
 
-    train: TrainerConfig
     maps: MapsConfig = field(default_factory=MapsConfig)
     view: ViewConfig = field(default_factory=ViewConfig)
     contrast: ContrastConfig = field(default_factory=lambda: ContrastConfig(stripped=0.0))
@@ -97,21 +100,23 @@ class MaskTrainConfig(Config):
         float, Range(0.5, 10), Unit("mm"), Help("Voxel size of the images, in training and of scans")
     ] = 4.0
     name: Annotated[str, Help("Name of the model")] = "brain-mask"
-    description: Annotated[str, Help("One sentence on what the model finds")] = ""
-    notice: Annotated[str, Help("What every output must say of what the model was trained on")] = ""
-    license: Annotated[str, Help("SPDX licence of the weights, which follows from the data's")] = "unknown"
-    attribution: Annotated[tuple[str, ...], Help("Papers and data sets to cite")] = ()
-    store_ids: Annotated[bool, Help("Write include and exclude into the model; ids may identify people")] = False
 
     def check(self) -> None:
         """Refuse sides that the network cannot halve, and a precision that generated images do not have."""
         if not self.view.sides:
-            raise InputError("view.sides is empty.", "Give lengths of the sides in voxels, such as [64, 80].")
+            raise InputError(
+                "view.sides is empty.", "Give lengths of the sides in voxels, such as [64, 80].", code="value-missing"
+            )
         for side in self.view.sides:
             if side % self.network.multiple:
                 raise InputError(
                     f"A side of {side} voxels cannot be halved {len(self.network.features) - 1} times.",
                     f"Give view.sides multiples of {self.network.multiple}.",
+                    code="value-conflict",
                 )
         if self.contrast.stripped:
-            raise InputError("An image without skull teaches nothing about the skull.", "Set contrast.stripped to 0.")
+            raise InputError(
+                "An image without skull teaches nothing about the skull.",
+                "Set contrast.stripped to 0.",
+                code="value-conflict",
+            )

@@ -105,7 +105,11 @@ def download(reference: str, progress: Progress = SILENT) -> ModelFolder:
         As :func:`~NeuroGenLib.models.hub.download_model`; also when the reference is not one of the hub.
     """
     if not reference.startswith(HUB):
-        raise InputError(f"'{reference}' is not on the hub, there is nothing to download.", "Write hf:org/repo.")
+        raise InputError(
+            f"'{reference}' is not on the hub, there is nothing to download.",
+            "Write hf:org/repo.",
+            code="value-invalid",
+        )
     parsed = HubReference.parse(reference)
     entry = find_published(parsed)
     return import_published(entry, parsed, progress) if entry else download_model(parsed, progress)
@@ -133,7 +137,9 @@ def import_model(
         When the program is not known or the file cannot be used.
     """
     if system not in IMPORTERS:
-        raise InputError(f"NeuroGen cannot import checkpoints of '{system}'.", nearest(system, IMPORTERS))
+        raise InputError(
+            f"NeuroGen cannot import checkpoints of '{system}'.", nearest(system, IMPORTERS), code="name-unknown"
+        )
     load_object(IMPORTERS[system])(existing_file(checkpoint), Path(destination), **options)
     return ModelFolder.read(destination)
 

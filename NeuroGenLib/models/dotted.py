@@ -22,9 +22,15 @@ def load_object(dotted: str) -> Any:
     except ImportError as error:
         missing = error.name or module
         if missing.partition(".")[0] == "NeuroGenLib":
-            problem, remedy = f"'{module}' is not part of this version of NeuroGen.", "Update NeuroGen."
-        else:
-            problem, remedy = f"The Python package '{missing}' is missing.", f"Install it: pip install {missing}"
-        raise NeuroGenError(problem, remedy) from error
+            raise NeuroGenError(
+                f"'{module}' is not part of this version of NeuroGen.", "Update NeuroGen.", code="installation-damaged"
+            ) from error
+        raise NeuroGenError(
+            f"The Python package '{missing}' is missing.",
+            f"Install it: pip install {missing}",
+            code="package-missing",
+        ) from error
     except AttributeError as error:
-        raise NeuroGenError(f"'{dotted}' is not part of this version of NeuroGen.", "Update NeuroGen.") from error
+        raise NeuroGenError(
+            f"'{dotted}' is not part of this version of NeuroGen.", "Update NeuroGen.", code="installation-damaged"
+        ) from error

@@ -167,14 +167,23 @@ class ModelFolder:
             When it is not listed, missing, or a link to outside the folder.
         """
         if name not in self.manifest["files"]:
-            raise InputError(f"The model {self.path} lists no file '{name}'.", nearest(name, self.manifest["files"]))
+            raise InputError(
+                f"The model {self.path} lists no file '{name}'.",
+                nearest(name, self.manifest["files"]),
+                code="name-unknown",
+            )
         path = self.path / name
         if not path.is_file():
-            raise InputError(f"The model {self.path} lacks its file '{name}'.", "Download or copy the model again.")
+            raise InputError(
+                f"The model {self.path} lacks its file '{name}'.",
+                "Download or copy the model again.",
+                code="model-damaged",
+            )
         if not path.resolve().is_relative_to(self.path.resolve()):
             raise InputError(
                 f"'{name}' in the model {self.path} is a link to outside the folder.",
                 "Copy the model with its links followed (cp -rL), so that it holds its own files.",
+                code="path-unsafe",
             )
         return path
 
@@ -193,6 +202,7 @@ class ModelFolder:
                 raise InputError(
                     f"The content of '{name}' in the model {self.path} is not what {MANIFEST} says.",
                     "The file is damaged or was edited: download or copy the model again.",
+                    code="model-damaged",
                 )
 
 
@@ -241,9 +251,13 @@ def write_model(
     for name in extra_files:
         require_relative_name(name, f"the files of the model {path}")
         if name in (MANIFEST, TENSORS, CARD):
-            raise InputError(f"'{name}' is written by NeuroGen itself.", "Give the extra file another name.")
+            raise InputError(
+                f"'{name}' is written by NeuroGen itself.", "Give the extra file another name.", code="value-conflict"
+            )
         if not may_be_in_a_model(name):
-            raise InputError(f"'{name}' may not be in a model folder.", f"Allowed are: {', '.join(ALLOWED_FILES)}.")
+            raise InputError(
+                f"'{name}' may not be in a model folder.", f"Allowed are: {', '.join(ALLOWED_FILES)}.", code="file-type"
+            )
     with atomic_folder(path) as temporary:
         with atomic_file(temporary / TENSORS) as file:
             _save_tensors(tensors, file, path)
@@ -264,6 +278,7 @@ def write_model(
             raise InputError(
                 f"The manifest of the model {path} cannot be written as JSON ({error}).",
                 "Use text, finite numbers, lists and dictionaries only.",
+                code="value-invalid",
             ) from error
         _checked_manifest(temporary / MANIFEST)
     return ModelFolder.read(path)
@@ -272,7 +287,9 @@ def write_model(
 def _require_replaceable(out: Path) -> None:
     """Refuse a folder with other people's files: a model folder is written as a whole and replaces what was there."""
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
-        raise InputError(f"{out} holds other files, and a model would replace them.", "Choose a new folder.")
+        raise InputError(
+            f"{out} holds other files, and a model would replace them.", "Choose a new folder.", code="file-occupied"
+        )
 
 
 def _save_tensors(tensors: Mapping[str, torch.Tensor], file: Path, model: Path) -> None:
@@ -284,7 +301,9 @@ def _save_tensors(tensors: Mapping[str, torch.Tensor], file: Path, model: Path) 
         save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, file)
     except SafetensorError as error:  # its writer reports a full disk so
         raise NeuroGenError(
-            f"The weights of {model} could not be written ({error}).", "Free some space or choose another folder."
+            f"The weights of {model} could not be written ({error}).",
+            "Free some space or choose another folder.",
+            code="file-unwritable",
         ) from error
 
 
@@ -304,7 +323,9 @@ def load_tensors(folder: ModelFolder, device: str | torch.device = "cpu") -> dic
         return load_file(path, device=str(device))
     except SafetensorError as error:
         raise InputError(
-            f"{path} is truncated or no safetensors file ({error}).", "Download or copy the model again."
+            f"{path} is truncated or no safetensors file ({error}).",
+            "Download or copy the model again.",
+            code="model-damaged",
         ) from error
 
 
@@ -327,6 +348,7 @@ def require_relative_name(name: str, where: str) -> str:
         raise InputError(
             f"'{name}' in {where} is not a relative path inside the folder.",
             "This may be an attempt to reach other files; do not use this model unless you trust its source.",
+            code="path-unsafe",
         )
     return name
 
@@ -342,15 +364,17 @@ def _require_folder(path: Path) -> None:
         raise InputError(
             f"{path} is a file, not a model folder.",
             f"Give the folder that holds {MANIFEST}; other programs' checkpoints go through 'neurogen models import'.",
+            code="model-damaged",
         )
     if not path.is_dir():
         beside = [item.name for item in path.parent.iterdir() if item.is_dir()] if path.parent.is_dir() else []
         hint = nearest(path.name, beside) if beside else "Check the name and the folder you started from."
-        raise InputError(f"There is no model folder {path}.", hint)
+        raise InputError(f"There is no model folder {path}.", hint, code="model-missing")
     if not (path / MANIFEST).is_file():
         raise InputError(
             f"{path} is not a NeuroGen model: it has no {MANIFEST}.",
             "Give the folder that holds it; other programs' checkpoints go through 'neurogen models import'.",
+            code="model-damaged",
         )
 
 
@@ -358,22 +382,25 @@ def _checked_manifest(path: Path) -> dict[str, Any]:
     manifest = read_json(path)
     remedy = "Download or copy the model again."
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise InputError(f'{path} does not say "format": "{FORMAT}".', "Give the folder of a NeuroGen model.")
+        raise InputError(
+            f'{path} does not say "format": "{FORMAT}".', "Give the folder of a NeuroGen model.", code="model-damaged"
+        )
     schema = manifest.get("schema")
     if type(schema) is not int or schema < 1:
-        raise InputError(f"'schema' in {path} is not a whole number from 1 on.", remedy)
+        raise InputError(f"'schema' in {path} is not a whole number from 1 on.", remedy, code="model-damaged")
     if schema > SCHEMA:
         raise NeuroGenError(
             f"The model {path.parent} was made by a newer NeuroGen (its schema is {schema}, this one reads {SCHEMA}).",
             "Update NeuroGen.",
+            code="model-newer",
         )
     if not isinstance(manifest.get("kind"), str) or not manifest["kind"]:
-        raise InputError(f"'kind' in {path} is not a text.", remedy)
+        raise InputError(f"'kind' in {path} is not a text.", remedy, code="model-damaged")
     _common_fields(manifest, path)
     for field, expected in _FIELDS_OF_CAPABILITIES.items():
         if manifest.get(field) is not None and not isinstance(manifest[field], expected):
             names = " or ".join(kind.__name__ for kind in (expected if isinstance(expected, tuple) else (expected,)))
-            raise InputError(f"'{field}' in {path} is not of type {names}.", remedy)
+            raise InputError(f"'{field}' in {path} is not of type {names}.", remedy, code="model-damaged")
     _check_file_list(manifest.get("files"), path)
     return manifest
 
@@ -388,7 +415,9 @@ def _common_fields(manifest: Mapping[str, Any], path: Path) -> Manifest:
 
 def _check_file_list(files: object, path: Path) -> None:
     if not isinstance(files, dict) or TENSORS not in files:
-        raise InputError(f"'files' in {path} does not list {TENSORS}.", "Download or copy the model again.")
+        raise InputError(
+            f"'files' in {path} does not list {TENSORS}.", "Download or copy the model again.", code="model-damaged"
+        )
     for name, facts in files.items():
         require_relative_name(name, str(path))
         complete = (
@@ -399,7 +428,9 @@ def _check_file_list(files: object, path: Path) -> None:
         )
         if not complete:
             raise InputError(
-                f"'{name}' in {path} has no usable 'size' and 'sha256'.", "Download or copy the model again."
+                f"'{name}' in {path} has no usable 'size' and 'sha256'.",
+                "Download or copy the model again.",
+                code="model-damaged",
             )
 
 
@@ -409,12 +440,15 @@ def _check_size(path: Path, size: int) -> None:
         raise InputError(
             f"{path} has {found} bytes instead of {size}: it is incomplete or was altered.",
             "Download or copy the model again.",
+            code="model-damaged",
         )
 
 
 def _as_bytes(content: str | bytes | Path) -> bytes:
     if isinstance(content, Path):
         if not content.is_file():
-            raise InputError(f"The file {content} does not exist.", "Check the extra files of the model.")
+            raise InputError(
+                f"The file {content} does not exist.", "Check the extra files of the model.", code="file-missing"
+            )
         return content.read_bytes()
     return content.encode("utf-8") if isinstance(content, str) else content

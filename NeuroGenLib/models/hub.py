@@ -99,6 +99,7 @@ def download_model(reference: HubReference, progress: Progress = SILENT) -> Mode
                 raise InputError(
                     f"{reference} holds no NeuroGen model: there is no {prefix}{MANIFEST}.",
                     "See 'neurogen models list' for repositories that can be opened.",
+                    code="model-missing",
                 )
             staging = fetch_files(pinned, files, progress)
             with emptied(staging):
@@ -125,7 +126,9 @@ def list_repository(reference: HubReference) -> HubListing:
         )
     if not _COMMIT.fullmatch(info.sha or "") or any(sibling.size is None for sibling in info.siblings or ()):
         raise NeuroGenError(
-            f"The hub's answer about {reference} lacks the commit or the sizes.", "Check what HF_ENDPOINT names."
+            f"The hub's answer about {reference} lacks the commit or the sizes.",
+            "Check what HF_ENDPOINT names.",
+            code="network-failed",
         )
     files = []
     for sibling in info.siblings or ():
@@ -186,7 +189,9 @@ def require_online(reference: HubReference, *, offline: bool = False) -> None:
     """
     if must_stay_offline(offline=offline):
         raise NeuroGenError(
-            f"{reference} is not in the cache, and NeuroGen is offline.", how_to_bring_it_here(reference)
+            f"{reference} is not in the cache, and NeuroGen is offline.",
+            how_to_bring_it_here(reference),
+            code="network-failed",
         )
 
 
@@ -232,7 +237,9 @@ def _read_commits(reference: HubReference) -> dict[str, str]:
     path = _commits_path(reference)
     commits = read_json(path) if path.is_file() else {}
     if not isinstance(commits, dict):
-        raise InputError(f"{path} is damaged.", "Delete it; the model is then looked up on the hub again.")
+        raise InputError(
+            f"{path} is damaged.", "Delete it; the model is then looked up on the hub again.", code="file-damaged"
+        )
     return {str(revision): str(commit) for revision, commit in commits.items()}
 
 
@@ -258,6 +265,7 @@ def _fetch_file(pinned: HubReference, file: HubFile, path: Path, report: Callabl
             raise NeuroGenError(
                 f"'{file.name}' of {pinned} arrived damaged: its checksum is not the one the hub announced.",
                 "Try again; when it happens again, a proxy or firewall may be changing downloads.",
+                code="network-failed",
             )
         partial.replace(path)
 
@@ -301,7 +309,9 @@ def _hub_library() -> Any:
         import huggingface_hub
     except ImportError as error:
         raise NeuroGenError(
-            "The Python package huggingface_hub is missing.", "Install it: pip install huggingface_hub"
+            "The Python package huggingface_hub is missing.",
+            "Install it: pip install huggingface_hub",
+            code="package-missing",
         ) from error
     return huggingface_hub
 

@@ -50,21 +50,30 @@ def _refusal(error: Exception, reference: HubReference) -> NeuroGenError | None:
         return NeuroGenError(
             f"{reference} is behind an agreement or a permission you do not have.",
             f"Accept its terms on its page on the hub and {_LOGIN}, then try again.",
+            code="access-denied",
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return InputError(
             f"The repository {reference.repository} has no revision '{reference.wanted_revision}'.",
             "Look up its branches, tags and commits on its page on the hub.",
+            code="model-missing",
         )
     if isinstance(error, errors.EntryNotFoundError):
-        return NeuroGenError(f"A file of {reference} is gone from the hub.", "Try again, or ask for another revision.")
+        return NeuroGenError(
+            f"A file of {reference} is gone from the hub.",
+            "Try again, or ask for another revision.",
+            code="model-missing",
+        )
     if isinstance(error, errors.RepositoryNotFoundError) or status in (401, 404):
         return InputError(
             f"The hub has no repository {reference.repository}, or it is private.",
             f"Check the spelling; for a private one {_LOGIN}.",
+            code="model-missing",
         )
     if isinstance(error, errors.HFValidationError):
-        return InputError(f"{reference} is no name the hub accepts.", "Write hf:org/repo as on the hub's page.")
+        return InputError(
+            f"{reference} is no name the hub accepts.", "Write hf:org/repo as on the hub's page.", code="value-invalid"
+        )
     return None
 
 
@@ -79,16 +88,22 @@ def _failure(error: Exception, reference: HubReference) -> NeuroGenError | None:
             f"The hub could not be reached, or broke off, for {reference}: {lines[0].rstrip('.')}.",
             "Check the network and try again; a download goes on where it stopped. Without network: "
             + how_to_bring_it_here(reference),
+            code="network-failed",
         )
     if not isinstance(error, OSError):
         return None
     if error.errno is None:  # the library's own check of the length that arrived
-        return NeuroGenError(f"A file of {reference} did not arrive whole.", "Try again; it goes on where it stopped.")
+        return NeuroGenError(
+            f"A file of {reference} did not arrive whole.",
+            "Try again; it goes on where it stopped.",
+            code="network-failed",
+        )
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return no_room(reference)
     return NeuroGenError(
         f"{models_folder()} cannot be written: {error.strerror}.",
         "Let the environment variable NEUROGEN_MODELS name a folder you may write to.",
+        code="file-unwritable",
     )
 
 
@@ -97,4 +112,5 @@ def no_room(reference: HubReference) -> NeuroGenError:
     return NeuroGenError(
         f"The disk has no room for {reference} in {models_folder()}.",
         "Free some space, or let the environment variable NEUROGEN_MODELS name a folder on another disk.",
+        code="file-unwritable",
     )

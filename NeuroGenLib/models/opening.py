@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TypeVar
 
+from NeuroGenLib.core.device import choose_device
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.core.resources import resources_folder
@@ -63,8 +64,6 @@ def open_model(
     NeuroGenError
         When it cannot be fetched, or was made by a newer NeuroGen.
     """
-    from NeuroGenLib.core.device import choose_device
-
     place = choose_device(device)
     folder = resolve(reference, offline=offline, progress=progress)
     if folder.kind not in CAPABILITIES:
@@ -109,9 +108,15 @@ def resolve(reference: str | os.PathLike[str], *, offline: bool = False, progres
         return _from_hub(HubReference.parse(text), progress, offline=offline)
     if not Path(text).exists():
         if text in bundled_models():
-            raise InputError(f"There is no model folder {text}.", f"Did you mean '{BUNDLED}{text}'?")
+            raise InputError(
+                f"There is no model folder {text}.", f"Did you mean '{BUNDLED}{text}'?", code="model-missing"
+            )
         if re.fullmatch(r"[\w.-]+/[\w.-]+", text) and not Path(text).parent.is_dir():
-            raise InputError(f"There is no model folder {text}.", f"For a model on the hub write '{HUB}{text}'.")
+            raise InputError(
+                f"There is no model folder {text}.",
+                f"For a model on the hub write '{HUB}{text}'.",
+                code="model-missing",
+            )
     return ModelFolder.read(text)
 
 
@@ -125,7 +130,7 @@ def _bundled(reference: str) -> ModelFolder:
     name = reference.removeprefix(BUNDLED)
     known = bundled_models()
     if name not in known:
-        raise InputError(f"NeuroGen brings no model '{name}'.", nearest(name, known))
+        raise InputError(f"NeuroGen brings no model '{name}'.", nearest(name, known), code="model-missing")
     return ModelFolder.read(resources_folder() / "models" / name, reference=reference)
 
 

@@ -166,4 +166,5 @@ def _unknown(what: str) -> InputError:
     return InputError(
         f"A table in the checkpoint cannot be read: {what}.",
         "Save the table as TSV with the program that wrote the checkpoint, and give that.",
+        code="file-damaged",
     )

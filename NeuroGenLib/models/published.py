@@ -69,6 +69,7 @@ def import_published(entry: Published, reference: HubReference, progress: Progre
         raise NeuroGenError(
             f"{reference} ({entry.name}) cannot be opened: its importer is not part of this version.",
             "Update NeuroGen, or see 'neurogen models list' for models that can be opened.",
+            code="model-kind",
         )
     importer = load_object(entry.importer)
     asked = replace(reference, revision=reference.revision or entry.revision)
@@ -93,7 +94,9 @@ def _expected_files(entry: Published, listing: HubListing) -> list[HubFile]:
         file = on_hub.get(facts["name"])
         if file is None:
             raise InputError(
-                f"{entry.reference} holds no '{facts['name']}' any more.", "Name the revision that held it: @COMMIT."
+                f"{entry.reference} holds no '{facts['name']}' any more.",
+                "Name the revision that held it: @COMMIT.",
+                code="model-missing",
             )
         for fact in ("size", "sha256"):
             known, told = facts.get(fact), getattr(file, fact)
@@ -101,6 +104,7 @@ def _expected_files(entry: Published, listing: HubListing) -> list[HubFile]:
                 raise NeuroGenError(
                     f"'{file.name}' of {entry.reference} is not the file that NeuroGen knows (its {fact} differs).",
                     "Its authors may have replaced it: name the older revision with @COMMIT, or update NeuroGen.",
+                    code="model-damaged",
                 )
         expected.append(replace(file, sha256=facts.get("sha256") or file.sha256))
     return expected

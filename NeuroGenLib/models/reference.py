@@ -52,7 +52,9 @@ class HubReference:
         parts = re.split(r"[/@]", text.removeprefix(HUB))
         if not match or any(part.strip(".") == "" for part in parts if part):
             raise InputError(
-                f"'{text}' does not name a model on the hub.", "Write hf:org/repo, hf:org/repo@revision or a subfolder."
+                f"'{text}' does not name a model on the hub.",
+                "Write hf:org/repo, hf:org/repo@revision or a subfolder.",
+                code="value-invalid",
             )
         return cls(match["repository"], match["revision"], match["subfolder"] or "")
 

@@ -104,7 +104,9 @@ def load_foreign_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     path = existing_file(path)
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < _SAFE_TORCH:
         raise NeuroGenError(
-            f"PyTorch {torch.__version__} cannot read other people's checkpoints safely.", "Update it to 2.6 or newer."
+            f"PyTorch {torch.__version__} cannot read other people's checkpoints safely.",
+            "Update it to 2.6 or newer.",
+            code="package-missing",
         )
     names = _wanted_names(path)
     stand_ins: list[Any] = [(_stand_in(name), name) for name in sorted(names) if name.startswith(_STOOD_IN)]
@@ -125,7 +127,9 @@ def load_foreign_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
             torch.serialization.add_safe_globals(others)
     if not isinstance(content, dict):
         raise InputError(
-            f"{path} holds a {type(content).__name__}, not a dictionary of weights.", "Give the training checkpoint."
+            f"{path} holds a {type(content).__name__}, not a dictionary of weights.",
+            "Give the training checkpoint.",
+            code="file-type",
         )
     return content
 
@@ -144,7 +148,7 @@ def _wanted_names(path: Path) -> set[str]:
             return _names_in_archive(path)
         if start.startswith(_LEGACY_START):
             return {name for _ in range(_LEGACY_PICKLES) for name in _names_in_pickle(file, path)}
-    raise InputError(f"{path} {_what_it_is(start)}.", "Give the file that torch.save wrote.")
+    raise InputError(f"{path} {_what_it_is(start)}.", "Give the file that torch.save wrote.", code="file-type")
 
 
 def _names_in_archive(path: Path) -> set[str]:
@@ -155,7 +159,9 @@ def _names_in_archive(path: Path) -> set[str]:
             packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
             if packed or sum(member.file_size for member in members) > path.stat().st_size:
                 raise InputError(
-                    f"{path} is a compressed or overlapping archive, not a checkpoint.", "Do not use this file."
+                    f"{path} is a compressed or overlapping archive, not a checkpoint.",
+                    "Do not use this file.",
+                    code="checkpoint-unsafe",
                 )
             pickles = [member for member in members if member.filename.endswith("data.pkl")]
             if len(pickles) != 1:
@@ -195,6 +201,7 @@ def _refused(path: Path, error: Exception) -> InputError:
     return InputError(
         f"{path} contains code ({name}); nothing of it was run.",
         "Ask its author for the weights alone (a state_dict, or safetensors).",
+        code="checkpoint-unsafe",
     )
 
 
@@ -202,4 +209,5 @@ def _damaged(path: Path, reason: str) -> InputError:
     return InputError(
         f"{path} is not readable as a PyTorch checkpoint ({reason.strip().rstrip('.')}).",
         "The file may be incomplete: copy or download it again.",
+        code="file-damaged",
     )

@@ -1,4 +1,4 @@
-"""numpy to VTK and back; and the rule for left-handed volumes."""
+"""Conversion between NumPy and VTK; the convention for left-handed volumes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ _INT32 = np.iinfo(np.int32)
 
 
 def right_handed(volume: Volume) -> Volume:
-    """Return the volume stored so that i, j, k are right-handed: of a left-handed one, K is reversed.
+    """Return the volume with right-handed axes i, j, k: K of a left-handed one is reversed.
 
-    Slicer does the same to every left-handed file it reads (LAS, as FSL writes, is one), since its surfaces and volume
-    rendering need it. Every node of this package is made by this rule, so that a node is the same whether it was made
-    from an array or read from a file. Each voxel stays at its place in the world.
+    Slicer does the same to every left-handed file that it reads (such as LAS, as FSL writes), since its surfaces and
+    volume rendering require it. Every node of this package follows this convention, so that it does not matter whether
+    a node was made from an array or read from a file. Each voxel keeps its world coordinates.
+
+    Examples
+    --------
+    >>> right_handed(Volume(np.zeros((4, 5, 6)), np.diag([-1.0, 1.0, 1.0, 1.0]))).axcodes
+    ('L', 'A', 'I')
     """
     if np.linalg.det(volume.affine[:3, :3]) > 0:
         return volume
@@ -30,9 +35,14 @@ def right_handed(volume: Volume) -> Volume:
 
 
 def storable(array: np.ndarray) -> np.ndarray:
-    """Return an array of a type that Slicer can show and write; values stay as they are.
+    """Return an array of a type that Slicer can show and write, with the same values.
 
     Booleans become uint8, int8 becomes int16, 64-bit integers int32 where that holds them, else float64.
+
+    Examples
+    --------
+    >>> storable(np.array([True])).dtype, storable(np.array([2**40])).dtype
+    (dtype('uint8'), dtype('float64'))
     """
     if array.dtype == bool:
         return array.astype(np.uint8)
@@ -45,12 +55,24 @@ def storable(array: np.ndarray) -> np.ndarray:
 
 
 def to_kji(array: np.ndarray) -> np.ndarray:
-    """Return (i, j, k) as Slicer's (k, j, i), or channels first (c, i, j, k) as (k, j, i, c); a view."""
+    """Return (i, j, k) as Slicer's (k, j, i), or channels first (c, i, j, k) as (k, j, i, c); a view.
+
+    Examples
+    --------
+    >>> to_kji(np.zeros((3, 4, 5, 6))).shape
+    (6, 5, 4, 3)
+    """
     return array.transpose(range(array.ndim)[::-1])
 
 
 def from_kji(array: np.ndarray) -> np.ndarray:
-    """Return Slicer's (k, j, i) as (i, j, k), or (k, j, i, c) as (c, i, j, k); a copy."""
+    """Return Slicer's (k, j, i) as (i, j, k), or (k, j, i, c) as (c, i, j, k); a copy.
+
+    Examples
+    --------
+    >>> from_kji(np.zeros((6, 5, 4))).shape
+    (4, 5, 6)
+    """
     return np.array(array.transpose(range(array.ndim)[::-1]), order="C")
 
 
@@ -62,12 +84,18 @@ def to_vtk_matrix(matrix: np.ndarray) -> Any:
 
 
 def from_vtk_matrix(matrix: Any) -> np.ndarray:
-    """Return a ``vtkMatrix4x4`` as (4, 4) array."""
+    """Return a ``vtkMatrix4x4`` as a (4, 4) array.
+
+    Examples
+    --------
+    >>> from_vtk_matrix(to_vtk_matrix(np.diag([1, 2, 3, 1]))).diagonal().tolist()
+    [1.0, 2.0, 3.0, 1.0]
+    """
     return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
 
 
 def fill_image(image: Any, array: np.ndarray) -> None:
-    """Put an array, (i, j, k) or (c, i, j, k), into a ``vtkImageData``; its place in space stays as it is."""
+    """Write an array, (i, j, k) or (c, i, j, k), into a ``vtkImageData``; its geometry is unchanged."""
     from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
     kji = to_kji(array)
@@ -87,5 +115,5 @@ def image_array(image: Any) -> np.ndarray:
 
 
 def node_name(node: Node) -> str:
-    """Return what a person calls a node."""
+    """Return the name of a node, or its id where it has none."""
     return str(node.GetName() or node.GetID() or node.GetClassName())

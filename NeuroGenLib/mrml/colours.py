@@ -1,4 +1,4 @@
-"""Colours for maps of differences."""
+"""Colour tables for maps of differences."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ ENDS = ((90, 180, 255), (255, 110, 80))
 
 
 def diverging_colours(scene: Scene) -> Node:
-    """Return the ``vtkMRMLColorTableNode`` for differences: blue below zero, red above, black (see-through) at zero.
+    """Return the ``vtkMRMLColorTableNode`` for differences: blue below zero, red above, black (transparent) at zero.
 
-    It is made when the scene has none yet. The window of the volume should be symmetric about zero.
+    It is added when the scene does not have it. The window of the volume should be symmetric about zero.
     """
-    found = scene.GetFirstNodeByName(DIVERGING)
-    if found is not None:
-        return found
+    present = scene.GetFirstNodeByName(DIVERGING)
+    if present is not None:
+        return present
     node = scene.CreateNodeByClass("vtkMRMLColorTableNode")
     node.UnRegister(None)
     node.SetName(DIVERGING)
@@ -36,7 +36,7 @@ def diverging_colours(scene: Scene) -> Node:
 
 
 def thresholded_colours(scene: Scene, name: str, window: tuple[float, float], least: float) -> Node:
-    """Return the ``vtkMRMLColorTableNode`` of a name for differences from the middle of a window, made when missing.
+    """Return the ``vtkMRMLColorTableNode`` of a name for differences from the middle of a window, added when missing.
 
     Blue below the middle, red above, darker towards it.
 
@@ -45,11 +45,11 @@ def thresholded_colours(scene: Scene, name: str, window: tuple[float, float], le
     scene:
         ``vtkMRMLScene``.
     name:
-        Of the node; one that is there takes the new threshold.
+        Name of the node; a node with this name takes the new threshold.
     window:
         Values at the ends of the colours.
     least:
-        Differences from the middle smaller than this, in the unit of the window, are see-through.
+        Differences from the middle smaller than this, in the unit of the window, are transparent.
     """
     node = scene.GetFirstNodeByName(name)
     is_new = node is None

@@ -1,8 +1,8 @@
 """Slicer's libraries, imported once for all modules of this package.
 
-``slicer`` and ``vtk`` are those of the Slicer application where this runs inside it, else those of the package
-``slicer-core``. A scene and a node have no Python types to check against: :data:`Scene` is a ``vtkMRMLScene``,
-:data:`Node` a ``vtkMRMLNode`` of the class that a docstring says.
+``slicer`` and ``vtk`` are those of the Slicer application inside it, else those of the package ``slicer-core``.
+Scenes and nodes have no Python types: :data:`Scene` is a ``vtkMRMLScene``, :data:`Node` a ``vtkMRMLNode`` of the class
+that the docstring names.
 """
 
 from __future__ import annotations

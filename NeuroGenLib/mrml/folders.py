@@ -1,4 +1,4 @@
-"""Folders of the subject hierarchy, which Slicer's Data module shows."""
+"""Folders of the subject hierarchy (Slicer's Data module)."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 
 
 def add_folder(scene: Scene, name: str, parent: int | None = None) -> int:
-    """Add a folder, at the top or in another one, and return its item id."""
+    """Add a folder, at the top level or in another one, and return its item id."""
     hierarchy = _hierarchy(scene)
     return int(hierarchy.CreateFolderItem(hierarchy.GetSceneItemID() if parent is None else parent, name))
 
 
 def folder_named(scene: Scene, name: str) -> int:
-    """Return the folder at the top with this name, added where there is none yet."""
+    """Return the top-level folder with this name, added when missing."""
     hierarchy = _hierarchy(scene)
     return int(hierarchy.GetItemChildWithName(hierarchy.GetSceneItemID(), name)) or add_folder(scene, name)
 
 
 def put_into_folder(scene: Scene, folder: int, nodes: Iterable[Node]) -> None:
-    """Move nodes into a folder, from wherever they are."""
+    """Move nodes into a folder."""
     hierarchy = _hierarchy(scene)
     for node in nodes:
         item = hierarchy.GetItemByDataNode(node)

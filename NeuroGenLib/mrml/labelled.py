@@ -1,4 +1,4 @@
-"""Labels and masks that a person chose, be it a segmentation or a label map volume."""
+"""Labels and masks from segmentation nodes and label map nodes alike."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
     from NeuroGenLib.spatial.volume import Volume
 
 _NUMBERED = re.compile(r"label_(\d+)")
-"""Ids of segments that :func:`NeuroGenLib.mrml.segmentations.add_segmentation` made hold their value."""
+"""Segment ids of :func:`NeuroGenLib.mrml.segmentations.add_segmentation`, which contain the label value."""
 
 
 def mask_on(node: Node, like: Volume) -> Volume:
-    """Return where anything is labelled, as 0 and 1 on the grid of a volume.
+    """Return the mask of all labels, as 0 and 1 on the grid of a volume.
 
     Parameters
     ----------
     node:
         ``vtkMRMLSegmentationNode`` or ``vtkMRMLLabelMapVolumeNode``.
     like:
-        The grid, where it lies in the world.
+        The grid, in world space.
 
     Raises
     ------
     InputError
-        When a warp lies above the node, or it holds no voxels.
+        When the node is under a warp, or has no voxels.
     """
     if node.IsA("vtkMRMLSegmentationNode"):
         return mask_of(node, like)
@@ -46,7 +46,7 @@ def mask_on(node: Node, like: Volume) -> Volume:
 
 
 def labels_on(node: Node, table: LabelTable, like: Volume) -> Volume:
-    """Return labels as label map on the grid of a volume; of another grid the nearest voxel.
+    """Return labels as a label map on the grid of a volume, by the nearest voxel.
 
     Parameters
     ----------
@@ -54,14 +54,14 @@ def labels_on(node: Node, table: LabelTable, like: Volume) -> Volume:
         ``vtkMRMLSegmentationNode``, whose segments become the values of the table, or ``vtkMRMLLabelMapVolumeNode``,
         whose values stay.
     table:
-        The labels, such as :func:`table_of` finds them.
+        The labels, such as those of :func:`table_of`.
     like:
-        The grid, where it lies in the world.
+        The grid, in world space.
 
     Raises
     ------
     InputError
-        When a segment is not in the table, a warp lies above the node, or it holds no voxels.
+        When a segment is not in the table, or the node is under a warp or has no voxels.
     """
     return label_map_of(node, table, like) if node.IsA("vtkMRMLSegmentationNode") else _on_grid(node, like)
 
@@ -73,7 +73,8 @@ def table_of(node: Node) -> LabelTable:
     ----------
     node:
         ``vtkMRMLSegmentationNode``: every segment, with the value in its id (``label_7``), else Slicer's, else the next
-        free one. ``vtkMRMLLabelMapVolumeNode``: every value but 0 that occurs, as the node's colours call it.
+        free one. ``vtkMRMLLabelMapVolumeNode``: every value but 0 that occurs, with the name in
+        the node's colour table.
 
     Raises
     ------
@@ -96,20 +97,29 @@ def table_of(node: Node) -> LabelTable:
 def match_labels(
     fixed: Volume, fixed_table: LabelTable, moving_table: LabelTable
 ) -> tuple[Volume, LabelTable, set[str]]:
-    """Give the labels of a fixed image the values that the moving image's labels of the same name have.
+    """Give the labels of a fixed image the values of the moving image's labels of the same name.
 
     Parameters
     ----------
     fixed:
         (i, j, k) label map.
     fixed_table, moving_table:
-        The labels of either image. Names are compared without regard to upper and lower case.
+        The labels of each image. Names are compared regardless of case.
 
     Returns
     -------
     tuple
-        The fixed label map with its new values; the table of all labels, the moving image's first; the names that both
-        images have.
+        The fixed label map with its new values; the table of all labels, those of the moving image first; the names
+        that both images have.
+
+    Examples
+    --------
+    >>> from NeuroGenLib.spatial.volume import Volume
+    >>> labels = Volume(np.full((2, 2, 2), 1), np.eye(4))
+    >>> fixed, moving = (LabelTable((Label(value, "cortex", (255, 0, 0)),)) for value in (1, 42))
+    >>> mapped, table, common = match_labels(labels, fixed, moving)
+    >>> int(mapped.array[0, 0, 0]), common
+    (42, {'cortex'})
     """
     known = {label.name.casefold(): label for label in moving_table}
     free = max(moving_table.values) + 1
@@ -117,13 +127,13 @@ def match_labels(
     added: list[Label] = []
     new = {0: 0}
     for label in fixed_table:
-        same = known.get(label.name.casefold())
-        if same is None:
-            same = Label(free + len(added), label.name, label.colour)
-            added.append(same)
+        counterpart = known.get(label.name.casefold())
+        if counterpart is None:
+            counterpart = Label(free + len(added), label.name, label.colour)
+            added.append(counterpart)
         else:
-            both.add(same.name)
-        new[label.value] = same.value
+            both.add(counterpart.name)
+        new[label.value] = counterpart.value
     old = np.array(sorted(new))
     values = np.array([new[value] for value in old.tolist()])
     positions = np.searchsorted(old, fixed.array.astype(np.int64))
@@ -159,32 +169,38 @@ def _segments(node: Node) -> list[Label]:
 
 
 def table_of_values(labels: Volume, names: Mapping[int, dict[str, str]] | None = None) -> LabelTable:
-    """Return a table of the values but 0 in a label map, called ``label 7`` unless they have a name.
+    """Return a table of the values of a label map but 0; values without a name are called ``label 7``.
 
     Parameters
     ----------
     labels:
         (i, j, k).
     names:
-        ``name`` and ``color`` (``#rrggbb``) by value, where they are known.
+        ``name`` and ``color`` (``#rrggbb``) by value, where known.
 
     Raises
     ------
     InputError
-        When the volume is no label map, or holds 0 alone.
+        When the volume is not a label map, or 0 everywhere.
+
+    Examples
+    --------
+    >>> from NeuroGenLib.spatial.volume import Volume
+    >>> table_of_values(Volume(np.array([0, 17]).reshape(2, 1, 1), np.eye(4))).names
+    ('label 17',)
     """
     values = np.unique(as_label_map(labels, "The label map").array).tolist()
     entries: dict[int, dict[str, str]] = {}
     for value in (value for value in values if value):
         entry = dict((names or {}).get(value, {"name": f"label {value}"}))
-        if any(entry["name"] == other["name"] for other in entries.values()):
+        if any(entry["name"] == earlier["name"] for earlier in entries.values()):
             entry["name"] += f" {value}"
         entries[value] = entry
     return LabelTable.from_mapping(entries)
 
 
 def _names_of(node: Node) -> dict[int, dict[str, str]]:
-    """Return what Slicer's colours of a label map call its values."""
+    """Return names and colours of a label map's values in Slicer's colour table."""
     display = node.GetDisplayNode()
     colours = None if display is None else display.GetColorNode()
     names: dict[int, dict[str, str]] = {}

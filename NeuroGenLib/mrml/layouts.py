@@ -1,4 +1,4 @@
-"""Arrangements of views: two slice views side by side above a plot, beside Slicer's own layouts."""
+"""View layout with two slice views side by side above a plot, in addition to Slicer's own layouts."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from NeuroGenLib.mrml.core import Node, Scene
 
 BEFORE_AFTER: Final = 62710
-"""Slicer's own layouts have small numbers; nothing else uses this one."""
+"""Layout number, far above those of Slicer's own layouts."""
 BEFORE, AFTER, PLOT = "NeuroGenBefore", "NeuroGenAfter", "NeuroGenProfile"
-"""Views of this layout alone: what a person has in the usual ones stays."""
+"""Views of this layout only, so that the content of the usual views is unchanged."""
 
 _SLICES = "".join(
     f'<item><view class="vtkMRMLSliceNode" singletontag="{view}">'
@@ -31,14 +31,14 @@ _DESCRIPTION = (
 def arrange_before_after(scene: Scene, orientation: str) -> None:
     """Arrange the views of :func:`show_before_after`, linked, and a plot below them.
 
-    Where the scene has no layout, as outside Slicer's window, nothing happens.
+    Scenes without a layout, as outside Slicer's window, are unchanged.
 
     Parameters
     ----------
     scene:
         ``vtkMRMLScene``.
     orientation:
-        ``Axial``, ``Coronal`` or ``Sagittal``, of both slice views.
+        Orientation of both slice views: ``Axial``, ``Coronal`` or ``Sagittal``.
     """
     layout = scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
     if layout is None:
@@ -53,16 +53,16 @@ def arrange_before_after(scene: Scene, orientation: str) -> None:
 
 
 def show_before_after(scene: Scene, before: Node, after: Node, over: Node | None, opacity: float = 1.0) -> None:
-    """Show one volume on the left; on the right another one, with a third one laid over it.
+    """Show a volume on the left, another one on the right, with an overlay.
 
     Parameters
     ----------
     scene:
         ``vtkMRMLScene``.
     before, after, over:
-        Volume nodes.
+        Volume nodes; the overlay may be None.
     opacity:
-        Of ``over``, 0 to 1.
+        Opacity of the overlay, 0 to 1.
     """
     for view, below, above in ((BEFORE, before, None), (AFTER, after, over)):
         node = composite_of(scene, view)
@@ -73,7 +73,7 @@ def show_before_after(scene: Scene, before: Node, after: Node, over: Node | None
 
 
 def show_plot(scene: Scene, chart: Node) -> None:
-    """Let the plot view of this layout show a chart, where there is one."""
+    """Show a chart in the plot view of this layout, where there is one."""
     node = scene.GetSingletonNode(PLOT, "vtkMRMLPlotViewNode")
     if node is not None:
         node.SetPlotChartNodeID(chart.GetID())

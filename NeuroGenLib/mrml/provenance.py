@@ -1,7 +1,7 @@
-"""The record of how a result was made, as attributes of its node.
+"""Provenance of a result as attributes of its node.
 
 Each top-level key of :func:`NeuroGenLib.core.provenance.record` becomes an attribute ``NeuroGen.<key>`` with a JSON
-value: people see it in Slicer's Data module, and it stays with the node in ``.mrb`` files.
+value: Slicer's Data module shows it, and it is kept in ``.mrb`` files.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PREFIX = "NeuroGen."
 
 
 def set_provenance(node: Node, record: Mapping[str, Any]) -> None:
-    """Write a record into a node's attributes, in place of one that it has; the research-use notice is added.
+    """Write a record into a node's attributes, replacing an earlier one; the research-use notice is added.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def provenance_of(node: Node) -> dict[str, Any]:
     Raises
     ------
     InputError
-        When somebody changed it into something else.
+        When an attribute has been changed and is not JSON.
     """
     record = {}
     for name in _names(node):

@@ -1,4 +1,4 @@
-"""Scenes: one to work in outside Slicer, and how one is saved."""
+"""Scenes outside the Slicer application, and saving of scenes."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ _LOGICS = {
     "CropVolume": "vtkSlicerCropVolumeLogic",
     "SceneViews": "vtkSlicerSceneViewsModuleLogic",
 }
-"""Slicer's module to the class of its logic. Node classes of a module exist only after its logic was made: these are
-the modules whose nodes a scene from Slicer usually has."""
+"""Slicer module to the class of its logic. Node classes of a module are registered by its logic: these are the modules
+of the nodes that scenes from Slicer usually contain."""
 
 _SUFFIXES = (".mrb", ".mrml")
 _BUNDLE_DATA = "Data"
 
 
 class HeadlessScene:
-    """A scene with what the Slicer application otherwise gives to one, for use outside Slicer.
+    """Scene with the logics of the Slicer application, for use outside Slicer.
 
-    Use it in a ``with`` statement, or call :meth:`close`: scene and logics hold each other. Several may be open.
+    Use it in a ``with`` statement, or call :meth:`close`: scene and logics reference each other. Several may be open.
 
     Attributes
     ----------
@@ -47,6 +47,12 @@ class HeadlessScene:
         The ``vtkMRMLScene``.
     application_logic:
         Its ``vtkSlicerApplicationLogic``.
+
+    Examples
+    --------
+    >>> with HeadlessScene() as headless:
+    ...     headless.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "T2w").GetName()
+    'T2w'
     """
 
     def __init__(self) -> None:
@@ -77,7 +83,7 @@ class HeadlessScene:
         return self._logics[module]
 
     def close(self) -> None:
-        """Take everything down; the scene and its nodes are gone."""
+        """Delete the scene, its nodes and logics."""
         if not self._logics:
             return
         self.scene.Clear(True)
@@ -107,7 +113,7 @@ def save_scene(scene: Scene, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     scene:
-        ``vtkMRMLScene``; its nodes stay as they are.
+        ``vtkMRMLScene``; its nodes are unchanged.
     path:
         ``NAME.mrb``, one file with everything; or ``NAME.mrml``, beside which the data go into a folder ``Data``.
 
@@ -116,13 +122,13 @@ def save_scene(scene: Scene, path: str | os.PathLike[str]) -> None:
     InputError
         When the suffix is another, or a ``.mrml`` would mix its data with those of another scene.
     NeuroGenError
-        When Slicer or the disk refuses.
+        When the scene cannot be written.
     """
     path = Path(path)
     suffix = _scene_suffix(path)
     if suffix == ".mrml" and not path.exists() and (path.parent / _BUNDLE_DATA).exists():
         raise InputError(
-            f"{path.parent} already has a folder '{_BUNDLE_DATA}', where the data of {path.name} would go.",
+            f"{path.parent} already has a folder '{_BUNDLE_DATA}', into which the data of {path.name} would go.",
             "Choose a folder of its own for this scene, or save it as .mrb.",
             code="file-occupied",
         )
@@ -135,7 +141,7 @@ def save_scene(scene: Scene, path: str | os.PathLike[str]) -> None:
         if not written:
             raise NeuroGenError(
                 f"Slicer could not write the scene {path.name}: {_first_error(messages)}.",
-                "Free some space or choose another folder; what was there before is untouched.",
+                "Free some space or choose another folder; existing files are unchanged.",
                 code="file-unwritable",
             )
 
@@ -143,9 +149,7 @@ def save_scene(scene: Scene, path: str | os.PathLike[str]) -> None:
 def _scene_suffix(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix not in _SUFFIXES:
-        raise InputError(
-            f"{path} is not the name of a scene.", "Let it end in .mrb (one file) or .mrml.", code="file-type"
-        )
+        raise InputError(f"{path} is not a scene file.", "Let it end in .mrb (one file) or .mrml.", code="file-type")
     return suffix
 
 

@@ -1,4 +1,4 @@
-"""Label maps to segmentation nodes and back."""
+"""Conversion between label maps and segmentation nodes."""
 
 from __future__ import annotations
 
@@ -29,12 +29,19 @@ _REGIONS = "Anatomic codes - DICOM master list"
 
 
 def segment_id(label: Label) -> str:
-    """Return the id of a label's segment: from its value, which is what a label map knows it by."""
+    """Return the id of a label's segment, which contains its value.
+
+    Examples
+    --------
+    >>> from NeuroGenLib.spatial.labels import Label
+    >>> segment_id(Label(17, "hippocampus", (220, 216, 20)))
+    'label_17'
+    """
     return f"label_{label.value}"
 
 
 def add_segmentation(scene: Scene, labels: Volume, table: LabelTable, name: str) -> Node:
-    """Add a label map as ``vtkMRMLSegmentationNode``, with a segment for every label but 0, absent ones too.
+    """Add a label map as ``vtkMRMLSegmentationNode``, with a segment for every label but 0, including absent ones.
 
     Parameters
     ----------
@@ -43,14 +50,25 @@ def add_segmentation(scene: Scene, labels: Volume, table: LabelTable, name: str)
     labels:
         (i, j, k) label map.
     table:
-        Names, colours and terms; the segments are in its order and keep its values.
+        Names, colours and terms; the segments have its order and values.
     name:
         The node's name.
 
     Raises
     ------
     InputError
-        When the volume is no label map, or has values that the table lacks.
+        When the volume is not a label map, or has values that the table lacks.
+
+    Examples
+    --------
+    >>> from NeuroGenLib.mrml.scene import HeadlessScene
+    >>> from NeuroGenLib.spatial.labels import LabelTable
+    >>> from NeuroGenLib.spatial.volume import Volume
+    >>> labels = Volume(np.ones((4, 4, 4), np.uint8), np.eye(4))
+    >>> with HeadlessScene() as headless:
+    ...     node = add_segmentation(headless.scene, labels, LabelTable.from_names(["background", "brain"]), "dseg")
+    ...     node.GetSegmentation().GetSegmentIDs()
+    ('label_1',)
     """
     labels = as_label_map(labels, f"The label map of '{name}'")
     _require_known(labels, table, name)
@@ -62,14 +80,14 @@ def add_segmentation(scene: Scene, labels: Volume, table: LabelTable, name: str)
 
 
 def update_segmentation(node: Node, labels: Volume, table: LabelTable) -> None:
-    """Put another label map into a segmentation made by :func:`add_segmentation`.
+    """Replace the label map of a segmentation made by :func:`add_segmentation`.
 
-    Names, colours and visibility of its segments stay as they are; a surface that is shown in 3D is made anew.
+    Names, colours and visibility of its segments are kept; a surface that is shown in 3D is computed again.
 
     Raises
     ------
     InputError
-        When the volume is no label map, or has values that the table lacks.
+        When the volume is not a label map, or has values that the table lacks.
     """
     labels = right_handed(as_label_map(labels, f"The label map of '{node_name(node)}'"))
     _require_known(labels, table, node_name(node))
@@ -80,7 +98,7 @@ def update_segmentation(node: Node, labels: Volume, table: LabelTable) -> None:
     segmentation = node.GetSegmentation()
     has_surface = segmentation.ContainsRepresentation(converter.GetClosedSurfaceRepresentationName())
     unfinished = node.StartModify()
-    # All segments share one image; each is where it has the segment's value.
+    # All segments share one image; each consists of the voxels with its value.
     for label in _foreground(table):
         segment = segmentation.GetSegment(segment_id(label))
         if segment is None:
@@ -101,22 +119,22 @@ def update_segmentation(node: Node, labels: Volume, table: LabelTable) -> None:
 
 
 def label_map_of(node: Node, table: LabelTable, like: Volume) -> Volume:
-    """Return a segmentation as label map on the grid of a volume; the values are those of the table.
+    """Return a segmentation as a label map on the grid of a volume; the values are those of the table.
 
     Parameters
     ----------
     node:
-        ``vtkMRMLSegmentationNode``. Where segments overlap, the later one in the table counts. On another grid than its
-        own, the nearest voxel.
+        ``vtkMRMLSegmentationNode``. Where segments overlap, the later one in the table counts. Resampled by the nearest
+        voxel.
     table:
-        Its labels; a segment belongs to the label whose id it has (:func:`segment_id`), else whose name.
+        Its labels; a segment belongs to the label with its id (:func:`segment_id`), else with its name.
     like:
-        The grid, where it lies in the world.
+        The grid, in world space.
 
     Raises
     ------
     InputError
-        When a segment is not in the table, or a warp lies above the segmentation.
+        When a segment is not in the table, or the segmentation is under a warp.
     """
     segments = _segments_by_label(node.GetSegmentation(), table)
     values = np.array([0, *(label.value for label, _ in segments)])
@@ -125,19 +143,19 @@ def label_map_of(node: Node, table: LabelTable, like: Volume) -> Volume:
 
 
 def mask_of(node: Node, like: Volume) -> Volume:
-    """Return where any segment is, as 0 and 1 on the grid of a volume.
+    """Return the mask of all segments, as 0 and 1 on the grid of a volume.
 
     Parameters
     ----------
     node:
-        ``vtkMRMLSegmentationNode``, with segments of any name.
+        ``vtkMRMLSegmentationNode``; its segments may have any name.
     like:
-        The grid, where it lies in the world.
+        The grid, in world space.
 
     Raises
     ------
     InputError
-        When a warp lies above the segmentation.
+        When the segmentation is under a warp.
     """
     return like.with_array((_merged(node, list(node.GetSegmentation().GetSegmentIDs()), like) > 0).astype(np.uint8))
 
@@ -164,7 +182,7 @@ def _merged(node: Node, identifiers: list[str], like: Volume) -> np.ndarray:
     if not node.GenerateMergedLabelmapForAllSegments(merged, whole, grid, ids, positions):
         raise NeuroGenError(
             f"Slicer could not merge the segments of '{node_name(node)}'.",
-            "Check that it is not damaged.",
+            "Check its segments.",
             code="labels-invalid",
         )
     return image_array(merged)
@@ -207,7 +225,7 @@ def _segments_by_label(segmentation: Any, table: LabelTable) -> list[tuple[Label
     """Return the labels that have a segment, in the table's order, with its id."""
     labels = _foreground(table)
     by_key = {label.name: label for label in labels} | {segment_id(label): label for label in labels}
-    found: dict[int, str] = {}
+    segments: dict[int, str] = {}
     for identifier in segmentation.GetSegmentIDs():
         name = segmentation.GetSegment(identifier).GetName()
         label = by_key.get(identifier) or by_key.get(name)
@@ -215,9 +233,9 @@ def _segments_by_label(segmentation: Any, table: LabelTable) -> list[tuple[Label
             raise InputError(
                 f"The segment '{name}' is not in the label table.", nearest(name, table.names), code="name-unknown"
             )
-        if label.value in found:
+        if label.value in segments:
             raise InputError(
                 f"Two segments are the label '{label.name}'.", "Merge them, or remove one.", code="value-duplicate"
             )
-        found[label.value] = identifier
-    return [(label, found[label.value]) for label in labels if label.value in found]
+        segments[label.value] = identifier
+    return [(label, segments[label.value]) for label in labels if label.value in segments]

@@ -1,7 +1,7 @@
-"""Brains over ages to sequences that Slicer's sequence browser plays.
+"""Sequences of volumes and segmentations over ages, for Slicer's sequence browser.
 
-A sequence holds a copy of a node for each index value; a browser shows the selected one in the proxy node, which stays
-the same object. Browsers do not interpolate.
+A sequence contains a copy of a node for each index value; a browser shows the selected one in the proxy node, which is
+always the same object. Browsers do not interpolate.
 """
 
 from __future__ import annotations
@@ -26,12 +26,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Index:
-    """What a sequence runs over: ``name`` with ``unit`` (``scan_age``, ``weeks``), and its ``values``, rising.
+    """Index of a sequence: ``name`` with ``unit`` (``scan_age``, ``weeks``), and ascending ``values``.
 
     Raises
     ------
     InputError
-        When there is no value, or one does not rise above the one before it.
+        When there is no value, or they do not ascend.
+
+    Examples
+    --------
+    >>> Index("scan_age", "weeks", (24.0, 30.0, 36.0)).unit
+    'weeks'
     """
 
     name: str
@@ -42,7 +47,7 @@ class Index:
         if not self.values or not (np.isfinite(self.values).all() and (np.diff(self.values) > 0).all()):
             shown = ", ".join(f"{value:g}" for value in self.values[:8]) or "none"
             raise InputError(
-                f"The values of {self.name} for a sequence do not rise: {shown}.",
+                f"The values of {self.name} for a sequence do not ascend: {shown}.",
                 "Give each once, the lowest first.",
                 code="value-invalid",
             )
@@ -50,7 +55,7 @@ class Index:
 
 @dataclass(frozen=True)
 class NodeSequence:
-    """A ``vtkMRMLSequenceNode``, and the proxy node that shows its selected item."""
+    """``vtkMRMLSequenceNode``, and the proxy node that shows its selected item."""
 
     sequence: Node
     proxy: Node
@@ -75,18 +80,18 @@ def add_volume_sequence(
     volumes:
         (i, j, k) each; their grids may differ.
     index:
-        What they run over.
+        Index of the sequence.
     name:
-        Of the proxy; the sequence's says over what.
+        Name of the proxy; that of the sequence also names the index.
     window, colours:
         As for :func:`NeuroGenLib.mrml.volumes.add_volume`.
     record:
-        Provenance, which every item gets.
+        Provenance of every item.
 
     Raises
     ------
     InputError
-        When there are more or fewer volumes than values, or one has channels.
+        When the numbers of volumes and values differ, or a volume has channels.
     """
     _require_one_each(volumes, index, name)
     proxy = add_volume(scene, volumes[0], name, window=window, colours=colours)
@@ -111,43 +116,43 @@ def add_segmentation_sequence(
     maps:
         (i, j, k) label maps.
     table:
-        What their values mean.
+        Names and colours of their values.
     index, name, record:
         As for :func:`add_volume_sequence`.
 
     Raises
     ------
     InputError
-        When there are more or fewer maps than values, or one has values that the table lacks.
+        When the numbers of maps and values differ, or a map has values that the table lacks.
     """
     _require_one_each(maps, index, name)
     proxy = add_segmentation(scene, maps[0], table, name)
     return _recorded(scene, proxy, index, record, lambda item: update_segmentation(proxy, maps[item], table))
 
 
-def add_browser(scene: Scene, played: Sequence[NodeSequence], name: str) -> Node:
-    """Add a ``vtkMRMLSequenceBrowserNode`` that plays sequences of one index together, at the first item.
+def add_browser(scene: Scene, sequences: Sequence[NodeSequence], name: str) -> Node:
+    """Add a ``vtkMRMLSequenceBrowserNode`` that plays sequences of one index together, from the first item.
 
     Raises
     ------
     InputError
         When there is no sequence, or their indices differ.
     """
-    if len({(_axis(one.sequence), *_texts(one.sequence)) for one in played}) != 1:
+    if len({(_axis(item.sequence), *_texts(item.sequence)) for item in sequences}) != 1:
         raise InputError(
-            f"The sequences of '{name}' do not run over the same values.",
+            f"The sequences of '{name}' do not have the same index values.",
             "Play them separately.",
             code="value-conflict",
         )
     browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", name)
-    # In one go: Slicer would make a second proxy for a sequence that has none yet.
+    # In one modification: else Slicer adds a second proxy for a sequence without one.
     unfinished = browser.StartModify()
-    for position, one in enumerate(played):
+    for position, item in enumerate(sequences):
         if position == 0:
-            browser.SetAndObserveMasterSequenceNodeID(one.sequence.GetID())
+            browser.SetAndObserveMasterSequenceNodeID(item.sequence.GetID())
         else:
-            browser.AddSynchronizedSequenceNodeID(one.sequence.GetID())
-        browser.AddProxyNode(one.proxy, one.sequence, False)
+            browser.AddSynchronizedSequenceNodeID(item.sequence.GetID())
+        browser.AddProxyNode(item.proxy, item.sequence, False)
     browser.SetSelectedItemNumber(0)
     browser.EndModify(unfinished)
     return browser
@@ -164,7 +169,7 @@ def select(browser: Node, value: float) -> float:
 def _recorded(
     scene: Scene, proxy: Node, index: Index, record: Mapping[str, Any] | None, show: Callable[[int], None]
 ) -> NodeSequence:
-    """Make the sequence of what the proxy holds after each ``show``."""
+    """Make the sequence of the proxy's content after each ``show``."""
     sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", f"{proxy.GetName()} by {index.name}")
     sequence.SetIndexName(index.name)
     sequence.SetIndexUnit(index.unit)

@@ -1,4 +1,4 @@
-"""Registrations as transform nodes: affine, displacement field and affine in one node."""
+"""Spatial maps as transform nodes: affine, displacement field and affine in one node."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def add_spatial_map(scene: Scene, spatial_map: SpatialMap, name: str) -> Node:
-    """Add a map as ``vtkMRMLTransformNode``, as *from parent*: it pulls what is placed under the node.
+    """Add a spatial map as ``vtkMRMLTransformNode``, as *from parent*: it resamples the nodes under it.
 
-    The map from fixed to moving points brings the moving image onto the fixed one. Slicer finds the other direction
-    by itself; saved as ``.h5`` it is the ITK composite that :mod:`NeuroGenLib.spatial.spatial_map_files` writes.
+    The map from fixed to moving points brings the moving image onto the fixed one. Slicer computes the inverse; saved
+    as ``.h5`` it is the ITK composite that :mod:`NeuroGenLib.spatial.spatial_map_files` writes.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def add_spatial_map(scene: Scene, spatial_map: SpatialMap, name: str) -> Node:
 
 
 def update_spatial_map(node: Node, spatial_map: SpatialMap) -> None:
-    """Put another map into a node of :func:`add_spatial_map`; what is placed under it follows.
+    """Replace the map of a node of :func:`add_spatial_map`; the nodes under it follow.
 
     Raises
     ------

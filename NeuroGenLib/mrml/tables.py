@@ -1,4 +1,4 @@
-"""Rows to table nodes and back; plots of their columns."""
+"""Conversion between rows and table nodes; plots of their columns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.spatial.labels import Colour
 
 MISSING = "n/a"
-"""Slicer's table files lose an empty text."""
+"""Slicer's table files lose empty texts."""
 
 Style: TypeAlias = Literal["line", "dots", "diamonds"]
 
@@ -29,7 +29,7 @@ def add_table(
 
     Columns of numbers become whole numbers or doubles (None is not-a-number), all others texts (None and the empty
     text are ``n/a``; quotes and tabs, which Slicer's table files cannot hold, become apostrophes and blanks). These
-    files keep six digits of a number.
+    files store six digits of a number.
 
     Parameters
     ----------
@@ -46,6 +46,14 @@ def add_table(
     ------
     InputError
         When there is no row, or one has other columns.
+
+    Examples
+    --------
+    >>> from NeuroGenLib.mrml.scene import HeadlessScene
+    >>> with HeadlessScene() as headless:
+    ...     node = add_table(headless.scene, [{"age": 30.5, "n": 2}], "cohort", units={"age": "weeks"})
+    ...     rows_of(node)
+    [{'age': 30.5, 'n': 2}]
     """
     table = _table(rows, name)
     node = scene.AddNewNodeByClass("vtkMRMLTableNode", name)
@@ -56,7 +64,7 @@ def add_table(
 
 
 def update_table(node: Node, rows: Sequence[Mapping[str, object]]) -> None:
-    """Put other rows into a node of :func:`add_table`; plots of it follow, units stay.
+    """Replace the rows of a node of :func:`add_table`; plots of it follow, units are kept.
 
     Raises
     ------
@@ -91,8 +99,8 @@ def add_plot_series(scene: Scene, table: Node, x: str, y: str, name: str, colour
 def add_plot(scene: Scene, series: Sequence[Node], name: str, *, x_title: str, y_title: str) -> Node:
     """Add a ``vtkMRMLPlotChartNode`` of several series."""
     chart = scene.AddNewNodeByClass("vtkMRMLPlotChartNode", name)
-    for one in series:
-        chart.AddAndObservePlotSeriesNodeID(one.GetID())
+    for node in series:
+        chart.AddAndObservePlotSeriesNodeID(node.GetID())
     chart.SetTitle(name)
     chart.SetXAxisTitle(x_title)
     chart.SetYAxisTitle(y_title)
@@ -105,7 +113,7 @@ def _table(rows: Sequence[Mapping[str, object]], name: str) -> Any:
     for number, row in enumerate(rows, start=1):
         if list(row) != list(rows[0]):
             raise InputError(
-                f"Row {number} of the table '{name}' has other columns than the first.",
+                f"Row {number} of the table '{name}' does not have the columns of the first.",
                 "Give the same.",
                 code="table-invalid",
             )

@@ -1,10 +1,10 @@
-"""Matrices and displacement fields to transform nodes.
+"""Conversion of matrices and displacement fields to transform nodes.
 
-A transform node moves what is placed under it: *to parent* is the map from the coordinates of what is under the node
-to the world. An image is moved by looking up, for every point of the result, where in the image its value comes
-from: that is *from parent*. Registration gives this one, from the fixed image to the moving one; give it as
-``maps="from_parent"``, put the moving volume under the node, and it lies on the fixed one. Slicer finds the other
-direction by itself. (Slicer's transform files hold *from parent*, in LPS.)
+A transform node applies to the nodes under it: *to parent* maps their coordinates to world coordinates. An image is
+resampled by *from parent*, which maps every point of the result to the point of the image with its value. Registration
+gives this direction, from the fixed image to the moving one; pass it as ``maps="from_parent"``, put the moving volume
+under the node, and it is aligned with the fixed one. Slicer computes the other direction. (Slicer's transform files
+hold *from parent*, in LPS.)
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from NeuroGenLib.spatial.volume import Volume, require_finite
 Direction: TypeAlias = Literal["to_parent", "from_parent"]
 
 _SHEAR = 1e-4
-"""Cosine between two axes of a grid from which on it is sheared."""
+"""Cosine between two axes above which a grid is sheared: above the rounding of float32 headers."""
 
 
 def add_linear_transform(scene: Scene, matrix: np.ndarray, name: str, *, maps: Direction) -> Node:
@@ -42,18 +42,25 @@ def add_linear_transform(scene: Scene, matrix: np.ndarray, name: str, *, maps: D
     name:
         The node's name.
     maps:
-        Which of the two directions the matrix is.
+        Direction of the matrix.
 
     Raises
     ------
     InputError
-        When it is no invertible affine matrix.
+        When it is not an invertible affine matrix.
+
+    Examples
+    --------
+    >>> from NeuroGenLib.mrml.scene import HeadlessScene
+    >>> with HeadlessScene() as headless:
+    ...     add_linear_transform(headless.scene, np.eye(4), "identity", maps="to_parent").GetName()
+    'identity'
     """
     matrix = np.asarray(matrix, np.float64)
     usable = matrix.shape == (4, 4) and np.isfinite(matrix).all() and np.array_equal(matrix[3], (0, 0, 0, 1))
     if not usable or abs(np.linalg.det(matrix[:3, :3])) < 1e-12:
         raise InputError(
-            f"The matrix of '{name}' is no invertible 4x4 transform.",
+            f"The matrix of '{name}' is not an invertible 4x4 transform.",
             "Make the transform again.",
             code="transform-invalid",
         )
@@ -66,20 +73,20 @@ def add_linear_transform(scene: Scene, matrix: np.ndarray, name: str, *, maps: D
 
 
 def parent_matrix(node: Node) -> np.ndarray:
-    """Return the map from a node's own coordinates to the world, (4, 4) RAS mm; identity where nothing is above it.
+    """Return the map from a node's own coordinates to the world, (4, 4) RAS mm; identity without a parent.
 
     Raises
     ------
     InputError
-        When a warp lies above the node.
+        When the node is under a warp.
     """
     above = node.GetParentTransformNode()
     if above is None:
         return np.eye(4)
     if not above.IsTransformToWorldLinear():
         raise InputError(
-            f"'{node_name(node)}' lies under the warp '{node_name(above)}'.",
-            "Harden the transform, or take the node out of it.",
+            f"'{node_name(node)}' is under the warp '{node_name(above)}'.",
+            "Harden the transform, or remove the node from it.",
             code="transform-invalid",
         )
     matrix = vtk.vtkMatrix4x4()
@@ -93,7 +100,7 @@ def grid_transform(field: Volume, name: str) -> Any:
     Parameters
     ----------
     field:
-        (3, i, j, k): displacement of each voxel centre along R, A, S, in mm; the point x of the world goes to
+        (3, i, j, k): displacement of each voxel centre along R, A, S, in mm; the world point x is mapped to
         x + field(x). Linear between voxels, zero outside. Of a registration, on the grid of the fixed image.
     name:
         The node's name.
@@ -101,7 +108,7 @@ def grid_transform(field: Volume, name: str) -> Any:
     Raises
     ------
     InputError
-        When the field has not three finite channels, or its grid is sheared.
+        When the field does not have three finite channels, or its grid is sheared.
     """
     if field.channels != 3:
         raise InputError(
@@ -122,9 +129,9 @@ def grid_transform(field: Volume, name: str) -> Any:
     fill_image(image, field.array.astype(np.float64))
     image.SetSpacing(*field.spacing)
     image.SetOrigin(*field.affine[:3, 3].tolist())
-    turned = np.eye(4)
-    turned[:3, :3] = directions
+    rotation = np.eye(4)
+    rotation[:3, :3] = directions
     grid = slicer.vtkOrientedGridTransform()
-    grid.SetGridDirectionMatrix(to_vtk_matrix(turned))
+    grid.SetGridDirectionMatrix(to_vtk_matrix(rotation))
     grid.SetDisplacementGridData(image)
     return grid

@@ -1,4 +1,4 @@
-"""What Slicer's slice views show."""
+"""Background and foreground volumes of Slicer's slice views."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ VIEWS = ("Red", "Green", "Yellow")
 
 
 def show_in_slices(scene: Scene, volume: Node) -> None:
-    """Make a volume the background of the slice views; in a scene file: of the views of whoever opens it."""
+    """Make a volume the background of the slice views, in a scene file too."""
     for node in _composites(scene):
         node.SetBackgroundVolumeID(volume.GetID())
 
 
 def overlay_in_slices(scene: Scene, overlay: Node | None, opacity: float, giving_way: Iterable[Node]) -> None:
-    """Make a volume the foreground of the slice views, or with None take away the one that is there.
+    """Make a volume the foreground of the slice views, or with None remove the present one.
 
     Parameters
     ----------
     scene:
         ``vtkMRMLScene``.
     overlay:
-        What to show.
+        Volume node, or None.
     opacity:
-        Of the foreground, 0 to 1.
+        Opacity of the foreground, 0 to 1.
     giving_way:
-        With None only these are taken away: what a person has put there stays.
+        With None only these nodes are removed; a foreground that a person chose is kept.
     """
     ids = {node.GetID() for node in giving_way}
     for node in _composites(scene):
@@ -43,25 +43,25 @@ def overlay_in_slices(scene: Scene, overlay: Node | None, opacity: float, giving
 
 
 def overlays_in_slices(scene: Scene) -> set[str]:
-    """Return the ids of the volumes that are the foreground of a slice view."""
+    """Return the ids of the foreground volumes of the slice views."""
     return {node.GetForegroundVolumeID() for node in _composites(scene)} - {None}
 
 
 def _composites(scene: Scene) -> Iterator[Node]:
-    """Yield what tells each slice view its volumes; made where the scene has none."""
+    """Yield the composite node of each slice view, added when missing."""
     for view in VIEWS:
         yield composite_of(scene, view)
 
 
 def composite_of(scene: Scene, view: str) -> Node:
-    """Return what tells a slice view its volumes, ``vtkMRMLSliceCompositeNode``; made where the scene has none.
+    """Return the ``vtkMRMLSliceCompositeNode`` of a slice view, added when missing.
 
     Parameters
     ----------
     scene:
         ``vtkMRMLScene``.
     view:
-        Its name, such as one of :data:`VIEWS`.
+        Name of the view, such as one of :data:`VIEWS`.
     """
     node = scene.GetSingletonNode(view, "vtkMRMLSliceCompositeNode")
     if node is None:

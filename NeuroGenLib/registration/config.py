@@ -1,4 +1,4 @@
-"""Parameters of the registration network: how it is trained."""
+"""Parameters of registration: how one pair is registered, how the network is trained."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import itertools
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from NeuroGenLib.core.config import Config, Help, Range, Unit
+from NeuroGenLib.alignment.halfway import StartKind
+from NeuroGenLib.core.config import Config, Help, Identifying, Option, Range, Unit
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.registration.published.datasets.config import LayoutConfig
 from NeuroGenLib.simulate.contrast import ContrastConfig
 from NeuroGenLib.simulate.deformation import DeformationConfig
-from NeuroGenLib.training.settings import TrainerConfig
+from NeuroGenLib.training.settings import TrainJobConfig
 
 Three = tuple[float, float, float]
+TransformFormat = Literal["h5", "tfm", "nrrd", "nii.gz"]
 
 BUNDLED = "bundled:registration"
 """The model that is used when none is named."""
@@ -35,8 +37,8 @@ class TableConfig(Config):
     root: Annotated[
         Path | None, Help("Folder that relative paths of the table start from; the table's when not given")
     ] = None
-    include: Annotated[tuple[str, ...], Help("Subject ids to keep, * allowed; all when empty")] = ()
-    exclude: Annotated[tuple[str, ...], Help("Subject ids to leave out, * allowed")] = ()
+    include: Annotated[tuple[str, ...], Identifying(), Help("Subject ids to keep, * allowed; all when empty")] = ()
+    exclude: Annotated[tuple[str, ...], Identifying(), Help("Subject ids to leave out, * allowed")] = ()
     pairs: Annotated[
         Path | None, Help("Table with the columns moving and fixed, ids of scans; all pairs when not given")
     ] = None
@@ -70,9 +72,13 @@ class TableConfig(Config):
     def check(self) -> None:
         """Refuse two rules for pairs, and a range without its column."""
         if self.pairs is not None and self.pair_column is not None:
-            raise InputError("Both pairs and pair_column say which scans form pairs.", "Give one of them.")
+            raise InputError(
+                "Both pairs and pair_column say which scans form pairs.", "Give one of them.", code="value-conflict"
+            )
         if self.pair_range and self.pair_column is None:
-            raise InputError("pair_range needs pair_column, the column it is about.", "Give both, or none.")
+            raise InputError(
+                "pair_range needs pair_column, the column it is about.", "Give both, or none.", code="value-missing"
+            )
 
 
 @dataclass(frozen=True)
@@ -87,8 +93,8 @@ class MapsConfig(Config):
     root: Annotated[
         Path | None, Help("Folder that relative paths of the table start from; the table's when not given")
     ] = None
-    include: Annotated[tuple[str, ...], Help("Ids to keep, * allowed; all when empty")] = ()
-    exclude: Annotated[tuple[str, ...], Help("Ids to leave out, * allowed")] = ()
+    include: Annotated[tuple[str, ...], Identifying(), Help("Ids to keep, * allowed; all when empty")] = ()
+    exclude: Annotated[tuple[str, ...], Identifying(), Help("Ids to leave out, * allowed")] = ()
     tissues: Annotated[
         Literal["freesurfer", "fetal", "unknown"], Help("What the label values mean; unknown: all but 0 is brain")
     ] = "unknown"
@@ -143,14 +149,16 @@ class DataConfig(Config):
     def check(self) -> None:
         """Refuse generated images without label maps, or in threes."""
         if self.source == "generated" and not self.generated.groups:
-            raise InputError("data.generated.groups names no label maps.", "Give at least one group.")
+            raise InputError(
+                "data.generated.groups names no label maps.", "Give at least one group.", code="value-missing"
+            )
         if self.source == "generated" and self.items_per_step != 2:
-            raise InputError("Generated images come in pairs.", "Set items_per_step to 2.")
+            raise InputError("Generated images come in pairs.", "Set items_per_step to 2.", code="value-conflict")
 
 
 @dataclass(frozen=True)
 class NetworkConfig(Config):
-    """Sizes of the network, finest level first; see :class:`NeuroGenLib.registration.network.sitreg.Shape`."""
+    """Sizes of the network, finest level first; see :class:`NeuroGenLib.registration.network.sitreg.SITRegConfig`."""
 
     channels: Annotated[int, Range(1, 64), Help("Channels of an image")] = 1
     features: Annotated[tuple[int, ...], Range(1, 4096), Help("Feature channels of each level")] = (
@@ -212,20 +220,25 @@ class NetworkConfig(Config):
                 f"features, feature_convolutions, stage_features and stage_convolutions have"
                 f" {', '.join(str(len(one)) for one in lists)} levels.",
                 "Give each list one entry per level, none for a level without a stage.",
+                code="value-conflict",
             )
         for level, (width, count) in enumerate(zip(self.stage_features, self.stage_convolutions, strict=True)):
             if (width is None) != (count is None):
                 raise InputError(
                     f"Level {level} has only one of stage_features and stage_convolutions.",
                     "Give both or none of them.",
+                    code="value-conflict",
                 )
             if width is not None and any(round(2**level / factor) < 1 for factor in self.factor):
                 raise InputError(
                     f"The stage of level {level} is finer than the transform's grid (factor {max(self.factor):g}).",
                     "Set its stage_features and stage_convolutions to none, or make the factor smaller.",
+                    code="value-conflict",
                 )
         if self.skipped_stages >= sum(width is not None for width in self.stage_features):
-            raise InputError("The network has no stage that counts.", "Give a level stage_features.")
+            raise InputError(
+                "The network has no stage that counts.", "Give a level stage_features.", code="value-invalid"
+            )
         self._check_groups()
 
     def _check_groups(self) -> None:
@@ -238,6 +251,7 @@ class NetworkConfig(Config):
                 raise InputError(
                     f"{width} channels cannot be divided into {self.groups} groups.",
                     "Choose groups that divide all features.",
+                    code="value-conflict",
                 )
 
 
@@ -269,9 +283,15 @@ class SimilarityConfig(Config):
     def check(self) -> None:
         """Refuse windows without a middle, and lists that differ in length."""
         if any(side % 2 == 0 for side in (self.window, *self.windows)):
-            raise InputError("A window with an even side has no middle.", "Choose odd windows, such as 7.")
+            raise InputError(
+                "A window with an even side has no middle.", "Choose odd windows, such as 7.", code="value-invalid"
+            )
         if not len(self.windows) == len(self.pools) == len(self.weights):
-            raise InputError("windows, pools and weights differ in length.", "Give one of each for every resolution.")
+            raise InputError(
+                "windows, pools and weights differ in length.",
+                "Give one of each for every resolution.",
+                code="value-conflict",
+            )
 
 
 @dataclass(frozen=True)
@@ -331,19 +351,29 @@ class LossConfig(Config):
         names = [*self.similarity, *self.regularity, *self.segmentation]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise InputError(f"Two losses are named '{twice[0]}'.", "Give every loss its own name.")
+            raise InputError(
+                f"Two losses are named '{twice[0]}'.", "Give every loss its own name.", code="value-duplicate"
+            )
         reserved = sorted({"loss", "landmarks", "truth", "consistency"} & {*names})
         if reserved:
-            raise InputError(f"The name '{reserved[0]}' is taken.", "Give that loss another name.")
+            raise InputError(
+                f"The name '{reserved[0]}' is taken.", "Give that loss another name.", code="value-duplicate"
+            )
         if not (self.similarity or self.segmentation or self.landmark_weight or self.truth_weight):
             raise InputError(
-                "Nothing makes the images alike.", "Give a similarity, segmentation, landmark or truth loss."
+                "Nothing makes the images alike.",
+                "Give a similarity, segmentation, landmark or truth loss.",
+                code="value-missing",
             )
         steps = [step for step, _ in self.consistency]
         if any(later <= earlier for earlier, later in itertools.pairwise(steps)):
-            raise InputError("The steps of consistency do not rise.", "List them from the first to the last.")
+            raise InputError(
+                "The steps of consistency do not rise.", "List them from the first to the last.", code="value-invalid"
+            )
         if any(weight < 0 or step < 0 for step, weight in self.consistency):
-            raise InputError("consistency has a number below 0.", "Give steps and weights from 0 on.")
+            raise InputError(
+                "consistency has a number below 0.", "Give steps and weights from 0 on.", code="value-invalid"
+            )
 
 
 @dataclass(frozen=True)
@@ -388,22 +418,23 @@ class AffineAugmentationConfig(Config):
     logshear_stds: Annotated[Three, Range(0, 1), Help("Natural logarithm of the shear")] = (0.0, 0.0, 0.0)
 
 
-@dataclass(frozen=True)
-class RegistrationTrainConfig(Config):
+@dataclass(frozen=True, kw_only=True)
+class RegistrationTrainConfig(TrainJobConfig):
     """Everything a training run of the registration network needs."""
 
-    train: TrainerConfig
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     losses: LossConfig = field(default_factory=LossConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     augmentation: AffineAugmentationConfig = field(default_factory=AffineAugmentationConfig)
     name: Annotated[str, Help("Name of the model")] = "registration"
-    description: Annotated[str, Help("One sentence on what the model registers")] = ""
-    notice: Annotated[str, Help("What every output must say of what the model was trained on")] = ""
-    license: Annotated[str, Help("SPDX licence of the weights, which follows from the data's")] = "unknown"
-    attribution: Annotated[tuple[str, ...], Help("Papers and data sets to cite")] = ()
-    store_ids: Annotated[bool, Help("Write include and exclude into the model; ids may identify people")] = False
+
+    def shareable(self) -> dict[str, Any]:
+        """Return the parameters that a model's manifest lists, of the source of data in use alone."""
+        settings = super().shareable()
+        unused = {"table", "generated", "layout"} - {self.data.source}
+        settings["data"] = {name: value for name, value in settings["data"].items() if name not in unused}
+        return settings
 
     def check(self) -> None:
         """Refuse losses for which the data or the network have nothing."""
@@ -413,10 +444,13 @@ class RegistrationTrainConfig(Config):
             raise InputError(
                 f"Displacement fields do not survive the precision {self.train.precision}.",
                 "Set train.precision to 32.",
+                code="value-conflict",
             )
         if self.train.init_from is not None and self.optimiser.continue_from is not None:
             raise InputError(
-                "Both train.init_from and optimiser.continue_from say what to start from.", "Give one of them."
+                "Both train.init_from and optimiser.continue_from say what to start from.",
+                "Give one of them.",
+                code="value-conflict",
             )
 
     def _check_data(self) -> None:
@@ -426,24 +460,44 @@ class RegistrationTrainConfig(Config):
             raise InputError(
                 f"The images have {channels} channel(s), and network.channels is {self.network.channels}.",
                 f"Set network.channels to {channels}.",
+                code="value-conflict",
             )
         if losses.landmark_weight and data.source == "table" and data.table.landmarks is None:
-            raise InputError("losses.landmark_weight needs landmarks.", "Name their column as data.table.landmarks.")
+            raise InputError(
+                "losses.landmark_weight needs landmarks.",
+                "Name their column as data.table.landmarks.",
+                code="value-missing",
+            )
         if losses.segmentation and data.source == "table" and data.table.segmentation is None:
-            raise InputError("losses.segmentation needs label maps.", "Name their column as data.table.segmentation.")
+            raise InputError(
+                "losses.segmentation needs label maps.",
+                "Name their column as data.table.segmentation.",
+                code="value-missing",
+            )
         if losses.truth_weight and data.source != "generated":
-            raise InputError("The true map is known of generated images alone.", "Set losses.truth_weight to 0.")
+            raise InputError(
+                "The true map is known of generated images alone.",
+                "Set losses.truth_weight to 0.",
+                code="value-conflict",
+            )
         if self.augmentation.probability and data.source == "generated":
-            raise InputError("Generated images have deformations of their own.", "Set augmentation.probability to 0.")
+            raise InputError(
+                "Generated images have deformations of their own.",
+                "Set augmentation.probability to 0.",
+                code="value-conflict",
+            )
 
     def _check_losses(self) -> None:
         losses, network = self.losses, self.network
         if losses.consistency and self.data.items_per_step != 3:
-            raise InputError("losses.consistency needs three images a step.", "Set data.items_per_step to 3.")
+            raise InputError(
+                "losses.consistency needs three images a step.", "Set data.items_per_step to 3.", code="value-conflict"
+            )
         if losses.grid == "transform" and any(not math.isclose(factor, round(factor)) for factor in network.factor):
             raise InputError(
                 "losses.grid 'transform' averages whole voxels, and network.factor is not whole.",
                 "Choose the grid 'image', or a whole factor.",
+                code="value-conflict",
             )
         stages = sum(width is not None for width in network.stage_features) - network.skipped_stages
         for name, level in losses.levels().items():
@@ -451,19 +505,44 @@ class RegistrationTrainConfig(Config):
                 raise InputError(
                     f"The loss '{name}' is for level {level}, and the network has {stages} stages.",
                     f"Choose a level from 0 to {stages}.",
+                    code="value-invalid",
                 )
 
 
 @dataclass(frozen=True)
 class RegisterConfig(Config):
-    """How one pair is registered."""
+    """How one pair is registered.
 
-    start: Annotated[
-        Literal["affine", "rigid", "none"], Help("What is found before the network; none trusts the headers")
-    ] = "affine"
+    Examples
+    --------
+    >>> RegisterConfig(refine=0).start
+    'affine'
+    """
+
+    start: Annotated[StartKind, Help("Affine initialisation before the network; none trusts the headers")] = "affine"
     refine: Annotated[
         int,
         Range(0, 10_000),
         Unit("steps"),
         Help("Optimisation on this very pair after the network; 0 for the network alone"),
+        Option(metavar="STEPS"),
     ] = 120
+
+
+@dataclass(frozen=True)
+class RegisterRunConfig(RegisterConfig):
+    """How one pair is registered and written to files.
+
+    Examples
+    --------
+    >>> RegisterRunConfig(mask="auto").format
+    'h5'
+    """
+
+    mask: Annotated[
+        Literal["auto"] | None,
+        Help("Find the masks that are not given: adult heads; they are written, look at them"),
+    ] = None
+    format: Annotated[
+        TransformFormat, Help("Of forward and inverse: ITK transforms (h5, tfm), or displacement fields")
+    ] = "h5"

@@ -1,4 +1,4 @@
-"""What a user does with a registration model: register one scan to another, in their own spaces."""
+"""Public inference API for registration models."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.models import Model
 from NeuroGenLib.registration.config import RegisterConfig
-from NeuroGenLib.registration.evaluation.quality import LabelMaps, Quality, measured
-from NeuroGenLib.registration.prepare import fine_grids, network_grid, sides, transform_affine
+from NeuroGenLib.registration.evaluation.quality import LabelMaps, Quality, RegistrationMaps, measure_quality
+from NeuroGenLib.registration.prepare import fine_grids, network_grid, prepared_sides, transform_affine
+from NeuroGenLib.spatial.affine import Affine
 from NeuroGenLib.spatial.labels import as_label_map
-from NeuroGenLib.spatial.spatial_map import SpatialMap, from_voxel_displacement
 from NeuroGenLib.spatial.volume import require_3d, require_finite, require_same_space
 
 if TYPE_CHECKING:
@@ -25,14 +25,18 @@ if TYPE_CHECKING:
 
     import torch
 
-    from NeuroGenLib.alignment.halfway import Start
+    from NeuroGenLib.alignment.halfway import HalfwayStart
     from NeuroGenLib.models.folder import ModelFolder
-    from NeuroGenLib.registration.network.sitreg import Mappings, Shape, SITReg
+    from NeuroGenLib.registration.network.sitreg import Mappings, SITReg, SITRegConfig
     from NeuroGenLib.registration.prepare import Side
+    from NeuroGenLib.registration.refine import HalfMaps
+    from NeuroGenLib.spatial.displacement import Displacement
+    from NeuroGenLib.spatial.spatial_map import SpatialMap
     from NeuroGenLib.spatial.volume import Volume
 
 MOST_FINE_VOXELS = 1_200_000
-"""Voxels of the grid that the optimisation ends on; more take longer than people wait."""
+"""Largest number of voxels of the optimisation's fine grid, a trade of detail against time: a step on it takes about
+a second on one core."""
 _MARGIN_MM = 8.0
 _COARSE_SHARE = 2 / 3
 """Share of the optimisation's steps at the coarse grid."""
@@ -49,7 +53,7 @@ class Registration:
     inverse:
         Moving points to fixed points.
     start:
-        The affine part that was found first.
+        Affine initialisation.
     warped:
         The moving image on the fixed image's grid.
     warped_labels:
@@ -57,16 +61,16 @@ class Registration:
     jacobian:
         Determinant of ``forward`` on the fixed image's grid: above 1 where the moving image is shrunk to fit.
     quality:
-        How good it is.
+        Its measures.
     foreground:
-        Where the head is in the fixed image, boolean, in its space on a coarser grid.
+        Head of the fixed image, boolean, in its space on a coarser grid.
     warnings:
-        What a person should know about this result.
+        What the person should know about this result.
     """
 
     forward: SpatialMap
     inverse: SpatialMap
-    start: Start
+    start: HalfwayStart
     warped: Volume
     warped_labels: Volume | None
     jacobian: Volume
@@ -76,20 +80,26 @@ class Registration:
 
 
 @dataclass(frozen=True, eq=False)
-class _Found:
-    """Maps in halfway space, the grid they lie on, and the way from there to the images, (4, 4) RAS mm.
+class _Deformation:
+    """Deformation between the images in halfway space, and the affine maps from there to the images.
 
-    Images with voxels smaller than ``finest``, mm, would have been seen on the same grid. ``notes`` say how the grids
-    were limited.
+    Images with voxels smaller than ``finest``, mm, would have had the same grid. ``notes`` say how the grids were
+    limited.
     """
 
-    forward: np.ndarray
-    inverse: np.ndarray
-    affine: np.ndarray
-    to_fixed: np.ndarray
-    to_moving: np.ndarray
+    forward: Displacement
+    inverse: Displacement
+    to_fixed: Affine
+    to_moving: Affine
     finest: float
     notes: tuple[str, ...] = ()
+
+    def maps(self) -> tuple[SpatialMap, SpatialMap]:
+        """Return the map from fixed to moving points, and its inverse."""
+        return (
+            self.forward.spatial_map(self.to_fixed.inverse(), self.to_moving),
+            self.inverse.spatial_map(self.to_moving.inverse(), self.to_fixed),
+        )
 
 
 class RegistrationModel(Model):
@@ -98,7 +108,7 @@ class RegistrationModel(Model):
     Attributes
     ----------
     folder:
-        Where it came from.
+        Its model folder.
     channels:
         Images that it compares at once; more than one are the channels of a volume.
     """
@@ -109,7 +119,7 @@ class RegistrationModel(Model):
     def __init__(self, folder: ModelFolder, network: SITReg, device: torch.device) -> None:
         super().__init__(folder, device)
         self.preparation: dict[str, Any] = folder.manifest["preparation"]
-        self.shape: Shape = network.shape
+        self.network_config = network.config
         self._network = network
 
     @classmethod
@@ -117,14 +127,14 @@ class RegistrationModel(Model):
         """Make the model from its manifest and its weights."""
         from NeuroGenLib.registration.network.sitreg import SITReg
 
-        network = SITReg(network_shape(folder.manifest["network"]))
+        network = SITReg(sitreg_config(folder.manifest["network"]))
         network.load_state_dict(dict(tensors))
         return cls(folder, network.eval().requires_grad_(requires_grad=False), device)
 
     @property
     def channels(self) -> int:
         """Images that the network compares at once."""
-        return self.shape.channels
+        return self.network_config.channels
 
     def register(
         self,
@@ -147,12 +157,12 @@ class RegistrationModel(Model):
         settings:
             Start and optimisation; the defaults when not given.
         fixed_labels, moving_labels:
-            Label maps in the space of their image. The moving ones are carried along; with both, overlap is measured.
+            Label maps in the space of their image. The moving ones are warped; with both, overlap is measured.
             They do not guide the registration.
         fixed_mask, moving_mask:
             Nonzero where the image counts, in its space.
         progress:
-            Told of every stage; a cancelled one ends the work.
+            Progress callback; a cancelled one ends the work.
 
         Raises
         ------
@@ -160,6 +170,17 @@ class RegistrationModel(Model):
             When an image, a mask or a label map cannot be used, or the images cannot be brought to overlap.
         Cancelled
             When ``progress`` was cancelled.
+
+        Examples
+        --------
+        With files of your own::
+
+            from NeuroGenLib import Volume, open_model
+
+            model = open_model("bundled:registration")
+            result = model.register(Volume.load("fixed.nii.gz"), Volume.load("moving.nii.gz"))
+            result.warped.save("warped.nii.gz")
+            result.inverse.points([[10.0, 20.0, 30.0]])  # points of the moving image, RAS mm, in the fixed one
         """
         chosen = settings or RegisterConfig()
         fixed = _usable(fixed, "The fixed image", self.channels)
@@ -173,92 +194,89 @@ class RegistrationModel(Model):
         warnings = [*_mask_warnings(fixed_mask, moving_mask), *start.notes]
         if start.is_worse:
             warnings.append("The affine start made the images less similar than their headers do: look at the result.")
-        ready = sides(*images, start, self.preparation)
+        ready = prepared_sides(*images, start, self.preparation)
 
-        def find(device: torch.device, _: int) -> _Found:
-            return self._find(*ready, chosen, device, progress.part(0.2, 0.8))
+        def deform(device: torch.device, _: int) -> _Deformation:
+            return self._deformation(*ready, chosen, device, progress.part(0.2, 0.8))
 
-        found = with_memory_fallback(find, self.device, 1, warn=warnings.append)
-        warnings += [*found.notes, *_reduction_warnings(images, found.finest)]
-        back_from_fixed, back_from_moving = np.linalg.inv(found.to_fixed), np.linalg.inv(found.to_moving)
-        forward = from_voxel_displacement(found.forward, found.affine, back_from_fixed, found.to_moving)
-        inverse = from_voxel_displacement(found.inverse, found.affine, back_from_moving, found.to_fixed)
+        deformation = with_memory_fallback(deform, self.device, 1, warn=warnings.append)
+        warnings += [*deformation.notes, *_reduction_warnings(images, deformation.finest)]
+        forward, inverse = deformation.maps()
         warped = forward.pull(moving, fixed, order=1, progress=progress.part(0.8, 0.85))
         labels = None if moving_labels is None else forward.pull(moving_labels, fixed, order=0)
         jacobian = forward.jacobian(fixed, progress.part(0.86, 0.92))
         maps = None
         if fixed_labels is not None and moving_labels is not None and labels is not None:
             maps = LabelMaps(fixed_labels, moving_labels, labels)
-        quality = measured(forward, inverse, start, *images, jacobian, maps, progress.part(0.92, 1))
+        quality = measure_quality(
+            RegistrationMaps(forward, inverse, start), *images, jacobian, maps, progress.part(0.92, 1)
+        )
         warnings = list(dict.fromkeys([*warnings, *quality.remarks()]))
         inside = images[0].foreground
         return Registration(forward, inverse, start, warped, labels, jacobian, quality, inside, warnings)
 
-    def _find(
+    def _deformation(
         self, fixed: Side, moving: Side, settings: RegisterConfig, device: torch.device, progress: Progress
-    ) -> _Found:
+    ) -> _Deformation:
         import torch
 
+        from NeuroGenLib.registration.refine import HalfMaps
+        from NeuroGenLib.spatial.displacement import Displacement
+
         with torch.inference_mode():
-            grid = network_grid(fixed, moving, self.preparation, exact=self.shape.affine_inputs is not None)
+            grid = network_grid(fixed, moving, self.preparation, exact=self.network_config.affine_inputs is not None)
             network = self._network.to(device)
             spacing = tuple(float(size) for size in np.linalg.norm(grid.affine[:3, :3], axis=0))
             mappings = network(
                 moving.on(grid).to(device), fixed.on(grid).to(device), spacing, progress=progress.part(0, 0.2)
             )
-            affine = transform_affine(grid, self.shape.factor, mappings.grids.transform_shape)
-            mappings, to_fixed, to_moving = _apart(mappings, affine)
-            fixed = replace(fixed, from_halfway=fixed.from_halfway @ to_fixed)
-            moving = replace(moving, from_halfway=moving.from_halfway @ to_moving)
+            affine = transform_affine(grid, self.network_config.factor, mappings.grids.transform_shape)
+            mappings, half_to_fixed, half_to_moving = _without_affine(mappings, affine)
+            fixed = replace(fixed, to_image=fixed.to_image @ half_to_fixed)
+            moving = replace(moving, to_image=moving.to_image @ half_to_moving)
             if not settings.refine:
-                forward, inverse = mappings.forward[0].cpu().numpy(), mappings.inverse[0].cpu().numpy()
-                return _Found(forward, inverse, affine, fixed.from_halfway, moving.from_halfway, min(spacing))
+                forward, inverse = (Displacement(values, affine) for values in (mappings.forward, mappings.inverse))
+                return _Deformation(forward, inverse, fixed.to_image, moving.to_image, min(spacing))
             half_maps = mappings.half_maps()
-        return _optimised(fixed, moving, half_maps, affine, settings, device, progress.part(0.2, 1))
+        # Copies are no longer bound to inference mode.
+        left, right, left_inverse, right_inverse = (values.clone() for values in half_maps)
+        maps = HalfMaps(left, right, left_inverse, right_inverse, affine)
+        return _optimised(fixed, moving, maps, settings.refine, progress.part(0.2, 1))
 
 
-def _optimised(
-    fixed: Side,
-    moving: Side,
-    half_maps: tuple[torch.Tensor, ...],
-    affine: np.ndarray,
-    settings: RegisterConfig,
-    device: torch.device,
-    progress: Progress,
-) -> _Found:
+def _optimised(fixed: Side, moving: Side, maps: HalfMaps, steps: int, progress: Progress) -> _Deformation:
     """Improve the half-way maps on a coarse and on a fine grid."""
-    from NeuroGenLib.registration.refine import HalfMaps, refine
+    from NeuroGenLib.registration.refine import refine
 
-    maps = HalfMaps(*(one.clone() for one in half_maps))  # no longer bound to inference mode
+    device = maps.left.device
     grids = fine_grids(fixed, moving, MOST_FINE_VOXELS, _MARGIN_MM)
     notes = tuple(grid.note for grid in grids if grid.note)
-    coarse = round(settings.refine * _COARSE_SHARE)
-    own = affine
-    for grid, steps, part in zip(grids, (coarse, settings.refine - coarse), ((0, 0.3), (0.3, 1)), strict=True):
-        maps = maps.on_grid(own, grid.shape, grid.affine)
-        own = grid.affine
-        maps = refine(moving.on(grid).to(device), fixed.on(grid).to(device), maps, steps, progress=progress.part(*part))
-    forward, inverse = (one[0].cpu().numpy() for one in maps.polished().total())
-    # The fine grid has voxels of two image voxels, or larger ones where that would be too many.
-    finest = float(np.linalg.norm(own[:3, 0])) / 2
-    return _Found(forward, inverse, own, fixed.from_halfway, moving.from_halfway, finest, notes)
+    coarse = round(steps * _COARSE_SHARE)
+    for grid, count, part in zip(grids, (coarse, steps - coarse), ((0, 0.3), (0.3, 1)), strict=True):
+        maps = maps.on_grid(grid.shape, grid.affine)
+        maps = refine(moving.on(grid).to(device), fixed.on(grid).to(device), maps, count, progress=progress.part(*part))
+    # The fine grid has voxels of two image voxels, or larger ones where there would be too many.
+    finest = float(np.linalg.norm(maps.affine[:3, 0])) / 2
+    return _Deformation(*maps.polished().total(), fixed.to_image, moving.to_image, finest, notes)
 
 
-def _apart(mappings: Mappings, affine: np.ndarray) -> tuple[Mappings, np.ndarray, np.ndarray]:
-    """Return the mappings without the network's affine stage, and its halves, (4, 4) in mm: to fixed, to moving.
+def _without_affine(mappings: Mappings, affine: np.ndarray) -> tuple[Mappings, Affine, Affine]:
+    """Return the mappings without the network's affine stage, and its halves: to the fixed, to the moving image.
 
     Displacements end at the border of their grid, and a matrix goes on: kept apart, the affine part holds for the
-    whole image. ``affine`` leads from voxels of the transform's grid to mm.
+    whole image. The deformation then lies in the space ``deformed``, from which the halves lead to halfway space.
+    ``affine``, (4, 4), leads from voxels of the transform's grid to mm.
     """
     if mappings.half_affine is None:
-        return mappings, np.eye(4), np.eye(4)
+        return mappings, Affine(np.eye(4), "deformed", "halfway"), Affine(np.eye(4), "deformed", "halfway")
     dense = replace(mappings, forward=mappings.dense_forward, inverse=mappings.dense_inverse, half_affine=None)
     size = np.array(mappings.grids.factor) * np.array(mappings.grids.world_spacing)
     to_world = np.diag([*size, 1.0])  # the network's: from the centre of the grid, half its longest side is 1
     to_world[:3, 3] = -size * (np.array(mappings.grids.transform_shape) - 1) / 2
     to_mm = affine @ np.linalg.inv(to_world)
     to_moving, to_fixed = (
-        to_mm @ half[0].double().cpu().numpy() @ np.linalg.inv(to_mm) for half in mappings.half_affine
+        Affine(to_mm @ half[0].double().cpu().numpy() @ np.linalg.inv(to_mm), "deformed", "halfway")
+        for half in mappings.half_affine
     )
     return dense, to_fixed, to_moving
 
@@ -280,29 +298,31 @@ def _mask_warnings(fixed_mask: Volume | None, moving_mask: Volume | None) -> lis
     """Return a sentence where only one image has a mask."""
     if (fixed_mask is None) == (moving_mask is None):
         return []
-    masked, other = ("moving", "fixed") if fixed_mask is None else ("fixed", "moving")
+    masked, unmasked = ("moving", "fixed") if fixed_mask is None else ("fixed", "moving")
     return [
-        f"Only the {masked} image has a mask: unless the {other} one shows the brain alone, "
+        f"Only the {masked} image has a mask: unless the {unmasked} one shows the brain alone, "
         "give a mask for both, or none, or they may be misaligned by many mm."
     ]
 
 
-def network_shape(record: dict[str, Any]) -> Shape:
+def sitreg_config(record: dict[str, Any]) -> SITRegConfig:
     """Return the network's sizes from a manifest.
 
     Raises
     ------
     InputError
-        When it describes no such network.
+        When it does not describe such a network.
     """
-    from NeuroGenLib.registration.network.sitreg import Shape
+    from NeuroGenLib.registration.network.sitreg import SITRegConfig
 
     sizes: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
     try:
-        return Shape(**sizes)
+        return SITRegConfig(**sizes)
     except TypeError as error:
         raise InputError(
-            "The model's description of its network is not understood.", "Update NeuroGen, or fetch the model again."
+            "The model's description of its network is not understood.",
+            "Update NeuroGen, or fetch the model again.",
+            code="model-damaged",
         ) from error
 
 
@@ -323,12 +343,15 @@ def _check_mask(mask: Volume | None, image: Volume, role: str) -> None:
 def _usable(volume: Volume, name: str, channels: int) -> Volume:
     """Return an image whose type can be computed with."""
     require_finite(volume, name)
-    given = volume.channels or 1
-    if given != channels:
+    count = volume.channels or 1
+    if count != channels:
         raise InputError(
-            f"{name} has {given} image(s) in it, and the model compares {channels}.",
+            f"{name} has {count} image(s) in it, and the model compares {channels}.",
             "Give one 3-D image." if channels == 1 else "Stack the images as channels of one volume.",
+            code="image-dimensions",
         )
     if min(volume.shape) < 2:
-        raise InputError(f"{name} has {volume.shape} voxels: it is flat.", "Give a volume, not a slice.")
+        raise InputError(
+            f"{name} has {volume.shape} voxels: it is flat.", "Give a volume, not a slice.", code="image-dimensions"
+        )
     return volume.with_array(volume.array.astype(np.uint8)) if volume.array.dtype == bool else volume

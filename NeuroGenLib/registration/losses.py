@@ -77,7 +77,7 @@ def ncc_loss(
     InputError
         When the shapes differ, or the window is not odd.
     """
-    _require_alike(first, second)
+    _require_same_grid(first, second)
     correlation = _squared_correlation(_masked(first, mask), _masked(second, mask), window, epsilon, normalise)
     return -_mean(correlation, mask, normalise)
 
@@ -109,11 +109,12 @@ def multi_resolution_ncc_loss(
     InputError
         When the shapes differ, a window is not odd, or the three lists are not of one length.
     """
-    _require_alike(first, second)
+    _require_same_grid(first, second)
     if not len(windows) == len(pools) == len(weights):
         raise InputError(
             f"There are {len(windows)} windows, {len(pools)} pools and {len(weights)} weights.",
             "Give one of each for every resolution.",
+            code="value-invalid",
         )
     first, second = _masked(first, mask), _masked(second, mask)
     total = first.new_zeros(())
@@ -128,7 +129,7 @@ def multi_resolution_ncc_loss(
 @_in_full_precision
 def mse_loss(first: Tensor, second: Tensor, mask: Tensor | None = None, *, normalise: Normalise = "all") -> Tensor:
     """Return the mean squared difference; parameters as in :func:`ncc_loss`."""
-    _require_alike(first, second)
+    _require_same_grid(first, second)
     squares = (first - second).square()
     return _mean(_masked(squares, mask) if normalise == "all" else squares, mask, normalise)
 
@@ -163,9 +164,9 @@ def mutual_information_loss(
     InputError
         When the shapes differ, or there are fewer than two bins.
     """
-    _require_alike(first, second)
+    _require_same_grid(first, second)
     if bins < 2:
-        raise InputError(f"A histogram of {bins} bins says nothing.", "Give two bins or more.")
+        raise InputError(f"A histogram of {bins} bins says nothing.", "Give two bins or more.", code="value-invalid")
     one, other = (_memberships(_masked(image, mask), bins, sigma_ratio) for image in (first, second))
     joint = one.transpose(1, 2) @ other / one.shape[1]
     independent = one.mean(dim=1)[:, :, None] * other.mean(dim=1)[:, None, :]
@@ -180,7 +181,7 @@ def dice_loss(first: Tensor, second: Tensor, *, smooth: float = 1e-5) -> Tensor:
     Parameters
     ----------
     first, second:
-        (B, classes, I, J, K) one-hot labels or probabilities; multiply a warped one by where it is seen.
+        (B, classes, I, J, K) one-hot labels or probabilities; multiply a warped one by its field of view.
     smooth:
         Added to both parts of the fraction, so that a class neither has counts as a full overlap.
 
@@ -189,7 +190,7 @@ def dice_loss(first: Tensor, second: Tensor, *, smooth: float = 1e-5) -> Tensor:
     InputError
         When the shapes differ.
     """
-    _require_alike(first, second)
+    _require_same_grid(first, second)
     from monai.losses.dice import DiceLoss
 
     loss: Tensor = DiceLoss(smooth_nr=smooth, smooth_dr=smooth)(first, second)
@@ -220,6 +221,7 @@ def gradient_loss(displacement: Tensor, spacing: Sequence[float] = (1.0, 1.0, 1.
         raise InputError(
             f"A displacement field of shape {tuple(displacement.shape)} has no slope.",
             "Give (batch, 3, I, J, K) with two voxels or more along every axis.",
+            code="image-dimensions",
         )
     scale = torch.tensor(spacing, device=displacement.device, dtype=displacement.dtype).view(3, 1, 1, 1)
     total = displacement.new_zeros(())
@@ -278,6 +280,7 @@ def group_consistency_loss(
         raise InputError(
             f"A round needs three pairs, there are {len(forwards)} and {len(inverses)} displacements.",
             "Give those of the pairs (1, 2), (2, 3) and (3, 1), and no masks or three.",
+            code="value-invalid",
         )
     first, second, third = masks or (None, None, None)
     back = _round([forwards[2], forwards[1], forwards[0]], [first, third, second], spacing)
@@ -305,6 +308,7 @@ def landmark_loss(forward: Tensor, inverse: Tensor, moving_points: Tensor, fixed
         raise InputError(
             f"Landmarks of shape {tuple(moving_points.shape)} and {tuple(fixed_points.shape)} do not correspond.",
             "Give (B, N, 3) voxel coordinates of the same landmarks for both images.",
+            code="geometry-mismatch",
         )
     to_moving = fixed_points + displacement_at(forward, fixed_points) - moving_points
     to_fixed = moving_points + displacement_at(inverse, moving_points) - fixed_points
@@ -344,7 +348,9 @@ def _mean(values: Tensor, mask: Tensor | None, normalise: Normalise) -> Tensor:
 def _squared_correlation(first: Tensor, second: Tensor, window: int, epsilon: float, normalise: Normalise) -> Tensor:
     """Return the squared correlation of the cubes around each voxel, of the images' shape."""
     if window < 1 or window % 2 == 0:
-        raise InputError(f"A window of {window} voxels has no middle.", "Give an odd number, 7 for instance.")
+        raise InputError(
+            f"A window of {window} voxels has no middle.", "Give an odd number, 7 for instance.", code="value-invalid"
+        )
     sum_1, sum_2, square_1, square_2, product = _BoxSums.apply(  # type: ignore[no-untyped-call]  # torch
         torch.stack([first, second, first.square(), second.square(), first * second]), window
     )
@@ -392,23 +398,26 @@ def _round(steps: Sequence[Tensor], masks: Sequence[Tensor | None], spacing: Seq
     """Return the mean squared distance after some steps; each mask belongs to the image that a step starts in."""
     _require_spacing(spacing)
     start = voxel_grid(steps[0].shape[2:], steps[0])
-    end, seen = start, torch.ones_like(steps[0][:, :1])
+    end, inside = start, torch.ones_like(steps[0][:, :1])
     for displacement, mask in zip(steps, masks, strict=True):
-        seen = seen * sample_mask(mask, end, displacement)
+        inside = inside * sample_mask(mask, end, displacement)
         end = end + sample(displacement, end)
     half_side = max(size * distance for size, distance in zip(start.shape[2:], spacing, strict=True)) / 2
     scale = torch.tensor(spacing, device=start.device, dtype=start.dtype).view(1, 3, 1, 1, 1) / half_side
-    return (((end - start) * scale).square().sum(dim=1, keepdim=True) * seen).mean()
+    return (((end - start) * scale).square().sum(dim=1, keepdim=True) * inside).mean()
 
 
-def _require_alike(first: Tensor, second: Tensor) -> None:
+def _require_same_grid(first: Tensor, second: Tensor) -> None:
     if first.shape != second.shape or first.ndim != 5:
         raise InputError(
             f"Images of shape {tuple(first.shape)} and {tuple(second.shape)} cannot be compared.",
             "Give both as (batch, channels, I, J, K) on one grid.",
+            code="geometry-mismatch",
         )
 
 
 def _require_spacing(spacing: Sequence[float]) -> None:
     if len(spacing) != 3 or not all(math.isfinite(distance) and distance > 0 for distance in spacing):
-        raise InputError(f"A spacing of {tuple(spacing)} makes no sense.", "Give three distances above zero.")
+        raise InputError(
+            f"The spacing {tuple(spacing)} is invalid.", "Give three distances above zero.", code="value-invalid"
+        )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from NeuroGenLib.registration.config import LossConfig, SimilarityConfig
-    from NeuroGenLib.registration.data.pairs import Batch
+    from NeuroGenLib.registration.data.pairs import PairBatch
     from NeuroGenLib.registration.network.grids import Grids, Triple
     from NeuroGenLib.registration.network.sitreg import Mappings
 
@@ -42,7 +42,7 @@ class Objective:
         self.levels = frozenset({0, *config.levels().values()})
         """The levels whose mappings are needed."""
 
-    def __call__(self, levels: Mapping[int, Mappings], batch: Batch, step: int) -> dict[str, Tensor]:
+    def __call__(self, levels: Mapping[int, Mappings], batch: PairBatch, step: int) -> dict[str, Tensor]:
         """Return the losses of a batch by name, and their weighted sum as ``loss``; NaN where the batch has none.
 
         Parameters
@@ -116,16 +116,16 @@ class Objective:
                 terms[name] = share * measures.ndv_loss(field, rule.threshold)
         for level in sorted(self.levels):
             field = self._sampled(_field(levels[level], inverse=inverse), levels[level].grids)
-            likeness = {name: rule for name, rule in config.similarity.items() if rule.level == level}
-            if likeness:
+            similarities = {name: rule for name, rule in config.similarity.items() if rule.level == level}
+            if similarities:
                 warped = warp(moving.image, field)
                 masks = (None, None) if config.ignore_mask else (moving.mask, fixed.mask)
                 mask = overlap_mask(field, *masks)
-                terms |= {name: similarity(rule, warped, fixed.image, mask) for name, rule in likeness.items()}
+                terms |= {name: similarity(rule, warped, fixed.image, mask) for name, rule in similarities.items()}
             overlaps = [name for name, overlap in config.segmentation.items() if overlap.level == level]
             if overlaps and moving.labels is not None and fixed.labels is not None:
-                seen = warp(moving.labels, field) * overlap_mask(field)
-                terms |= dict.fromkeys(overlaps, measures.dice_loss(seen, fixed.labels))
+                warped_labels = warp(moving.labels, field) * overlap_mask(field)
+                terms |= dict.fromkeys(overlaps, measures.dice_loss(warped_labels, fixed.labels))
         return terms
 
     def weights(self) -> dict[str, float]:
@@ -171,7 +171,7 @@ class Objective:
         return measures.group_consistency_loss(forwards, inverses, masks, spacing)
 
 
-def pairs_of(batch: Batch) -> tuple[Item, Item]:
+def pairs_of(batch: PairBatch) -> tuple[Item, Item]:
     """Return moving and fixed images of a batch: the two items, or each of three with the next one, pair by pair."""
     if len(batch.items) == ROUND:
         first, second, third = batch.items

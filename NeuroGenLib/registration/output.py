@@ -1,19 +1,21 @@
-"""Writes what a registration found into a folder."""
+"""Result of a registration by name, and its files."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from NeuroGenLib.alignment.prepared_image import first_channel
 from NeuroGenLib.core import provenance
-from NeuroGenLib.core.files import staged_outputs, write_json
-from NeuroGenLib.core.reports import save_figure, write_table
+from NeuroGenLib.core.files import staged_outputs
+from NeuroGenLib.core.reports import save_figure
+from NeuroGenLib.registration.config import TransformFormat
 from NeuroGenLib.registration.evaluation.overview_figure import registration_figure
 from NeuroGenLib.registration.evaluation.quality import STAGES
+from NeuroGenLib.spatial.result import Result, write_result
 from NeuroGenLib.spatial.spatial_map_files import TRANSFORM_SUFFIXES, write_displacement_field, write_transform
 
 if TYPE_CHECKING:
@@ -26,15 +28,20 @@ if TYPE_CHECKING:
     from NeuroGenLib.spatial.spatial_map import SpatialMap
     from NeuroGenLib.spatial.volume import Volume
 
-FORMATS = ("h5", "tfm", "nrrd", "nii.gz")
+FORMATS: tuple[TransformFormat, ...] = get_args(TransformFormat)
 """How transforms are written: as ITK composites, or as displacement fields."""
+
+_DIRECTIONS = {
+    "forward": "maps fixed to moving points; resampling with it brings the moving image onto the fixed grid",
+    "inverse": "maps moving to fixed points",
+}
 
 
 @dataclass(frozen=True, eq=False)
-class Scans:
-    """What was registered: images, their label maps and masks, and points of the moving image.
+class RegistrationInputs:
+    """Images to register, their label maps and masks, and points of the moving image.
 
-    ``found_masks`` says whose masks were not given but found; they are written.
+    ``found_masks`` are the roles whose masks were computed; they are written.
     """
 
     fixed: Volume
@@ -47,32 +54,58 @@ class Scans:
     found_masks: tuple[str, ...] = field(default=())
 
 
-def write_result(
-    model: RegistrationModel,
-    registration: Registration,
-    scans: Scans,
-    out: Path,
-    parameters: Mapping[str, Any],
-    form: str = "h5",
-) -> list[Path]:
-    """Write a registration, all or nothing, and return the files.
-
-    ``warped.nii.gz``, ``jacobian.nii.gz`` and, with labels, ``warped_labels.nii.gz`` on the grid of the fixed image;
-    ``forward`` and ``inverse`` in the format ``form``; ``points`` in the format they came in, carried into the space of
-    the fixed image; the masks that were found; ``quality.json``, ``quality.tsv``, ``registration.png`` and
-    ``provenance.json``.
+def registration_result(model: RegistrationModel, registration: Registration, parameters: Mapping[str, Any]) -> Result:
+    """Return a registration by name: what is written to files, sent by the worker and shown in a scene.
 
     Parameters
     ----------
-    model, registration, scans:
-        What registered, what it found, and in what.
-    out:
-        The folder.
+    model, registration:
+        The network and its result.
     parameters:
         Of the job, for the record.
-    form:
-        One of :data:`FORMATS`. As a field, ``forward`` lies on the grid of the fixed image and ``inverse`` on that of
-        the moving one; both move nothing outside of it.
+
+    Returns
+    -------
+    Result
+        Volumes ``warped`` and ``jacobian`` and, with labels, the label map ``warped_labels``, all on the grid of the
+        fixed image; maps ``forward`` and ``inverse``; the table and the facts ``quality``.
+    """
+    labels = registration.warped_labels
+    return Result(
+        volumes={"warped": registration.warped, "jacobian": registration.jacobian},
+        labels={} if labels is None else {"warped_labels": labels},
+        maps={"forward": registration.forward, "inverse": registration.inverse},
+        tables={"quality": quality_rows(registration.quality)},
+        facts={"quality": summary(registration)},
+        warnings=registration.warnings,
+        record=model.provenance("registration run", parameters, registration.warnings, transforms=_DIRECTIONS),
+    )
+
+
+def write_registration(
+    result: Result,
+    registration: Registration,
+    inputs: RegistrationInputs,
+    out: Path,
+    transform_format: TransformFormat = "h5",
+) -> list[Path]:
+    """Write a registration, all or nothing, and return the files.
+
+    What :func:`NeuroGenLib.spatial.result.write_result` writes; ``forward`` and ``inverse`` in ``transform_format``;
+    ``points`` in the format they came in, mapped into the space of the fixed image; the masks that were found; and
+    ``registration.png``.
+
+    Parameters
+    ----------
+    result, registration:
+        Of :func:`registration_result`, and the registration for the overview figure.
+    inputs:
+        What was registered.
+    out:
+        The folder.
+    transform_format:
+        As a field (nrrd, nii.gz), ``forward`` lies on the grid of the fixed image and ``inverse`` on that of the moving
+        one; both displace nothing outside of it.
 
     Raises
     ------
@@ -82,35 +115,29 @@ def write_result(
         When the disk refuses.
     """
     with staged_outputs(out) as staging:
-        registration.warped.save(staging / "warped.nii.gz")
-        if registration.warped_labels is not None:
-            registration.warped_labels.save(staging / "warped_labels.nii.gz")
-        registration.jacobian.save(staging / "jacobian.nii.gz")
-        write_map(registration.forward, scans.fixed, staging / f"forward.{form}")
-        write_map(registration.inverse, scans.moving, staging / f"inverse.{form}")
-        if scans.points is not None:
-            moved = registration.inverse.points(scans.points.points)
-            scans.points.with_points(moved).write(staging / f"points{scans.points.suffix}")
-        for role, mask in (("fixed", scans.fixed_mask), ("moving", scans.moving_mask)):
-            if mask is not None and role in scans.found_masks:
+        write_result(result, staging)
+        write_map(result.maps["forward"], inputs.fixed, staging / f"forward.{transform_format}")
+        write_map(result.maps["inverse"], inputs.moving, staging / f"inverse.{transform_format}")
+        if inputs.points is not None:
+            in_fixed_space = result.maps["inverse"].points(inputs.points.points)
+            inputs.points.with_points(in_fixed_space).write(staging / f"points{inputs.points.suffix}")
+        for role, mask in (("fixed", inputs.fixed_mask), ("moving", inputs.moving_mask)):
+            if mask is not None and role in inputs.found_masks:
                 mask.save(staging / f"{role}_mask.nii.gz")
-        write_json(staging / "quality.json", summary(registration))
-        write_table(staging / "quality.tsv", quality_rows(registration.quality))
-        figure = registration_figure(
-            registration, first_channel(scans.fixed), first_channel(scans.moving), model.notice
+        images = first_channel(inputs.fixed), first_channel(inputs.moving)
+        save_figure(
+            staging / "registration.png", registration_figure(registration, *images, result.record.get("shows") or "")
         )
-        save_figure(staging / "registration.png", figure)
-        write_json(staging / "provenance.json", _record(model, registration, parameters))
         files = sorted(path.relative_to(staging) for path in staging.rglob("*") if path.is_file())
     return [out / name for name in files]
 
 
-def write_map(one: SpatialMap, grid: Volume, path: Path) -> None:
+def write_map(spatial_map: SpatialMap, grid: Volume, path: Path) -> None:
     """Write a map of space by the name's ending: a transform, or its displacements on ``grid``."""
     if path.name.endswith(TRANSFORM_SUFFIXES):
-        write_transform(one, path)
+        write_transform(spatial_map, path)
     else:
-        write_displacement_field(one.displacement(grid), path)
+        write_displacement_field(spatial_map.displacement(grid), path)
 
 
 def summary(registration: Registration) -> dict[str, Any]:
@@ -138,9 +165,10 @@ def quality_rows(quality: Quality) -> list[dict[str, object]]:
         rows.append(_row("Dice", "mean", "", means))
         labels = quality.dice["registered"]
         rows += [
-            _row("Dice", str(one), "", {stage: quality.dice[stage].get(one) for stage in STAGES}) for one in labels
+            _row("Dice", str(label), "", {stage: quality.dice[stage].get(label) for stage in STAGES})
+            for label in labels
         ]
-        rows += [_end("95 % surface distance", str(one), "mm", value) for one, value in quality.hd95_mm.items()]
+        rows += [_end("95 % surface distance", str(label), "mm", value) for label, value in quality.hd95_mm.items()]
     rows += [
         _end("folded voxels", "all", "voxels", quality.folded_voxels),
         _end("folded voxels", "all", "%", quality.folded_percent),
@@ -164,15 +192,3 @@ def _end(measure: str, label: str, unit: str, value: float) -> dict[str, object]
 
 def _cell(value: float | None) -> str:
     return "n/a" if value is None or not math.isfinite(value) else f"{value:.4g}"
-
-
-def _record(model: RegistrationModel, registration: Registration, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    return model.provenance(
-        "registration run",
-        parameters,
-        registration.warnings,
-        transforms={
-            "forward": "maps fixed to moving points; resampling with it brings the moving image onto the fixed grid",
-            "inverse": "maps moving to fixed points",
-        },
-    )

@@ -1,4 +1,4 @@
-"""How a scan is made ready for the network and for the optimisation: intensities, masks, grids."""
+"""Preparation of a scan for the network and for the optimisation: intensities, masks, grids."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from NeuroGenLib.alignment.halfway import HalfwayGrid, Start, resample_to
+from NeuroGenLib.alignment.halfway import HalfwayGrid, HalfwayStart, resample_to
 from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.spatial.intensity import rescale
 from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
     import torch
 
     from NeuroGenLib.alignment.prepared_image import PreparedImage
+    from NeuroGenLib.spatial.affine import Affine
 
 _BRIGHTEST = 99.5
 """Percentile of the foreground that becomes 1, as in the generated images of the training."""
 _DARKEST = 0.1
 """Percentile of the whole image that becomes 0."""
 _IN_COMMON = 0.5
-"""Shrinking, in the mean of both images' axes, from which on the mean says nothing: some 60 degrees apart."""
+"""Shrinking, in the mean of both images' axes, from which on the mean is meaningless: some 60 degrees apart."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,13 +38,13 @@ class Side:
         (I, J, K) or (C, I, J, K) float32, about 0 to 1, and 0 outside the mask where there is one.
     inside:
         Its foreground or mask, in its own space, coarser than the image where no mask was given.
-    from_halfway:
-        (4, 4) points of the halfway space to points of the image, RAS mm.
+    to_image:
+        Points of the halfway space to points of the image.
     """
 
     image: Volume
     inside: Volume
-    from_halfway: np.ndarray
+    to_image: Affine
 
     def on(self, grid: HalfwayGrid) -> torch.Tensor:
         """Return the image on a grid of the halfway space, (1, C, i, j, k)."""
@@ -50,27 +52,25 @@ class Side:
 
         channels = self.image.array if self.image.channels is not None else self.image.array[None]
         layers = [
-            resample_to(Volume(layer, self.image.affine), self.from_halfway, (grid.shape, grid.affine)).array
+            resample_to(Volume(layer, self.image.affine), self.to_image, (grid.shape, grid.affine)).array
             for layer in channels
         ]
         return torch.from_numpy(np.stack(layers).astype(np.float32))[None]
 
     def corners(self) -> np.ndarray:
         """Return the foreground's voxel centres in halfway space, (N, 3) RAS mm."""
-        points = self.inside.voxel_to_world(np.argwhere(self.inside.array))
-        back = np.linalg.inv(self.from_halfway)
-        return points @ back[:3, :3].T + back[:3, 3]
+        return self.to_image.inverse().points(self.inside.voxel_to_world(np.argwhere(self.inside.array)))
 
 
-def prepared(image: PreparedImage, from_halfway: np.ndarray, preparation: Mapping[str, Any]) -> Side:
+def prepared_side(image: PreparedImage, to_image: Affine, preparation: Mapping[str, Any]) -> Side:
     """Return a scan ready for the network.
 
     Parameters
     ----------
     image:
         The scan, and where it counts.
-    from_halfway:
-        (4, 4) of :class:`~NeuroGenLib.alignment.halfway.Start`.
+    to_image:
+        Of :class:`~NeuroGenLib.alignment.halfway.HalfwayStart`.
     preparation:
         Section of the model's manifest.
 
@@ -83,6 +83,7 @@ def prepared(image: PreparedImage, from_halfway: np.ndarray, preparation: Mappin
         raise InputError(
             f"The model was trained on masked images, and {image.name.lower()} image has no mask.",
             "Give a mask for each.",
+            code="value-missing",
         )
     inside = image.foreground
     within = None if image.mask is None else image.mask.array != 0
@@ -90,7 +91,7 @@ def prepared(image: PreparedImage, from_halfway: np.ndarray, preparation: Mappin
     if within is not None:
         layers *= within
     ready = image.volume.with_array(layers if image.volume.channels is not None else layers[0])
-    return Side(ready, inside, from_halfway)
+    return Side(ready, inside, to_image)
 
 
 def _scaled(values: np.ndarray, within: np.ndarray | None, preparation: Mapping[str, Any]) -> np.ndarray:
@@ -109,9 +110,10 @@ def _scaled(values: np.ndarray, within: np.ndarray | None, preparation: Mapping[
         counted = values[within] if within is not None else values[values > low]
         high = float(np.percentile(counted, _BRIGHTEST)) if counted.size else low
     if high <= low:
-        raise InputError("An image has the same value everywhere.", "Check that it is the right file.")
-    scaled = (values.astype(np.float32) - np.float32(low)) / np.float32(high - low)
-    return np.clip(scaled, 0, 1, out=scaled)
+        raise InputError(
+            "An image has the same value everywhere.", "Check that it is the right file.", code="image-empty"
+        )
+    return rescale(values.astype(np.float32), low, high)
 
 
 def network_grid(fixed: Side, moving: Side, preparation: Mapping[str, Any], *, exact: bool) -> HalfwayGrid:
@@ -123,8 +125,8 @@ def network_grid(fixed: Side, moving: Side, preparation: Mapping[str, Any], *, e
         The images.
     preparation:
         ``grid``, the voxels in training, and ``fill``, the share of the tightest axis that the brain took there: the
-        voxel size follows, and the axes lie between those of both images, so that the same scans under turned headers
-        are seen alike. With ``fill`` None the voxel size is ``spacing``, along the axes ``orientation``.
+        voxel size follows, and the axes lie between those of both images, so that the same scans under rotated headers
+        look the same. With ``fill`` None the voxel size is ``spacing``, along the axes ``orientation``.
     exact:
         Whether the network takes images of that shape alone.
     """
@@ -172,13 +174,13 @@ def transform_affine(grid: HalfwayGrid, factor: tuple[float, float, float], shap
     return affine
 
 
-def sides(
-    fixed: PreparedImage, moving: PreparedImage, start: Start, preparation: Mapping[str, Any]
+def prepared_sides(
+    fixed: PreparedImage, moving: PreparedImage, start: HalfwayStart, preparation: Mapping[str, Any]
 ) -> tuple[Side, Side]:
     """Return the fixed and the moving image, ready."""
     return (
-        prepared(fixed, start.halfway_to_fixed, preparation),
-        prepared(moving, start.halfway_to_moving, preparation),
+        prepared_side(fixed, start.to_fixed, preparation),
+        prepared_side(moving, start.to_moving, preparation),
     )
 
 
@@ -189,7 +191,9 @@ def _box(fixed: Side, moving: Side, axes: np.ndarray) -> tuple[np.ndarray, np.nd
     high = np.maximum(points[0].max(axis=0), points[1].max(axis=0))
     if np.array_equal(low, high):
         raise InputError(
-            "What counts in both images is a single voxel, at one place.", "Check the masks, or leave them out."
+            "What counts in both images is a single voxel, at one place.",
+            "Check the masks, or leave them out.",
+            code="image-empty",
         )
     return low, high
 
@@ -202,10 +206,10 @@ def _mean_axes(fixed: Side, moving: Side) -> np.ndarray:
     total = np.zeros((3, 3))
     for side in (fixed, moving):
         upright = side.image.reorient("RAS")
-        directions = np.linalg.solve(side.from_halfway[:3, :3], upright.affine[:3, :3])
+        directions = np.linalg.solve(side.to_image.matrix[:3, :3], upright.affine[:3, :3])
         total += directions / np.linalg.norm(directions, axis=0)
-    left, stretch, right = np.linalg.svd(total)
-    return left @ right if stretch[-1] > 2 * _IN_COMMON and np.linalg.det(left @ right) > 0 else np.eye(3)
+    left, scaling, right = np.linalg.svd(total)
+    return left @ right if scaling[-1] > 2 * _IN_COMMON and np.linalg.det(left @ right) > 0 else np.eye(3)
 
 
 def _directions(axes: str) -> np.ndarray:

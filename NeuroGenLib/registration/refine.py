@@ -20,7 +20,7 @@ from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.registration.losses import ncc_loss
 from NeuroGenLib.registration.network.inversion import FixedPoint, invert, newton_inverse
 from NeuroGenLib.spatial.b_splines import evaluate, evaluation_matrix, invertible_bound
-from NeuroGenLib.spatial.displacement import compose, sample, voxel_grid
+from NeuroGenLib.spatial.displacement import Displacement, compose, sample, voxel_grid
 from NeuroGenLib.spatial.jacobian import discrete_jacobians, jacobian_determinants
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ equal but for rounding or noise would take full steps anywhere."""
 _LEAST_VOLUME = 0.2
 """Where a finished half-way map shrinks a voxel to less, it is smoothed: two such maps, interpolated, could fold."""
 _LEAST_TETRAHEDRON = 0.05
-"""Volume of a tetrahedron of the finished maps, which is 1 without motion, below which it counts as turned over."""
+"""Volume of a tetrahedron of the finished maps, which is 1 without motion, below which it counts as inverted."""
 _MOST_SMOOTHINGS = 12
 _INVERSION = FixedPoint(threshold=2e-3, least=2, most=10, memory=3)
 """Steps move by a fraction of a voxel: two or three iterations."""
@@ -44,7 +44,7 @@ _INVERSION = FixedPoint(threshold=2e-3, least=2, most=10, memory=3)
 
 @dataclass(frozen=True)
 class Adam:
-    """How large steps are.
+    """Size of the steps.
 
     Parameters
     ----------
@@ -65,60 +65,56 @@ class Adam:
     betas: tuple[float, float] = (0.9, 0.99)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HalfMaps:
-    """Half-way maps and their inverses, displacements (1, 3, i, j, k) in voxels of the grid they lie on.
+    """Half-way maps and their inverses, displacements (1, 3, i, j, k) in voxels of the one grid they lie on.
 
-    ``left`` leads from the middle to the first (moving) image, ``right`` to the second (fixed) one.
+    Parameters
+    ----------
+    left, right:
+        From the middle to the first (moving) image, and to the second (fixed) one.
+    left_inverse, right_inverse:
+        Their inverses.
+    affine:
+        (4, 4) voxels of the grid to mm of the halfway space.
     """
 
     left: Tensor
     right: Tensor
     left_inverse: Tensor
     right_inverse: Tensor
+    affine: np.ndarray
 
     @classmethod
-    def identity(cls, shape: Sequence[int], like: Tensor) -> HalfMaps:
-        """Return the maps that leave all points where they are."""
+    def identity(cls, shape: Sequence[int], like: Tensor, affine: np.ndarray | None = None) -> HalfMaps:
+        """Return the maps that leave all points where they are; on a grid of 1 mm when no affine is given."""
         zero = like.new_zeros((1, 3, *shape))
-        return cls(zero, zero, zero, zero)
+        return cls(zero, zero, zero, zero, np.eye(4) if affine is None else affine)
 
-    def on_grid(self, own: np.ndarray, shape: Sequence[int], affine: np.ndarray) -> HalfMaps:
-        """Return the maps on another grid.
-
-        Parameters
-        ----------
-        own, affine:
-            (4, 4) from voxels of their grid, and of the new one, to the same mm.
-        shape:
-            Voxels of the new grid.
-        """
-        return HalfMaps(
-            *(
-                regridded(one, own, shape, affine)
-                for one in (self.left, self.right, self.left_inverse, self.right_inverse)
-            )
+    def on_grid(self, shape: Sequence[int], affine: np.ndarray) -> HalfMaps:
+        """Return the maps on another grid of the halfway space; see :meth:`Displacement.on_grid`."""
+        maps = (self.left, self.right, self.left_inverse, self.right_inverse)
+        left, right, left_inverse, right_inverse = (
+            Displacement(values, self.affine).on_grid(shape, affine).values for values in maps
         )
+        return HalfMaps(left, right, left_inverse, right_inverse, affine)
 
-    def total(self) -> tuple[Tensor, Tensor]:
+    def total(self) -> tuple[Displacement, Displacement]:
         """Return the map from the second image to the first, and its inverse, without folds of the composition."""
-        return unfolded(compose(self.left, self.right_inverse)), unfolded(compose(self.right, self.left_inverse))
+        forward = unfolded(compose(self.left, self.right_inverse))
+        inverse = unfolded(compose(self.right, self.left_inverse))
+        return Displacement(forward, self.affine), Displacement(inverse, self.affine)
 
     def polished(self) -> HalfMaps:
-        """Return the maps free of what many interpolations left: smoothed where almost folded, inverted anew."""
+        """Return the maps free of what many interpolations left: smoothed where almost folded, inverted again."""
         left, right = relaxed(self.left), relaxed(self.right)
-        return HalfMaps(left, right, newton_inverse(left, self.left_inverse), newton_inverse(right, self.right_inverse))
-
-
-def regridded(displacement: Tensor, own: np.ndarray, shape: Sequence[int], affine: np.ndarray) -> Tensor:
-    """Return a displacement on another grid, in its voxels; the affines (4, 4) lead from voxels to the same mm."""
-    if tuple(displacement.shape[2:]) == tuple(shape) and np.allclose(own, affine):
-        return displacement
-    to_own = torch.from_numpy(np.linalg.inv(own) @ affine).to(displacement)
-    back = torch.linalg.inv(to_own[:3, :3])
-    where = torch.einsum("ij,bj...->bi...", to_own[:3, :3], voxel_grid(shape, displacement))
-    vectors = sample(displacement, where + to_own[:3, 3].view(1, 3, 1, 1, 1))
-    return torch.einsum("ij,bj...->bi...", back, vectors)
+        return HalfMaps(
+            left,
+            right,
+            newton_inverse(left, self.left_inverse),
+            newton_inverse(right, self.right_inverse),
+            self.affine,
+        )
 
 
 def relaxed(displacement: Tensor) -> Tensor:
@@ -127,25 +123,25 @@ def relaxed(displacement: Tensor) -> Tensor:
 
 
 def unfolded(displacement: Tensor) -> Tensor:
-    """Return a displacement (1, 3, I, J, K) in voxels, smoothed around the voxels where a tetrahedron is turned over.
+    """Return a displacement (1, 3, I, J, K) in voxels, smoothed around the voxels where a tetrahedron is inverted.
 
     Two maps that do not fold, sampled and composed, may still do so between the samples.
     """
-    return _smoothed_where(displacement, _turned_over, 3)
+    return _smoothed_where(displacement, _inverted, 3)
 
 
-def _turned_over(displacement: Tensor) -> Tensor:
-    """Return the voxels, (1, I, J, K), where one of the ten tetrahedra is almost empty or turned over."""
+def _inverted(displacement: Tensor) -> Tensor:
+    """Return the voxels, (1, I, J, K), where one of the ten tetrahedra is almost empty or inverted."""
     volumes = torch.stack(list(discrete_jacobians(displacement).values())).amin(dim=0)
     return functional.pad(volumes, (1,) * 6, value=1.0) < _LEAST_TETRAHEDRON
 
 
-def _smoothed_where(displacement: Tensor, found: Callable[[Tensor], Tensor], least_side: int) -> Tensor:
-    """Return a displacement smoothed around what is ``found`` in it; a grid with a shorter axis stays as it is."""
+def _smoothed_where(displacement: Tensor, selected: Callable[[Tensor], Tensor], least_side: int) -> Tensor:
+    """Return a displacement smoothed around the ``selected`` voxels; a grid with a shorter axis stays as it is."""
     if min(displacement.shape[2:]) < least_side:
         return displacement
     for _ in range(_MOST_SMOOTHINGS):
-        places = found(displacement)[:, None]
+        places = selected(displacement)[:, None]
         if not places.any():
             break
         around = _smoothed(functional.max_pool3d(places.to(displacement), 3, stride=1, padding=1))
@@ -181,7 +177,7 @@ def refine(
     maps:
         Where to start.
     progress:
-        Told after each step; a cancelled one ends the work there.
+        Progress callback; a cancelled one ends the work there.
 
     Raises
     ------
@@ -202,12 +198,12 @@ def refine(
             direction, moments[side] = _adam(slope, moments[side], step, chosen.betas)
             points = (-chosen.rate * direction).clamp(-limit, limit)
             moves.append(evaluate(points, splines))
-        maps = _moved(maps, moves, grid)
+        maps = _composed(maps, moves, grid)
         progress.update(step, steps, "improving the registration")
     return maps
 
 
-def _moved(maps: HalfMaps, moves: Sequence[Tensor], grid: Tensor) -> HalfMaps:
+def _composed(maps: HalfMaps, moves: Sequence[Tensor], grid: Tensor) -> HalfMaps:
     left, right = moves
     undo_left, undo_right = invert(torch.cat([left, right]), _INVERSION).chunk(2)
     return HalfMaps(
@@ -215,13 +211,14 @@ def _moved(maps: HalfMaps, moves: Sequence[Tensor], grid: Tensor) -> HalfMaps:
         compose(maps.right, right, grid),
         compose(undo_left, maps.left_inverse, grid),
         compose(undo_right, maps.right_inverse, grid),
+        maps.affine,
     )
 
 
 def _gradients(first: Tensor, second: Tensor, maps: HalfMaps, grid: Tensor, settings: Adam) -> tuple[Tensor, ...]:
     """Return the gradient of the loss by the displacements of both half-way maps."""
     with torch.enable_grad():
-        left, right = (one.detach().requires_grad_() for one in (maps.left, maps.right))
+        left, right = (values.detach().requires_grad_() for values in (maps.left, maps.right))
         loss = ncc_loss(
             sample(first, grid + left), sample(second, grid + right), window=settings.window, normalise="valid"
         )
@@ -239,8 +236,8 @@ def _adam(
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """Return Adam's direction and its moments.
 
-    The divisor never falls far below its mean over the volume: where nothing is to be seen, noise would count as much
-    as edges do elsewhere. Nor does it fall below what is usual.
+    The divisor never falls far below its mean over the volume: where the images are flat, noise would count as much
+    as edges do elsewhere. Nor does it fall below a usual size.
     """
     mean = betas[0] * moments[0].to(gradient) + (1 - betas[0]) * gradient
     square = betas[1] * moments[1].to(gradient) + (1 - betas[1]) * gradient.square()

@@ -59,6 +59,7 @@ def unpack(archive: Path, folder: Path, progress: Progress = SILENT, most_bytes:
                 raise InputError(
                     f"The archive {archive.name} unpacks to more than {most_bytes / 2**30:.3g} GiB.",
                     "Such an archive is not unpacked; do not use these data unless you trust their source.",
+                    code="file-damaged",
                 )
             written = 0
             for entry, name in zip(entries, names, strict=True):
@@ -74,6 +75,7 @@ def unpack(archive: Path, folder: Path, progress: Progress = SILENT, most_bytes:
         raise InputError(
             f"The archive {archive.name} cannot be unpacked ({error}).",
             "It is damaged or of an unknown kind; tell those who published it.",
+            code="file-damaged",
         ) from error
     return files
 
@@ -91,12 +93,12 @@ def require_safe_names(names: list[str], where: str) -> list[str]:
         try:
             require_relative_name(name, where)
         except InputError as error:
-            raise InputError(
-                error.problem, "This may be an attempt to reach other files; do not use these data."
-            ) from None
+            raise error.with_remedy("This may be an attempt to reach other files; do not use these data.") from None
         if name.casefold() in seen:
             raise InputError(
-                f"'{name}' is twice in {where}.", "Such data cannot be kept on every system; tell their authors."
+                f"'{name}' is twice in {where}.",
+                "Such data cannot be kept on every system; tell their authors.",
+                code="value-duplicate",
             )
         seen.add(name.casefold())
     return names

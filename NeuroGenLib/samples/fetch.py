@@ -147,6 +147,7 @@ def _record(sample: Sample, api: str) -> Record | HubRecord | None:
         raise NeuroGenError(
             f"The sample '{sample.name}' must be downloaded, and NeuroGen is offline.",
             how_to_bring_a_sample(sample.name),
+            code="network-failed",
         )
     return read_record(sample.record, api) if sample.kind == ZENODO else read_hub_record(sample)
 
@@ -175,11 +176,13 @@ def _require_accepted(offer: Offer, accepted: str | None) -> None:
             f"'{offer.title}'{by} ({len(offer.files)} files, {offer.size_text}) has the licence '{offer.licence}',"
             " which you have not accepted yet.",
             f"Read it at {offer.page}; to accept it, add --accept-licence {offer.licence}.",
+            code="access-denied",
         )
     if accepted.lower() != offer.licence.lower():
         raise InputError(
             f"The licence of '{offer.name}' is '{offer.licence}', not '{accepted}'.",
             f"Read it, and if you accept it write --accept-licence {offer.licence}.",
+            code="access-denied",
         )
 
 
@@ -196,11 +199,14 @@ def _alone(record: Record | HubRecord) -> Iterator[Path]:
         own.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except filelock.Timeout as error:
-        raise NeuroGenError(f"'{record.title}' is being downloaded already.", "Wait until that has ended.") from error
+        raise NeuroGenError(
+            f"'{record.title}' is being downloaded already.", "Wait until that has ended.", code="file-occupied"
+        ) from error
     except OSError as error:
         raise NeuroGenError(
             f"{own.parent} cannot be written: {error.strerror}.",
             "Let the environment variable NEUROGEN_MODELS name a folder you may write to.",
+            code="file-unwritable",
         ) from error
     try:
         yield place

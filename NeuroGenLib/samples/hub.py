@@ -139,6 +139,7 @@ def _files(sample: Sample, listing: HubListing) -> tuple[HubFile, ...]:
             raise InputError(
                 f"{sample.reference} holds no '{name}' (any more), which is part of the sample '{sample.name}'.",
                 "Update NeuroGen, or tell its authors.",
+                code="file-missing",
             )
     return tuple(on_hub[name] for name in sample.files)
 
@@ -168,4 +169,4 @@ def _said_of_a_sample(reference: HubReference, name: str) -> Iterator[None]:
         yield
     except NeuroGenError as error:
         remedy = error.remedy.replace(how_to_bring_it_here(reference), how_to_bring_a_sample(name))
-        raise type(error)(error.problem, remedy) from error
+        raise error.with_remedy(remedy) from error

@@ -117,14 +117,18 @@ def list_samples(path: Path | None = None) -> tuple[Sample, ...]:
     try:
         entries = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(f"{path} is not readable as YAML ({error}).", "Install NeuroGen again.") from error
+        raise InputError(
+            f"{path} is not readable as YAML ({error}).", "Install NeuroGen again.", code="installation-damaged"
+        ) from error
     if not isinstance(entries, list):
-        raise InputError(f"{path} is not a list of samples.", "Install NeuroGen again.")
+        raise InputError(f"{path} is not a list of samples.", "Install NeuroGen again.", code="installation-damaged")
     samples = tuple(_sample(entry, f"entry {number} of {path}") for number, entry in enumerate(entries, start=1))
     names = [sample.name for sample in samples]
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"The sample '{name}' is twice in {path}.", "Give one of them another name.")
+            raise InputError(
+                f"The sample '{name}' is twice in {path}.", "Give one of them another name.", code="value-duplicate"
+            )
     return samples
 
 
@@ -138,7 +142,7 @@ def find_sample(name: str) -> Sample:
     """
     samples = {sample.name: sample for sample in list_samples()}
     if name not in samples:
-        raise InputError(f"There is no sample '{name}'.", nearest(name, samples))
+        raise InputError(f"There is no sample '{name}'.", nearest(name, samples), code="name-unknown")
     return samples[name]
 
 
@@ -149,38 +153,55 @@ def samples_folder() -> Path:
 
 def _sample(entry: Any, where: str) -> Sample:
     if not isinstance(entry, dict) or entry.get("kind") not in _FIELDS:
-        raise InputError(f"The {where} has no known kind.", f"Write one of: {', '.join(_FIELDS)}.")
+        raise InputError(
+            f"The {where} has no known kind.", f"Write one of: {', '.join(_FIELDS)}.", code="value-invalid"
+        )
     needed, allowed = _FIELDS[entry["kind"]]
     _require_fields(entry, needed, allowed, where)
     facts: dict[str, Any] = {key: _text(entry, key, where) for key in needed if key not in _NO_TEXTS}
     if not _NAME.fullmatch(facts["name"]):
-        raise InputError(f"The name '{facts['name']}' in {where} cannot be used.", "Write small letters, digits and -.")
+        raise InputError(
+            f"The name '{facts['name']}' in {where} cannot be used.",
+            "Write small letters, digits and -.",
+            code="value-invalid",
+        )
     if entry["kind"] == ZENODO:
         if not facts["record"].isdecimal():
-            raise InputError(f"'{facts['record']}' in {where} is not the number of a record.", "Write its digits.")
+            raise InputError(
+                f"'{facts['record']}' in {where} is not the number of a record.",
+                "Write its digits.",
+                code="value-invalid",
+            )
         return Sample(**facts)
     if entry["kind"] == HUB:
         if HubReference.parse(facts["reference"]).subfolder:
             raise InputError(
                 f"'{facts['reference']}' in {where} names a folder.",
                 "Write hf:org/repo, and the folder before the files.",
+                code="value-invalid",
             )
         return Sample(**facts, files=_file_names(entry, where))
     conditions = entry.get("conditions", {})
     if not isinstance(conditions, dict):
-        raise InputError(f"The conditions in {where} are not values by name.", "Write NAME: VALUE.")
+        raise InputError(
+            f"The conditions in {where} are not values by name.", "Write NAME: VALUE.", code="value-invalid"
+        )
     age = _numbers(entry, "age", where, 1)[0]
     spacing = _numbers(entry, "spacing", where, 1, positive=True)[0]
     stored = _storage(entry["stored"], f"'stored' in {where}") if "stored" in entry else None
     guide = entry.get("guide", False)
     if not isinstance(guide, bool):
-        raise InputError(f"'guide' in {where} is neither true nor false.", "Correct it, or leave it out.")
+        raise InputError(
+            f"'guide' in {where} is neither true nor false.", "Correct it, or leave it out.", code="value-invalid"
+        )
     return Sample(**facts, age=age, spacing=spacing, conditions=conditions, stored=stored, guide=guide)
 
 
 def _storage(entry: Any, where: str) -> Storage:
     if not isinstance(entry, dict):
-        raise InputError(f"The {where} is not a set of fields.", "Write spacing, tilt and axcodes.")
+        raise InputError(
+            f"The {where} is not a set of fields.", "Write spacing, tilt and axcodes.", code="value-invalid"
+        )
     _require_fields(entry, ("spacing", "tilt", "axcodes"), ("thickness",), where)
     x, y, z = _numbers(entry, "spacing", where, 3, positive=True)
     about_x, about_y, about_z = _numbers(entry, "tilt", where, 3)
@@ -191,23 +212,29 @@ def _storage(entry: Any, where: str) -> Storage:
 def _require_fields(entry: Mapping[str, Any], needed: tuple[str, ...], allowed: tuple[str, ...], where: str) -> None:
     for key in needed:
         if key not in entry:
-            raise InputError(f"The {where} lacks '{key}'.", f"Add it; needed are {', '.join(needed)}.")
+            raise InputError(
+                f"The {where} lacks '{key}'.", f"Add it; needed are {', '.join(needed)}.", code="value-missing"
+            )
     for key in entry:
         if key not in (*needed, *allowed):
-            raise InputError(f"The {where} has an unknown field '{key}'.", nearest(str(key), (*needed, *allowed)))
+            raise InputError(
+                f"The {where} has an unknown field '{key}'.",
+                nearest(str(key), (*needed, *allowed)),
+                code="name-unknown",
+            )
 
 
 def _text(entry: Mapping[str, Any], key: str, where: str) -> str:
     value = entry[key]
     if not isinstance(value, str) or not value.strip():
-        raise InputError(f"'{key}' in {where} is not a text.", "Put it into quotes.")
+        raise InputError(f"'{key}' in {where} is not a text.", "Put it into quotes.", code="value-invalid")
     return value
 
 
 def _file_names(entry: Mapping[str, Any], where: str) -> tuple[str, ...]:
     names = entry["files"]
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise InputError(f"'files' in {where} is not a list of names.", "Write [NAME, ...].")
+        raise InputError(f"'files' in {where} is not a list of names.", "Write [NAME, ...].", code="value-invalid")
     require_safe_names([RECORD, *names], where)
     return tuple(names)
 
@@ -218,7 +245,7 @@ def _numbers(
     found = entry[key] if isinstance(entry[key], list) else [entry[key]]
     numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in found)
     if len(found) != count or not numeric or not all(math.isfinite(value) for value in found):
-        raise InputError(f"'{key}' in {where} is not {count} number(s).", "Correct it.")
+        raise InputError(f"'{key}' in {where} is not {count} number(s).", "Correct it.", code="value-invalid")
     if positive and min(found) <= 0:
-        raise InputError(f"'{key}' in {where} is not above zero.", "Give mm.")
+        raise InputError(f"'{key}' in {where} is not above zero.", "Give mm.", code="value-invalid")
     return tuple(float(value) for value in found)

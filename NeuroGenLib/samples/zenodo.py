@@ -91,6 +91,7 @@ def read_record(number: str, api: str = ZENODO_API) -> Record:
         raise NeuroGenError(
             f"The answer about {what} cannot be used: {type(error).__name__} {error}.",
             f"Look at https://zenodo.org/records/{number}; a proxy may answer in Zenodo's place.",
+            code="network-failed",
         ) from error
 
 
@@ -170,12 +171,15 @@ def _download_file(file: RecordFile, path: Path, report: Callable[[int], None]) 
         _receive(file, partial, start, report)
     size = partial.stat().st_size
     if size < file.size:
-        raise NeuroGenError(f"'{file.name}' did not arrive whole: {size} of {file.size} bytes.", _TRY_AGAIN)
+        raise NeuroGenError(
+            f"'{file.name}' did not arrive whole: {size} of {file.size} bytes.", _TRY_AGAIN, code="network-failed"
+        )
     if size > file.size or _md5_of(partial) != file.md5:
         partial.unlink()
         raise NeuroGenError(
             f"'{file.name}' arrived damaged: its size or checksum is not the one that the record says.",
             "Try again; when it happens again, a proxy or firewall may be changing downloads.",
+            code="network-failed",
         )
     partial.replace(path)
     return path
@@ -218,21 +222,34 @@ def _explained(what: str) -> Iterator[None]:
         raise _refused(what, error.code) from error
     except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as error:
         reason = str(getattr(error, "reason", "") or error or type(error).__name__)
-        raise NeuroGenError(f"The connection for {what} failed: {reason.rstrip('.')}.", _TRY_AGAIN) from error
+        raise NeuroGenError(
+            f"The connection for {what} failed: {reason.rstrip('.')}.", _TRY_AGAIN, code="network-failed"
+        ) from error
     except OSError as error:
         raise NeuroGenError(
             f"{what} cannot be kept in {error.filename or 'the cache'}: {error.strerror or error}.",
             "Free some space, or let the environment variable NEUROGEN_MODELS name a folder on another disk.",
+            code="file-unwritable",
         ) from error
 
 
 def _refused(what: str, code: int) -> NeuroGenError:
     if code in (404, 410):
         return InputError(
-            f"{what} or a file of it does not exist, or not any more.", "Update NeuroGen, or tell its authors."
+            f"{what} or a file of it does not exist, or not any more.",
+            "Update NeuroGen, or tell its authors.",
+            code="file-missing",
         )
     if code in (401, 403):
-        return NeuroGenError(f"{what} is not open to everybody.", "Ask for access on its page, and download it there.")
+        return NeuroGenError(
+            f"{what} is not open to everybody.",
+            "Ask for access on its page, and download it there.",
+            code="access-denied",
+        )
     if code == 429:
-        return NeuroGenError(f"Zenodo asks to wait before more is fetched of {what}.", "Try again in a few minutes.")
-    return NeuroGenError(f"Zenodo answered with error {code} about {what}.", _TRY_AGAIN)
+        return NeuroGenError(
+            f"Zenodo asks to wait before more is fetched of {what}.",
+            "Try again in a few minutes.",
+            code="network-failed",
+        )
+    return NeuroGenError(f"Zenodo answered with error {code} about {what}.", _TRY_AGAIN, code="network-failed")

@@ -1,4 +1,4 @@
-"""Two images looked at together: faded, in a checkerboard, or under a map of the change of volume."""
+"""Comparison of two images: faded, in a checkerboard, or under a map of the change of volume."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from NeuroGenLib.mrml.colours import thresholded_colours
 from NeuroGenLib.mrml.volumes import window_of
+from NeuroGenLib.spatial.intensity import rescale
 from NeuroGenLib.spatial.volume import Volume, require_same_space
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ CHANGE_COLOURS = "NeuroGen volume change"
 
 
 def checkerboard(one: Volume, other: Volume, tile_mm: float) -> Volume:
-    """Return cubes of two images in turn, float32, each image scaled from about 0 to 1.
+    """Return cubes of two images alternately, float32, each image scaled from about 0 to 1.
 
     Parameters
     ----------
@@ -57,5 +58,4 @@ def change_colours(scene: Scene, least: float) -> Node:
 
 
 def _scaled(image: Volume) -> np.ndarray:
-    low, high = window_of([image])
-    return np.clip((image.array - low) / ((high - low) or 1.0), 0, 1).astype(np.float32)
+    return rescale(image.array, *window_of([image])).astype(np.float32)

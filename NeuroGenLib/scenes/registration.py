@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -25,7 +25,6 @@ from NeuroGenLib.mrml.tables import add_table, rows_of
 from NeuroGenLib.mrml.transforms import parent_matrix
 from NeuroGenLib.mrml.views import overlay_in_slices, show_in_slices
 from NeuroGenLib.mrml.volumes import add_volume, update_volume, volume_of, window_of
-from NeuroGenLib.registration.output import quality_rows
 from NeuroGenLib.scenes.comparison import CHANGE_WINDOW, change_colours, checkerboard
 from NeuroGenLib.spatial.spatial_map import SpatialMap
 
@@ -34,15 +33,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from NeuroGenLib.mrml.core import Node, Scene
-    from NeuroGenLib.registration.infer import Registration
     from NeuroGenLib.spatial.labels import LabelTable
+    from NeuroGenLib.spatial.result import Result
     from NeuroGenLib.spatial.volume import Volume
 
 PREFIX: Final = "NeuroGenRegistration."
 """Of node references (roles of the results; ``fixed``, ``moving``; ``placed``) and of the attribute ``transform``."""
 
 VIEWS: Final = ("fade", "checkerboard", "change")
-"""Ways to look at a registration."""
+"""Views of a registration."""
 
 LEAST_CHANGE: Final = 0.1
 """Changes of volume below this are see-through at first."""
@@ -52,8 +51,8 @@ _PLACED = f"{PREFIX}placed"
 
 
 @dataclass(frozen=True, eq=False)
-class Pair:
-    """Two volume nodes, and where they lay when they were registered.
+class NodePair:
+    """Two volume nodes, and their placement when they were registered.
 
     Attributes
     ----------
@@ -69,17 +68,19 @@ class Pair:
     moving_placement: np.ndarray
 
     @classmethod
-    def of(cls, fixed: Node, moving: Node) -> Pair:
+    def of(cls, fixed: Node, moving: Node) -> NodePair:
         """Return a pair as it lies in the scene now.
 
         Raises
         ------
         InputError
-            When they are one node, or one lies under a warp that is no registration of NeuroGen.
+            When they are one node, or one lies under a warp that is not a registration of NeuroGen.
         """
         if fixed is moving:
             raise InputError(
-                f"'{node_name(fixed)}' is chosen as fixed and as moving image.", "Choose two different volumes."
+                f"'{node_name(fixed)}' is chosen as fixed and as moving image.",
+                "Choose two different volumes.",
+                code="value-conflict",
             )
         with unregistered(fixed, moving):
             return cls(fixed, moving, parent_matrix(fixed), parent_matrix(moving))
@@ -87,7 +88,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class RegistrationNodes:
-    """What :func:`add_registration` made; ``forward`` holds the moving image, ``inverse`` is for the fixed one."""
+    """Nodes of :func:`add_registration`; ``forward`` holds the moving image, ``inverse`` is for the fixed one."""
 
     forward: Node
     inverse: Node
@@ -95,69 +96,6 @@ class RegistrationNodes:
     labels: Node | None
     jacobian: Node
     quality: Node
-
-
-@dataclass(frozen=True, eq=False)
-class ShownRegistration:
-    """What a scene shows of a registration, wherever it was made.
-
-    Attributes
-    ----------
-    forward, inverse:
-        Fixed points to moving points and back, RAS mm of the world.
-    warped, jacobian:
-        (i, j, k) on the grid of the fixed image: the moving image, and the determinant of ``forward``.
-    warped_labels, table:
-        The moving labels there, and what they mean; None without labels.
-    quality:
-        Rows of :func:`NeuroGenLib.registration.output.quality_rows`.
-    """
-
-    forward: SpatialMap
-    inverse: SpatialMap
-    warped: Volume
-    jacobian: Volume
-    warped_labels: Volume | None
-    table: LabelTable | None
-    quality: Sequence[Mapping[str, object]]
-
-    @classmethod
-    def of(cls, registration: Registration, table: LabelTable | None = None) -> ShownRegistration:
-        """Return what a scene shows of a registration that was made here; labels without a table get numbers."""
-        labels = registration.warped_labels
-        if labels is not None and not labels.array.any():
-            labels = None
-        return cls(
-            forward=registration.forward,
-            inverse=registration.inverse,
-            warped=first_channel(registration.warped),
-            jacobian=registration.jacobian,
-            warped_labels=labels,
-            table=None if labels is None else table or table_of_values(labels),
-            quality=quality_rows(registration.quality),
-        )
-
-    @classmethod
-    def of_job(cls, result: Mapping[str, Any], table: LabelTable | None) -> ShownRegistration:
-        """Return what a scene shows of the worker's job ``registration.run``; ``table`` names its labels."""
-        forward, inverse = (
-            SpatialMap(np.array(one["before"], float), one["field"], np.array(one["after"], float))
-            for one in (result["forward"], result["inverse"])
-        )
-        return cls(
-            forward=forward,
-            inverse=inverse,
-            warped=result["warped"],
-            jacobian=result["jacobian"],
-            warped_labels=result["warped_labels"],
-            table=table,
-            quality=result["quality_rows"],
-        )
-
-    def rows(self) -> list[dict[str, object]]:
-        """Return the rows of the quality, labels by their names."""
-        names = {} if self.table is None else {str(label.value): label.name for label in self.table}
-        return [{**row, "label": names.get(str(row["label"]), row["label"])} for row in self.quality]
 
 
 @contextmanager
@@ -177,11 +115,11 @@ def unregistered(*nodes: Node | None) -> Iterator[None]:
 
 
 def add_registration(
-    scene: Scene, shown: ShownRegistration, pair: Pair, record: Mapping[str, Any]
+    scene: Scene, result: Result, pair: NodePair, table: LabelTable | None = None
 ) -> RegistrationNodes:
     """Put a registration into a scene and the moving image under its forward transform.
 
-    Nodes of an earlier registration of the same pair are filled anew, so that whatever is placed under them follows;
+    Nodes of an earlier registration of the same pair are filled again, so that whatever is placed under them follows;
     its labels go where this one has none. Results lie in the world, on the fixed image; the transforms act on the
     coordinates of the volumes' own files, also where a linear transform lies above a volume. A volume that has left the
     scene is passed over.
@@ -190,10 +128,13 @@ def add_registration(
     ----------
     scene:
         ``vtkMRMLScene``.
-    shown, pair:
-        What was found, and of what.
-    record:
-        Provenance, written to every node.
+    result:
+        Of :func:`NeuroGenLib.registration.output.registration_result`; its record is written to every node, and of
+        several channels the first is shown.
+    pair:
+        What was registered.
+    table:
+        Names of the moving labels; numbers when not given.
 
     Raises
     ------
@@ -201,28 +142,36 @@ def add_registration(
         When the grid of the transform is sheared.
     """
     moving, fixed = node_name(pair.moving), node_name(pair.fixed)
-    forward_map = _placed(shown.forward, pair.moving_placement)
-    inverse_map = _placed(shown.inverse, pair.fixed_placement)
-    found = forward_of(scene, pair.fixed, pair.moving)
-    forward = _transform(scene, found, forward_map, f"{moving} to {fixed}")
+    forward_map = _placed(result.maps["forward"], pair.moving_placement)
+    inverse_map = _placed(result.maps["inverse"], pair.fixed_placement)
+    image = first_channel(result.volumes["warped"])
+    label_map = result.labels.get("warped_labels")
+    if label_map is not None and table is None:
+        table = table_of_values(label_map) if label_map.array.any() else None
+    forward = _transform(scene, forward_of(scene, pair.fixed, pair.moving), forward_map, f"{moving} to {fixed}")
     inverse = _transform(scene, _result(forward, "inverse"), inverse_map, f"{fixed} to {moving}")
-    window = window_of([shown.warped])
-    warped = _volume(scene, _result(forward, "warped"), shown.warped, f"{moving} registered", window)
+    window = window_of([image])
+    warped = _volume(scene, _result(forward, "warped"), image, f"{moving} registered", window)
     colours = change_colours(scene, LEAST_CHANGE).GetID()
     jacobian = _volume(
-        scene, _result(forward, "jacobian"), shown.jacobian, f"{moving} volume change", CHANGE_WINDOW, colours
+        scene,
+        _result(forward, "jacobian"),
+        result.volumes["jacobian"],
+        f"{moving} volume change",
+        CHANGE_WINDOW,
+        colours,
     )
-    labels = _labels(scene, _result(forward, "labels"), shown, f"{moving} labels registered")
+    labels = _labels(scene, _result(forward, "labels"), label_map, table, f"{moving} labels registered")
     for stale in ("quality", "checkerboard"):
         _remove(scene, _result(forward, stale))
-    quality = add_table(scene, shown.rows(), f"{moving} registration quality")
+    quality = add_table(scene, _named_rows(result.tables["quality"], table), f"{moving} registration quality")
     nodes = RegistrationNodes(forward, inverse, warped, labels, jacobian, quality)
     results = {"inverse": inverse, "warped": warped, "labels": labels, "jacobian": jacobian, "quality": quality}
     for role, node in results.items():
         forward.SetNodeReferenceID(PREFIX + role, None if node is None else node.GetID())
     made = [forward, *(node for node in results.values() if node is not None)]
     for node in made:
-        set_provenance(node, record)
+        set_provenance(node, result.record)
     put_into_folder(scene, folder_named(scene, f"{moving} to {fixed}"), made)
     _place(scene, nodes, pair)
     return nodes
@@ -230,11 +179,11 @@ def add_registration(
 
 def forward_of(scene: Scene, fixed: Node, moving: Node) -> Node | None:
     """Return the forward transform of a pair's registration, None where there is none."""
-    wanted = fixed.GetID(), moving.GetID()
-    count = scene.GetNumberOfNodesByClass("vtkMRMLTransformNode") if None not in wanted else 0
+    ids = fixed.GetID(), moving.GetID()
+    count = scene.GetNumberOfNodesByClass("vtkMRMLTransformNode") if None not in ids else 0
     for index in range(count):
         node = scene.GetNthNodeByClass(index, "vtkMRMLTransformNode")
-        if (node.GetNodeReferenceID(f"{PREFIX}fixed"), node.GetNodeReferenceID(f"{PREFIX}moving")) == wanted:
+        if (node.GetNodeReferenceID(f"{PREFIX}fixed"), node.GetNodeReferenceID(f"{PREFIX}moving")) == ids:
             return node
     return None
 
@@ -254,7 +203,7 @@ def show_registration(
     tile_mm: float = 20.0,
     least_change: float = LEAST_CHANGE,
 ) -> None:
-    """Look at a registration in the slice views; where the fixed image is gone, at the warped one alone.
+    """Show a registration in the slice views; where the fixed image is gone, the warped one alone.
 
     Parameters
     ----------
@@ -263,8 +212,8 @@ def show_registration(
     forward:
         Its forward transform.
     view:
-        ``fade``: the warped image over the fixed one; ``checkerboard``: cubes of both in turn; ``change``: how volume
-        changes, over the fixed image.
+        ``fade``: the warped image over the fixed one; ``checkerboard``: cubes of both alternately; ``change``: the
+        change of volume, over the fixed image.
     opacity:
         Of what lies above, 0 to 1.
     tile_mm:
@@ -291,21 +240,15 @@ def show_registration(
 
 
 def write_registration_scene(
-    registration: Registration,
-    fixed: Volume,
-    moving: Volume,
-    record: Mapping[str, Any],
-    path: str | os.PathLike[str],
-    table: LabelTable | None = None,
+    result: Result, fixed: Volume, moving: Volume, path: str | os.PathLike[str], table: LabelTable | None = None
 ) -> None:
     """Write a registration as a scene file, with both images; see :func:`add_registration`.
 
     Parameters
     ----------
-    registration, fixed, moving:
-        What was found, and in which images; of several channels the first is shown.
-    record:
-        Provenance.
+    result, fixed, moving:
+        Of :func:`NeuroGenLib.registration.output.registration_result`, and its images; of several channels the first
+        is shown.
     path:
         As for :func:`NeuroGenLib.mrml.scene.save_scene`.
     table:
@@ -318,22 +261,22 @@ def write_registration_scene(
     """
     with HeadlessScene() as headless:
         scene = headless.scene
-        images = [first_channel(one) for one in (fixed, moving)]
+        images = [first_channel(volume) for volume in (fixed, moving)]
         below, above = (
             add_volume(scene, image, name, window=window_of([image]))
             for image, name in zip(images, ("fixed", "moving"), strict=True)
         )
-        nodes = add_registration(scene, ShownRegistration.of(registration, table), Pair.of(below, above), record)
+        nodes = add_registration(scene, result, NodePair.of(below, above), table)
         show_registration(scene, nodes.forward, "fade")
         save_scene(scene, path)
 
 
-def _placed(one: SpatialMap, placement: np.ndarray) -> SpatialMap:
+def _placed(spatial_map: SpatialMap, placement: np.ndarray) -> SpatialMap:
     """Return a map into the own coordinates of a node that a linear transform places in the world."""
-    return SpatialMap(one.before, one.field, np.linalg.inv(placement) @ one.after)
+    return SpatialMap(spatial_map.before, spatial_map.field, np.linalg.inv(placement) @ spatial_map.after)
 
 
-def _place(scene: Scene, nodes: RegistrationNodes, pair: Pair) -> None:
+def _place(scene: Scene, nodes: RegistrationNodes, pair: NodePair) -> None:
     """Put the moving image under the forward transform, and remember what lay above either image."""
     for role, node, transform in (("moving", pair.moving, nodes.forward), ("fixed", pair.fixed, nodes.inverse)):
         if not scene.IsNodePresent(node):
@@ -354,12 +297,12 @@ def _remove(scene: Scene, node: Node | None) -> None:
         scene.RemoveNode(node)
 
 
-def _transform(scene: Scene, node: Node | None, one: SpatialMap, name: str) -> Node:
+def _transform(scene: Scene, node: Node | None, spatial_map: SpatialMap, name: str) -> Node:
     if node is None:
-        node = add_spatial_map(scene, one, name)
+        node = add_spatial_map(scene, spatial_map, name)
         node.SetAttribute(_TRANSFORM, "1")
     else:
-        update_spatial_map(node, one)
+        update_spatial_map(node, spatial_map)
     return node
 
 
@@ -377,15 +320,23 @@ def _volume(
     return node
 
 
-def _labels(scene: Scene, node: Node | None, shown: ShownRegistration, name: str) -> Node | None:
-    if shown.warped_labels is None or shown.table is None:
+def _labels(
+    scene: Scene, node: Node | None, label_map: Volume | None, table: LabelTable | None, name: str
+) -> Node | None:
+    if label_map is None or table is None:
         _remove(scene, node)
         return None
     if node is None:
-        return add_segmentation(scene, shown.warped_labels, shown.table, name)
+        return add_segmentation(scene, label_map, table, name)
     node.GetSegmentation().RemoveAllSegments()  # they may be others now
-    update_segmentation(node, shown.warped_labels, shown.table)
+    update_segmentation(node, label_map, table)
     return node
+
+
+def _named_rows(rows: Sequence[Mapping[str, object]], table: LabelTable | None) -> list[dict[str, object]]:
+    """Return rows of the quality with labels by their names."""
+    names = {} if table is None else {str(label.value): label.name for label in table}
+    return [{**row, "label": names.get(str(row["label"]), row["label"])} for row in rows]
 
 
 def _checkerboard(scene: Scene, forward: Node, fixed: Node, warped: Node, tile_mm: float) -> Node:

@@ -1,4 +1,4 @@
-"""Images of random contrast from label maps, so that a network trained on them does not depend on the contrast."""
+"""Images of random contrast from label maps, for training networks that are independent of the contrast."""
 
 from __future__ import annotations
 
@@ -18,24 +18,32 @@ if TYPE_CHECKING:
     import torch
 
 Interval = tuple[float, float]
-Kind = Literal["random", "t1w", "t2w"]
+Contrast = Literal["random", "t1w", "t2w"]
 
-_BRIGHT = 0.995
-"""Share of the voxels that are darker than what becomes 1."""
-_SAMPLED = 100_000
-"""Voxels that are enough to find it."""
+_QUANTILE = 0.995
+"""Quantile of the foreground that becomes 1: below 1, so that a few bright voxels do not darken the rest."""
+_QUANTILE_VOXELS = 100_000
+"""Voxels from which the quantile is estimated: 500 of them lie above it."""
 
 
 @dataclass(frozen=True)
 class ContrastConfig(Config):
-    """What images look like; of an interval, a number is drawn uniformly for each image or label."""
+    """Contrast, resolution and artefacts of generated images.
+
+    From an interval, a number is sampled uniformly for each image or label.
+
+    Examples
+    --------
+    >>> ContrastConfig(kind="t2w", noise=(0.0, 0.02)).noise
+    (0.0, 0.02)
+    """
 
     kind: Annotated[
         Literal["random", "t1w", "t2w", "mixed"],
-        Help("Brightness of tissues: any, as on T1w or T2w, or mixed (half of the images any, a quarter each)"),
+        Help("Intensity of tissues: any, as on T1w or T2w, or mixed (half of the images any, a quarter each)"),
     ] = "random"
-    mean: Annotated[Interval, Range(0, 1), Help("Mean brightness of a label, of the kind random")] = (0.05, 1.0)
-    jitter: Annotated[float, Range(0, 0.2), Help("Largest change of a tissue's brightness, of T1w and T2w")] = 0.05
+    mean: Annotated[Interval, Range(0, 1), Help("Mean intensity of a label, of the kind random")] = (0.05, 1.0)
+    jitter: Annotated[float, Range(0, 0.2), Help("Largest change of a tissue's intensity, of T1w and T2w")] = 0.05
     deviation: Annotated[Interval, Range(0, 1), Help("Standard deviation from voxel to voxel inside a label")] = (
         0.0,
         0.04,
@@ -44,19 +52,22 @@ class ContrastConfig(Config):
         0.0,
         0.04,
     )
-    texture_scale: Annotated[Interval, Range(1), Unit("voxels"), Help("Distance over which it varies")] = (3.0, 12.0)
-    same_tissue: Annotated[float, Range(0, 1), Help("Chance that all labels of a tissue share one brightness")] = 0.5
+    texture_scale: Annotated[Interval, Range(1), Unit("voxels"), Help("Distance over which the texture varies")] = (
+        3.0,
+        12.0,
+    )
+    same_tissue: Annotated[float, Range(0, 1), Help("Probability that all labels of a tissue share an intensity")] = 0.5
     same_sides: Annotated[
-        float, Range(0, 1), Help("Chance, of the other images, that left and right share one brightness")
+        float, Range(0, 1), Help("Probability, of the other images, that left and right share an intensity")
     ] = 0.9
-    background: Annotated[float, Range(0, 1), Help("Chance that the background is not dark")] = 0.1
-    lesions: Annotated[float, Range(0, 1), Help("Chance of lesions in the white matter")] = 0.15
-    stripped: Annotated[float, Range(0, 1), Help("Chance that all but the brain is removed")] = 0.6
+    background: Annotated[float, Range(0, 1), Help("Probability that the background is not dark")] = 0.1
+    lesions: Annotated[float, Range(0, 1), Help("Probability of lesions in the white matter")] = 0.15
+    stripped: Annotated[float, Range(0, 1), Help("Probability of skull stripping")] = 0.6
     stripped_csf: Annotated[
-        float, Range(0, 1), Help("Chance, when it is, that the fluid around the brain is removed too")
+        float, Range(0, 1), Help("Probability, of these images, that the fluid around the brain is removed too")
     ] = 0.4
     blur: Annotated[Interval, Range(0, 10), Unit("voxels"), Help("Standard deviation of the blur")] = (0.4, 1.0)
-    thick: Annotated[float, Range(0, 1), Help("Chance that one axis is scanned in thick slices")] = 0.2
+    thick: Annotated[float, Range(0, 1), Help("Probability that one axis is scanned in thick slices")] = 0.2
     thickness: Annotated[Interval, Range(1, 20), Unit("voxels"), Help("Thickness of these slices")] = (1.5, 3.5)
     bias: Annotated[Interval, Range(0, 2), Help("Standard deviation of the bias field's natural logarithm")] = (
         0.0,
@@ -65,14 +76,16 @@ class ContrastConfig(Config):
     bias_scale: Annotated[
         Interval, Range(0.1, 10), Help("Distance over which the bias field varies, as a share of the longest side")
     ] = (0.3, 0.9)
-    noise: Annotated[Interval, Range(0, 1), Help("Standard deviation of the noise, as a share of the brightest")] = (
+    noise: Annotated[
+        Interval, Range(0, 1), Help("Standard deviation of the noise, as a share of the largest intensity")
+    ] = (
         0.0,
         0.06,
     )
     log_gamma: Annotated[float, Range(0, 3), Help("Largest natural logarithm of gamma, to either side of 0")] = 0.3
 
     def check(self) -> None:
-        """Refuse intervals the wrong way round."""
+        """Check that the limits of intervals ascend."""
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, tuple) and value[0] > value[1]:
@@ -84,8 +97,8 @@ class ContrastConfig(Config):
 
 
 @dataclass(frozen=True)
-class _Look:
-    """Brightness of the labels of one image: (labels,) mean, deviation from voxel to voxel, size of the texture."""
+class _Appearance:
+    """Intensities of the labels of one image: (labels,) mean, deviation from voxel to voxel, size of the texture."""
 
     mean: torch.Tensor
     deviation: torch.Tensor
@@ -99,10 +112,10 @@ def random_image(
     config: ContrastConfig | None = None,
     tissues: TissueTable | None = None,
 ) -> torch.Tensor:
-    """Return an image as a scanner could make it of a head with these labels.
+    """Sample an image of random contrast from a label map.
 
-    In the order of a scan: tissues with texture and lesions, blur and thick slices, bias field, brightness scaled to
-    0..1, noise as in magnitude images, then skull stripping and gamma.
+    In the order of a scan: tissues with texture and lesions, blur and thick slices, bias field, scaling to 0..1, Rician
+    noise, then skull stripping and gamma.
 
     Parameters
     ----------
@@ -111,10 +124,10 @@ def random_image(
     generator:
         Source of randomness, on the device of ``labels``.
     config:
-        What images look like; the defaults when not given.
+        Contrast, resolution and artefacts; the defaults when not given.
     tissues:
-        What the values mean; needed for the kinds t1w, t2w and mixed. Without it every value is its own tissue, and
-        nothing but the background is outside the brain.
+        Tissues of the values; required for the kinds t1w, t2w and mixed. Without them every value is its own tissue,
+        and only the background is outside the brain.
 
     Returns
     -------
@@ -124,7 +137,16 @@ def random_image(
     Raises
     ------
     InputError
-        When ``labels`` are not three-dimensional integers on the generator's device, or tissues are needed.
+        When ``labels`` are not three-dimensional integers on the generator's device, or tissues are required.
+
+    Examples
+    --------
+    >>> import torch
+    >>> labels = torch.zeros((16, 16, 16), dtype=torch.int32)
+    >>> labels[4:12, 4:12, 4:12] = 3
+    >>> image = random_image(labels, torch.Generator().manual_seed(0))
+    >>> tuple(image.shape), bool(image.min() >= 0), bool(image.max() <= 1)
+    ((1, 16, 16, 16), True, True)
     """
     import torch
 
@@ -133,13 +155,13 @@ def random_image(
     table = tissues or unknown_tissues()
     present, index = torch.unique(labels.long(), return_inverse=True)
     values = [int(value) for value in present]
-    look = _draw_look(values, generator, config, table)
-    image = _textured(index, look, generator, config)
+    appearance = _sample_appearance(values, generator, config, table)
+    image = _textured(index, appearance, generator, config)
     if chance(generator, config.lesions):
-        image = _with_lesions(image, _among(index, values, table, {WHITE_MATTER}), look, generator)
+        image = _with_lesions(image, _among(index, values, table, {WHITE_MATTER}), appearance, generator)
     image = _at_resolution(image, generator, config)
     image = _shaded(image, generator, config)
-    image = _with_noise(image / _brightest(image, labels), generator, config)
+    image = _with_noise(image / _white(image, labels), generator, config)
     if chance(generator, config.stripped):
         image = image * _brain_mask(index, values, generator, config, table)
     gamma = math.exp(uniform(generator, -config.log_gamma, config.log_gamma))
@@ -151,7 +173,7 @@ def _check(
 ) -> None:
     if labels.ndim != 3 or labels.is_floating_point() or labels.is_complex() or 0 in labels.shape:
         raise InputError(
-            f"Labels of shape {tuple(labels.shape)} and type {labels.dtype} are no label map.",
+            f"Labels of shape {tuple(labels.shape)} and type {labels.dtype} are not a label map.",
             "Give a volume of whole numbers with three axes.",
             code="labels-invalid",
         )
@@ -163,65 +185,69 @@ def _check(
         )
     if tissues is None and config.kind != "random":
         raise InputError(
-            f"The contrast '{config.kind}' needs to know which label is which tissue.",
+            f"The contrast '{config.kind}' requires the tissues of the labels.",
             "Give the tissues, such as freesurfer_tissues() or fetal_tissues(), or choose the contrast 'random'.",
             code="value-missing",
         )
 
 
-def _draw_kind(generator: torch.Generator, config: ContrastConfig) -> Kind:
+def _sample_kind(generator: torch.Generator, config: ContrastConfig) -> Contrast:
     if config.kind != "mixed":
         return config.kind
-    drawn = uniform(generator, 0, 4)
-    return "random" if drawn < 2 else "t1w" if drawn < 3 else "t2w"
+    quarter = uniform(generator, 0, 4)
+    return "random" if quarter < 2 else "t1w" if quarter < 3 else "t2w"
 
 
-def _draw_look(values: list[int], generator: torch.Generator, config: ContrastConfig, table: TissueTable) -> _Look:
+def _sample_appearance(
+    values: list[int], generator: torch.Generator, config: ContrastConfig, table: TissueTable
+) -> _Appearance:
     import torch
 
-    kind = _draw_kind(generator, config)
+    kind = _sample_kind(generator, config)
     groups = _groups(values, generator, config, table)
     realistic = {"t1w": table.t1w, "t2w": table.t2w}.get(kind, {})
     dark = not chance(generator, config.background)
     means: dict[object, float] = {}
     for value, group in zip(values, groups, strict=True):
         tissue = BACKGROUND if value == 0 else table.tissue(value)
-        drawn = uniform(generator, *config.mean)
+        mean_of_label = uniform(generator, *config.mean)
         jitter = uniform(generator, -config.jitter, config.jitter)
         if tissue == BACKGROUND and dark:
-            drawn = 0.0
+            mean_of_label = 0.0
         elif tissue is not None and tissue != BACKGROUND and tissue in realistic:
-            drawn = min(max(realistic[tissue] + jitter, 0.02), 1.0)
-        means.setdefault(group, drawn)
+            mean_of_label = min(max(realistic[tissue] + jitter, 0.02), 1.0)
+        means.setdefault(group, mean_of_label)
     lesion = uniform(generator, *config.mean)
     mean = torch.tensor([means[group] for group in groups], device=generator.device)
     spread = torch.rand((2, len(values)), generator=generator, device=generator.device)
     low, high = torch.tensor([config.deviation, config.texture], device=generator.device).T[:, :, None]
-    # What gives no signal has no texture either.
+    # Tissue without signal has no texture either.
     deviation, texture = (low + (high - low) * spread) * (mean > 0)
-    return _Look(mean, deviation, texture, realistic.get(LESION, lesion))
+    return _Appearance(mean, deviation, texture, realistic.get(LESION, lesion))
 
 
 def _groups(
     values: list[int], generator: torch.Generator, config: ContrastConfig, table: TissueTable
 ) -> list[int | str]:
-    """Return for each value what it shares its brightness with: its tissue, its left partner, or itself."""
+    """Return for each value the group that shares its intensity: its tissue, its left partner, or itself."""
     by_tissue, by_sides = chance(generator, config.same_tissue), chance(generator, config.same_sides)
     if by_tissue:
         return [table.tissue(value) or value for value in values]
     return [table.partners.get(value, value) if by_sides else value for value in values]
 
 
-def _textured(index: torch.Tensor, look: _Look, generator: torch.Generator, config: ContrastConfig) -> torch.Tensor:
-    """Return (1, 1, I, J, K) brightness, not below 0."""
+def _textured(
+    index: torch.Tensor, appearance: _Appearance, generator: torch.Generator, config: ContrastConfig
+) -> torch.Tensor:
+    """Return (1, 1, I, J, K) intensities, not below 0."""
     import torch
 
     shape = index.shape
     grain = torch.randn((1, 1, *shape), generator=generator, device=generator.device)
     scale = uniform(generator, *config.texture_scale)
-    image = smooth_noise(shape, scale, generator).mul_(look.texture[index])
-    image += grain.mul_(look.deviation[index])
-    image += look.mean[index]
+    image = smooth_noise(shape, scale, generator).mul_(appearance.texture[index])
+    image += grain.mul_(appearance.deviation[index])
+    image += appearance.mean[index]
     return image.clamp_(min=0)
 
 
@@ -232,14 +258,16 @@ def _among(index: torch.Tensor, values: list[int], table: TissueTable, tissues: 
     return torch.tensor([table.tissue(value) in tissues for value in values], device=index.device)[index]
 
 
-def _with_lesions(image: torch.Tensor, where: torch.Tensor, look: _Look, generator: torch.Generator) -> torch.Tensor:
-    """Return the image with blobs of another brightness at some of the places ``where`` they may be."""
+def _with_lesions(
+    image: torch.Tensor, where: torch.Tensor, appearance: _Appearance, generator: torch.Generator
+) -> torch.Tensor:
+    """Return the image with blobs of another intensity inside the mask ``where``."""
     import torch
 
     field = smooth_noise(where.shape, uniform(generator, 2, 6), generator)
     blobs = (field > uniform(generator, 1.2, 2.2)) & where
-    # Part of what was there shows through.
-    return torch.where(blobs, 0.8 * look.lesion + 0.2 * image, image)
+    # A fifth of the tissue shows through, as in a partial volume.
+    return torch.where(blobs, 0.8 * appearance.lesion + 0.2 * image, image)
 
 
 def _at_resolution(image: torch.Tensor, generator: torch.Generator, config: ContrastConfig) -> torch.Tensor:
@@ -270,20 +298,20 @@ def _with_noise(image: torch.Tensor, generator: torch.Generator, config: Contras
     return torch.hypot(image + real, imaginary)
 
 
-def _brightest(image: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return the brightness that becomes 1: all but the brightest of what is not background lies below."""
+def _white(image: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the intensity that becomes 1, a quantile of the foreground."""
     import torch
 
     inside = image[0, 0][labels != 0]
     inside = inside if inside.numel() else image.flatten()
-    inside = inside[:: max(1, inside.numel() // _SAMPLED)]
-    return torch.quantile(inside, _BRIGHT).clamp(min=1e-3)
+    inside = inside[:: max(1, inside.numel() // _QUANTILE_VOXELS)]
+    return torch.quantile(inside, _QUANTILE).clamp(min=1e-3)
 
 
 def _brain_mask(
     index: torch.Tensor, values: list[int], generator: torch.Generator, config: ContrastConfig, table: TissueTable
 ) -> torch.Tensor:
-    """Return (1, 1, I, J, K) of 0 and 1: a brain mask as programs make them, a little too large or too small."""
+    """Return a brain mask (1, 1, I, J, K) of 0 and 1, slightly too large or too small as automatic ones are."""
     import torch
 
     removed = {CSF} if chance(generator, config.stripped_csf) else set()

@@ -1,7 +1,7 @@
-"""Thick slices as the published super-resolution program, BABY-AI, makes them: most slices are simply left out.
+"""Slice decimation as in the published super-resolution program, BABY-AI: thick slices by dropping most slices.
 
-There is no slice profile, and the image is stretched: the first and the last slice that are kept are drawn where the
-first and the last slice of the scan were. For comparisons; the physics is in ``thick_slices.py``.
+There is no slice profile, and the image is scaled: the first and the last slice that are kept take the positions of the
+first and the last slice of the scan. For comparisons; the physics is in ``thick_slices.py``.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from NeuroGenLib.spatial.volume import Volume
 
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
-"""Direction of the slices -> array axis that they are stacked along."""
+"""Direction of the slices to the array axis along which they are stacked."""
 
 _STORED = "LAS"
 _ORDER = 3
 
 
 def decimate(image: np.ndarray, direction: str, factor: int, start: int = 0) -> np.ndarray:
-    """Keep every ``factor``-th slice of an array and enlarge it back with cubic splines.
+    """Keep every ``factor``-th slice of an array and interpolate the others with cubic splines.
 
     Parameters
     ----------
@@ -33,9 +33,9 @@ def decimate(image: np.ndarray, direction: str, factor: int, start: int = 0) -> 
     direction:
         ``axial`` (slices along k), ``coronal`` (j) or ``sagittal`` (i).
     factor:
-        Distance of the slices that are kept, in voxels.
+        Distance in voxels of the slices that are kept.
     start:
-        The first of them.
+        The first slice that is kept.
 
     Returns
     -------
@@ -46,6 +46,12 @@ def decimate(image: np.ndarray, direction: str, factor: int, start: int = 0) -> 
     ------
     InputError
         When the direction is unknown, or fewer than two slices would be kept.
+
+    Examples
+    --------
+    >>> ramp = np.zeros((2, 2, 9)) + np.arange(9.0)
+    >>> decimate(ramp, "axial", 4)[0, 0, [0, 8]].round(6).tolist()
+    [0.0, 8.0]
     """
     from scipy.ndimage import zoom
 
@@ -56,15 +62,15 @@ def decimate(image: np.ndarray, direction: str, factor: int, start: int = 0) -> 
     size = values.shape[axis]
     if factor < 1 or not 0 <= start < size:
         raise InputError(
-            f"Every {factor}th slice from slice {start} on makes no sense for {size} {direction} slices.",
-            f"Give a factor from 1 on and a start from 0 to {size - 1}.",
+            f"Every {factor}th slice from slice {start} is invalid for {size} {direction} slices.",
+            f"Give a factor of at least 1 and a start from 0 to {size - 1}.",
             code="value-invalid",
         )
     kept = values[(slice(None),) * axis + (slice(start, None, factor),)]
     count = kept.shape[axis]
     if count < 2:
         raise InputError(
-            f"Of {size} {direction} slices, every {factor}th from slice {start} on leaves one.",
+            f"Of {size} {direction} slices, every {factor}th from slice {start} leaves one.",
             "Choose a smaller factor.",
             code="value-invalid",
         )
@@ -75,11 +81,11 @@ def decimate(image: np.ndarray, direction: str, factor: int, start: int = 0) -> 
 
 
 def decimate_volume(volume: Volume, direction: str, factor: int, start: int = 0) -> Volume:
-    """Do the same to a volume, the direction by anatomy; the result keeps its grid, as in the published program.
+    """Decimate the slices of a volume, the direction by anatomy; the result keeps its grid, as published.
 
-    Slices are counted from the right, the back or below, as in images that are stored the published way (LAS); however
-    the volume is stored, the same slices are kept. The affine says nothing of the stretching, which moves what is seen
-    by ``start`` voxels at one end and by less than ``factor`` at the other.
+    Slices are counted from the right, the back or below, as in images in the published orientation (LAS): the stored
+    orientation does not matter. The affine ignores the scaling, which moves the image by ``start`` voxels at one end
+    and by less than ``factor`` at the other.
 
     Returns
     -------
@@ -90,6 +96,12 @@ def decimate_volume(volume: Volume, direction: str, factor: int, start: int = 0)
     ------
     InputError
         As :func:`decimate`; also when the volume has channels or is not finite.
+
+    Examples
+    --------
+    >>> from NeuroGenLib.spatial.volume import Volume
+    >>> decimate_volume(Volume(np.ones((6, 6, 8)), np.eye(4)), "axial", 4)
+    Volume(6x6x8 float64, 1x1x1 mm, RAS)
     """
     require_3d(volume, "The scan")
     require_finite(volume, "The scan")

@@ -1,6 +1,6 @@
-"""Head motion during a scan: the lines of k-space are read while the head lies in one place after another.
+"""Head motion artefacts: lines of k-space from different poses of the head.
 
-The magnitude image made of these lines has the ghosts and the blur along one axis that radiologists know.
+The magnitude image of these lines has the ghosts and the blur along the phase-encoding axis of a scan with motion.
 """
 
 from __future__ import annotations
@@ -13,27 +13,34 @@ from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.spatial.volume import Volume, require_3d
 
 STILL_SHARE = 0.1
-"""Share of the lines, the middle ones, during which the head always is where the image shows it."""
+"""Share of the lines, at the centre of k-space, that are always read in the pose of the image: they hold most of the
+signal and define the position of the head."""
 
 
 @dataclass(frozen=True)
 class HeadMotion:
-    """Where the head lay during a scan, relative to where it lay when the middle of k-space was read.
+    """Poses of the head during a scan, relative to the pose at the centre of k-space.
 
-    Axes are the image's own in the order right, anterior, superior, whichever way it is stored.
+    Axes are those of the image in the order right, anterior, superior, whatever its stored orientation.
 
     Attributes
     ----------
     axis:
-        0, 1 or 2: the axis along which the lines of k-space follow each other in time.
+        0, 1 or 2: the phase-encoding axis, along which the lines of k-space are read one after another.
     starts:
-        (n,) when the head moves, ascending, as shares (0 to 1) of the scan; n moves make n + 1 places, of which the one
-        held at the middle of the scan is that of the image.
+        (n,) times of the moves, ascending, as shares (0 to 1) of the scan; n moves give n + 1 poses, of which the one
+        at the middle of the scan is that of the image.
     degrees:
-        (n, 3) rotation about each axis through the centre of the field of view, about the first axis first, in the
-        other n places, in order of time.
+        (n, 3) rotation about each axis through the centre of the field of view, about the first axis first, of the
+        other n poses, in order of time.
     millimetres:
-        (n, 3) shift along each axis, after the rotation.
+        (n, 3) translation along each axis, after the rotation.
+
+    Examples
+    --------
+    >>> motion = HeadMotion(axis=1, starts=[0.7], degrees=[[0, 0, 3]], millimetres=[[2, 0, 0]])
+    >>> motion.millimetres.shape
+    (1, 3)
     """
 
     axis: int
@@ -50,7 +57,7 @@ class HeadMotion:
         if not self.degrees.shape == self.millimetres.shape == (count, 3):
             raise InputError(
                 f"Moves at {self.starts.shape}, of {self.degrees.shape} degrees and {self.millimetres.shape} mm, do not"
-                " belong together.",
+                " match.",
                 "Give n starts, and n rows of three degrees and of three millimetres.",
                 code="value-conflict",
             )
@@ -67,16 +74,21 @@ class HeadMotion:
 def sample_motion(
     rng: np.random.Generator, moves: int = 4, degrees: float = 5.0, millimetres: float = 5.0
 ) -> HeadMotion:
-    """Draw a motion: every angle and shift uniform up to its limit in either direction, at times uniform over the scan.
+    """Sample a motion: angles and translations uniform between plus and minus their limit, times uniform over the scan.
 
     Parameters
     ----------
     rng:
         Source of randomness.
     moves:
-        How often the head moves.
+        Number of moves.
     degrees, millimetres:
-        The limits, for each axis.
+        Limits along each axis.
+
+    Examples
+    --------
+    >>> sample_motion(np.random.default_rng(0), moves=2).degrees.shape
+    (2, 3)
     """
     return HeadMotion(
         axis=int(rng.integers(3)),
@@ -87,14 +99,14 @@ def sample_motion(
 
 
 def with_motion(image: Volume, motion: HeadMotion) -> Volume:
-    """Return the image that a scan of the same head in motion would give.
+    """Simulate the motion artefacts of a scan.
 
     Parameters
     ----------
     image:
-        (i, j, k) intensities; below zero they count as zero, and beyond the field of view is nothing.
+        (i, j, k) intensities; negative ones count as zero, as do those beyond the field of view.
     motion:
-        The motion.
+        Poses of the head.
 
     Returns
     -------
@@ -104,49 +116,61 @@ def with_motion(image: Volume, motion: HeadMotion) -> Volume:
     ------
     InputError
         When the image has channels.
+
+    Examples
+    --------
+    >>> image = Volume(np.ones((4, 4, 8)), np.eye(4))
+    >>> still = HeadMotion(axis=2, starts=[0.9], degrees=[[0, 0, 0]], millimetres=[[0, 0, 0]])
+    >>> np.allclose(with_motion(image, still).array, 1)
+    True
     """
     from scipy import fft
 
     require_3d(image, "The image")
-    # In one order of axes, so that the result depends on the head and not on how the image is stored.
+    # In one orientation, so that the result depends on the head and not on the stored orientation.
     still = image.reorient("RAS")
     kind = np.float64 if image.array.dtype == np.float64 else np.float32
     still = still.with_array(still.array.clip(min=0).astype(kind))
-    places = pose_of_lines(still.shape[motion.axis], motion.starts)
-    # The transforms along the other two axes are undone line by line: one axis is enough.
+    poses = pose_of_lines(still.shape[motion.axis], motion.starts)
+    # Transforms along the other two axes cancel line by line: one axis suffices.
     spectrum = fft.fft(still.array, axis=motion.axis)
-    for place in np.unique(places[places > 0]):
-        turned = _moved(still, motion.degrees[place - 1], motion.millimetres[place - 1])
+    for pose in np.unique(poses[poses > 0]):
+        moved = _in_pose(still, motion.degrees[pose - 1], motion.millimetres[pose - 1])
         lines = [np.s_[:], np.s_[:], np.s_[:]]
-        lines[motion.axis] = places == place
-        spectrum[tuple(lines)] = fft.fft(turned.array, axis=motion.axis)[tuple(lines)]
+        lines[motion.axis] = poses == pose
+        spectrum[tuple(lines)] = fft.fft(moved.array, axis=motion.axis)[tuple(lines)]
     magnitude = still.with_array(np.abs(fft.ifft(spectrum, axis=motion.axis)).astype(kind))
     return image.with_array(magnitude.reorient(image.axcodes).array)
 
 
 def pose_of_lines(count: int, starts: np.ndarray) -> np.ndarray:
-    """Return (count,) the place in which each line is read: 0 that of the image, 1 to n the others in order of time.
+    """Return (count,) the pose in which each line is read: 0 that of the image, 1 to n the others in order of time.
 
     Lines are in the order of the discrete Fourier transform (frequency 0 first); they are read from the most negative
     frequency to the most positive one.
+
+    Examples
+    --------
+    >>> pose_of_lines(8, np.array([0.75])).tolist()
+    [0, 0, 1, 1, 0, 0, 0, 0]
     """
     times = np.fft.fftfreq(count) + 0.5
-    places = np.searchsorted(starts, times, side="right")
+    poses = np.searchsorted(starts, times, side="right")
     middle = int(np.searchsorted(starts, 0.5, side="right"))
-    places = np.where(places < middle, places + 1, np.where(places == middle, 0, places))
-    places[np.abs(times - 0.5) <= STILL_SHARE / 2] = 0
-    return places
+    poses = np.where(poses < middle, poses + 1, np.where(poses == middle, 0, poses))
+    poses[np.abs(times - 0.5) <= STILL_SHARE / 2] = 0
+    return poses
 
 
-def _moved(image: Volume, degrees: np.ndarray, millimetres: np.ndarray) -> Volume:
-    """Return the head turned about the centre of the field of view and shifted, on the same grid."""
+def _in_pose(image: Volume, degrees: np.ndarray, millimetres: np.ndarray) -> Volume:
+    """Return the head rotated about the centre of the field of view and translated, on the same grid."""
     from scipy.spatial.transform import Rotation
 
-    # The image's own axes; of a sheared image, the nearest three at right angles.
+    # The axes of the image; of a sheared image, the nearest orthogonal ones.
     left, _, right = np.linalg.svd(image.affine[:3, :3] / image.spacing)
     axes = left @ right
-    turn = axes @ Rotation.from_euler("xyz", degrees, degrees=True).as_matrix() @ axes.T
-    move = np.eye(4)
-    move[:3, :3] = turn
-    move[:3, 3] = image.centre - turn @ image.centre + axes @ millimetres
-    return Volume(image.array, move @ image.affine).resample(like=image, order=1)
+    rotation = axes @ Rotation.from_euler("xyz", degrees, degrees=True).as_matrix() @ axes.T
+    rigid = np.eye(4)
+    rigid[:3, :3] = rotation
+    rigid[:3, 3] = image.centre - rotation @ image.centre + axes @ millimetres
+    return Volume(image.array, rigid @ image.affine).resample(like=image, order=1)

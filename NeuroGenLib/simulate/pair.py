@@ -1,4 +1,4 @@
-"""Two images of a registration pair, drawn from label maps, and the true map between them."""
+"""Simulated registration pairs from label maps, with the true map between them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SimulatedPair:
-    """Two images of different contrast, deformed differently.
+    """Registration pair: two images with independent contrasts and deformations.
 
     Attributes
     ----------
@@ -47,23 +47,33 @@ def simulate_pair(
     deformation: DeformationConfig | None = None,
     tissues: TissueTable | None = None,
 ) -> SimulatedPair:
-    """Draw a registration pair.
+    """Simulate a registration pair.
 
     Parameters
     ----------
     labels_1, labels_2:
-        (I, J, K) integers, on one grid; without the second, both images show the first head.
+        (I, J, K) integers, on one grid; without the second, both images are of the first head.
     generator:
         Source of randomness, on the device of the labels.
     contrast, deformation:
-        What images look like and how heads are deformed, each on its own; the defaults when not given.
+        Contrast of each image and deformation of each head; the defaults when not given.
     tissues:
-        What the label values mean; see :func:`~NeuroGenLib.simulate.contrast.random_image`.
+        Tissues of the label values; see :func:`~NeuroGenLib.simulate.contrast.random_image`.
 
     Raises
     ------
     InputError
-        When the two maps differ in shape, or anything that ``random_image`` refuses.
+        When the two maps differ in shape, and as :func:`~NeuroGenLib.simulate.contrast.random_image`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> labels = torch.zeros((16, 16, 16), dtype=torch.int32)
+    >>> labels[4:12, 4:12, 4:12] = 3
+    >>> small = DeformationConfig(scales=(8.0,), amplitudes=(0.5,))
+    >>> pair = simulate_pair(labels, generator=torch.Generator().manual_seed(0), deformation=small)
+    >>> pair.image_1.shape, pair.forward.shape
+    (torch.Size([1, 16, 16, 16]), torch.Size([1, 3, 16, 16, 16]))
     """
     from NeuroGenLib.spatial.displacement import voxel_grid
 
@@ -85,7 +95,7 @@ def simulate_pair(
         image_2=random_image(deformed_2, generator, contrast, tissues),
         labels_1=deformed_1,
         labels_2=deformed_2,
-        # Both images show the template at their map: image_n(x) = template(map_n(x)).
+        # Both images are the template under their map: image_n(x) = template(map_n(x)).
         forward=map_1.backward(points_2) - grid if labels_2 is None else None,
         inverse=map_2.backward(points_1) - grid if labels_2 is None else None,
     )

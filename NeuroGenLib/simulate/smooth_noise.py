@@ -1,4 +1,4 @@
-"""Smooth random fields: what bias fields, texture, lesions and deformations are made of."""
+"""Smooth random fields, for bias fields, texture, lesions and deformations."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _VARIANCE = 151 / 315
 
 
 def smooth_noise(shape: Sequence[int], spacing: float, generator: torch.Generator, channels: int = 1) -> torch.Tensor:
-    """Return a Gaussian random field that varies over ``spacing`` voxels.
+    """Sample a Gaussian random field that varies over ``spacing`` voxels.
 
-    It is a cubic B-spline (twice differentiable) of independent normal control points, placed anew at random.
+    It is a cubic B-spline (twice differentiable) of independent normal control points at a random offset.
 
     Parameters
     ----------
@@ -31,12 +31,18 @@ def smooth_noise(shape: Sequence[int], spacing: float, generator: torch.Generato
     generator:
         Source of randomness; the field is on its device.
     channels:
-        How many independent fields.
+        Number of independent fields.
 
     Returns
     -------
     Tensor
-        (1, channels, I, J, K) float32 with mean 0 and standard deviation 1 over many draws.
+        (1, channels, I, J, K) float32 with mean 0 and standard deviation 1 over many samples.
+
+    Examples
+    --------
+    >>> import torch
+    >>> smooth_noise((8, 9, 10), 4.0, torch.Generator().manual_seed(0), channels=3).shape
+    torch.Size([1, 3, 8, 9, 10])
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Which label values are which tissue, which belong to the two sides, and how bright tissues are on T1w and T2w."""
+"""Tissues of label values, their left and right partners, and tissue intensities on T1w and T2w images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OUTSIDE = frozenset(
 )
 """Tissues that skull stripping removes, besides the background."""
 
-# Share of a bright image's range, for the order and rough distance of tissues: not of one scanner or sequence.
+# Relative intensities, 0 to 1, for the order and approximate contrast of tissues: not those of one scanner or sequence.
 _HEAD_T1W = {
     "background": 0.0, "skin": 0.85, "bone": 0.1, "marrow": 0.6, "muscle": 0.4, "mucosa": 0.45, "eye": 0.2,
     "optic_nerve": 0.65, "spinal_cord": 0.65, "soft_tissue": 0.5, "head_vessel": 0.3,
@@ -43,9 +43,9 @@ ADULT_T2W: Mapping[str, float] = MappingProxyType(_HEAD_T2W | {
     "hippocampus": 0.52, "brain_stem": 0.36, "cerebellar_white_matter": 0.32, "cerebellar_cortex": 0.48,
     "ventricles": 0.95, "csf": 0.88, "choroid_plexus": 0.7, "vessel": 0.2, "optic_chiasm": 0.4, "lesion": 0.68,
 })  # fmt: skip
-"""Mean brightness of tissues of an adult, from 0 to 1."""
+"""Mean intensity of tissues of an adult, from 0 to 1."""
 
-# Before myelination white matter holds more water than cortex: brighter on T2w, darker on T1w.
+# Before myelination white matter holds more water than cortex: hyperintense on T2w, hypointense on T1w.
 FETAL_T1W: Mapping[str, float] = MappingProxyType(_HEAD_T1W | {
     "white_matter": 0.42, "corpus_callosum": 0.5, "cortex": 0.66, "deep_grey": 0.66, "brain_stem": 0.7,
     "cerebellum": 0.62, "ventricles": 0.16, "csf": 0.2, "lesion": 0.6,
@@ -54,7 +54,7 @@ FETAL_T2W: Mapping[str, float] = MappingProxyType(_HEAD_T2W | {
     "white_matter": 0.61, "corpus_callosum": 0.5, "cortex": 0.4, "deep_grey": 0.48, "brain_stem": 0.46,
     "cerebellum": 0.53, "ventricles": 0.93, "csf": 0.82, "lesion": 0.75,
 })  # fmt: skip
-"""Mean brightness of tissues of a fetus, from 0 to 1."""
+"""Mean intensity of tissues of a fetus, from 0 to 1."""
 
 # FreeSurfer's structures on the left and right.
 _SIDES = {
@@ -74,7 +74,7 @@ _HEAD = {
     1: "background", 2: "head_vessel", 6: "eye", 7: "soft_tissue", 8: "muscle", 9: "mucosa", 11: "skin",
     12: "spinal_cord", 14: "head_vessel", 15: "bone", 16: "marrow", 17: "background", 20: "csf", 30: "optic_nerve",
 }  # fmt: skip
-# First value on the left, first on the right, how many: parcels of the cortex and the white matter below.
+# First value on the left, first on the right, number of values: parcels of the cortex and the white matter below.
 _PARCELS = (
     (1000, 2000, 36, "cortex"), (1100, 2100, 82, "cortex"), (11100, 12100, 76, "cortex"),
     (3000, 4000, 36, "white_matter"), (3100, 4100, 82, "white_matter"), (13100, 14100, 76, "white_matter"),
@@ -88,21 +88,26 @@ _FETAL_NAMES = {
 
 @dataclass(frozen=True)
 class TissueTable:
-    """What is known of the values of a label map.
+    """Tissues and sides of the values of a label map, with tissue intensities.
 
     Attributes
     ----------
     tissues:
-        Tissue of each value. A value that is not here counts as brain of its own kind.
+        Tissue of each value. Other values count as brain, each a tissue of its own.
     t1w, t2w:
-        Mean brightness of each tissue, 0 to 1.
+        Mean intensity of each tissue, 0 to 1.
     partners:
-        Of a structure on the right, the value of the same on the left.
+        Value of a structure on the right to the value of its counterpart on the left.
 
     Raises
     ------
     InputError
-        When a tissue has no brightness, or a brightness lies outside 0 to 1.
+        When a tissue has no intensity, or an intensity is outside 0 to 1.
+
+    Examples
+    --------
+    >>> TissueTable({2: "white_matter"}, ADULT_T1W, ADULT_T2W, {}).tissue(2)
+    'white_matter'
     """
 
     tissues: Mapping[int, str]
@@ -111,34 +116,52 @@ class TissueTable:
     partners: Mapping[int, int]
 
     def __post_init__(self) -> None:
-        for kind, brightness in (("T1w", self.t1w), ("T2w", self.t2w)):
+        for contrast, intensities in (("T1w", self.t1w), ("T2w", self.t2w)):
             for tissue in self.tissues.values():
-                if tissue not in brightness:
+                if tissue not in intensities:
                     raise InputError(
-                        f"The tissue '{tissue}' has no {kind} brightness.",
-                        nearest(tissue, brightness),
+                        f"The tissue '{tissue}' has no {contrast} intensity.",
+                        nearest(tissue, intensities),
                         code="name-unknown",
                     )
-                if not 0 <= brightness[tissue] <= 1:
+                if not 0 <= intensities[tissue] <= 1:
                     raise InputError(
-                        f"The {kind} brightness of '{tissue}' is not between 0 and 1.",
+                        f"The {contrast} intensity of '{tissue}' is not between 0 and 1.",
                         "Correct it.",
                         code="value-invalid",
                     )
 
     def tissue(self, value: int) -> str | None:
-        """Return the tissue of a label value, or nothing when it is not known."""
+        """Return the tissue of a label value, or None when it is unknown.
+
+        Examples
+        --------
+        >>> freesurfer_tissues().tissue(17)
+        'hippocampus'
+        """
         return self.tissues.get(value)
 
     def is_brain(self, value: int) -> bool:
-        """Return whether skull stripping keeps a label value; cerebrospinal fluid counts as kept."""
+        """Return whether skull stripping keeps a label value; cerebrospinal fluid counts as brain.
+
+        Examples
+        --------
+        >>> freesurfer_tissues().is_brain(24), freesurfer_tissues().is_brain(165)  # CSF, skull
+        (True, False)
+        """
         tissue = self.tissue(value)
         return value != 0 and tissue != BACKGROUND and tissue not in OUTSIDE
 
 
 @functools.cache
 def freesurfer_tissues() -> TissueTable:
-    """Return the table of FreeSurfer's values: segmentation, parcels and tissues around the brain, of an adult."""
+    """Tissue table of FreeSurfer's values: segmentation, parcels and tissues around the brain, of an adult.
+
+    Examples
+    --------
+    >>> freesurfer_tissues().partners[42]  # right cortex to left cortex
+    3
+    """
     tissues = dict(_MIDDLE)
     partners = {}
     for left, (right, tissue) in _SIDES.items():
@@ -154,7 +177,13 @@ def freesurfer_tissues() -> TissueTable:
 
 @functools.cache
 def fetal_tissues() -> TissueTable:
-    """Return the table of the fetal label maps, values as in ``Resources/labels/fetal-tissues.tsv``."""
+    """Tissue table of the fetal label maps, values as in ``Resources/labels/fetal-tissues.tsv``.
+
+    Examples
+    --------
+    >>> fetal_tissues().tissue(7)
+    'brain_stem'
+    """
     table = LabelTable.from_tsv(resource("labels/fetal-tissues.tsv"))
     tissues = {entry.value: _FETAL_NAMES.get(entry.name, entry.name) for entry in table}
     return TissueTable(MappingProxyType(tissues), FETAL_T1W, FETAL_T2W, MappingProxyType({}))
@@ -162,5 +191,11 @@ def fetal_tissues() -> TissueTable:
 
 @functools.cache
 def unknown_tissues() -> TissueTable:
-    """Return the table of label maps of which only the background, value 0, is known."""
+    """Tissue table of label maps of which only the background, value 0, is known.
+
+    Examples
+    --------
+    >>> unknown_tissues().tissue(17) is None
+    True
+    """
     return TissueTable(MappingProxyType({0: BACKGROUND}), ADULT_T1W, ADULT_T2W, MappingProxyType({}))

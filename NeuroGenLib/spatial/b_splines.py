@@ -24,6 +24,11 @@ def evaluation_matrix(count: int, positions: np.ndarray) -> np.ndarray:
     """Return the weights of ``count`` control points at positions along one axis, (positions, count).
 
     Beyond the border the outermost control points are repeated.
+
+    Examples
+    --------
+    >>> evaluation_matrix(3, np.array([1.0])).round(3).tolist()
+    [[0.167, 0.667, 0.167]]
     """
     first = np.floor(positions).astype(int)
     matrix = np.zeros((len(positions), count))
@@ -48,6 +53,11 @@ def invertible_bound(upsampling: tuple[int, int, int]) -> float:
     component below the bound its maximum-norm Lipschitz constant is below one, so that x + u(x) is one to one and
     fixed-point iteration finds its inverse (Honkamaa and Marttinen, SITReg, 2023, Theorem on control points).
     The bound is the reciprocal of the largest sum, over control points, of the kernel's summed forward differences.
+
+    Examples
+    --------
+    >>> round(invertible_bound((1, 1, 1)), 2)
+    0.36
     """
     if min(upsampling) < 1:
         raise ValueError("A control point grid cannot be finer than the grid of the transform.")

@@ -1,4 +1,4 @@
-"""Foreground of a scan: where the head is, on a grid that fits the memory."""
+"""Foreground of a scan: a mask of the head, on a grid that fits into memory."""
 
 from __future__ import annotations
 
@@ -8,26 +8,32 @@ from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite, require_same_space
 
 MOST_VOXELS = 2**25
-"""Voxels of an image that is looked at as it is, as 320 x 320 x 320; of a larger one, means over blocks are."""
+"""Largest image that is used at full resolution (320 x 320 x 320 voxels, 128 MiB of float32); larger ones are reduced
+to means over blocks."""
 _FEWEST_VOXELS = 32
-"""Voxels along an axis that is never reduced further."""
-_ALIKE = 1.01
+"""Axes of this number of voxels or fewer are not reduced: slices of a thick stack stay apart."""
+_EQUAL_WIDTHS = 1.01
 """Ratio of voxel widths up to which axes are reduced together, so that rounding of a header does not decide."""
 _FOREGROUND_PARTS = 64
-"""Voxels along the longest side of the copy on which the foreground is found."""
+"""Voxels along the longest side of the copy on which the foreground is segmented: 4 mm for a field of
+view of 256 mm."""
 
 
 def reduced(volume: Volume) -> Volume:
-    """Return an image that fits the memory: itself, or means over blocks of voxels where it is huge.
+    """Reduce an image of more than :data:`MOST_VOXELS` voxels to means over blocks; return others unchanged.
 
-    The finest axes are reduced first, by whole factors, until there are at most :data:`MOST_VOXELS` voxels. Means are
-    float32 and stored as RAS, so that it does not matter how the image is stored; what does not fill a block at the
-    right, anterior and superior end is left out.
+    The finest axes are reduced first, by whole factors. Means are float32 and stored as RAS, so that they do not depend
+    on the stored orientation; an incomplete block at the right, anterior and superior end is dropped.
 
     Parameters
     ----------
     volume:
         (I, J, K) or (C, I, J, K).
+
+    Examples
+    --------
+    >>> reduced(Volume(np.zeros((4, 5, 6)), np.eye(4))).shape
+    (4, 5, 6)
     """
     if np.prod(volume.shape, dtype=np.float64) <= MOST_VOXELS:
         return volume
@@ -39,7 +45,14 @@ def reduced(volume: Volume) -> Volume:
 
 
 def reduced_mask(mask: Volume) -> Volume:
-    """Return a mask that fits the memory, as :func:`reduced`: itself, or the blocks of which at least half is in it."""
+    """Reduce a mask as :func:`reduced` does an image: to the blocks of which at least half lies inside.
+
+    Examples
+    --------
+    >>> mask = Volume(np.ones((4, 5, 6), bool), np.eye(4))
+    >>> reduced_mask(mask) is mask
+    True
+    """
     if np.prod(mask.shape, dtype=np.float64) <= MOST_VOXELS:
         return mask
     share = reduced(mask.with_array(mask.array != 0))
@@ -47,28 +60,37 @@ def reduced_mask(mask: Volume) -> Volume:
 
 
 def foreground(volume: Volume, mask: Volume | None = None, name: str = "The") -> Volume:
-    """Return where the head is, boolean, on a coarse copy of the grid (64 voxels along the longest side, or fewer).
+    """Mask of the head, boolean, on a coarse copy of the grid (at most 64 voxels along the longest side).
 
-    Of a mask: its nonzero voxels. Without one, the largest connected part above Otsu's threshold of the smoothed
-    copy, holes filled; the background may have any value below that of the head.
+    Where there is a mask, its nonzero voxels; else the largest connected component above Otsu's threshold of the
+    smoothed copy, with holes filled. The background may have any value below that of the head.
 
     Parameters
     ----------
     volume, mask:
         3-D image; nonzero where the brain is, in the same space.
     name:
-        Which image messages speak of: "The fixed", "The moving".
+        Name of the image in messages: "The fixed", "The moving".
 
     Raises
     ------
     InputError
-        When the image is constant, has channels or values that are not finite, or the mask is empty or elsewhere.
+        When the image is constant, has channels or values that are not finite, or the mask is empty or in another
+        space.
+
+    Examples
+    --------
+    >>> image = np.zeros((16, 16, 16), np.float32)
+    >>> image[4:12, 4:12, 4:12] = 100
+    >>> head = foreground(Volume(image, np.eye(4)))
+    >>> bool(head.array[8, 8, 8]), bool(head.array[0, 0, 0])
+    (True, False)
     """
     return _coarse_foreground(*_checked(volume, mask, name), name)
 
 
 def _checked(volume: Volume, mask: Volume | None, name: str) -> tuple[Volume, Volume | None]:
-    """Return image and mask, checked, and reduced where they are huge."""
+    """Return image and mask, checked, and reduced where they are too large."""
     require_3d(volume, f"{name} image")
     require_finite(volume, f"{name} image")
     if mask is None:
@@ -105,7 +127,7 @@ def _coarse_foreground(volume: Volume, mask: Volume | None, name: str) -> Volume
 
 
 def pooled(volume: Volume, factor: tuple[int, int, int]) -> Volume:
-    """Return the means over blocks of voxels; what does not fill a block at the end of an axis is dropped.
+    """Average over blocks of voxels; an incomplete block at the end of an axis is dropped.
 
     A voxel of the result lies at the centre of its block.
 
@@ -113,6 +135,12 @@ def pooled(volume: Volume, factor: tuple[int, int, int]) -> Volume:
     ------
     InputError
         When the volume is smaller than a block.
+
+    Examples
+    --------
+    >>> coarse = pooled(Volume(np.arange(8.0).reshape(8, 1, 1), np.eye(4)), (2, 1, 1))
+    >>> coarse.array.ravel().tolist(), coarse.voxel_to_world((0, 0, 0)).tolist()
+    ([0.5, 2.5, 4.5, 6.5], [0.5, 0.0, 0.0])
     """
     if factor == (1, 1, 1):
         return volume
@@ -133,11 +161,11 @@ def pooled(volume: Volume, factor: tuple[int, int, int]) -> Volume:
 
 
 def _blocks(volume: Volume) -> tuple[int, int, int]:
-    """Return the voxels along each axis that become one."""
+    """Return the size of a block along each axis."""
     shape, factor = np.array(volume.shape), np.ones(3, dtype=int)
     while np.prod(shape // factor, dtype=np.float64) > MOST_VOXELS:
         widths = np.where(shape // factor > _FEWEST_VOXELS, factor * np.array(volume.spacing), np.inf)
-        factor += widths <= _ALIKE * widths.min()
+        factor += widths <= _EQUAL_WIDTHS * widths.min()
     i, j, k = (int(step) for step in factor)
     return i, j, k
 

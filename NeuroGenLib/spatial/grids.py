@@ -35,10 +35,21 @@ def filled_grid(inside: Volume, shape: Shape3, fill: float) -> tuple[Shape3, np.
     ------
     InputError
         When the structure is empty.
+
+    Examples
+    --------
+    >>> from NeuroGenLib.spatial.volume import Volume
+    >>> inside = np.zeros((10, 10, 10), bool)
+    >>> inside[2:7, 3:6, 4:6] = True
+    >>> shape, affine = filled_grid(Volume(inside, np.eye(4)), (10, 10, 10), fill=0.5)
+    >>> float(affine[0, 0])
+    1.0
     """
     filled = inside.array != 0
     if not filled.any():
-        raise InputError("There is nothing to place on the grid.", "Check that it is the right file.")
+        raise InputError(
+            "There is nothing to place on the grid.", "Check that it is the right file.", code="image-empty"
+        )
     along = [np.flatnonzero(filled.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
     first, last = (np.array([index[end] for index in along]) for end in (0, -1))
     spacing = np.array(inside.spacing)

@@ -1,4 +1,4 @@
-"""How a displacement field stretches and folds space, and where it looks.
+"""Jacobian determinants, folds and field of view of a displacement field.
 
 Displacements are (B, 3, I, J, K) in voxels, pull-back (see :mod:`NeuroGenLib.spatial.displacement`). The Jacobian of
 the map ``x + u(x)`` in voxels has the same determinant in mm, because both ends lie on one grid.
@@ -39,7 +39,7 @@ def jacobian_matrices(displacement: Tensor, scheme: Scheme = "central") -> Tenso
     Raises
     ------
     InputError
-        When it is no displacement field, or has too few voxels for the scheme.
+        When it is not a displacement field, or has too few voxels for the scheme.
     """
     identity = torch.eye(3, device=displacement.device, dtype=displacement.dtype)
     return _gradient(displacement, scheme) + identity.view(1, 3, 3, 1, 1, 1)
@@ -62,7 +62,7 @@ def discrete_jacobians(displacement: Tensor) -> dict[str, Tensor]:
     Raises
     ------
     InputError
-        When it is no displacement field, or an axis has fewer than three voxels.
+        When it is not a displacement field, or an axis has fewer than three voxels.
     """
     _require_field(displacement, 3)
     sides = {
@@ -85,7 +85,7 @@ def discrete_jacobians(displacement: Tensor) -> dict[str, Tensor]:
 def ndv_map(displacement: Tensor, threshold: float = 0.0) -> Tensor:
     """Return the non-diffeomorphic volume at inner voxels, (B, I-2, J-2, K-2) in voxels.
 
-    It is the volume that is turned inside out: the sum of ``-min(determinant, threshold) / 12`` over
+    It is the inverted volume: the sum of ``-min(determinant, threshold) / 12`` over
     :func:`discrete_jacobians`. The corner tetrahedra and the central ones tile space twice, hence 12 and not 6.
 
     Parameters
@@ -99,7 +99,7 @@ def ndv_map(displacement: Tensor, threshold: float = 0.0) -> Tensor:
     Raises
     ------
     InputError
-        When it is no displacement field, or an axis has fewer than three voxels.
+        When it is not a displacement field, or an axis has fewer than three voxels.
     """
     first, *rest = discrete_jacobians(displacement).values()
     volume = first.clamp(max=threshold)
@@ -170,8 +170,8 @@ def overlap_mask(displacement: Tensor, moving_mask: Tensor | None = None, fixed_
     moving_mask, fixed_mask:
         (B or 1, 1, I, J, K), above zero where voxels count; None where all do.
     """
-    seen = sample_mask(moving_mask, voxel_grid(displacement.shape[2:], displacement) + displacement, displacement)
-    return seen if fixed_mask is None else seen * (fixed_mask > 0)
+    visible = sample_mask(moving_mask, voxel_grid(displacement.shape[2:], displacement) + displacement, displacement)
+    return visible if fixed_mask is None else visible * (fixed_mask > 0)
 
 
 def _gradient(values: Tensor, scheme: Scheme) -> Tensor:
@@ -218,10 +218,13 @@ def _require_field(displacement: Tensor, least: int) -> None:
     shape = tuple(displacement.shape)
     if len(shape) != 5 or shape[1] != 3:
         raise InputError(
-            f"A displacement field has the axes (batch, 3, I, J, K), this array has {shape}.", "Rearrange its axes."
+            f"A displacement field has the axes (batch, 3, I, J, K), this array has {shape}.",
+            "Rearrange its axes.",
+            code="image-dimensions",
         )
     if min(shape[2:]) < least:
         raise InputError(
             f"A displacement field of {shape[2:]} voxels is too small: {least} are needed along every axis.",
             "Use a larger grid.",
+            code="image-dimensions",
         )

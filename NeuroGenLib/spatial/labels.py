@@ -1,4 +1,4 @@
-"""What the values of a label map mean: names, colours, terms; and how large each structure is."""
+"""Label tables: names, colours and terms of the values of a label map; volumes of structures."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Colour = tuple[int, int, int]
 _BACKGROUND = 0
 _MISSING = ("", "n/a")
 _DISTINCT = 90.0
-"""Distance in RGB above which two colours are told apart at a glance."""
+"""Distance in RGB at which the search for another colour stops: a fifth of the cube's diagonal."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """One structure of a label map.
+    """Structure of a label map.
 
     Parameters
     ----------
@@ -49,6 +49,11 @@ class Label:
     ------
     InputError
         When the value is negative, the name empty, a colour outside 0 to 255, or the term not in three parts.
+
+    Examples
+    --------
+    >>> Label(17, "left_hippocampus", (220, 216, 20), abbreviation="L-HC").name
+    'left_hippocampus'
     """
 
     value: int
@@ -90,12 +95,18 @@ class Label:
 
 @dataclass(frozen=True)
 class LabelTable:
-    """The structures of a label map, in order.
+    """Structures of a label map, in order.
 
     Raises
     ------
     InputError
         When there are none, or two share a value or a name.
+
+    Examples
+    --------
+    >>> table = LabelTable((Label(0, "background", (0, 0, 0)), Label(4, "ventricles", (120, 18, 134))))
+    >>> len(table), [label.name for label in table]
+    (2, ['background', 'ventricles'])
     """
 
     entries: tuple[Label, ...]
@@ -118,12 +129,24 @@ class LabelTable:
 
     @property
     def values(self) -> tuple[int, ...]:
-        """Voxel values in the table's order."""
+        """Voxel values in the table's order.
+
+        Examples
+        --------
+        >>> LabelTable.from_names(["background", "cortex"]).values
+        (0, 1)
+        """
         return tuple(entry.value for entry in self.entries)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names in the table's order."""
+        """Names in the table's order.
+
+        Examples
+        --------
+        >>> LabelTable.from_mapping({"3": "cortex", "2": "white_matter"}).names
+        ('cortex', 'white_matter')
+        """
         return tuple(entry.name for entry in self.entries)
 
     def lookup(self, key: int | str) -> Label:
@@ -133,6 +156,12 @@ class LabelTable:
         ------
         InputError
             When there is none; it names the nearest.
+
+        Examples
+        --------
+        >>> table = LabelTable.from_names(["background", "cortex"])
+        >>> table.lookup("cortex").value, table.lookup(0).name
+        (1, 'background')
         """
         for entry in self.entries:
             if key in (entry.value, entry.name):
@@ -145,7 +174,13 @@ class LabelTable:
 
     @classmethod
     def from_names(cls, names: Sequence[str]) -> LabelTable:
-        """Make a table where each name's value is its position, from 0."""
+        """Make a table in which the value of each name is its position, from 0.
+
+        Examples
+        --------
+        >>> LabelTable.from_names(["background", "cortex", "white_matter"]).lookup("white_matter").value
+        2
+        """
         return cls(_entries([{"value": value, "name": name} for value, name in enumerate(names)]))
 
     @classmethod
@@ -153,12 +188,18 @@ class LabelTable:
         """Read a BIDS ``dseg.tsv``.
 
         It has the columns ``index`` and ``name``, and may have ``color`` (``#rrggbb`` or ``r g b``), ``abbreviation``
-        and ``terminology``; others are passed over.
+        and ``terminology``; other columns are ignored.
 
         Raises
         ------
         InputError
-            When the file is missing or no such table; it names the line.
+            When the file is missing or is not such a table; it names the line.
+
+        Examples
+        --------
+        >>> from NeuroGenLib.core.resources import resource
+        >>> LabelTable.from_tsv(resource("labels/fetal-tissues.tsv")).names[:3]
+        ('background', 'white_matter', 'ventricles')
         """
         path = existing_file(path)
         try:
@@ -190,7 +231,17 @@ class LabelTable:
             raise error.within(f"{path}") from error
 
     def to_tsv(self, path: str | os.PathLike[str]) -> None:
-        """Write a BIDS ``dseg.tsv`` that :meth:`from_tsv` reads back the same, whole or not at all."""
+        """Write a BIDS ``dseg.tsv`` from which :meth:`from_tsv` reads the same table, whole or not at all.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> table = LabelTable.from_names(["background", "cortex"])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     table.to_tsv(f"{folder}/dseg.tsv")
+        ...     LabelTable.from_tsv(f"{folder}/dseg.tsv") == table
+        True
+        """
         columns = ["index", "name", "color"]
         columns += [name for name in ("abbreviation", "terminology") if any(getattr(e, name) for e in self.entries)]
         lines = ["\t".join(columns)]
@@ -212,7 +263,12 @@ class LabelTable:
         Raises
         ------
         InputError
-            When a value is no whole number, a name is missing or a key is unknown.
+            When a value is not a whole number, a name is missing or a key is unknown.
+
+        Examples
+        --------
+        >>> LabelTable.from_mapping({"0": "background", "1": {"name": "cortex", "color": "#cd3e4e"}}).lookup(1).colour
+        (205, 62, 78)
         """
         known = ("name", "color", "abbreviation", "terminology")
         parsed = []
@@ -235,7 +291,13 @@ class LabelTable:
         return cls(_entries(parsed))
 
     def to_mapping(self) -> dict[str, dict[str, str]]:
-        """Return what :meth:`from_mapping` takes, ready for JSON."""
+        """Return the mapping that :meth:`from_mapping` reads, ready for JSON.
+
+        Examples
+        --------
+        >>> LabelTable((Label(1, "cortex", (205, 62, 78)),)).to_mapping()
+        {'1': {'name': 'cortex', 'color': '#cd3e4e'}}
+        """
         mapping = {}
         for entry in self.entries:
             cells = {"name": entry.name, "color": _to_hex(entry.colour)}
@@ -245,19 +307,24 @@ class LabelTable:
 
 
 def as_label_map(volume: Volume, name: str) -> Volume:
-    """Return a label map with an integer type; files often hold whole values as floats.
+    """Convert a label map to an integer type; files often hold whole values as floats.
 
     Parameters
     ----------
     volume:
         3-D; boolean, integer, or float with whole values.
     name:
-        What to call it in an error.
+        Its name in an error.
 
     Raises
     ------
     InputError
         When it has channels, or values that are negative, fractional, NaN or infinite.
+
+    Examples
+    --------
+    >>> as_label_map(Volume(np.full((2, 2, 2), 3.0), np.eye(4)), "dseg").array.dtype
+    dtype('int32')
     """
     require_3d(volume, name)
     array = volume.array
@@ -275,29 +342,36 @@ def as_label_map(volume: Volume, name: str) -> Volume:
 
 
 def label_volumes_ml(volume: Volume, table: LabelTable) -> dict[str, float]:
-    """Measure every structure of ``table`` in a label map.
+    """Volumes in ml of every structure of ``table`` in a label map.
 
     Parameters
     ----------
     volume:
         3-D label map.
     table:
-        What its values mean.
+        Names of its values.
 
     Returns
     -------
     dict:
         Name to volume in ml in the table's order, 0.0 where the structure is absent. The background (value 0) is
-        left out: it measures the field of view.
+        omitted: it measures the field of view.
 
     Raises
     ------
     InputError
-        When the volume is no label map, or has values that the table lacks.
+        When the volume is not a label map, or has values that the table lacks.
+
+    Examples
+    --------
+    >>> table = LabelTable.from_names(["background", "cortex", "ventricles"])
+    >>> labels = Volume(np.ones((10, 10, 10), np.uint8), np.diag([1.0, 1.0, 2.0, 1.0]))
+    >>> label_volumes_ml(labels, table)
+    {'cortex': 2.0, 'ventricles': 0.0}
     """
     values, counts = np.unique(as_label_map(volume, "The label map").array, return_counts=True)
-    found = {int(value): int(count) for value, count in zip(values, counts, strict=True)}
-    unknown = sorted(found.keys() - {_BACKGROUND, *table.values})
+    voxels = {int(value): int(count) for value, count in zip(values, counts, strict=True)}
+    unknown = sorted(voxels.keys() - {_BACKGROUND, *table.values})
     if unknown:
         shown = ", ".join(str(value) for value in unknown[:8]) + (", ..." if len(unknown) > 8 else "")
         raise InputError(
@@ -305,15 +379,15 @@ def label_volumes_ml(volume: Volume, table: LabelTable) -> dict[str, float]:
             "Give the table that belongs to this label map.",
             code="labels-invalid",
         )
-    voxel = volume.voxel_volume_ml
-    return {entry.name: found.get(entry.value, 0) * voxel for entry in table if entry.value != _BACKGROUND}
+    voxel_ml = volume.voxel_volume_ml
+    return {entry.name: voxels.get(entry.value, 0) * voxel_ml for entry in table if entry.value != _BACKGROUND}
 
 
 # --- parts of a table -----------------------------------------------------------------------------------------------
 
 
 def _from_cells(cells: Mapping[str, str]) -> dict[str, Any]:
-    """Turn the texts of a table's row or a mapping's entry into what :func:`_entries` takes."""
+    """Parse the texts of a table's row or a mapping's entry for :func:`_entries`."""
     texts = {key: "" if text in _MISSING else text for key, text in cells.items()}
     value = texts.get("index", "")
     if not re.fullmatch(r"-?\d+", value):
@@ -325,7 +399,7 @@ def _from_cells(cells: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _entries(parsed: Sequence[dict[str, Any]]) -> tuple[Label, ...]:
-    """Make the entries; those without a colour get one by their name, unlike those before them."""
+    """Make the entries; those without a colour get one by their name, distinct from those before them."""
     taken = [entry["colour"] for entry in parsed if "colour" in entry]
     entries = []
     for fields in parsed:
@@ -357,15 +431,15 @@ def _to_hex(colour: Colour) -> str:
 
 
 def _colour_of(name: str, taken: Sequence[Colour]) -> Colour:
-    """Choose a colour by the hash of ``name``: bright enough for a black background, apart from those ``taken``."""
+    """Choose a colour by the hash of ``name``: bright enough for a black background, distinct from those ``taken``."""
     best: Colour = (0, 0, 0)
     widest = -1.0
-    others = np.array(taken, float).reshape(-1, 3)
+    taken_rgb = np.array(taken, float).reshape(-1, 3)
     for attempt in range(64):
         hue, light, strength, *_ = hashlib.sha256(f"{name}#{attempt}".encode()).digest()
         parts = colorsys.hls_to_rgb(hue / 255, 0.42 + 0.3 * light / 255, 0.5 + 0.45 * strength / 255)
         red, green, blue = (round(255 * part) for part in parts)
-        apart = float(np.linalg.norm(others - (red, green, blue), axis=1).min(initial=1e9))
+        apart = float(np.linalg.norm(taken_rgb - (red, green, blue), axis=1).min(initial=1e9))
         if apart > widest:
             best, widest = (red, green, blue), apart
         if apart > _DISTINCT:

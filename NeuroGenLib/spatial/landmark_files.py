@@ -1,7 +1,7 @@
-"""Point files: tables (.tsv, .csv), Slicer's fiducial lists (.fcsv) and markups (.mrk.json).
+"""Landmark files: tables (.tsv, .csv), Slicer's fiducial lists (.fcsv) and markups (.mrk.json).
 
-Whatever coordinates a file is written in, the points are RAS mm here. What a file says beside the coordinates (names,
-colours, further columns) is kept when its points are moved.
+Points are converted to RAS mm from the coordinates of the file. The other content of a file (names, colours, further
+columns) is kept when its coordinates are replaced.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _LPS = np.array([-1.0, -1.0, 1.0])
 _FCSV_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
 _FCSV_SYSTEMS = {"RAS": "RAS", "LPS": "LPS", "0": "RAS", "1": "LPS"}
 _MARKUPS = ("Fiducial", "Line", "Angle", "Curve", "ClosedCurve")
-"""Kinds of Slicer's markups that are their control points and nothing else."""
+"""Types of Slicer's markups that consist of their control points."""
 
 
 class _Content(Protocol):
-    """What a file holds beside the coordinates."""
+    """The content of a file besides the coordinates."""
 
     def text(self, points: np.ndarray) -> str:
         """Return the file with these points, (N, 3) RAS mm."""
@@ -45,7 +45,7 @@ class _Content(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class PointFile:
-    """The points of a file.
+    r"""Landmarks of a file, with its other content.
 
     Attributes
     ----------
@@ -53,6 +53,19 @@ class PointFile:
         (N, 3) RAS mm.
     suffix:
         One of :data:`POINT_SUFFIXES`; it is written in the same format.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "landmarks.csv")
+    ...     _ = path.write_text("name,x,y,z\nAC,1,2,3\n")
+    ...     landmarks = read_point_file(path)
+    ...     landmarks.with_points(landmarks.points + 10).write(path)
+    ...     print(path.read_text())
+    name,x,y,z
+    AC,11.000000,12.000000,13.000000
+    <BLANKLINE>
     """
 
     points: np.ndarray
@@ -60,17 +73,27 @@ class PointFile:
     _content: _Content
 
     def with_points(self, points: np.ndarray) -> PointFile:
-        """Return the same file with other coordinates, (N, 3) RAS mm in the same order.
+        r"""Return the same content with other coordinates, (N, 3) RAS mm in the same order.
 
         Raises
         ------
         InputError
-            When there are more or fewer of them, or one is not finite.
+            When their number differs, or one is not finite.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "landmarks.csv")
+        ...     _ = path.write_text("x,y,z\n1,2,3\n")
+        ...     landmarks = read_point_file(path)
+        >>> landmarks.with_points(landmarks.points * 2).points.tolist()
+        [[2.0, 4.0, 6.0]]
         """
         if points.shape != self.points.shape or not np.isfinite(points).all():
             raise InputError(
                 f"An array of shape {points.shape} does not replace {len(self.points)} points.",
-                "Give as many rows of three finite coordinates.",
+                "Give the same number of rows of three finite coordinates.",
                 code="value-invalid",
             )
         return PointFile(np.asarray(points, dtype=np.float64), self.suffix, self._content)
@@ -81,9 +104,9 @@ class PointFile:
         Raises
         ------
         InputError
-            When the name ends otherwise than the file that was read.
+            When the name has another suffix than the file that was read.
         NeuroGenError
-            When the disk refuses.
+            When the file cannot be written.
         """
         if point_suffix(path) != self.suffix:
             raise InputError(
@@ -95,25 +118,40 @@ class PointFile:
 
 
 def point_suffix(path: str | os.PathLike[str]) -> str | None:
-    """Return which of :data:`POINT_SUFFIXES` a name ends in, None when it is no point file."""
+    """Return which of :data:`POINT_SUFFIXES` a name ends in, None for other files.
+
+    Examples
+    --------
+    >>> point_suffix("sub-01/landmarks.mrk.json"), point_suffix("T2w.nii.gz")
+    ('.mrk.json', None)
+    """
     name = Path(path).name.lower()
     return next((suffix for suffix in POINT_SUFFIXES if name.endswith(suffix)), None)
 
 
 def read_point_file(path: str | os.PathLike[str]) -> PointFile:
-    """Read the points of a file.
+    r"""Read a landmark file.
 
     Parameters
     ----------
     path:
-        ``.tsv`` or ``.csv`` with a header that names x, y and z, RAS mm; Slicer's ``.fcsv`` or ``.mrk.json``, in the
-        coordinates that it says it has.
+        ``.tsv`` or ``.csv`` with columns x, y and z, RAS mm; Slicer's ``.fcsv`` or ``.mrk.json``, in the coordinate
+        system that it names.
 
     Raises
     ------
     InputError
-        When the file is missing, of another kind, empty, does not say which coordinates it has, or holds a coordinate
-        that is no finite number.
+        When the file is missing, of another kind or empty, does not name its coordinate system, or holds a coordinate
+        that is not a finite number.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "F.fcsv")
+    ...     _ = path.write_text("# CoordinateSystem = LPS\nF-1,10,20,30,0,0,0,1,1,1,0,F-1,,\n")
+    ...     read_point_file(path).points.tolist()
+    [[-10.0, -20.0, 30.0]]
     """
     suffix = point_suffix(path)
     if suffix is None:
@@ -128,13 +166,13 @@ def read_point_file(path: str | os.PathLike[str]) -> PointFile:
     else:
         content, points = _read_columns(path)
     if not len(points):
-        raise InputError(f"{path} holds no point.", "Check that it is the right file.", code="table-empty")
+        raise InputError(f"{path} contains no point.", "Check that it is the right file.", code="table-empty")
     return PointFile(points, suffix, content)
 
 
 @dataclass(frozen=True)
 class _Columns:
-    """A table: the cells of every row by column, and which columns are x, y and z."""
+    """Table: the cells of every row by column, and which columns are x, y and z."""
 
     columns: list[str]
     rows: list[dict[str, str]]
@@ -142,8 +180,8 @@ class _Columns:
     delimiter: str
 
     def text(self, points: np.ndarray) -> str:
-        moved = [row | _cells(self.axes, point) for row, point in zip(self.rows, points, strict=True)]
-        return _csv_text([self.columns, *([row[name] for name in self.columns] for row in moved)], self.delimiter)
+        rows = [row | _cells(self.axes, point) for row, point in zip(self.rows, points, strict=True)]
+        return _csv_text([self.columns, *([row[name] for name in self.columns] for row in rows)], self.delimiter)
 
 
 def _read_columns(path: Path) -> tuple[_Content, np.ndarray]:
@@ -159,7 +197,7 @@ def _read_columns(path: Path) -> tuple[_Content, np.ndarray]:
 
 @dataclass(frozen=True)
 class _Fiducials:
-    """Slicer's list: its header lines, and the cells of every point."""
+    """Slicer's fiducial list: its header lines, and the cells of every point."""
 
     header: list[str]
     rows: list[list[str]]
@@ -167,11 +205,11 @@ class _Fiducials:
     sign: np.ndarray
 
     def text(self, points: np.ndarray) -> str:
-        moved = []
+        rows = []
         for row, point in zip(self.rows, points * self.sign, strict=True):
             cells = _cells(self.axes, point)
-            moved.append([cells.get(column, cell) for column, cell in enumerate(row)])
-        return "".join(f"{line}\n" for line in self.header) + _csv_text(moved, ",")
+            rows.append([cells.get(column, cell) for column, cell in enumerate(row)])
+        return "".join(f"{line}\n" for line in self.header) + _csv_text(rows, ",")
 
 
 def _read_fcsv(path: Path) -> tuple[_Content, np.ndarray]:
@@ -182,16 +220,16 @@ def _read_fcsv(path: Path) -> tuple[_Content, np.ndarray]:
             f"{path} is not a UTF-8 text file.", "Save the points again in Slicer.", code="table-invalid"
         ) from error
     header = [line for line in lines if line.startswith("#")]
-    said = {name.strip().lower(): value.strip() for name, _, value in (line[1:].partition("=") for line in header)}
-    given = said.get("coordinatesystem", "nothing")
-    system = _FCSV_SYSTEMS.get(given.upper())
+    fields = {name.strip().lower(): value.strip() for name, _, value in (line[1:].partition("=") for line in header)}
+    stated = fields.get("coordinatesystem", "nothing")
+    system = _FCSV_SYSTEMS.get(stated.upper())
     if system is None:
         raise InputError(
-            f"{path} says '{given}' of its coordinate system, not RAS or LPS.",
+            f"{path} names the coordinate system '{stated}', not RAS or LPS.",
             "Write '# CoordinateSystem = LPS' (or RAS) above its points.",
             code="value-invalid",
         )
-    columns = said.get("columns", _FCSV_COLUMNS).split(",")
+    columns = fields.get("columns", _FCSV_COLUMNS).split(",")
     if not set(_AXES) <= set(columns):
         raise InputError(f"{path} has no columns x, y and z.", "Save the points again in Slicer.", code="table-invalid")
     axes = tuple(columns.index(axis) for axis in _AXES)
@@ -211,18 +249,18 @@ def _read_fcsv(path: Path) -> tuple[_Content, np.ndarray]:
 
 @dataclass(frozen=True)
 class _Markups:
-    """Slicer's markups as read, and the sign of x, y and z in each of them."""
+    """Slicer's markups as read, and the signs that convert x, y and z of each to RAS."""
 
     document: dict[str, Any]
     signs: list[np.ndarray]
 
     def text(self, points: np.ndarray) -> str:
         document = copy.deepcopy(self.document)
-        left = iter(points)
+        remaining = iter(points)
         for markup, sign in zip(document["markups"], self.signs, strict=True):
-            markup.pop("measurements", None)  # lengths and angles of the old places; Slicer measures anew
-            for control in _placed(markup):
-                control["position"] = np.round(next(left) * sign, _DECIMALS).tolist()
+            markup.pop("measurements", None)  # lengths and angles of the old positions; Slicer measures again
+            for control in _control_points(markup):
+                control["position"] = np.round(next(remaining) * sign, _DECIMALS).tolist()
         return json.dumps(document, indent=4, ensure_ascii=False) + "\n"
 
 
@@ -231,7 +269,7 @@ def _read_markups(path: Path) -> tuple[_Content, np.ndarray]:
     markups = document.get("markups") if isinstance(document, dict) else None
     if not isinstance(markups, list) or not all(isinstance(markup, dict) for markup in markups):
         raise InputError(
-            f"{path} holds no markups of Slicer.", "Save the points again in Slicer, as .mrk.json.", code="file-type"
+            f"{path} contains no markups of Slicer.", "Save the points again in Slicer, as .mrk.json.", code="file-type"
         )
     signs: list[np.ndarray] = []
     points: list[list[float]] = []
@@ -239,13 +277,13 @@ def _read_markups(path: Path) -> tuple[_Content, np.ndarray]:
         kind = markup.get("type")
         if kind not in _MARKUPS:
             raise InputError(
-                f"{path} holds a markup of type '{kind}', which is more than its points.",
+                f"{path} contains a markup of type '{kind}', which control points do not define.",
                 f"Give one of {', '.join(_MARKUPS)}.",
                 code="file-type",
             )
         sign = _markup_sign(markup, path)
         signs.append(sign)
-        for control in _placed(markup):
+        for control in _control_points(markup):
             position = control.get("position")
             where = f"Point {len(points) + 1} of {path}"
             if not isinstance(position, list):
@@ -255,8 +293,8 @@ def _read_markups(path: Path) -> tuple[_Content, np.ndarray]:
 
 
 def _markup_sign(markup: Mapping[str, Any], path: Path) -> np.ndarray:
-    """Return what turns the positions of a markup into RAS and back."""
-    system = markup.get("coordinateSystem", "LPS")  # what the format takes when nothing is said
+    """Return the signs that convert the positions of a markup to RAS and from it."""
+    system = markup.get("coordinateSystem", "LPS")  # the default of the format
     if system not in ("RAS", "LPS"):
         raise InputError(
             f"{path} has the coordinate system '{system}', not RAS or LPS.",
@@ -271,11 +309,11 @@ def _markup_sign(markup: Mapping[str, Any], path: Path) -> np.ndarray:
     return _LPS if system == "LPS" else np.ones(3)
 
 
-def _placed(markup: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the control points of a markup that have a place."""
+def _control_points(markup: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the control points of a markup that have a position."""
     controls = markup.get("controlPoints")
-    given = controls if isinstance(controls, list) else []
-    return [one for one in given if isinstance(one, dict) and one.get("positionStatus") != "undefined"]
+    controls = controls if isinstance(controls, list) else []
+    return [point for point in controls if isinstance(point, dict) and point.get("positionStatus") != "undefined"]
 
 
 def _point(cells: Sequence[Any], where: str) -> list[float]:
@@ -286,7 +324,9 @@ def _point(cells: Sequence[Any], where: str) -> list[float]:
         point = []
     if len(point) != 3 or not all(map(math.isfinite, point)):
         shown = ", ".join(str(cell) for cell in cells)[:60]
-        raise InputError(f"{where} is no place: '{shown}'.", "Write three finite numbers, in mm.", code="value-invalid")
+        raise InputError(
+            f"{where} is not a position: '{shown}'.", "Write three finite numbers, in mm.", code="value-invalid"
+        )
     return point
 
 

@@ -1,6 +1,6 @@
-"""How alike two volumes on one grid are: overlap of labels, and agreement of intensities.
+"""Similarity of two volumes on one grid: overlap of labels, agreement of intensities.
 
-All functions take plain arrays of one shape; whoever compares volumes makes sure that they share a space first
+All functions take plain arrays of one shape; check first that the volumes share a space
 (:func:`NeuroGenLib.spatial.volume.require_same_space`).
 """
 
@@ -21,7 +21,7 @@ _SSIM_WINDOW = 7
 
 
 def dice_by_label(prediction: ArrayLike, reference: ArrayLike, background: Sequence[int] = (0,)) -> dict[int, float]:
-    """Return the Dice overlap of every label that one of two label maps has.
+    """Dice overlap of every label in either of two label maps.
 
     Parameters
     ----------
@@ -38,13 +38,18 @@ def dice_by_label(prediction: ArrayLike, reference: ArrayLike, background: Seque
     Raises
     ------
     InputError
-        When the shapes differ, a value is no whole number, or neither map has a label besides the background.
+        When the shapes differ, a value is not a whole number, or neither map has a label besides the background.
+
+    Examples
+    --------
+    >>> dice_by_label([0, 1, 1, 2], [0, 1, 2, 2])
+    {1: 0.6666666666666666, 2: 0.6666666666666666}
     """
     first, second = _pair(prediction, reference)
     values = np.union1d(first, second)
     if not np.array_equal(values, np.trunc(values)):
         raise InputError(
-            "A label map has values that are no whole numbers.",
+            "A label map has values that are not whole numbers.",
             "Give segmentations, not images.",
             code="labels-invalid",
         )
@@ -57,18 +62,25 @@ def dice_by_label(prediction: ArrayLike, reference: ArrayLike, background: Seque
         )
     overlaps = {}
     for label in labels:
-        one, other = first == label, second == label
-        overlaps[label] = float(2 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other)))
+        inside_first, inside_second = first == label, second == label
+        both = np.count_nonzero(inside_first & inside_second)
+        overlaps[label] = float(2 * both / (np.count_nonzero(inside_first) + np.count_nonzero(inside_second)))
     return overlaps
 
 
 def mean_dice(prediction: ArrayLike, reference: ArrayLike, background: Sequence[int] = (0,)) -> float:
-    """Return the unweighted mean of :func:`dice_by_label`."""
+    """Unweighted mean of :func:`dice_by_label`.
+
+    Examples
+    --------
+    >>> mean_dice([0, 1, 1, 2], [0, 1, 1, 0])
+    0.5
+    """
     return float(np.mean(list(dice_by_label(prediction, reference, background).values())))
 
 
 def psnr(image: ArrayLike, reference: ArrayLike, data_range: float = 1.0, *, mask: ArrayLike | None = None) -> float:
-    """Return the peak signal-to-noise ratio in dB, ``10 log10(data_range^2 / mean squared difference)``.
+    """Peak signal-to-noise ratio in dB, ``10 log10(data_range^2 / mean squared difference)``.
 
     Parameters
     ----------
@@ -77,7 +89,7 @@ def psnr(image: ArrayLike, reference: ArrayLike, data_range: float = 1.0, *, mas
     data_range:
         Largest possible difference: 1 for intensities in [0, 1].
     mask:
-        Of the same shape: nonzero voxels alone count.
+        Of the same shape: only nonzero voxels count.
 
     Returns
     -------
@@ -88,6 +100,11 @@ def psnr(image: ArrayLike, reference: ArrayLike, data_range: float = 1.0, *, mas
     ------
     InputError
         When the shapes differ, a value is not finite, the range is not above zero, or the mask is empty.
+
+    Examples
+    --------
+    >>> round(psnr([0.1, 0.5], [0.0, 0.6]), 3)
+    20.0
     """
     first, second = _masked(*_images(image, reference), mask)
     _require_range(data_range)
@@ -96,19 +113,24 @@ def psnr(image: ArrayLike, reference: ArrayLike, data_range: float = 1.0, *, mas
 
 
 def nrmse(image: ArrayLike, reference: ArrayLike, *, mask: ArrayLike | None = None) -> float:
-    """Return the root mean squared difference over the root mean square of the reference.
+    """Root mean squared difference, relative to the root mean square of the reference.
 
     Parameters
     ----------
     image, reference:
         Intensities of the same shape; they are not interchangeable.
     mask:
-        Of the same shape: nonzero voxels alone count.
+        Of the same shape: only nonzero voxels count.
 
     Raises
     ------
     InputError
         When the shapes differ, a value is not finite, the mask is empty, or the reference is zero everywhere.
+
+    Examples
+    --------
+    >>> nrmse([3.0, 3.0], [4.0, 4.0])
+    0.25
     """
     first, second = _masked(*_images(image, reference), mask)
     size = float(np.linalg.norm(second))
@@ -122,7 +144,7 @@ def nrmse(image: ArrayLike, reference: ArrayLike, *, mask: ArrayLike | None = No
 
 
 def ssim(image: ArrayLike, reference: ArrayLike, data_range: float = 1.0, *, mask: ArrayLike | None = None) -> float:
-    """Return the mean structural similarity, over windows of 7 voxels a side with equal weights (scikit-image's).
+    """Mean structural similarity, over windows of 7 voxels a side with equal weights (scikit-image's).
 
     Parameters
     ----------
@@ -131,13 +153,19 @@ def ssim(image: ArrayLike, reference: ArrayLike, data_range: float = 1.0, *, mas
     data_range:
         Largest possible difference: 1 for intensities in [0, 1].
     mask:
-        Of the same shape: windows whose middle is a nonzero voxel alone count; they see what is around it.
+        Of the same shape: only windows centred on a nonzero voxel count; they reach beyond the mask.
 
     Raises
     ------
     InputError
         When the shapes differ, a value is not finite, the range is not above zero, an axis has fewer than 7 voxels, or
-        no window's middle lies in the mask.
+        no window is centred in the mask.
+
+    Examples
+    --------
+    >>> image = np.random.default_rng(0).random((8, 8, 8))
+    >>> ssim(image, image)
+    1.0
     """
     first, second = _images(image, reference)
     _require_range(data_range)
@@ -160,9 +188,17 @@ def ssim(image: ArrayLike, reference: ArrayLike, data_range: float = 1.0, *, mas
 
 
 def entropies(first: NDArray[Any], second: NDArray[Any], bins: int) -> tuple[float, float, float]:
-    """Return the entropies in nats of paired values, (N,): of the first, of the second, and of both together.
+    """Marginal and joint entropies in nats of paired values, (N,): of the first, of the second, of both.
 
-    Their mutual information is the first two less the third. The values are counted in ``bins`` by ``bins`` cells.
+    Their mutual information is the sum of the first two minus the third. The joint histogram has ``bins`` x ``bins``
+    cells.
+
+    Examples
+    --------
+    >>> values = np.array([0.0, 0.0, 1.0, 1.0])
+    >>> first, second, joint = entropies(values, values, bins=2)
+    >>> round(first + second - joint, 4)  # ln 2
+    0.6931
     """
     joint = np.histogram2d(first, second, bins=bins)[0]
     joint /= joint.sum()
@@ -175,12 +211,17 @@ def entropies(first: NDArray[Any], second: NDArray[Any], bins: int) -> tuple[flo
 
 
 def bounding_box(image: ArrayLike) -> NDArray[np.int64]:
-    """Return the first and last index along each axis where an image is not zero, (2, axes), both inclusive.
+    """Bounding box of the nonzero voxels: first and last index along each axis, inclusive, (2, axes).
 
     Raises
     ------
     InputError
         When it is zero everywhere.
+
+    Examples
+    --------
+    >>> bounding_box([[0, 0, 0], [0, 1, 2]]).tolist()
+    [[1, 1], [1, 2]]
     """
     where = np.argwhere(np.asarray(image))
     if len(where) == 0:
@@ -206,8 +247,8 @@ def _pair(image: ArrayLike, reference: ArrayLike) -> tuple[np.ndarray, np.ndarra
 
 
 def _images(image: ArrayLike, reference: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Return both in double precision; sums over millions of voxels need it."""
-    first, second = (one.astype(np.float64) for one in _pair(image, reference))
+    """Return both in double precision, which sums over millions of voxels need."""
+    first, second = (array.astype(np.float64) for array in _pair(image, reference))
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         raise InputError(
             "An image holds NaN or infinite values.", "Replace them, for instance by 0.", code="image-not-finite"
@@ -229,7 +270,7 @@ def _masked(first: np.ndarray, second: np.ndarray, mask: ArrayLike | None) -> tu
 def _require_range(data_range: float) -> None:
     if not (np.isfinite(data_range) and data_range > 0):
         raise InputError(
-            f"A data range of {data_range} makes no sense.",
+            f"A data range of {data_range} is invalid.",
             "Give the largest possible difference.",
             code="value-invalid",
         )

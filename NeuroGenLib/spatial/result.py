@@ -1,4 +1,4 @@
-"""What a job made, by name: the one form that becomes files, a worker's message or Slicer nodes."""
+"""Result of a job by name: converted to files, worker messages or Slicer nodes."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ RECORD = "provenance.json"
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Result:
-    """Volumes, label maps, spatial maps, tables and facts of one job, each by its name.
+    """Volumes, label maps, spatial maps, tables and facts of a job, each by its name.
 
-    A name is a file's name without its ending; the same name serves a node and a field of the worker's message.
+    A name is a file's name without its suffix; a node and a field of the worker's message have the same name.
 
     Attributes
     ----------
@@ -33,11 +33,11 @@ class Result:
     tables:
         Rows by column.
     facts:
-        What JSON can hold, such as measures.
+        Values that JSON can hold, such as metrics.
     warnings:
-        What a person should know about this result.
+        Sentences for the person who reads this result.
     record:
-        Its provenance.
+        Provenance.
 
     Examples
     --------
@@ -63,7 +63,16 @@ def write_result(result: Result, folder: Path) -> None:
     Parameters
     ----------
     result, folder:
-        What is written; an existing folder, such as one of :func:`NeuroGenLib.core.files.staged_outputs`.
+        The result, and an existing folder such as one of :func:`NeuroGenLib.core.files.staged_outputs`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_result(Result(facts={"quality": {"dice": 0.9}}), Path(folder))
+    ...     [file.name for file in Path(folder).iterdir()]
+    ['quality.json']
     """
     for name, volume in {**result.volumes, **result.labels}.items():
         volume.save(folder / f"{name}.nii.gz")

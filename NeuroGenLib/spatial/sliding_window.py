@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     """(B, C, W, W, W) on the device that computes to (B, 1, W, W, W)."""
 
 Weighting = Literal["gaussian", "linear"]
-"""How the weights of a window fall from its middle to its faces."""
+"""How the weights of a window decrease from its centre to its faces."""
 
 _SIGMA = 1 / 8
-"""Of the Gaussian weights, as a part of the window's side."""
+"""Standard deviation of the Gaussian weights as a fraction of the window's side, as in nnU-Net and MONAI."""
 _LEAST_WEIGHT = 1e-3
-"""Along each axis, of the Gaussian weights."""
+"""Lower limit of the Gaussian weights along each axis: at the faces they would be 3e-4, where a quotient of two small
+sums amplifies rounding."""
 
 
 def sliding_window_inference(
@@ -40,41 +41,48 @@ def sliding_window_inference(
     message: str = "",
     progress: Progress = SILENT,
 ) -> torch.Tensor:
-    """Return the blended predictions of overlapping windows.
+    """Predict an image in overlapping windows that are blended.
 
-    The middle of a window counts most, so that no border shows. Images and result stay on their device; memory beyond
-    them is that of one batch.
+    The centre of a window has the largest weight, so that borders of windows are invisible. Images and result stay on
+    their device; memory beyond them is that of one batch.
 
     Parameters
     ----------
     predictor:
-        Applied to a batch of windows.
+        Network, called with a batch of windows.
     images:
         Channels, each (I, J, K) float32.
     side:
-        Of a window, in voxels. Along axes that are shorter, windows are as long as these, rounded up to ``multiple``.
+        Side of a window in voxels. Along shorter axes, windows are as long as the axis, rounded up to ``multiple``.
     overlap:
-        Part of its side that a window shares with the next, at least; 0 to below 1.
+        Least fraction of its side that a window shares with the next; 0 to below 1.
     inside:
-        (I, J, K) bool: what must be predicted; windows that hold hardly anything of it are left out. Everything when
-        not given.
+        (I, J, K) bool: voxels to predict; windows that contain hardly any of them are skipped. All voxels by default.
     multiple:
-        Lengths of windows must be multiples of it; ``side`` is one.
+        Lengths of windows are multiples of it; so must be ``side``.
     weighting:
-        Of the voxels of a window.
+        Weights of the voxels of a window.
     padding:
-        What lies beyond the far end of an image that is shorter than a window: its border again, or zeros.
+        Values beyond the far end of an image that is shorter than a window: its border, or zeros.
     batch:
-        Windows at a time.
+        Windows per call of the predictor.
     device:
-        Where windows are sent; where the images are when not given.
+        Device of the predictor; that of the images by default.
     message, progress:
-        Reported after every batch; a cancelled one ends the work there.
+        Progress callback and its message, called after every batch.
 
     Returns
     -------
     Tensor
-        (I, J, K) float32, 0 where no window lies.
+        (I, J, K) float32, 0 where there is no window.
+
+    Examples
+    --------
+    >>> import torch
+    >>> image = torch.rand(20, 24, 18)
+    >>> result = sliding_window_inference(lambda windows: windows[:, :1], [image], side=16, overlap=0.5)
+    >>> torch.allclose(result, image, atol=1e-5)
+    True
     """
     import torch
     from torch.nn import functional
@@ -93,10 +101,10 @@ def sliding_window_inference(
     boxes = window_boxes(inside, sides, overlap)
     with torch.inference_mode():
         for first in progress.track(range(0, len(boxes), batch), message):
-            part = boxes[first : first + batch]
-            windows = torch.stack([torch.stack([image[box] for image in images]) for box in part])
+            in_batch = boxes[first : first + batch]
+            windows = torch.stack([torch.stack([image[box] for image in images]) for box in in_batch])
             predictions = predictor(windows if device is None else windows.to(device))[:, 0].float().to(total.device)
-            for box, prediction in zip(part, predictions, strict=True):
+            for box, prediction in zip(in_batch, predictions, strict=True):
                 total[box] += prediction * weight
                 weights[box] += weight
     i, j, k = shape
@@ -104,12 +112,19 @@ def sliding_window_inference(
 
 
 def window_boxes(inside: torch.Tensor, sides: Sequence[int], overlap: float) -> list[tuple[slice, slice, slice]]:
-    """Return windows of ``sides`` voxels that cover what is inside, (I, J, K) bool, the last axis running fastest.
+    """Place windows of ``sides`` voxels that cover the mask ``inside``, (I, J, K) bool; the last axis runs fastest.
 
-    They lie in even steps over the box around what is inside. A window that holds something of it only where it
-    overlaps with the next one, and would hardly count, is left out.
+    They are evenly spaced over the bounding box of the mask. A window that contains voxels of it only where it overlaps
+    with the next one, and would have a small weight, is skipped.
+
+    Examples
+    --------
+    >>> import torch
+    >>> boxes = window_boxes(torch.ones(20, 16, 16, dtype=torch.bool), (16, 16, 16), overlap=0.5)
+    >>> [box[0] for box in boxes]
+    [slice(0, 16, None), slice(4, 20, None)]
     """
-    lines = [inside.any(axis).any(other).nonzero()[:, 0] for axis, other in ((2, 1), (2, 0), (1, 0))]
+    lines = [inside.any(last).any(first).nonzero()[:, 0] for last, first in ((2, 1), (2, 0), (1, 0))]
     if any(len(line) == 0 for line in lines):
         return []
     spans = [
@@ -124,7 +139,7 @@ def window_boxes(inside: torch.Tensor, sides: Sequence[int], overlap: float) -> 
 
 
 def _spans(starts: Sequence[int], size: int, side: int, overlap: float) -> list[tuple[slice, slice]]:
-    """Return along one axis each window and the middle of it; the middles cover the axis."""
+    """Return along one axis each window and its core; the cores cover the axis."""
     margin = (side - _step(side, overlap)) // 2
     return [
         (
@@ -140,7 +155,7 @@ def _step(side: int, overlap: float) -> int:
 
 
 def _starts(first: int, stop: int, size: int, side: int, overlap: float) -> list[int]:
-    """Return where windows of ``side`` voxels begin that cover ``first`` to ``stop`` of ``size`` voxels."""
+    """Return the first voxels of windows of ``side`` voxels that cover ``first`` to ``stop`` of ``size`` voxels."""
     length = stop - first
     if length <= side:
         middle = (first + stop - side) // 2
@@ -150,7 +165,7 @@ def _starts(first: int, stop: int, size: int, side: int, overlap: float) -> list
 
 
 def _weights(sides: Sequence[int], weighting: Weighting, like: torch.Tensor) -> torch.Tensor:
-    """Return weights (I, J, K) that fall from the middle to the faces, never to 0."""
+    """Return weights (I, J, K) that decrease from the centre to the faces and stay above 0."""
     import torch
 
     axes = []
@@ -159,6 +174,6 @@ def _weights(sides: Sequence[int], weighting: Weighting, like: torch.Tensor) -> 
         if weighting == "linear":
             axes.append(torch.minimum(index + 1, size - index) / size)
         else:
-            away = index - (size - 1) / 2
-            axes.append(torch.exp(-0.5 * (away / (_SIGMA * size)) ** 2).clamp(min=_LEAST_WEIGHT))
+            offset = index - (size - 1) / 2
+            axes.append(torch.exp(-0.5 * (offset / (_SIGMA * size)) ** 2).clamp(min=_LEAST_WEIGHT))
     return axes[0][:, None, None] * axes[1][:, None] * axes[2]

@@ -47,7 +47,14 @@ class SpatialMap:
     Raises
     ------
     InputError
-        When a matrix is no invertible affine one, or the field has not three finite channels.
+        When a matrix is not an invertible affine one, or the field does not have three finite channels.
+
+    Examples
+    --------
+    >>> to_moving = np.eye(4)
+    >>> to_moving[:3, 3] = 5, 0, 0
+    >>> SpatialMap(to_moving, None, np.eye(4)).points([[1, 2, 3]]).tolist()
+    [[6.0, 2.0, 3.0]]
     """
 
     before: np.ndarray
@@ -61,7 +68,7 @@ class SpatialMap:
             require_displacements(self.field, "The displacement field")
 
     def points(self, xyz: np.typing.ArrayLike) -> np.ndarray:
-        """Return where points go: (N, 3) RAS mm to (N, 3) RAS mm, float64.
+        """Map points: (N, 3) RAS mm to (N, 3) RAS mm, float64.
 
         Raises
         ------
@@ -93,12 +100,12 @@ class SpatialMap:
         fill:
             Value where the mapped point lies outside the field of view of ``volume`` (its outer voxel faces).
         progress:
-            Told of every slab.
+            Progress callback.
 
         Raises
         ------
         InputError
-            When the order is another, or ``fill`` is no value of a label map's type.
+            When the order is another, or ``fill`` is not a value of a label map's type.
         """
         require_order(order)
         source = volume.reorient("RAS")  # so that ties do not depend on how it is stored
@@ -124,14 +131,14 @@ class SpatialMap:
         Parameters
         ----------
         like, progress:
-            The grid whose voxel centres are displaced; told of every slab.
+            The grid whose voxel centres are displaced; progress callback.
         """
         shape, affine = _shape_and_affine(like)
         result = np.empty((3, *shape), dtype=np.float32)
         for start, stop in progress.track(_slabs(shape), "Displacements"):
             centres = _centres(affine, (start, 0, 0), (stop, *shape[1:]))
-            moved = self._mapped(centres.reshape(-1, 3)).reshape(centres.shape) - centres
-            result[:, start:stop] = np.moveaxis(moved, -1, 0)
+            displaced = self._mapped(centres.reshape(-1, 3)).reshape(centres.shape) - centres
+            result[:, start:stop] = np.moveaxis(displaced, -1, 0)
         return Volume(result, affine)
 
     def jacobian(self, like: Grid, progress: Progress = SILENT) -> Volume:
@@ -143,29 +150,29 @@ class SpatialMap:
         Parameters
         ----------
         like, progress:
-            The grid; told of every slab.
+            The grid; progress callback.
         """
         shape, affine = _shape_and_affine(like)
         result = np.empty(shape, dtype=np.float32)
         volume_of_voxel = np.linalg.det(affine[:3, :3])
         for start, stop in progress.track(_slabs(shape), "Jacobian"):
             centres = _centres(affine, (start - 1, -1, -1), (stop + 1, shape[1] + 1, shape[2] + 1))
-            moved = self._mapped(centres.reshape(-1, 3)).reshape(centres.shape)
+            mapped = self._mapped(centres.reshape(-1, 3)).reshape(centres.shape)
             columns = (
-                moved[2:, 1:-1, 1:-1] - moved[:-2, 1:-1, 1:-1],
-                moved[1:-1, 2:, 1:-1] - moved[1:-1, :-2, 1:-1],
-                moved[1:-1, 1:-1, 2:] - moved[1:-1, 1:-1, :-2],
+                mapped[2:, 1:-1, 1:-1] - mapped[:-2, 1:-1, 1:-1],
+                mapped[1:-1, 2:, 1:-1] - mapped[1:-1, :-2, 1:-1],
+                mapped[1:-1, 1:-1, 2:] - mapped[1:-1, 1:-1, :-2],
             )
             result[start:stop] = _triple_product(*columns) / (8 * volume_of_voxel)
         return Volume(result, affine)
 
     def _mapped(self, xyz: np.ndarray) -> np.ndarray:
-        moved = _apply(self.before, xyz)
+        mapped = _apply(self.before, xyz)
         if self.field is not None:
-            index = self.field.world_to_voxel(moved)
+            index = self.field.world_to_voxel(mapped)
             inside = _within_faces(index, self.field.shape)
-            moved[inside] += np.stack([_linear(layer, index[inside]) for layer in self.field.array], axis=-1)
-        return _apply(self.after, moved)
+            mapped[inside] += np.stack([_linear(layer, index[inside]) for layer in self.field.array], axis=-1)
+        return _apply(self.after, mapped)
 
 
 def from_voxel_displacement(
@@ -196,14 +203,25 @@ def from_voxel_displacement(
     ------
     InputError
         When the array has another shape, holds numbers that are not finite, or the margin is not positive.
+
+    Examples
+    --------
+    One voxel of 2 mm along the first axis, in the middle of the grid:
+
+    >>> shift = np.zeros((3, 5, 5, 5))
+    >>> shift[0] = 1
+    >>> from_voxel_displacement(shift, np.diag([2.0, 2.0, 2.0, 1.0])).points([[4, 4, 4]]).tolist()
+    [[6.0, 4.0, 4.0]]
     """
     voxels = np.asarray(displacement)
     if voxels.ndim != 4 or voxels.shape[0] != 3:
         raise InputError(
-            f"An array of shape {voxels.shape} is no displacement.", "Give (3, i, j, k): one component an axis."
+            f"An array of shape {voxels.shape} is not a displacement.",
+            "Give (3, i, j, k): one component an axis.",
+            code="image-dimensions",
         )
     if margin is not None and margin < 1:
-        raise InputError(f"A margin of {margin} voxels leaves a jump.", "Give one voxel or more.")
+        raise InputError(f"A margin of {margin} voxels leaves a jump.", "Give one voxel or more.", code="value-invalid")
     grid = affine_matrix(affine, "of the grid")
     millimetres = np.tensordot(grid[:3, :3], voxels.astype(np.float64), axes=1).astype(np.float32)
     require_finite(Volume(millimetres, affine), "The displacement field")
@@ -213,7 +231,7 @@ def from_voxel_displacement(
         ramp = np.ones(array.shape[axis + 1], dtype=np.float32)
         ramp[:low] = np.arange(low) / low
         ramp[len(ramp) - high :] = np.arange(high)[::-1] / high
-        array *= ramp.reshape([-1 if other == axis else 1 for other in range(3)])
+        array *= ramp.reshape([-1 if other_axis == axis else 1 for other_axis in range(3)])
     padded = grid.copy()
     padded[:3, 3] = _apply(grid, -np.array([low for low, _ in margins], dtype=np.float64))
     identity = np.eye(4)
@@ -233,7 +251,11 @@ def affine_matrix(matrix: np.ndarray, name: str) -> np.ndarray:
     result = np.array(matrix, dtype=np.float64)
     usable = result.shape == (4, 4) and np.isfinite(result).all() and np.array_equal(result[3], (0, 0, 0, 1))
     if not usable or abs(np.linalg.det(result[:3, :3])) < 1e-9:
-        raise InputError(f"The matrix {name} is no invertible 4x4 affine transform.", "Make the transform again.")
+        raise InputError(
+            f"The matrix {name} is not an invertible 4x4 affine transform.",
+            "Make the transform again.",
+            code="geometry-invalid",
+        )
     result.flags.writeable = False
     return result
 
@@ -248,7 +270,9 @@ def require_displacements(field: Volume, name: str) -> None:
     """
     if field.channels != 3:
         raise InputError(
-            f"{name} has {field.channels or 1} channel(s), not 3.", "Give displacements along R, A and S in mm."
+            f"{name} has {field.channels or 1} channel(s), not 3.",
+            "Give displacements along R, A and S in mm.",
+            code="image-dimensions",
         )
     require_finite(field, name)
 
@@ -262,7 +286,11 @@ def require_order(order: int) -> None:
         When it is another.
     """
     if order not in ORDERS:
-        raise InputError(f"{order} is not an order of interpolation.", "Choose 0 (nearest), 1 (linear), 3 (cubic).")
+        raise InputError(
+            f"{order} is not an order of interpolation.",
+            "Choose 0 (nearest), 1 (linear), 3 (cubic).",
+            code="value-invalid",
+        )
 
 
 def point_rows(xyz: np.typing.ArrayLike) -> np.ndarray:
@@ -278,6 +306,7 @@ def point_rows(xyz: np.typing.ArrayLike) -> np.ndarray:
         raise InputError(
             f"Points of shape {points.shape} are not rows of three finite coordinates.",
             "Give one row R, A, S in mm for each point.",
+            code="value-invalid",
         )
     return points
 
@@ -296,7 +325,11 @@ def _margins(voxels: np.ndarray) -> list[tuple[int, int]]:
 def _shape_and_affine(grid: Grid) -> tuple[tuple[int, int, int], np.ndarray]:
     shape, affine = (grid.shape, grid.affine) if isinstance(grid, Volume) else grid
     if len(shape) != 3 or min(shape) < 1:
-        raise InputError(f"{tuple(shape)} is not the shape of a grid.", "Give three positive numbers of voxels.")
+        raise InputError(
+            f"{tuple(shape)} is not the shape of a grid.",
+            "Give three positive numbers of voxels.",
+            code="value-invalid",
+        )
     i, j, k = (int(n) for n in shape)
     return (i, j, k), affine_matrix(affine, "of the grid")
 
@@ -329,7 +362,11 @@ def _require_fitting(fill: float, dtype: np.dtype) -> None:
         return
     low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
     if not (low <= fill <= high and fill == int(fill)):
-        raise InputError(f"The fill value {fill} is not a {dtype}.", "Choose one that the volume's type can hold.")
+        raise InputError(
+            f"The fill value {fill} is not a {dtype}.",
+            "Choose one that the volume's type can hold.",
+            code="value-invalid",
+        )
 
 
 def _sampled_type(dtype: np.dtype, order: int) -> np.dtype:

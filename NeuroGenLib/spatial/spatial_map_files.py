@@ -206,6 +206,7 @@ def read_transform(path: str | os.PathLike[str]) -> FileTransform:
         raise InputError(
             f"{path} is not a transform NeuroGen reads.",
             f"Give a file that ends in {', '.join((*READ_TRANSFORMS, *READ_FIELDS))}.",
+            code="file-type",
         )
     import SimpleITK
 
@@ -215,9 +216,14 @@ def read_transform(path: str | os.PathLike[str]) -> FileTransform:
         raise InputError(
             f"{path} is not a readable ITK transform: {_reason(error)}.",
             "It may be truncated, damaged or of another program: write it again as .h5 or .tfm.",
+            code="file-damaged",
         ) from error
     if itk.GetDimension() != 3:
-        raise InputError(f"{path} transforms {itk.GetDimension()}-D points.", "Give a transform of 3-D images.")
+        raise InputError(
+            f"{path} transforms {itk.GetDimension()}-D points.",
+            "Give a transform of 3-D images.",
+            code="transform-invalid",
+        )
     return FileTransform(itk, str(path))
 
 
@@ -278,7 +284,11 @@ def _read_field(path: Path) -> Volume:
     remedy = "Give a field with displacements along x, y and z in mm."
     volume = Volume.load(path)
     if volume.channels != 3:
-        raise InputError(f"{path} is an image of {volume.channels or 1} channel(s), no displacement field.", remedy)
+        raise InputError(
+            f"{path} is an image of {volume.channels or 1} channel(s), no displacement field.",
+            remedy,
+            code="image-dimensions",
+        )
     require_displacements(volume, str(path))
     if path.name.lower().endswith((".nii", ".nii.gz")):
         return volume if _nifti_is_ras(path) else volume.with_array(_to_lps(volume.array))
@@ -286,6 +296,7 @@ def _read_field(path: Path) -> Volume:
         raise InputError(
             f"{path} is a field for '{_field_kind(path)}': it maps moving to fixed points.",
             "Invert it in Slicer's Transforms module and save it again.",
+            code="transform-invalid",
         )
     return volume.with_array(_to_lps(volume.array))
 
@@ -299,6 +310,7 @@ def _nifti_is_ras(path: Path) -> bool:
         raise InputError(
             f"{path} does not say whether its vectors are RAS or LPS (intent code {code}).",
             f"Set the intent code to {_VECTOR_RAS} for RAS or {_VECTOR_RAW} for LPS vectors, or save it as .nrrd.",
+            code="transform-invalid",
         )
     return code == _VECTOR_RAS
 
@@ -320,7 +332,9 @@ def _viewed(dtype: np.dtype) -> np.dtype:
 
 def _require_suffix(path: Path, suffixes: tuple[str, ...], what: str) -> None:
     if not path.name.lower().endswith(suffixes):
-        raise InputError(f"{path} cannot be written as {what}.", f"End the name in {' or '.join(suffixes)}.")
+        raise InputError(
+            f"{path} cannot be written as {what}.", f"End the name in {' or '.join(suffixes)}.", code="file-type"
+        )
 
 
 def _require_right_angles(field: Volume) -> None:
@@ -329,6 +343,7 @@ def _require_right_angles(field: Volume) -> None:
         raise InputError(
             "The grid of the displacement field is sheared, which no file of transforms can hold.",
             "Make the field on a grid with right angles, or resample the fixed image onto one.",
+            code="geometry-invalid",
         )
 
 

@@ -1,4 +1,4 @@
-"""A volume is an array with its affine: what every capability of NeuroGen takes and returns."""
+"""Volumes in world space: an array with its affine, which every capability takes and returns."""
 
 from __future__ import annotations
 
@@ -24,10 +24,13 @@ Box: TypeAlias = Sequence[tuple[int, int]]
 _DIRECTIONS = {"L": (0, -1), "R": (0, 1), "P": (1, -1), "A": (1, 1), "I": (2, -1), "S": (2, 1)}
 """Letter to (world axis, sign)."""
 _OBLIQUE_DEGREES = 0.1
+"""Above the rounding of affines in file headers (float32), below the tilt of an oblique scan."""
 _MOST_VOXELS = 2**32
+"""16 GiB of float32: beyond it a grid is a mistyped spacing."""
 _TIE = 1e-6
 """Fraction of a voxel by which ties of nearest-neighbour sampling lean towards right, anterior, superior, so that
-rounding does not decide them and every stored orientation gives the same labels."""
+rounding does not decide them and every stored orientation gives the same labels: above the rounding of an affine of
+1000 voxels in double precision (1e-12), below any shift that matters."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -51,6 +54,17 @@ class Volume:
     InputError
         When the array has another number of axes, no voxels or no numbers, or the affine is not a finite,
         invertible 4x4 matrix with last row 0 0 0 1.
+
+    Examples
+    --------
+    A T2w image of 4 x 5 x 6 voxels, 1 x 1 x 3 mm:
+
+    >>> affine = np.diag([1.0, 1.0, 3.0, 1.0])
+    >>> image = Volume(np.arange(120.0).reshape(4, 5, 6), affine)
+    >>> image
+    Volume(4x5x6 float64, 1x1x3 mm, RAS)
+    >>> image.resample(1.0).shape
+    (4, 5, 18)
     """
 
     array: np.ndarray
@@ -85,6 +99,14 @@ class Volume:
         InputError
             When the file is missing, truncated, corrupt or of an unknown kind, the folder has no DICOM or several
             series (they are listed), or slices are missing.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Volume(np.zeros((2, 3, 4), np.int16), np.eye(4)).save(f"{folder}/sub-01_T2w.nii.gz")
+        ...     Volume.load(f"{folder}/sub-01_T2w.nii.gz")
+        Volume(2x3x4 uint8, 1x1x1 mm, RAS)
         """
         array, affine = volume_io.read(path, series)
         try:
@@ -116,7 +138,16 @@ class Volume:
         InputError
             When the suffix is unknown, ``dtype`` cannot hold the values, or a sheared volume is to be NRRD.
         NeuroGenError
-            When the disk refuses.
+            When the file cannot be written.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> mask = Volume(np.ones((2, 2, 2), bool), np.eye(4))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     mask.save(f"{folder}/mask.nrrd", dtype=np.int16)
+        ...     Volume.load(f"{folder}/mask.nrrd").array.dtype
+        dtype('int16')
         """
         volume_io.write(
             path,
@@ -129,59 +160,128 @@ class Volume:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Number of voxels along i, j, k."""
+        """Number of voxels along i, j, k.
+
+        Examples
+        --------
+        >>> Volume(np.zeros((3, 4, 5, 6)), np.eye(4)).shape  # three channels
+        (4, 5, 6)
+        """
         i, j, k = self.array.shape[-3:]
         return i, j, k
 
     @property
     def channels(self) -> int | None:
-        """Number of channels, or None for a 3-D array."""
+        """Number of channels, or None for a 3-D array.
+
+        Examples
+        --------
+        >>> Volume(np.zeros((3, 4, 5, 6)), np.eye(4)).channels
+        3
+        """
         return self.array.shape[0] if self.array.ndim == 4 else None
 
     @property
     def spacing(self) -> tuple[float, float, float]:
-        """Distance in mm between neighbouring voxel centres along i, j, k."""
+        """Distance in mm between neighbouring voxel centres along i, j, k.
+
+        Examples
+        --------
+        >>> Volume(np.zeros((4, 5, 6)), np.diag([-0.5, 0.5, 3.0, 1.0])).spacing
+        (0.5, 0.5, 3.0)
+        """
         i, j, k = (float(mm) for mm in np.linalg.norm(self.affine[:3, :3], axis=0))
         return i, j, k
 
     @property
     def axcodes(self) -> tuple[str, str, str]:
-        """The anatomical direction in which i, j and k grow, such as ``('R', 'A', 'S')``; the nearest when oblique."""
+        """Anatomical direction in which i, j and k grow; the nearest one when oblique.
+
+        Examples
+        --------
+        >>> Volume(np.zeros((4, 5, 6)), np.diag([-1.0, 1.0, 1.0, 1.0])).axcodes
+        ('L', 'A', 'S')
+        """
         return _axcodes(self.affine)
 
     @property
     def is_oblique(self) -> bool:
-        """Whether an array axis is more than 0.1 degrees away from the nearest anatomical axis."""
+        """Whether an array axis is more than 0.1 degrees away from the nearest anatomical axis.
+
+        Examples
+        --------
+        >>> Volume(np.zeros((4, 5, 6)), np.eye(4)).is_oblique
+        False
+        """
         axes, _ = _orientation(self.affine)
         cosines = np.abs(self.affine[axes, range(3)]) / np.asarray(self.spacing)
         return bool(cosines.min() < np.cos(np.deg2rad(_OBLIQUE_DEGREES)))
 
     @property
     def voxel_volume_ml(self) -> float:
-        """Volume of one voxel in ml."""
+        """Volume of one voxel in ml.
+
+        Examples
+        --------
+        >>> round(Volume(np.zeros((4, 5, 6)), np.diag([2.0, 2.0, 5.0, 1.0])).voxel_volume_ml, 6)
+        0.02
+        """
         return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000.0
 
     @property
     def centre(self) -> np.ndarray:
-        """Centre of the field of view, (3,), RAS mm."""
+        """Centre of the field of view, (3,), RAS mm.
+
+        Examples
+        --------
+        >>> Volume(np.zeros((5, 7, 9)), np.eye(4)).centre.tolist()
+        [2.0, 3.0, 4.0]
+        """
         return self.voxel_to_world((np.asarray(self.shape) - 1) / 2)
 
     @property
     def world_bounds(self) -> np.ndarray:
-        """Least and largest R, A, S in mm of the field of view (outer voxel faces), (2, 3)."""
+        """Least and largest R, A, S in mm of the field of view (outer voxel faces), (2, 3).
+
+        Examples
+        --------
+        >>> Volume(np.zeros((5, 7, 9)), np.eye(4)).world_bounds.tolist()
+        [[-0.5, -0.5, -0.5], [4.5, 6.5, 8.5]]
+        """
         corners = self.voxel_to_world(_corners(self.shape))
         return np.stack([corners.min(axis=0), corners.max(axis=0)])
 
     def voxel_to_world(self, ijk: np.typing.ArrayLike) -> np.ndarray:
-        """Turn voxel indices (..., 3) into RAS mm (..., 3)."""
+        """Convert voxel indices (..., 3) to RAS mm (..., 3).
+
+        Examples
+        --------
+        >>> image = Volume(np.zeros((4, 5, 6)), np.diag([1.0, 1.0, 3.0, 1.0]))
+        >>> image.voxel_to_world((1, 2, 3)).tolist()
+        [1.0, 2.0, 9.0]
+        """
         return _apply(self.affine, ijk)
 
     def world_to_voxel(self, xyz: np.typing.ArrayLike) -> np.ndarray:
-        """Turn RAS mm (..., 3) into voxel indices (..., 3), not rounded."""
+        """Convert RAS mm (..., 3) to voxel indices (..., 3), not rounded.
+
+        Examples
+        --------
+        >>> image = Volume(np.zeros((4, 5, 6)), np.diag([1.0, 1.0, 2.0, 1.0]))
+        >>> image.world_to_voxel([[1, 2, 3]]).tolist()
+        [[1.0, 2.0, 1.5]]
+        """
         return _apply(np.linalg.inv(self.affine), xyz)
 
     def same_space(self, other: Grid, tolerance: float = 1e-3) -> bool:
-        """Whether ``other`` has the same shape and every corner of its field of view within ``tolerance`` mm."""
+        """Whether ``other`` has the same shape and every corner of its field of view within ``tolerance`` mm.
+
+        Examples
+        --------
+        >>> image = Volume(np.zeros((4, 5, 6)), np.eye(4))
+        >>> image.same_space(((4, 5, 6), np.eye(4))), image.same_space(image.reorient("LAS"))
+        (True, False)
+        """
         shape, affine = _grid(other)
         return shape == self.shape and _corner_gap(shape, affine, self.affine) <= tolerance
 
@@ -191,7 +291,13 @@ class Volume:
         Raises
         ------
         InputError
-            When its spatial shape is another.
+            When its spatial shape differs from that of this volume.
+
+        Examples
+        --------
+        >>> image = Volume(np.zeros((4, 5, 6)), np.eye(4))
+        >>> image.with_array(image.array > 0)
+        Volume(4x5x6 bool, 1x1x1 mm, RAS)
         """
         result = Volume(array, self.affine)
         if result.shape != self.shape:
@@ -203,21 +309,28 @@ class Volume:
         return result
 
     def reorient(self, axcodes: str | Sequence[str]) -> Volume:
-        """Return the same voxels stored in another order: axes permuted and flipped, the affine to match.
+        """Return the same voxels stored in another orientation: axes permuted and flipped, the affine to match.
 
         Parameters
         ----------
         axcodes:
-            Where i, j, k shall grow to, such as ``"RAS"``; of an oblique volume the nearest axes.
+            Directions in which i, j, k are to grow, such as ``"RAS"``; of an oblique volume the nearest axes.
 
         Raises
         ------
         InputError
             When these are not three different anatomical directions.
+
+        Examples
+        --------
+        >>> image = Volume(np.arange(24).reshape(2, 3, 4), np.eye(4))
+        >>> sagittal = image.reorient("PIR")
+        >>> sagittal.shape, sagittal.voxel_to_world((0, 0, 0)).tolist()
+        ((3, 4, 2), [0.0, 2.0, 3.0])
         """
-        order, flipped = _moves(self.affine, _codes(axcodes))
-        array = _moved(self.array, order, flipped)
-        return Volume(np.array(array, order="C"), _moved_affine(self.shape, self.affine, order, flipped))
+        order, flipped = _permutation(self.affine, _codes(axcodes))
+        array = _permuted(self.array, order, flipped)
+        return Volume(np.array(array, order="C"), _permuted_affine(self.shape, self.affine, order, flipped))
 
     def resample(
         self,
@@ -227,14 +340,14 @@ class Volume:
         order: int = 1,
         fill: float = 0,
     ) -> Volume:
-        """Sample this volume on another grid.
+        """Resample this volume to another grid.
 
         Parameters
         ----------
         spacing, like:
             Either the new spacing in mm, one number or one along each of i, j, k (directions and the centre of the
-            field of view stay, and its outer faces as well as whole voxels allow), or the grid to sample on, a
-            volume or (shape, affine).
+            field of view are kept, its outer faces to within half a voxel), or the grid to sample on, a volume or
+            (shape, affine).
         order:
             0 takes the nearest voxel and keeps the type (for labels), 1 is linear, 3 a cubic spline. With 1 and 3
             the result is float, and axes that get coarser are smoothed first (Gaussian, so that the full width at
@@ -245,7 +358,16 @@ class Volume:
         Raises
         ------
         InputError
-            When the spacing is not positive, the grid is senseless or huge, or ``fill`` does not fit the type.
+            When the spacing is not positive, the grid is invalid or too large, or ``fill`` does not fit the type.
+
+        Examples
+        --------
+        >>> image = Volume(np.arange(8.0).reshape(8, 1, 1), np.eye(4))
+        >>> image.resample((2.0, 1.0, 1.0)).shape
+        (4, 1, 1)
+        >>> labels = Volume(np.array([0, 0, 3, 3]).reshape(4, 1, 1), np.eye(4))
+        >>> labels.resample(like=((3, 1, 1), np.diag([1.4, 1.0, 1.0, 1.0])), order=0).array.ravel().tolist()
+        [0, 0, 3]
         """
         if (spacing is None) == (like is None):
             raise InputError(
@@ -268,21 +390,27 @@ class Volume:
             _require_fitting(fill, self.array.dtype)
         # Both grids in RAS order: the result depends on where voxels are, not on how they are stored.
         source = self.reorient("RAS")
-        axes, flipped = _moves(affine, "RAS")
+        axes, flipped = _permutation(affine, "RAS")
         grid_shape = [shape[axis] for axis in axes]
-        to_source = np.linalg.inv(source.affine) @ _moved_affine(shape, affine, axes, flipped)
+        to_source = np.linalg.inv(source.affine) @ _permuted_affine(shape, affine, axes, flipped)
         layers = source.array if source.array.ndim == 4 else source.array[None]
         sampled = np.stack([_sampled(layer, to_source, grid_shape, order, fill) for layer in layers])
-        array = np.ascontiguousarray(_moved_back(sampled, axes, flipped))
+        array = np.ascontiguousarray(_unpermuted(sampled, axes, flipped))
         return Volume(array if self.channels is not None else array[0], affine)
 
     def crop(self, box: Box) -> Volume:
-        """Return the voxels of ``box``, (start, stop) along i, j, k, at their place in the world.
+        """Return the voxels of ``box``, (start, stop) along i, j, k; each keeps its world coordinates.
 
         Raises
         ------
         InputError
             When the box is empty or reaches outside.
+
+        Examples
+        --------
+        >>> part = Volume(np.zeros((4, 5, 6)), np.eye(4)).crop([(1, 3), (0, 5), (2, 6)])
+        >>> part.shape, part.voxel_to_world((0, 0, 0)).tolist()
+        ((2, 5, 4), [1.0, 0.0, 2.0])
         """
         limits = [(int(start), int(stop)) for start, stop in box]
         if len(limits) != 3 or any(not 0 <= a < b <= n for (a, b), n in zip(limits, self.shape, strict=True)):
@@ -296,21 +424,27 @@ class Volume:
         return Volume(np.array(array, order="C"), _shifted(self.affine, (i, j, k)))
 
     def crop_to(self, mask: Volume, margin_mm: float = 0.0) -> Volume:
-        """Return the smallest box that holds every nonzero voxel of ``mask`` and ``margin_mm`` around it.
+        """Crop to the bounding box of the nonzero voxels of ``mask`` with a margin.
 
-        The margin is rounded up to whole voxels and ends at the border of the volume.
+        The margin, in mm, is rounded up to whole voxels and ends at the border of the volume.
 
         Raises
         ------
         InputError
             When the mask is in another space, has channels or is empty, or the margin is negative.
+
+        Examples
+        --------
+        >>> image = Volume(np.zeros((9, 9, 9)), np.eye(4))
+        >>> brain = np.zeros((9, 9, 9), bool)
+        >>> brain[4, 4, 3:6] = True
+        >>> image.crop_to(image.with_array(brain), margin_mm=2).shape
+        (5, 5, 7)
         """
         require_3d(mask, "The mask")
         require_same_space({"the volume": self, "the mask": mask})
         if not (np.isfinite(margin_mm) and margin_mm >= 0):
-            raise InputError(
-                f"A margin of {margin_mm} mm makes no sense.", "Give zero or more mm.", code="value-invalid"
-            )
+            raise InputError(f"A margin of {margin_mm} mm is invalid.", "Give zero or more mm.", code="value-invalid")
         filled = mask.array != 0
         if not filled.any():
             raise InputError("The mask is empty.", "Check that it is the right file and threshold.", code="image-empty")
@@ -333,6 +467,12 @@ class Volume:
         ------
         InputError
             When a margin is negative, or ``fill`` does not fit the type.
+
+        Examples
+        --------
+        >>> padded = Volume(np.ones((2, 2, 2)), np.eye(4)).pad([(1, 0), (0, 0), (0, 3)])
+        >>> padded.shape, padded.voxel_to_world((0, 0, 0)).tolist()
+        ((3, 2, 5), [-1.0, 0.0, 0.0])
         """
         try:
             pairs = np.broadcast_to(np.asarray(margin).reshape(-1, 1) if np.ndim(margin) < 2 else margin, (3, 2))
@@ -342,8 +482,8 @@ class Volume:
             ) from error
         if (pairs < 0).any() or (pairs != np.trunc(pairs)).any():
             raise InputError(
-                f"The margin {margin} is not zero or more whole voxels.",
-                "To take voxels away, use crop.",
+                f"The margin {margin} is not a number of voxels from 0.",
+                "To remove voxels, use crop.",
                 code="value-invalid",
             )
         _require_fitting(fill, self.array.dtype)
@@ -352,7 +492,7 @@ class Volume:
         return Volume(array, _shifted(self.affine, [-before for before, _ in widths]))
 
     def paste_into(self, whole: Grid, fill: float = 0) -> Volume:
-        """Return this volume put back into the grid it was cropped from; the inverse of crop, pad and reorient.
+        """Return this volume on the grid that it was cropped from: the inverse of crop, pad and reorient.
 
         Parameters
         ----------
@@ -363,6 +503,13 @@ class Volume:
         ------
         InputError
             When the two grids do not coincide voxel by voxel or do not overlap, or ``fill`` does not fit the type.
+
+        Examples
+        --------
+        >>> image = Volume(np.ones((4, 4, 4), np.uint8), np.eye(4))
+        >>> part = image.crop([(0, 2), (0, 4), (0, 4)]).reorient("LPS")
+        >>> int(part.paste_into(image).array.sum())
+        32
         """
         shape, affine = _grid(whole)
         part = self.reorient(_axcodes(affine))
@@ -383,14 +530,14 @@ class Volume:
 
     def _grid_with(self, spacing: float | Sequence[float] | None) -> tuple[tuple[int, int, int], np.ndarray]:
         """Return the grid with another spacing about the same centre."""
-        wanted = np.asarray(spacing, dtype=np.float64)
-        if wanted.shape not in ((), (3,)) or not (np.isfinite(wanted) & (wanted > 1e-6)).all():
+        widths = np.asarray(spacing, dtype=np.float64)
+        if widths.shape not in ((), (3,)) or not (np.isfinite(widths) & (widths > 1e-6)).all():
             raise InputError(
-                f"A spacing of {spacing} mm makes no sense.",
+                f"A spacing of {spacing} mm is invalid.",
                 "Give one positive number of mm, or three.",
                 code="value-invalid",
             )
-        factor = wanted / np.asarray(self.spacing)
+        factor = widths / np.asarray(self.spacing)
         shape = np.maximum(1, np.floor(np.asarray(self.shape) / factor + 0.5 + _TIE))
         affine = self.affine.copy()
         affine[:3, :3] *= factor
@@ -400,35 +547,44 @@ class Volume:
 
 
 def require_same_space(volumes: Mapping[str, Volume], tolerance: float = 1e-3) -> None:
-    """Demand that all ``volumes`` (name to volume) share one grid, to ``tolerance`` mm.
+    """Require that all ``volumes`` (name to volume) share one grid, to ``tolerance`` mm.
 
     Raises
     ------
     InputError
         Naming the first two that differ, and how.
+
+    Examples
+    --------
+    >>> image = Volume(np.zeros((4, 5, 6)), np.eye(4))
+    >>> require_same_space({"the image": image, "the mask": image.with_array(image.array > 0)})
     """
-    for (name, one), (other_name, other) in combinations(volumes.items(), 2):
-        if one.shape != other.shape:
-            how = f"{one.shape} and {other.shape} voxels"
-        elif not one.same_space(other, tolerance):
-            gap = _corner_gap(one.shape, one.affine, other.affine)
-            how = f"up to {gap:.3g} mm apart; {''.join(one.axcodes)} and {''.join(other.axcodes)}"
+    for (name_a, a), (name_b, b) in combinations(volumes.items(), 2):
+        if a.shape != b.shape:
+            how = f"{a.shape} and {b.shape} voxels"
+        elif not a.same_space(b, tolerance):
+            gap = _corner_gap(a.shape, a.affine, b.affine)
+            how = f"up to {gap:.3g} mm apart; {''.join(a.axcodes)} and {''.join(b.axcodes)}"
         else:
             continue
         raise InputError(
-            f"{name} and {other_name} are not in the same space ({how}).",
+            f"{name_a} and {name_b} are not in the same space ({how}).",
             "Resample one like the other.",
             code="geometry-mismatch",
         )
 
 
 def require_finite(volume: Volume, name: str) -> None:
-    """Demand that every voxel of ``volume`` is a finite number.
+    """Require that every voxel of ``volume`` is a finite number.
 
     Raises
     ------
     InputError
         Naming ``name`` and the number of voxels that are NaN or infinite.
+
+    Examples
+    --------
+    >>> require_finite(Volume(np.zeros((4, 5, 6)), np.eye(4)), "The image")
     """
     bad = int(volume.array.size - np.isfinite(volume.array).sum())
     if bad:
@@ -440,16 +596,20 @@ def require_finite(volume: Volume, name: str) -> None:
 
 
 def require_3d(volume: Volume, name: str) -> None:
-    """Demand that ``volume`` has no channels.
+    """Require that ``volume`` has no channels.
 
     Raises
     ------
     InputError
         Naming ``name`` and the number of channels.
+
+    Examples
+    --------
+    >>> require_3d(Volume(np.zeros((4, 5, 6)), np.eye(4)), "The image")
     """
     if volume.channels is not None:
         raise InputError(
-            f"{name} has {volume.channels} channels or time points; one 3-D volume is needed.",
+            f"{name} has {volume.channels} channels or time points; a 3-D volume is needed.",
             "Extract one of them, or average them, and save it as a 3-D file.",
             code="image-dimensions",
         )
@@ -556,10 +716,10 @@ def _corners(shape: Sequence[int]) -> np.ndarray:
     return np.array(list(product(*((-0.5, n - 0.5) for n in shape))))
 
 
-def _corner_gap(shape: Sequence[int], one: np.ndarray, other: np.ndarray) -> float:
+def _corner_gap(shape: Sequence[int], first: np.ndarray, second: np.ndarray) -> float:
     """Return the largest distance in mm between the corners of one grid under two affines."""
     corners = _corners(shape)
-    return float(np.linalg.norm(_apply(one, corners) - _apply(other, corners), axis=1).max())
+    return float(np.linalg.norm(_apply(first, corners) - _apply(second, corners), axis=1).max())
 
 
 def _shifted(affine: np.ndarray, start: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -583,25 +743,25 @@ def _axcodes(affine: np.ndarray) -> tuple[str, str, str]:
     return i, j, k
 
 
-def _moves(affine: np.ndarray, codes: Sequence[str]) -> tuple[list[int], list[bool]]:
+def _permutation(affine: np.ndarray, codes: Sequence[str]) -> tuple[list[int], list[bool]]:
     """Return for each new array axis the old one it comes from, and whether it is flipped."""
     axes, signs = _orientation(affine)
-    wanted = [_DIRECTIONS[code] for code in codes]
-    order = [axes.index(axis) for axis, _ in wanted]
-    return order, [signs[old] != sign for old, (_, sign) in zip(order, wanted, strict=True)]
+    directions = [_DIRECTIONS[code] for code in codes]
+    order = [axes.index(axis) for axis, _ in directions]
+    return order, [signs[old] != sign for old, (_, sign) in zip(order, directions, strict=True)]
 
 
-def _moved(array: np.ndarray, order: Sequence[int], flipped: Sequence[bool]) -> np.ndarray:
+def _permuted(array: np.ndarray, order: Sequence[int], flipped: Sequence[bool]) -> np.ndarray:
     array = np.moveaxis(array, [axis - 3 for axis in order], (-3, -2, -1))
     return np.flip(array, tuple(axis - 3 for axis in range(3) if flipped[axis]))
 
 
-def _moved_back(array: np.ndarray, order: Sequence[int], flipped: Sequence[bool]) -> np.ndarray:
+def _unpermuted(array: np.ndarray, order: Sequence[int], flipped: Sequence[bool]) -> np.ndarray:
     array = np.flip(array, tuple(axis - 3 for axis in range(3) if flipped[axis]))
     return np.moveaxis(array, (-3, -2, -1), [axis - 3 for axis in order])
 
 
-def _moved_affine(
+def _permuted_affine(
     shape: Sequence[int], affine: np.ndarray, order: Sequence[int], flipped: Sequence[bool]
 ) -> np.ndarray:
     new_to_old = np.zeros((4, 4))
@@ -613,7 +773,7 @@ def _moved_affine(
 
 
 def _sampled(array: np.ndarray, affine: np.ndarray, shape: Sequence[int], order: int, fill: float) -> np.ndarray:
-    """Sample a 3-D array where ``affine`` (grid indices to array indices) puts the voxels of a grid of ``shape``."""
+    """Sample a 3-D array at the voxels of a grid of ``shape``; ``affine`` maps grid indices to array indices."""
     from scipy import ndimage
 
     matrix, offset = affine[:3, :3], affine[:3, 3]
@@ -650,6 +810,6 @@ def _inside(matrix: np.ndarray, offset: np.ndarray, shape: Sequence[int], source
     inside = np.ones(tuple(shape), dtype=bool)
     for axis, size in enumerate(source_shape):
         row = matrix[axis] if matrix.ndim == 2 else matrix[axis] * np.eye(3)[axis]
-        place = offset[axis] + sum(step * grid for step, grid in zip(row, grids, strict=True) if step)
-        inside &= (place > -0.5 - 1e-4) & (place < size - 0.5 + 1e-4)
+        index = offset[axis] + sum(step * grid for step, grid in zip(row, grids, strict=True) if step)
+        inside &= (index > -0.5 - 1e-4) & (index < size - 0.5 + 1e-4)
     return inside

@@ -1,7 +1,7 @@
-"""Reads and writes the files of :class:`NeuroGenLib.spatial.volume.Volume`.
+"""File formats of :class:`NeuroGenLib.spatial.volume.Volume`: NIfTI, NRRD, MetaImage and DICOM.
 
-Readers return ``(array, affine)``: the array in i,j,k order with channels first, the affine to RAS mm. ITK's
-side (NRRD, MetaImage, DICOM) speaks LPS and k,j,i; this module is where the two meet.
+Readers return ``(array, affine)``: the array in i,j,k order with channels first, the affine to RAS mm. ITK
+(NRRD, MetaImage, DICOM) uses LPS and k,j,i; this module converts between the two.
 """
 
 from __future__ import annotations
@@ -37,13 +37,14 @@ _ITK_KINDS = {"NrrdImageIO": "NRRD", "MetaImageIO": "MetaImage", "GDCMImageIO": 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _LARGEST_NIFTI_AXIS = 32767
 _GZIP_LEVEL = 6
+"""zlib's default, a compromise of time and size."""
 _GZIP_MOST = 1040
-"""Gzip cannot make anything smaller by a larger factor."""
+"""Upper bound of gzip's compression ratio (1032 for deflate), with a margin for headers."""
 _GZIP_MAGIC = b"\x1f\x8b"
 _QFORM_TOLERANCE_MM = 0.01
 _SHEAR_TOLERANCE = 1e-4
 _SLICE_TOLERANCE = 0.05
-"""How far a slice may lie from its place in an even stack, as a fraction of the slice step."""
+"""Largest deviation of a slice from its position in an even stack, as a fraction of the slice step."""
 
 
 def read(path: str | os.PathLike[str], series: str | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -65,6 +66,15 @@ def read(path: str | os.PathLike[str], series: str | None = None) -> tuple[np.nd
     ------
     InputError
         When the file is missing, truncated, corrupt, of another kind, or the series is ambiguous or incomplete.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write(f"{folder}/labels.nii.gz", np.zeros((2, 3, 4), np.int16), np.eye(4))
+    ...     array, affine = read(f"{folder}/labels.nii.gz")
+    >>> array.shape, array.dtype
+    ((2, 3, 4), dtype('uint8'))
     """
     path = Path(path)
     if path.is_dir():
@@ -97,7 +107,15 @@ def write(
         When the suffix is not one that is written, ``dtype`` cannot hold the values, the frame unit is unknown,
         or the affine is sheared and the file is NRRD.
     NeuroGenError
-        When the disk refuses.
+        When the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write(f"{folder}/displacement.nrrd", np.zeros((3, 4, 5, 6), np.float32), np.eye(4))
+    ...     read(f"{folder}/displacement.nrrd")[0].shape
+    (3, 4, 5, 6)
     """
     path = Path(path)
     suffix = _suffix(path)
@@ -125,7 +143,7 @@ def write_frames(
     slope: float | None = None,
     squeeze: bool = False,
 ) -> None:
-    """Write arrays of one grid as one NIfTI, a frame each: over ages, or over classes.
+    """Write arrays of one grid as the frames of one NIfTI file, over ages or over classes.
 
     Parameters
     ----------
@@ -138,16 +156,24 @@ def write_frames(
     frame_spacing, frame_unit:
         Step between frames and its unit, as for :meth:`NeuroGenLib.spatial.volume.Volume.save`.
     slope:
-        What readers multiply the stored values by; the frames hold the stored ones.
+        Factor by which readers multiply the stored values; the frames hold the stored values.
     squeeze:
-        Leave the frame axis out when there is one frame.
+        Omit the frame axis when there is one frame.
 
     Raises
     ------
     InputError
-        When the name is not one of NIfTI.
+        When the name does not end in ``.nii`` or ``.nii.gz``.
     NeuroGenError
-        When the disk refuses.
+        When the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_frames(f"{folder}/ages.nii.gz", [np.zeros((2, 3, 4)), np.ones((2, 3, 4))], np.eye(4))
+    ...     read(f"{folder}/ages.nii.gz")[0].shape
+    (2, 2, 3, 4)
     """
     path = Path(path)
     if _suffix(path) not in (".nii", ".nii.gz"):
@@ -230,7 +256,7 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     except broken as error:
         raise _unreadable(path, "NIfTI", error) from error
     if not (header["sform_code"] or header["qform_code"]):
-        log.warning("%s says nothing about its orientation; its position and left-right are a guess.", path)
+        log.warning("%s has neither an sform nor a qform: its position and its left and right are a guess.", path)
     return _channels_first(array, path), affine
 
 
@@ -241,13 +267,13 @@ def _parse_nifti(stream: io.BufferedIOBase, room: int) -> tuple[np.ndarray, np.n
     start = stream.read(4)
     kind = kinds.get(int.from_bytes(start, "little")) or kinds.get(int.from_bytes(start, "big"))
     if kind is None:
-        raise ValueError("it does not begin like NIfTI")
+        raise ValueError("it does not begin with a NIfTI header")
     stream.seek(0)
     # mmap would tie the array to the file, which may be replaced later (and cannot be on Windows).
     image = kind.from_file_map(kind.make_file_map({"image": stream}), mmap=False)
     size = math.prod(int(n) for n in image.shape) * image.get_data_dtype().itemsize
     if size > room:  # before memory is taken for what a damaged header claims
-        raise ValueError(f"its header claims {size} bytes of voxels, the file has less")
+        raise ValueError(f"its header claims {size} bytes of voxels, the file holds fewer")
     return np.asanyarray(image.dataobj), np.asarray(image.affine, dtype=np.float64), image.header
 
 
@@ -276,7 +302,7 @@ def _write_nifti(
     frame_unit: str,
     slope: float | None = None,
 ) -> None:
-    """Write (i, j, k[, frame[, channel]]), as it is stored; ``slope`` is what readers multiply it by."""
+    """Write stored values (i, j, k[, frame[, channel]]); readers multiply them by ``slope``."""
     import nibabel
 
     if frame_unit not in FRAME_UNITS:
@@ -291,7 +317,7 @@ def _write_nifti(
         )
     if max(data.shape) > _LARGEST_NIFTI_AXIS:
         raise InputError(
-            f"{path} cannot be written: NIfTI has no more than {_LARGEST_NIFTI_AXIS} voxels along an axis.",
+            f"{path} cannot be written: NIfTI has at most {_LARGEST_NIFTI_AXIS} voxels along an axis.",
             "Save it as .nrrd.",
             code="image-too-large",
         )
@@ -314,7 +340,7 @@ def _write_nifti(
 
 
 def _set_qform(header: Any, affine: np.ndarray, shape: tuple[int, ...]) -> None:
-    """Write the qform where it says the same as the sform; a sheared affine has none."""
+    """Write the qform where it equals the sform; a sheared affine has none."""
     header.set_qform(affine, code=1)
     corners = np.stack(np.meshgrid(*[(0, n - 1) for n in shape], [1.0], indexing="ij"), axis=-1).reshape(-1, 4)
     gap = np.linalg.norm((corners @ (header.get_qform() - affine).T)[:, :3], axis=1).max()
@@ -335,7 +361,7 @@ def _read_itk(path: Path, reader: str) -> SimpleITK.Image:
 
 
 def _from_itk(image: SimpleITK.Image, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Turn k,j,i(,c) into (c,)i,j,k and LPS into RAS."""
+    """Convert k,j,i(,c) to (c,)i,j,k and LPS to RAS."""
     import SimpleITK
 
     dimension = image.GetDimension()
@@ -407,8 +433,8 @@ def _is_dicom(path: Path) -> bool:
 def _read_dicom_folder(folder: Path, series: str | None) -> tuple[np.ndarray, np.ndarray]:
     import SimpleITK
 
-    found = SimpleITK.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    files = {uid: SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid) for uid in found}
+    uids = SimpleITK.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    files = {uid: SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid) for uid in uids}
     _require_readable(folder, {Path(name).name for names in files.values() for name in names})
     if not files:
         raise InputError(
@@ -425,17 +451,17 @@ def _read_dicom_folder(folder: Path, series: str | None) -> tuple[np.ndarray, np
         )
     if series is not None and series not in files:
         raise InputError(f"The folder {folder} has no series '{series}'.", nearest(series, files), code="name-unknown")
-    names = [Path(name) for name in files[series or found[0]]]
+    names = [Path(name) for name in files[series or uids[0]]]
     images = [_read_itk(name, "GDCMImageIO") for name in names]
     if len(images) == 1:
         return _from_itk(images[0], names[0])
     return _stack([_from_itk(image, name) for image, name in zip(images, names, strict=True)], folder)
 
 
-def _require_readable(folder: Path, placed: set[str]) -> None:
-    """Name the DICOM files that the scan of the folder passed over in silence, which it does with damaged ones."""
-    others = [file for file in sorted(folder.iterdir()) if file.is_file() and file.name not in placed]
-    broken = [file.name for file in others if file.name.upper() != "DICOMDIR" and _is_dicom(file)]
+def _require_readable(folder: Path, listed: set[str]) -> None:
+    """Require that no DICOM file is missing from the listed series: GDCM skips damaged files silently."""
+    rest = [file for file in sorted(folder.iterdir()) if file.is_file() and file.name not in listed]
+    broken = [file.name for file in rest if file.name.upper() != "DICOMDIR" and _is_dicom(file)]
     if broken:
         raise InputError(
             f"{len(broken)} DICOM file(s) in {folder} cannot be read: {', '.join(broken[:5])}.",
@@ -462,7 +488,7 @@ def _stack(slices: list[tuple[np.ndarray, np.ndarray]], folder: Path) -> tuple[n
     """Stack single slices in the order of their positions; the third column of the affine is the measured step.
 
     The step comes from the positions, not from the slice thickness, so that gaps between thick slices and a
-    tilted gantry (a sheared affine) come out right.
+    tilted gantry (a sheared affine) are represented correctly.
     """
     first = slices[0][1]
     if any(
@@ -471,7 +497,7 @@ def _stack(slices: list[tuple[np.ndarray, np.ndarray]], folder: Path) -> tuple[n
     ):
         raise InputError(
             f"The slices of the series in {folder} differ in size, spacing or direction.",
-            "Take scouts and reformatted slices out of the folder.",
+            "Remove scouts and reformatted slices from the folder.",
             code="geometry-mismatch",
         )
     normal = np.cross(first[:3, 0], first[:3, 1])
@@ -503,11 +529,12 @@ def _require_even(positions: np.ndarray, normal: np.ndarray, folder: Path) -> No
             "Export the whole series again.",
             code="geometry-invalid",
         )
-    places = positions[0] + np.linspace(0.0, 1.0, len(positions))[:, None] * (positions[-1] - positions[0])
-    off = float(np.linalg.norm(positions - places, axis=1).max())
-    if off > _SLICE_TOLERANCE * step:
+    expected = positions[0] + np.linspace(0.0, 1.0, len(positions))[:, None] * (positions[-1] - positions[0])
+    deviation = float(np.linalg.norm(positions - expected, axis=1).max())
+    if deviation > _SLICE_TOLERANCE * step:
         raise InputError(
-            f"The series in {folder} is unevenly spaced: slices lie up to {off:.2f} mm off a step of {step:.2f} mm.",
+            f"The series in {folder} is unevenly spaced: slices lie up to {deviation:.2f} mm off a step of {step:.2f}"
+            " mm.",
             "Resample it to even slices first.",
             code="geometry-invalid",
         )
@@ -517,7 +544,7 @@ def _require_even(positions: np.ndarray, normal: np.ndarray, folder: Path) -> No
 
 
 def _stored_values(array: np.ndarray, dtype: np.dtype | None, path: Path) -> np.ndarray:
-    """Return ``array`` in the type to write; whole numbers take the smallest that holds them."""
+    """Return ``array`` in the type to write; whole numbers take the smallest type that holds them."""
     if dtype is None:
         if array.dtype.kind == "f":
             return array
@@ -538,7 +565,7 @@ def _stored_values(array: np.ndarray, dtype: np.dtype | None, path: Path) -> np.
     kept = np.isfinite(stored) == np.isfinite(array) if both_float else stored == array
     if not kept.all():
         raise InputError(
-            f"{path} cannot be written as {dtype}: {int((~kept).sum())} voxels hold values it has no room for.",
+            f"{path} cannot be written as {dtype}: {int((~kept).sum())} voxels hold values that it cannot hold.",
             "Choose a float type, or round the values first.",
             code="value-invalid",
         )

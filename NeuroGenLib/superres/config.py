@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from NeuroGenLib.core.config import Config, Help, Range, Unit
+from NeuroGenLib.core.config import Config, Help, Identifying, Range, Unit
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.simulate.contrast import ContrastConfig
 from NeuroGenLib.simulate.deformation import DeformationConfig
-from NeuroGenLib.training.settings import TrainerConfig
+from NeuroGenLib.training.settings import TrainJobConfig
 
 Interval = tuple[float, float]
 Tissues = Literal["freesurfer", "fetal", "unknown"]
@@ -32,10 +32,12 @@ class ScansConfig(Config):
     ] = None
     tissues: Annotated[Tissues, Help("What the values of the label maps mean")] = "fetal"
     root: Annotated[
-        Path | None, Help("Folder that relative paths of the table start from; the table's when not given")
+        Path | None,
+        Identifying(blank=True),
+        Help("Folder that relative paths of the table start from; the table's when not given"),
     ] = None
-    include: Annotated[tuple[str, ...], Help("Ids to keep, * allowed; all when empty")] = ()
-    exclude: Annotated[tuple[str, ...], Help("Ids to leave out, * allowed")] = ()
+    include: Annotated[tuple[str, ...], Identifying(blank=True), Help("Ids to keep, * allowed; all when empty")] = ()
+    exclude: Annotated[tuple[str, ...], Identifying(blank=True), Help("Ids to leave out, * allowed")] = ()
     generated: Annotated[
         float, Range(0, 1), Help("Chance that a scan's label map is given another contrast, where there is one")
     ] = 0.4
@@ -50,10 +52,12 @@ class MapsConfig(Config):
     segmentation: Annotated[str | None, Help("Column of the table with the label maps, where it has several")] = None
     tissues: Annotated[Tissues, Help("What the values of the label maps mean")] = "freesurfer"
     root: Annotated[
-        Path | None, Help("Folder that relative paths of the table start from; the table's when not given")
+        Path | None,
+        Identifying(blank=True),
+        Help("Folder that relative paths of the table start from; the table's when not given"),
     ] = None
-    include: Annotated[tuple[str, ...], Help("Ids to keep, * allowed; all when empty")] = ()
-    exclude: Annotated[tuple[str, ...], Help("Ids to leave out, * allowed")] = ()
+    include: Annotated[tuple[str, ...], Identifying(blank=True), Help("Ids to keep, * allowed; all when empty")] = ()
+    exclude: Annotated[tuple[str, ...], Identifying(blank=True), Help("Ids to leave out, * allowed")] = ()
     weight: Annotated[float, Range(0), Help("How often label maps are drawn, beside scans.weight")] = 1.0
 
 
@@ -72,18 +76,23 @@ class SplitConfig(Config):
         tuple[float, float, float], Range(0, 1), Help("For random: shares trained on, validated and tested with")
     ] = (0.70, 0.15, 0.15)
     seed: Annotated[int, Range(0), Help("Start of the random split")] = 0
-    validation: Annotated[tuple[str, ...], Help("Ids that are validated with, * allowed, for named")] = ()
+    validation: Annotated[
+        tuple[str, ...], Identifying(blank=True), Help("Ids that are validated with, * allowed, for named")
+    ] = ()
 
     def check(self) -> None:
         """Refuse fractions that are none, and names for a split that takes none."""
         if abs(sum(self.fractions) - 1) > 1e-6 or min(self.fractions[:2]) <= 0:
             raise InputError(
-                f"The fractions {self.fractions} are no split.", "Give three that sum to 1, the first two above 0."
+                f"The fractions {self.fractions} are no split.",
+                "Give three that sum to 1, the first two above 0.",
+                code="value-invalid",
             )
         if bool(self.validation) != (self.kind == "named"):
             raise InputError(
                 f"split.validation names {len(self.validation)} ids, and split.kind is {self.kind}.",
                 "Name ids with split.kind named, and with no other.",
+                code="value-conflict",
             )
 
 
@@ -147,7 +156,9 @@ class NetworkConfig(Config):
         """Refuse a network without coarser levels."""
         if len(self.features) < 2:
             raise InputError(
-                f"network.features {self.features} has no coarser level.", "Give at least two, such as [16, 32, 64]."
+                f"network.features {self.features} has no coarser level.",
+                "Give at least two, such as [16, 32, 64].",
+                code="value-invalid",
             )
 
 
@@ -206,11 +217,12 @@ class PublishedPatchesConfig(Config):
     stride: Annotated[int, Range(1), Unit("voxels"), Help("Distance of patches")] = 16
 
 
-@dataclass(frozen=True)
-class SuperresTrainConfig(Config):
+@dataclass(frozen=True, kw_only=True)
+class SuperresTrainConfig(TrainJobConfig):
     """Everything a training run of super-resolution needs."""
 
-    train: TrainerConfig
+    unshared: ClassVar = ("note",)
+
     scans: ScansConfig = field(default_factory=ScansConfig)
     maps: MapsConfig = field(default_factory=MapsConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
@@ -234,17 +246,12 @@ class SuperresTrainConfig(Config):
     window: Annotated[int, Range(8), Unit("voxels"), Help("Side of the cubes that the network sees")] = 64
     maps_spacing: Annotated[float, Range(0.3, 5), Unit("mm"), Help("Voxel size that label maps are brought to")] = 1.0
     name: Annotated[str, Help("Name of the model")] = "superres"
-    description: Annotated[str, Help("One sentence on what the model does")] = ""
-    notice: Annotated[str, Help("What every output must say of what the model was trained on")] = ""
-    license: Annotated[str, Help("SPDX licence of the weights, which follows from the data's")] = "unknown"
-    attribution: Annotated[tuple[str, ...], Help("Papers and data sets to cite")] = ()
-    store_ids: Annotated[bool, Help("Write ids of subjects into the model; they may identify people")] = False
     note: Annotated[str, Help("A word on this run, for training_info.csv")] = ""
 
     def check(self) -> None:
         """Refuse a run without data, a window that cannot be halved, and settings of one network for the other."""
         if self.scans.source is None and self.maps.source is None:
-            raise InputError("There is nothing to train on.", "Give scans.source or maps.source.")
+            raise InputError("There is nothing to train on.", "Give scans.source or maps.source.", code="value-missing")
         if self.network.kind == "published":
             self._check_published()
             return
@@ -253,22 +260,33 @@ class SuperresTrainConfig(Config):
             raise InputError(
                 f"A window of {self.window} voxels cannot be halved {len(self.network.features) - 1} times.",
                 f"Give a window that is a multiple of {halved}.",
+                code="value-conflict",
             )
         if self.scans.low is not None:
             raise InputError(
-                "scans.low names thick slices, which this network's training makes itself.", "Leave scans.low out."
+                "scans.low names thick slices, which this network's training makes itself.",
+                "Leave scans.low out.",
+                code="value-conflict",
             )
 
     def _check_published(self) -> None:
         for name, value in (("source", self.scans.source), ("guide", self.scans.guide), ("low", self.scans.low)):
             if value is None:
-                raise InputError(f"The published network's training needs scans.{name}.", "Give it.")
+                raise InputError(
+                    f"The published network's training needs scans.{name}.", "Give it.", code="value-missing"
+                )
         if self.maps.source is not None:
-            raise InputError("The published network is trained on scans alone.", "Leave maps.source out.")
+            raise InputError(
+                "The published network is trained on scans alone.", "Leave maps.source out.", code="value-conflict"
+            )
 
 
 def _require_rising(config: Config) -> None:
     for one in dataclasses.fields(config):
         value = getattr(config, one.name)
         if isinstance(value, tuple) and value[0] > value[1]:
-            raise InputError(f"{one.name} goes from {value[0]:g} down to {value[1]:g}.", "Give the smaller first.")
+            raise InputError(
+                f"{one.name} goes from {value[0]:g} down to {value[1]:g}.",
+                "Give the smaller first.",
+                code="value-invalid",
+            )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from NeuroGenLib.alignment.halfway import Start
+    from NeuroGenLib.alignment.halfway import HalfwayStart
     from NeuroGenLib.spatial.volume import Volume
 
 GuideNeed: TypeAlias = Literal["needed", "optional", "none"]
@@ -53,7 +53,7 @@ class AlignedGuide:
     """
 
     volume: Volume
-    start: Start
+    start: HalfwayStart
     image: Volume
 
     @property

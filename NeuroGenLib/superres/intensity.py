@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
 
 from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.spatial.intensity import intensity_range
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PERCENTILES = (1.0, 99.0)
 
@@ -34,7 +38,7 @@ def head_range(values: np.ndarray, head: np.ndarray, name: str = "The image") ->
         raise InputError(
             f"{name} shows no head.", "Check that it is the right file, or give a mask.", code="image-empty"
         )
-    low, high = (float(value) for value in np.percentile(inside, PERCENTILES))
+    low, high = intensity_range(inside, PERCENTILES)
     if high <= low:
         raise InputError(
             f"{name} has the same value everywhere in the head.", "Check that it is the right file.", code="image-empty"

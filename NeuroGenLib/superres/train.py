@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.core.files import require_folder_place
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.core.provenance import checkout_commit, software_versions
-from NeuroGenLib.models import resolve
 from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
+from NeuroGenLib.models.opening import require_kind, resolve
 from NeuroGenLib.superres.card import model_card
 from NeuroGenLib.superres.data.degradation import SHARPENED
 from NeuroGenLib.superres.data.subjects import read_examples
 from NeuroGenLib.superres.data.windows import Windows
 from NeuroGenLib.superres.evaluation.validation import HeldOutWindows, PublishedValidation, Validation
+from NeuroGenLib.superres.infer import SuperresModel
 from NeuroGenLib.superres.intensity import PERCENTILES
 from NeuroGenLib.superres.losses import superres_loss
 from NeuroGenLib.superres.network import ResidualUNetConfig, SuperresNetwork
@@ -29,19 +26,21 @@ from NeuroGenLib.superres.published import reference
 from NeuroGenLib.superres.published import unet as published_network
 from NeuroGenLib.superres.published.patches import PublishedPatches, raster
 from NeuroGenLib.training.initial_weights import load_initial
-from NeuroGenLib.training.loop import StepModule, is_first_process
+from NeuroGenLib.training.job import common_manifest, model_folder, run_job
+from NeuroGenLib.training.loop import StepModule
 from NeuroGenLib.training.random_streams import seeded_weights
-from NeuroGenLib.training.run import fit
 from NeuroGenLib.training.schedules import cosine_schedule
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lightning.pytorch import Callback
     from torch.optim import Optimizer
 
     from NeuroGenLib.superres.config import NetworkConfig, SuperresTrainConfig
     from NeuroGenLib.superres.data.subjects import Examples
     from NeuroGenLib.superres.evaluation.validation import Judge
 
-KIND = "superres"
 _EVERY = 1000
 """Steps from one validation to the next when nothing is said."""
 
@@ -54,13 +53,19 @@ class SuperresModule(StepModule):
     config:
         The job.
     network:
-        With its first weights.
+        With its initial weights.
+
+    Attributes
+    ----------
+    spacings:
+        Least and largest voxel size of the training images in mm, where the network is made for several.
     """
 
     def __init__(self, config: SuperresTrainConfig, network: nn.Module) -> None:
         super().__init__()
         self._config = config
         self.network = network
+        self.spacings: tuple[float, float] | None = None
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:  # noqa: ARG002
         """Limit the norm of the gradient."""
@@ -98,6 +103,7 @@ class ResidualModule(SuperresModule):
         with seeded_weights(config.train.seed):
             network = SuperresNetwork(ResidualUNetConfig(config.network.features, config.network.convolutions))
         super().__init__(config, network)
+        self.spacings = examples.spacings
         self._windows = Windows(config, examples)
 
     def step_loss(self, step: int) -> dict[str, Tensor]:
@@ -138,53 +144,33 @@ def published_shape(config: NetworkConfig) -> published_network.PublishedUNetCon
 
 
 def train(config: SuperresTrainConfig, progress: Progress = SILENT) -> Path | None:
-    """Train a network, write it to ``<out>/model``, and return that path (None in all processes but the first).
-
-    A run that was stopped goes on when this is called again with the same config.
-
-    Raises
-    ------
-    InputError
-        When the data or a setting is unusable.
-    NeuroGenError
-        When the run folder may not be written into.
-    Cancelled
-        When it was stopped; the run folder holds a checkpoint.
-    """
-    out = Path(config.train.out)
-    require_folder_place(out)
-    # With several processes each runs this function; one of them speaks and writes.
-    first = is_first_process()
-    shown = progress if first else SILENT
+    """Train a network and return the path of its model; see :func:`NeuroGenLib.training.job.run_job`."""
     initial = None if config.train.init_from is None else _open_initial(config.train.init_from, config.network.kind)
-    training = shown.part(0.05, 0.99, "training")
-    module: SuperresModule
-    judge: Judge
-    spacings = None
-    if config.network.kind == "published":
-        patches = PublishedPatches(config)
-        module, judge, sizes = PublishedModule(config, patches), PublishedValidation(patches), patches.sizes
-        every = config.validation.every or patches.batches("train")
-    else:
-        examples = read_examples(config, shown.part(0, 0.05))
-        spacings = examples.spacings
-        module, sizes = ResidualModule(config, examples), examples.sizes
-        judge, every = HeldOutWindows(config, examples.validation), config.validation.every or _EVERY
-    if initial is not None:
-        tensors = {name: tensor.float() for name, tensor in load_tensors(initial).items()}
-        load_initial(module.network.state_dict(), tensors)
 
-    def write(module: SuperresModule, steps: int) -> None:
-        write_superres_model(module.network, config, steps, out / "model", spacings)
+    def build(reading: Progress, training: Progress) -> tuple[SuperresModule, list[Callback]]:
+        module: SuperresModule
+        judge: Judge
+        if config.network.kind == "published":
+            patches = PublishedPatches(config)
+            module, judge, sizes = PublishedModule(config, patches), PublishedValidation(patches), patches.sizes
+            every = config.validation.every or patches.batches("train")
+        else:
+            examples = read_examples(config, reading)
+            module, sizes = ResidualModule(config, examples), examples.sizes
+            judge, every = HeldOutWindows(config, examples.validation), config.validation.every or _EVERY
+        if initial is not None:
+            tensors = {name: tensor.float() for name, tensor in load_tensors(initial).items()}
+            load_initial(module.network.state_dict(), tensors)
+        return module, [Validation(config, judge, every, sizes, write_after, training)]
 
-    validation = Validation(config, judge, every, sizes, write, training)
-    fit(module, config.train, training, [validation], job=config)
-    if not first:
-        return None
-    if not (out / "model").exists():  # the only validation was cancelled
-        write(module, config.train.steps)
-    progress.update(1, 1, f"model written to {out / 'model'}")
-    return out / "model"
+    def write_after(module: SuperresModule, steps: int) -> None:
+        write_superres_model(module.network, config, steps, model_folder(config), module.spacings)
+
+    def write(module: SuperresModule, folder: Path) -> None:
+        if not folder.exists():  # the only validation was cancelled
+            write_after(module, config.train.steps)
+
+    return run_job(config, build, write, progress)
 
 
 def write_superres_model(
@@ -206,16 +192,7 @@ def write_superres_model(
     spacings:
         Least and largest voxel size, in mm, that a residual network saw; inference works within them.
     """
-    manifest = {
-        "name": config.name,
-        "description": config.description,
-        "notice": config.notice,
-        "license": config.license,
-        "citation": list(config.attribution),
-        "modalities": ["T1w", "T2w"],
-        "training": {"config": shareable(config), "steps": steps, "commit": checkout_commit()},
-        "versions": software_versions(),
-    }
+    manifest = common_manifest(config, steps) | {"modalities": ["T1w", "T2w"]}
     if isinstance(network, SuperresNetwork):
         manifest["network"] = {"kind": "residual", **dataclasses.asdict(network.config)}
         manifest["preparation"] = preparation_record(config, spacings)
@@ -230,7 +207,7 @@ def write_superres_model(
             "atlas": None,
         }
         weights = published_network.fold(network.state_dict().items(), shape, window)
-    return write_model(path, KIND, weights, manifest, model_card(manifest))
+    return write_model(path, SuperresModel.kind, weights, manifest, model_card(manifest))
 
 
 def preparation_record(config: SuperresTrainConfig, spacings: tuple[float, float] | None) -> dict[str, Any]:
@@ -250,40 +227,20 @@ def preparation_record(config: SuperresTrainConfig, spacings: tuple[float, float
     } | ({} if spacings is None else {"spacing": list(spacings)})
 
 
-def shareable(config: SuperresTrainConfig) -> dict[str, Any]:
-    """Return the settings without what tells of people or of the maker's disk: ids, and the folders of paths."""
-    settings = to_mapping(config)
-    for name in ("scans", "maps"):
-        given = getattr(config, name)
-        settings[name]["source"] = None if given.source is None else given.source.name
-        settings[name]["root"] = None
-        if not config.store_ids:
-            settings[name]["include"] = settings[name]["exclude"] = []
-    if not config.store_ids:
-        settings["split"]["validation"] = []
-    run = settings["train"]
-    run["out"] = config.train.out.name
-    if run["init_from"] is not None:
-        run["init_from"] = Path(run["init_from"]).name
-    told = {"name", "description", "notice", "license", "attribution", "store_ids", "note"}
-    return {name: value for name, value in settings.items() if name not in told}
-
-
-def _open_initial(model: str, network: str) -> ModelFolder:
-    """Open the network that a run starts from.
+def _open_initial(reference: str, network: str) -> ModelFolder:
+    """Return the checked folder of the network that a run starts from.
 
     Raises
     ------
     InputError
-        When the model is of another kind.
+        When the model is of another kind, or its network cannot be trained.
     """
-    folder = resolve(model)
-    if folder.kind != KIND:
-        raise InputError(f"{model} is no super-resolution but of kind '{folder.kind}'.", "Give one to start from.")
-    found = folder.manifest.get("network", {})
-    if found.get("kind") != network or found.get("folded"):
+    folder = require_kind(resolve(reference), SuperresModel)
+    held = folder.manifest.get("network", {})
+    if held.get("kind") != network or held.get("folded"):
         raise InputError(
-            f"{model} holds a network of another kind ({found.get('kind')}) or only part of one.",
+            f"{reference} holds a network of another kind ({held.get('kind')}) or only part of one.",
             "Start from a residual network, with network.kind residual.",
+            code="model-kind",
         )
     return folder

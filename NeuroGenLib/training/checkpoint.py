@@ -52,7 +52,9 @@ def write_checkpoint(state: Mapping[str, Any], path: Path) -> None:
             torch.save(state, temporary)
     except RuntimeError as error:
         # torch's writer reports a full disk so.
-        raise NeuroGenError(f"{path} could not be written ({error}).", "Free some space, then run again.") from error
+        raise NeuroGenError(
+            f"{path} could not be written ({error}).", "Free some space, then run again.", code="file-unwritable"
+        ) from error
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -73,10 +75,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise NeuroGenError(
-            f"The checkpoint {path} is damaged ({error}).", "Restore it, or go on from an older one."
+            f"The checkpoint {path} is damaged ({error}).",
+            "Restore it, or go on from an older one.",
+            code="file-damaged",
         ) from error
     if not isinstance(state, dict):
-        raise NeuroGenError(f"The file {path} is no checkpoint of a run.", "Move it out of the folder.")
+        raise NeuroGenError(
+            f"The file {path} is no checkpoint of a run.", "Move it out of the folder.", code="file-type"
+        )
     return state
 
 
@@ -100,6 +106,7 @@ def newest_checkpoint(folder: Path) -> tuple[int, Path, dict[str, Any]] | None:
         raise NeuroGenError(
             f"None of the {len(found)} checkpoints in {folder} can be read.",
             "Restore one from a backup, or choose another folder to start again.",
+            code="file-damaged",
         )
     return None
 
@@ -149,6 +156,7 @@ def _require_plain(value: Any, where: str) -> None:
         raise NeuroGenError(
             f"The training state{where} is a {type(value).__name__}, which a checkpoint cannot hold.",
             "Keep tensors, numbers, text, lists and dictionaries in the module's state.",
+            code="value-invalid",
         )
 
 

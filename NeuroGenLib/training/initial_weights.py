@@ -46,7 +46,9 @@ def load_initial(
     names = sorted({*module_state, *tensors})
     unused = [pattern for pattern in skip if not fnmatch.filter(names, pattern)]
     if unused:
-        raise InputError(f"Nothing is named '{unused[0]}' in either model.", f"Names: {abridged(names)}.")
+        raise InputError(
+            f"Nothing is named '{unused[0]}' in either model.", f"Names: {abridged(names)}.", code="name-unknown"
+        )
     wanted = [name for name in names if not any(fnmatch.fnmatchcase(name, pattern) for pattern in skip)]
     mismatches = state_mismatches({name: module_state[name] for name in wanted if name in module_state},
                                   {name: tensors[name] for name in wanted if name in tensors})  # fmt: skip
@@ -54,6 +56,7 @@ def load_initial(
         raise InputError(
             f"The weights do not fit this network: {abridged(mismatches, '; ')}.",
             "Use the same network settings as that model, or skip the tables that are meant to differ.",
+            code="weights-mismatch",
         )
     with torch.no_grad():
         for name in wanted:

@@ -200,6 +200,7 @@ class RunKeeper(Checkpoint):
             raise NeuroGenError(
                 f"The processes do not see the same checkpoints in {self._config.out}.",
                 "Choose a run folder that all nodes share.",
+                code="run-conflict",
             )
         if self._config.threads is not None:
             torch.set_num_threads(self._config.threads)
@@ -314,6 +315,7 @@ class RunKeeper(Checkpoint):
                 f"The loss or the weights are not finite numbers any more at step {none - first}.",
                 "Lower the learning rate (or use precision 32), look for empty or infinite voxels in the input,"
                 f" and start again in another folder; the last good checkpoint stays in {folder}.",
+                code="training-diverged",
             )
 
     def _save(self, trainer: lightning.Trainer) -> None:
@@ -324,7 +326,9 @@ class RunKeeper(Checkpoint):
         self._saved = time.monotonic()
         (failed,) = _greatest(trainer, [self.files.error is not None])
         if failed:
-            self.failure = self.files.error or NeuroGenError("Rank 0 could not write the checkpoint.")
+            self.failure = self.files.error or NeuroGenError(
+                "Rank 0 could not write the checkpoint.", code="file-unwritable"
+            )
         elif trainer.is_global_zero:
             keep_newest(folder)
 
@@ -363,6 +367,7 @@ class _WandbRun(WandbLogger):
             raise NeuroGenError(
                 f"The Weights & Biases project '{project}' cannot be opened: {error}.",
                 "Log in with 'wandb login', set WANDB_MODE=offline, or leave train.wandb out.",
+                code="network-failed",
             ) from error
 
     @override

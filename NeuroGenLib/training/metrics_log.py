@@ -100,7 +100,11 @@ def wandb_run_id(out: Path, project: str) -> str:
     path = out / "wandb.json"
     known = read_json(path) if path.exists() else {}
     if not isinstance(known, dict) or not all(isinstance(name, str) for name in known.values()):
-        raise InputError(f"{path} does not name a run by project.", "Delete it to log to a new Weights & Biases run.")
+        raise InputError(
+            f"{path} does not name a run by project.",
+            "Delete it to log to a new Weights & Biases run.",
+            code="file-damaged",
+        )
     if project not in known:
         known[project] = uuid.uuid4().hex[:12]
         write_json(path, known)

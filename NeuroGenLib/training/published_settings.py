@@ -23,9 +23,9 @@ def require_new_settings_file(out: Path) -> None:
         When it is refused.
     """
     if out.suffix not in (".yaml", ".yml"):
-        raise InputError(f"{out} is no name of a settings file.", "End it in .yaml.")
+        raise InputError(f"{out} is no name of a settings file.", "End it in .yaml.", code="file-type")
     if out.exists():
-        raise InputError(f"{out} exists already.", "Choose another name, or delete it.")
+        raise InputError(f"{out} exists already.", "Choose another name, or delete it.", code="file-occupied")
 
 
 def reason_for(key: str, reasons: Mapping[str, str]) -> str:

@@ -99,7 +99,9 @@ def fit(
             if not (isinstance(error, MemoryError) or out_of_memory(error)):
                 raise
             raise NeuroGenError(
-                "Memory ran out while training.", "Use smaller batches or patches, or a device with more memory."
+                "Memory ran out while training.",
+                "Use smaller batches or patches, or a device with more memory.",
+                code="memory-exhausted",
             ) from error
         finally:
             signals.restore()
@@ -140,10 +142,14 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"The run folder {folder} cannot be made: {error.strerror}.", "Choose another folder."
+            f"The run folder {folder} cannot be made: {error.strerror}.",
+            "Choose another folder.",
+            code="file-unwritable",
         ) from error
     if not os.access(folder, os.W_OK):
-        raise InputError(f"Nothing can be written to the run folder {folder}.", "Choose another folder.")
+        raise InputError(
+            f"Nothing can be written to the run folder {folder}.", "Choose another folder.", code="file-unwritable"
+        )
 
 
 def _hardware(config: TrainerConfig) -> tuple[str, int | list[int]]:
@@ -153,18 +159,28 @@ def _hardware(config: TrainerConfig) -> tuple[str, int | list[int]]:
     device = choose_device(config.device)
     if device.type != "cuda" and config.precision != "32":
         raise InputError(
-            f"Precision {config.precision} needs CUDA, and this run uses {device}.", "Choose precision 32."
+            f"Precision {config.precision} needs CUDA, and this run uses {device}.",
+            "Choose precision 32.",
+            code="value-conflict",
         )
     if device.type == "mps" and config.devices > 1:
-        raise InputError("An Apple GPU trains with one process.", "Choose devices 1.")
+        raise InputError("An Apple GPU trains with one process.", "Choose devices 1.", code="value-conflict")
     if device.type != "cuda":
         return device.type, config.devices
     if device.index is not None:
         if config.devices > 1:
-            raise InputError(f"{device} is one card, not {config.devices}.", "Choose device cuda, or devices 1.")
+            raise InputError(
+                f"{device} is one card, not {config.devices}.",
+                "Choose device cuda, or devices 1.",
+                code="value-conflict",
+            )
         return "gpu", [device.index]
     if config.devices > torch.cuda.device_count():
-        raise InputError(f"There are {torch.cuda.device_count()} GPUs, not {config.devices}.", "Choose fewer devices.")
+        raise InputError(
+            f"There are {torch.cuda.device_count()} GPUs, not {config.devices}.",
+            "Choose fewer devices.",
+            code="device-unavailable",
+        )
     return "gpu", config.devices
 
 
@@ -174,6 +190,7 @@ def _require_same_network(module: StepModule, state: Mapping[str, Any], folder: 
         raise InputError(
             f"The run in {folder} trains another network: {abridged(mismatches, '; ')}.",
             "Give the settings it was started with, or choose another folder.",
+            code="weights-mismatch",
         )
 
 
@@ -182,5 +199,7 @@ def _require_packages(config: TrainerConfig) -> None:
     for name, extra in needed.items():
         if importlib.util.find_spec(name) is None:
             raise NeuroGenError(
-                f"This training needs the package '{name}'.", f"Install it with: pip install neurogen[{extra}]"
+                f"This training needs the package '{name}'.",
+                f"Install it with: pip install neurogen[{extra}]",
+                code="package-missing",
             )

@@ -51,13 +51,19 @@ def find_start(config: TrainerConfig, job: Config | None = None) -> Start:
     """
     out = config.out
     if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file, not a folder.", "Choose another run folder.")
+        raise InputError(f"{out} is a file, not a folder.", "Choose another run folder.", code="file-unwritable")
     if not (out / "run.json").exists():
         if list_checkpoints(checkpoints_folder(out)):
-            raise InputError(f"{out} holds checkpoints but no run.json.", "Restore that file or choose another folder.")
+            raise InputError(
+                f"{out} holds checkpoints but no run.json.",
+                "Restore that file or choose another folder.",
+                code="run-conflict",
+            )
         return Start()
     if not config.resume:
-        raise InputError(f"{out} already holds a run.", "Choose another folder, or let it go on (resume true).")
+        raise InputError(
+            f"{out} already holds a run.", "Choose another folder, or let it go on (resume true).", code="run-conflict"
+        )
     _require_same_settings(out, config, job)
     newest = newest_checkpoint(checkpoints_folder(out))
     if newest is None:
@@ -67,6 +73,7 @@ def find_start(config: TrainerConfig, job: Config | None = None) -> Start:
         raise InputError(
             f"The run in {out} already has {start.step} steps, more than the {config.steps} asked for.",
             f"Ask for at least {start.step} steps, or choose another folder.",
+            code="run-conflict",
         )
     return start
 
@@ -109,19 +116,27 @@ def run_parameters(config: TrainerConfig, job: Config | None) -> dict[str, Any]:
 def _require_same_settings(out: Path, config: TrainerConfig, job: Config | None) -> None:
     run = read_json(out / "run.json")
     if not (isinstance(run, dict) and isinstance(run.get("starts"), list) and isinstance(run.get("parameters"), dict)):
-        raise InputError(f"{out / 'run.json'} is not the record of a training run.", "Choose another folder.")
+        raise InputError(
+            f"{out / 'run.json'} is not the record of a training run.", "Choose another folder.", code="file-damaged"
+        )
     before, now = _flat(_completed(run["parameters"], config, job)), _flat(run_parameters(config, job))
     changed = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
     fixed = [name for name in changed if name.partition(".")[0] != "train" or name in ("train.seed", "train.init_from")]
     if fixed:
         listed = "; ".join(f"{name} was {before.get(name)!r}, is {now.get(name)!r}" for name in fixed[:5])
         more = f"; and {len(fixed) - 5} more" if len(fixed) > 5 else ""
-        raise InputError(f"The run in {out} was started with other settings: {listed}{more}.", _REMEDY)
+        raise InputError(
+            f"The run in {out} was started with other settings: {listed}{more}.", _REMEDY, code="run-conflict"
+        )
     # What a mapping names first may be the first input of the network.
     places = zip((name for name in before if name in now), (name for name in now if name in before), strict=True)
     moved = next((first for first, second in places if first != second), None)
     if moved is not None:
-        raise InputError(f"The run in {out} was started with its settings in another order, from {moved} on.", _REMEDY)
+        raise InputError(
+            f"The run in {out} was started with its settings in another order, from {moved} on.",
+            _REMEDY,
+            code="run-conflict",
+        )
     if any(name in ("train.devices", "train.nodes", "train.precision") for name in changed):
         log.warning("The run in %s goes on with other devices or precision: it does not repeat the first one.", out)
 

@@ -33,9 +33,15 @@ def cosine_factor(step: int, total: int, warmup: int = 0, floor: float = 0.0) ->
         When the warm-up leaves no step, or ``floor`` is not between 0 and 1.
     """
     if not 0 <= warmup < total:
-        raise InputError(f"A warm-up of {warmup} steps does not fit into {total} steps.", "Shorten it or train longer.")
+        raise InputError(
+            f"A warm-up of {warmup} steps does not fit into {total} steps.",
+            "Shorten it or train longer.",
+            code="value-conflict",
+        )
     if not 0 <= floor <= 1:
-        raise InputError(f"The learning rate cannot end at {floor:g} of its start.", "Choose between 0 and 1.")
+        raise InputError(
+            f"The learning rate cannot end at {floor:g} of its start.", "Choose between 0 and 1.", code="value-invalid"
+        )
     if step < warmup:
         return (step + 1) / (warmup + 1)
     done = min((step - warmup) / (total - warmup), 1.0)
@@ -66,7 +72,11 @@ def cosine_schedule(
     groups = len(optimizer.param_groups)
     each = [float(floors)] * groups if isinstance(floors, int | float) else [float(floor) for floor in floors]
     if len(each) != groups:
-        raise InputError(f"There are {len(each)} floors for {groups} parameter groups.", "Give one for each group.")
+        raise InputError(
+            f"There are {len(each)} floors for {groups} parameter groups.",
+            "Give one for each group.",
+            code="value-conflict",
+        )
 
     def factor(floor: float) -> Any:
         return lambda step: cosine_factor(step, total, warmup, floor)

@@ -1,12 +1,12 @@
-"""Settings that every training job shares."""
+"""Parameters that all trainings share."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from NeuroGenLib.core.config import Config, Help, Range, Unit
+from NeuroGenLib.core.config import Config, Help, Location, Range, Unit, shareable
 from NeuroGenLib.core.errors import InputError
 
 
@@ -34,11 +34,42 @@ class TrainerConfig(Config):
         float | None, Range(0, exclusive_low=True), Unit("minutes"), Help("Stop with a checkpoint after this time")
     ] = None
     resume: Annotated[bool, Help("Go on from the newest checkpoint in the run folder")] = True
-    init_from: Annotated[str | None, Help("Model whose weights the run starts from")] = None
+    init_from: Annotated[str | None, Location(), Help("Model whose weights the run starts from")] = None
     threads: Annotated[int | None, Range(1), Help("CPU threads of one process; none leaves PyTorch's choice")] = None
     wandb: Annotated[str | None, Help("Also log to this Weights & Biases project (pip install neurogen[wandb])")] = None
 
     def check(self) -> None:
         """Refuse a project without a name."""
         if self.wandb is not None and not self.wandb.strip():
-            raise InputError("wandb names no project.", "Give the project's name, or leave it out.")
+            raise InputError(
+                "wandb names no project.", "Give the project's name, or leave it out.", code="value-invalid"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainJobConfig(Config):
+    """Everything that a training needs; each capability adds its data, its network and its losses.
+
+    Examples
+    --------
+    >>> job = TrainJobConfig(train=TrainerConfig(out=Path("/data/ann/run"), steps=100), name="tiny")
+    >>> job.shareable()["train"]["out"]
+    'run'
+    """
+
+    train: TrainerConfig
+    name: Annotated[str, Help("Name of the model")] = ""
+    description: Annotated[str, Help("One sentence on what the model does")] = ""
+    notice: Annotated[str, Help("What every output must say of what the model was trained on")] = ""
+    license: Annotated[str, Help("SPDX licence of the weights, which follows from the data's")] = "unknown"
+    attribution: Annotated[tuple[str, ...], Help("Papers and data sets to cite")] = ()
+    store_ids: Annotated[bool, Help("Write ids of subjects into the model; they may identify people")] = False
+
+    unshared: ClassVar[tuple[str, ...]] = ()
+    """Fields that :meth:`shareable` leaves out, besides those that the manifest has entries of its own for."""
+
+    def shareable(self) -> dict[str, Any]:
+        """Return the parameters that a model's manifest lists: without folders, with ids only if they are stored."""
+        own = ("name", "description", "notice", "license", "attribution", "store_ids", *self.unshared)
+        settings = shareable(self, identities=self.store_ids)
+        return {name: value for name, value in settings.items() if name not in own}

@@ -1,4 +1,4 @@
-"""Heavy work in a warm child process: the panels' way to the models.
+"""Heavy work in a warm child process, through which panels use the models.
 
 ::
 
@@ -6,8 +6,8 @@
         brain = worker.wait(worker.submit("atlas.generate", {"model": "bundled:fetal-sba", "age": 30.2}))
 
 The parent's end is :mod:`client`, over one :mod:`child` process at a time; the child's end is :mod:`server`, started by
-``python -m NeuroGenLib.worker``. Both know :mod:`protocol`, :mod:`scratch` and :mod:`process_tree`. What can be asked
-for is in :mod:`jobs`; a job works with a :mod:`context`.
+``python -m NeuroGenLib.worker``. Both use :mod:`protocol`, :mod:`scratch` and :mod:`process_tree`. The jobs are in
+:mod:`jobs`; each gets a :mod:`context`.
 
 The child reads one JSON object a line from stdin and answers with JSON lines on stdout; everything else that prints
 goes to stderr. One job runs at a time, and models stay open between jobs. Requests::

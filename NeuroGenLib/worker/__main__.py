@@ -1,4 +1,4 @@
-"""Starts the worker: ``python -m NeuroGenLib.worker --scratch FOLDER``."""
+"""Entry point of the child process: ``python -m NeuroGenLib.worker --scratch FOLDER``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _taken_pipes() -> tuple[BinaryIO, BinaryIO]:
-    """Return the pipes of the protocol; from here on whatever prints goes to stderr, and who reads finds nothing."""
+    """Return the pipes of the protocol; from here on all that is printed goes to stderr, and stdin is empty."""
     sys.stdout.flush()
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -48,4 +48,4 @@ def _taken_pipes() -> tuple[BinaryIO, BinaryIO]:
 if __name__ == "__main__":
     main()
     sys.stderr.flush()
-    os._exit(0)  # what a library left running does not hold up the end
+    os._exit(0)  # threads that a library left running do not delay the end

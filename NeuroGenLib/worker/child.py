@@ -1,4 +1,4 @@
-"""The child process as its parent sees it: pipes, threads, last words, and how often it may be started."""
+"""Child process of the worker: pipes, threads, log, and a limit on how often it is started."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from typing import IO
 
 PATIENCE_SECONDS: Final = 0.7
-"""What was asked to stop and has not by then is ended with its process."""
+"""A job that was cancelled and has not stopped by then is ended with its process: cancelling takes under a second."""
 
 MOST_DEATHS: Final = 3
 DEATHS_SECONDS: Final = 60.0
-"""After so many unexpected ends within so many seconds no new process is started for a while."""
+"""After this many unexpected ends within this time no new process is started for a while."""
 
 LOG_LINES: Final = 500
 
@@ -39,7 +39,7 @@ _PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 
 
 class Launcher:
-    """Starts child processes, one after another, unless they end too often.
+    """Launcher of child processes, one after another, unless they end too often.
 
     Parameters
     ----------
@@ -53,13 +53,13 @@ class Launcher:
         jobs: str | None,
         environment: Mapping[str, str] | None,
     ) -> None:
-        given = executable or sys.executable
-        words = [os.fspath(given)] if isinstance(given, str | os.PathLike) else list(given)
+        program = executable or sys.executable
+        words = [os.fspath(program)] if isinstance(program, str | os.PathLike) else list(program)
         # -P: a file in the current folder must not stand for a library
         self._command = [*words, "-P", "-m", "NeuroGenLib.worker", *(["--jobs", jobs] if jobs else [])]
         self._environment = dict(os.environ if environment is None else environment)
-        known = self._environment.get("PYTHONPATH")
-        self._environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_PACKAGE_PARENT), known)))
+        search_path = self._environment.get("PYTHONPATH")
+        self._environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_PACKAGE_PARENT), search_path)))
         self._environment["PYTHONIOENCODING"] = "utf-8"
         self._deaths: deque[float] = deque(maxlen=MOST_DEATHS)
         self._started: list[ChildProcess] = []
@@ -77,8 +77,8 @@ class Launcher:
         recent = [when for when in self._deaths if time.monotonic() - when < DEATHS_SECONDS]
         if len(recent) >= MOST_DEATHS:
             raise JobFailed(
-                f"The worker process ended {MOST_DEATHS} times within a minute.{self.last_words()}",
-                "Wait a minute and try again; if it goes on, restart and look into the log.",
+                f"The worker process ended {MOST_DEATHS} times within {DEATHS_SECONDS:g} s.{self.last_words()}",
+                "Wait a minute and try again; if it happens again, restart and read the log.",
                 "died",
                 code="process-died",
             )
@@ -102,9 +102,9 @@ class Launcher:
 
 
 class ChildProcess:
-    """One run of the child: the process, three threads on its pipes, and its scratch folder.
+    """Child process with three threads on its pipes, and its scratch folder.
 
-    What it says goes to ``inbox`` as pairs of itself and a message; the last is ``{"ended": exit code}``.
+    Its messages go to ``inbox`` as pairs of itself and a message; the last is ``{"ended": exit code}``.
 
     Attributes
     ----------
@@ -150,10 +150,14 @@ class ChildProcess:
                 code="process-died",
             ) from error
         pipes = self._popen.stdin, self._popen.stderr, self._popen.stdout
-        work = self._write, self._listen, self._read  # the last waits for the one before, which must have been started
+        work = (
+            self._write,
+            self._collect_log,
+            self._read,
+        )  # the last waits for the one before, which must have been started
         self._threads = [
-            threading.Thread(target=one, args=(pipe,), name=f"worker-{one.__name__}", daemon=True)
-            for one, pipe in zip(work, pipes, strict=True)
+            threading.Thread(target=function, args=(pipe,), name=f"worker-{function.__name__}", daemon=True)
+            for function, pipe in zip(work, pipes, strict=True)
         ]
         for thread in self._threads:
             thread.start()
@@ -193,7 +197,7 @@ class ChildProcess:
                 self._popen.wait(PATIENCE_SECONDS)
 
     def remove_files(self) -> None:
-        """Remove its scratch folder; on Windows arrays that somebody still holds stay behind."""
+        """Remove its scratch folder; on Windows arrays that are still in use stay behind."""
         shutil.rmtree(self.scratch.folder, ignore_errors=True)
 
     def _write(self, pipe: IO[bytes]) -> None:
@@ -218,7 +222,7 @@ class ChildProcess:
         self._threads[1].join(0.5)  # its last words explain its end
         self._inbox.put((self, {"ended": code}))
 
-    def _listen(self, pipe: IO[bytes]) -> None:
+    def _collect_log(self, pipe: IO[bytes]) -> None:
         with pipe:
             for line in pipe:
                 self._log.append(line.decode("utf-8", "replace").rstrip())

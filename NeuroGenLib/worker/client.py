@@ -1,7 +1,7 @@
-"""The parent's end of the warm worker: heavy work in a child process, results on the caller's own thread.
+"""Client of the warm worker: heavy work in a child process, results on the caller's own thread.
 
 A panel calls :meth:`Worker.poll` from a timer (30 to 60 ms) and gets its callbacks there; no other thread calls them.
-One worker does one job at a time: who wants a slider to move while a fit is running takes two.
+One worker does one job at a time: a panel whose slider must move while a fit is running takes two.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from NeuroGenLib.worker.child import ChildProcess
 
 STARTUP_SECONDS: Final = 120.0
-"""A process that has not said hello by then never will."""
+"""A process that has not said hello by then is ended; torch on a cold network drive takes tens of seconds."""
 
 
 class JobHandle:
-    """One job that was submitted.
+    """Job that was submitted.
 
     Attributes
     ----------
@@ -38,9 +38,9 @@ class JobHandle:
     done:
         Whether it has a result or an error; its callbacks have been or are being called then.
     result, error:
-        What came of it.
+        Its outcome.
     progress, message:
-        How far it is (0 to 1), and what it says.
+        Fraction done (0 to 1), and its last message.
     """
 
     def __init__(self, worker: Worker, number: int, job: str, arguments: dict[str, Any], slot: str | None) -> None:
@@ -63,7 +63,7 @@ class JobHandle:
         )
 
     def cancel(self) -> None:
-        """Stop it: it ends with :class:`~NeuroGenLib.core.errors.Cancelled` within a second of polling."""
+        """Cancel it: it ends with :class:`~NeuroGenLib.core.errors.Cancelled` within a second of polling."""
         self._worker._cancel(self)
 
     def call(self, what: str, *values: object) -> None:
@@ -74,7 +74,7 @@ class JobHandle:
 
 
 class Worker:
-    """A child process that does one job after another and keeps models open between them.
+    """Child process that runs one job after another and keeps models open between them.
 
     It is started at the first job, and again after it ended. Use it from one thread.
 
@@ -86,6 +86,11 @@ class Worker:
         ``module:TABLE`` of more jobs by name; see :data:`NeuroGenLib.worker.jobs.JOBS`.
     environment:
         Its environment variables; those of this process when not given. NeuroGenLib itself is always found.
+
+    Examples
+    --------
+    >>> with Worker() as worker:  # doctest: +SKIP
+    ...     brain = worker.wait(worker.submit("atlas.generate", {"model": "bundled:fetal-sba", "age": 30.2}))
     """
 
     def __init__(
@@ -102,7 +107,7 @@ class Worker:
         self._last_id = 0
         self._closed = False
         self.hello: dict[str, Any] | None = None
-        """What the process said of itself: protocol, pid, versions, jobs."""
+        """Greeting of the process: protocol, pid, versions, jobs."""
 
     def __enter__(self) -> Worker:
         return self
@@ -156,7 +161,7 @@ class Worker:
             When an argument is of a type that cannot travel.
         """
         if self._closed:
-            raise NeuroGenError("The worker was closed.", "Make a new one.")
+            raise NeuroGenError("The worker was closed.", "Make a new one.", code="process-died")
         self._last_id += 1
         handle = JobHandle(self, self._last_id, job, dict(arguments or {}), slot)
         handle._replaces = replaces
@@ -195,7 +200,9 @@ class Worker:
         while not handle.done:
             if end is not None and time.monotonic() > end:
                 raise NeuroGenError(
-                    f"The job '{handle.job}' did not end within {timeout:g} s.", "Give it more time, or cancel it."
+                    f"The job '{handle.job}' did not end within {timeout:g} s.",
+                    "Give it more time, or cancel it.",
+                    code="process-busy",
                 )
             self.poll(0.02)
         if handle.error is not None:
@@ -205,7 +212,7 @@ class Worker:
     def close(self) -> None:
         """End the process and what it started, and remove the scratch folder; jobs end as cancelled, without callbacks.
 
-        A running job has the time to clear up after itself, but not more than that of a cancel.
+        A running job has as long to clean up as after a cancel.
         """
         if self._closed:
             return
@@ -272,7 +279,7 @@ class Worker:
 
     def _receive(self, process: ChildProcess | None, message: dict[str, Any]) -> None:
         if process is not None and "ended" in message:
-            self._bury(process, message["ended"])
+            self._handle_death(process, message["ended"])
         elif process is not None and "hello" in message:
             process.greeted = True
             self.hello = message["hello"] if process is self._process else self.hello
@@ -345,7 +352,7 @@ class Worker:
             else:
                 self._send(handle)
 
-    def _bury(self, process: ChildProcess, code: int) -> None:
+    def _handle_death(self, process: ChildProcess, code: int) -> None:
         """Fail the jobs of a process that ended by itself, and remove its arrays."""
         if not process.dismissed:
             process.dismissed = True

@@ -1,4 +1,4 @@
-"""Processes that are ended together with what they started, on every system."""
+"""Process groups, which are ended together with their children on every system."""
 
 from __future__ import annotations
 
@@ -32,7 +32,13 @@ def end_tree(pid: int) -> None:
 
 
 def how_it_ended(code: int) -> str:
-    """Say how a process ended, for people."""
+    """Describe how a process ended.
+
+    Examples
+    --------
+    >>> how_it_ended(7)
+    'exit code 7'
+    """
     if code < 0:
         with suppress(ValueError):
             return f"signal {signal.Signals(-code).name}"

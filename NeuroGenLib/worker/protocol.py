@@ -1,4 +1,4 @@
-"""What parent and worker say to each other: requests, and errors as both ends know them."""
+"""Messages between the parent and the worker: requests, and errors that are the same at both ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NO_MEMORY = ("out of memory", "can't allocate memory")
 
 @dataclass(frozen=True)
 class Request:
-    """One job that was asked for; see :mod:`NeuroGenLib.worker`."""
+    """Request for a job; see :mod:`NeuroGenLib.worker`."""
 
     id: int
     job: str
@@ -30,27 +30,43 @@ class Request:
 
     @classmethod
     def read(cls, message: Mapping[str, Any], jobs: Collection[str]) -> Request:
-        """Check a message.
+        """Read a message and check it.
+
+        Parameters
+        ----------
+        message:
+            Fields by name.
+        jobs:
+            Names of the jobs there are.
 
         Raises
         ------
         InputError
-            When it is no request, or there is no such job.
+            When it is not a request, or the job does not exist.
+
+        Examples
+        --------
+        >>> Request.read({"id": 3, "job": "model.open", "slot": "model"}, jobs=["model.open"]).slot
+        'model'
         """
         remedy = "See the list of requests in NeuroGenLib/worker/__init__.py."
         for key in message:
             if key not in cls.__dataclass_fields__:
-                raise InputError(f"A request has no field '{key}'.", nearest(key, cls.__dataclass_fields__))
+                raise InputError(
+                    f"A request has no field '{key}'.", nearest(key, cls.__dataclass_fields__), code="name-unknown"
+                )
         for key, kind in (("id", int), ("job", str), ("arguments", dict), ("slot", str), ("replaces", bool)):
             optional = key not in ("id", "job")
-            # exact: JSON's true is no number
+            # exact: JSON's true is not a number
             if type(message.get(key)) is not kind and not (optional and key not in message):
-                raise InputError(f"The field '{key}' of a request is not of type {kind.__name__}.", remedy)
+                raise InputError(
+                    f"The field '{key}' of a request is not of type {kind.__name__}.", remedy, code="value-invalid"
+                )
         request = cls(**{"arguments": {}, **message})
         if request.job not in jobs:
-            raise InputError(f"The worker has no job '{request.job}'.", nearest(request.job, jobs))
+            raise InputError(f"The worker has no job '{request.job}'.", nearest(request.job, jobs), code="name-unknown")
         if request.replaces and request.slot is None:
-            raise InputError("A request that replaces another needs a slot.", remedy)
+            raise InputError("A request that replaces another needs a 'slot'.", remedy, code="value-missing")
         return request
 
 
@@ -60,8 +76,8 @@ class JobFailed(NeuroGenError):
     Attributes
     ----------
     kind:
-        ``failure``, ``memory``, ``missing`` (a Python package), ``unexpected``, or ``died`` (the process). What was
-        wrong with the arguments is an :class:`~NeuroGenLib.core.errors.InputError` instead. The worker's traceback,
+        ``failure``, ``memory``, ``missing`` (a Python package), ``unexpected``, or ``died`` (the process). Invalid
+        arguments are an :class:`~NeuroGenLib.core.errors.InputError` instead. The worker's traceback,
         where there is one, is in the error's notes.
     """
 
@@ -96,12 +112,19 @@ def error_to_message(error: BaseException) -> dict[str, str]:
     return {"kind": kind, "code": code, "problem": problem, "remedy": remedy, "traceback": trace}
 
 
-def error_from_message(told: Mapping[str, str]) -> NeuroGenError:
-    """Return the error that :func:`error_to_message` described."""
+def error_from_message(message: Mapping[str, str]) -> NeuroGenError:
+    """Return the error that :func:`error_to_message` described.
+
+    Examples
+    --------
+    >>> sent = error_to_message(InputError("There is no file scan.nii.", code="file-missing"))
+    >>> sent["kind"], error_from_message(sent).code
+    ('input', 'file-missing')
+    """
     error: NeuroGenError
-    if told["kind"] == "input":
-        error = InputError(told["problem"], told["remedy"], code=cast("Code", told["code"]))
+    if message["kind"] == "input":
+        error = InputError(message["problem"], message["remedy"], code=cast("Code", message["code"]))
     else:
-        error = JobFailed(told["problem"], told["remedy"], told["kind"], code=cast("Code", told["code"]))
-    error.add_note(f"In the worker:\n{told['traceback']}")
+        error = JobFailed(message["problem"], message["remedy"], message["kind"], code=cast("Code", message["code"]))
+    error.add_note(f"In the worker:\n{message['traceback']}")
     return error

@@ -36,8 +36,10 @@ def run_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
         ``output``, what was printed; ``json``, the same read as JSON where the command printed one line of it.
     """
     words = arguments.get("words")
-    if arguments.keys() != {"words"} or not isinstance(words, list) or not all(isinstance(one, str) for one in words):
-        raise InputError("The job 'run' takes 'words', a list of text.", 'Send {"words": ["atlas", "info"]}.')
+    if arguments.keys() != {"words"} or not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise InputError(
+            "The job 'run' takes 'words', a list of text.", 'Send {"words": ["atlas", "info"]}.', code="value-invalid"
+        )
     printed = io.StringIO()
     reader = _ProgressReader(context.progress)
     with redirect_stdout(printed), redirect_stderr(reader):
@@ -46,7 +48,9 @@ def run_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
         except SystemExit as stop:  # --help ends so
             if stop.code:
                 command = f"neurogen {' '.join(words[:2])}"
-                raise NeuroGenError(f"'{command}' ended with exit code {stop.code}.", "See the log.") from stop
+                raise NeuroGenError(
+                    f"'{command}' ended with exit code {stop.code}.", "See the log.", code="unexpected"
+                ) from stop
         finally:
             reader.finish()
     output = printed.getvalue()
@@ -54,7 +58,7 @@ def run_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
 
 
 class _ProgressReader(io.TextIOBase):
-    """Stands for stderr: progress lines go to a progress, which may cancel, all others on to stderr itself."""
+    """Stands in for stderr: progress lines go to a progress callback, which may cancel, all others on to stderr."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -78,13 +82,13 @@ class _ProgressReader(io.TextIOBase):
         return self._stderr.fileno()
 
     def finish(self) -> None:
-        """Pass on what no line break followed."""
+        """Pass on the last line, which no line break ended."""
         self._stderr.write(self._line)
         self._line = ""
 
 
 def _json_line(text: str) -> Any:
-    """Return the JSON object that a text of one line holds, else None."""
+    """Return the JSON object in a text of one line, else None."""
     if not text.startswith("{") or "\n" in text.strip():
         return None
     try:

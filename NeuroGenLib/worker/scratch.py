@@ -1,4 +1,4 @@
-"""The scratch folder through which arrays travel between the worker and its parent."""
+"""Scratch folder through which arrays travel between the worker and its parent."""
 
 from __future__ import annotations
 
@@ -31,12 +31,21 @@ _NAME = re.compile(r"[0-9a-f]{32}\.npy")
 
 
 class Scratch:
-    """The folder through which arrays travel; only files that a :class:`Scratch` named are read or removed.
+    """Folder through which arrays travel; only files that a :class:`Scratch` named are read or removed.
 
     Parameters
     ----------
     folder:
-        An existing folder that nobody else may write into.
+        An existing folder into which only this user may write.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> scratch = Scratch(Path(tempfile.mkdtemp()))
+    >>> sent = scratch.put({"image": np.arange(6).reshape(2, 3)})
+    >>> list(sent["image"]), scratch.take(sent)["image"].shape
+    (['npy'], (2, 3))
+    >>> scratch.clear()
     """
 
     def __init__(self, folder: Path) -> None:
@@ -63,7 +72,7 @@ class Scratch:
         if isinstance(value, np.ndarray):
             return {"npy": self._write(value)}
         if isinstance(value, _OBJECTS):
-            content = {one.name: self.put(getattr(value, one.name)) for one in fields(value)}
+            content = {field.name: self.put(getattr(value, field.name)) for field in fields(value)}
             return {"object": type(value).__name__, "content": content}
         if isinstance(value, np.generic | Path):
             value = str(value) if isinstance(value, Path) else value.item()
@@ -85,12 +94,12 @@ class Scratch:
         value:
             What :meth:`put` returned.
         release:
-            Told the name of each file once nothing needs it any more, from any thread.
+            Called with the name of each file once nothing needs it any more, from any thread.
 
         Raises
         ------
         InputError
-            When a file's name is none of :meth:`put`, or the file is missing or unreadable.
+            When a file's name is not one of :meth:`put`, or the file is missing or unreadable.
         """
         if isinstance(value, list):
             return [self.take(item, release) for item in value]
@@ -121,7 +130,11 @@ class Scratch:
 
     def _path(self, name: object) -> Path:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise InputError(f"{name!r} is not the name of an array in the scratch folder.", "Send the array itself.")
+            raise InputError(
+                f"{name!r} is not the name of an array in the scratch folder.",
+                "Send the array itself.",
+                code="path-unsafe",
+            )
         return self.folder / name
 
     def _write(self, array: np.ndarray) -> str:
@@ -134,6 +147,7 @@ class Scratch:
             raise NeuroGenError(
                 f"An array could not be kept in {self.folder}: {error.strerror or error}.",
                 "Free some space there, or name another temporary folder (TMPDIR, TEMP on Windows) and start again.",
+                code="file-unwritable",
             ) from error
         return name
 
@@ -143,7 +157,9 @@ class Scratch:
             mapped = path.stat().st_size >= MAPPED_FROM
             array: np.ndarray = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"The array {name} cannot be read ({error}).", "Run the job again.") from error
+            raise InputError(
+                f"The array {name} cannot be read ({error}).", "Run the job again.", code="file-damaged"
+            ) from error
         if release is not None:
             if mapped:
                 weakref.finalize(array, release, path.name).atexit = False

@@ -1,4 +1,4 @@
-"""The child's end: runs the requests one by one while another thread reads them."""
+"""Server of the child process: runs the requests one by one while another thread reads them."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from NeuroGenLib.worker.context import Job
 
 GRACE_SECONDS: Final = 0.5
-"""How long a cancelled job may take to end when the worker is to end."""
+"""How long a cancelled job may take to end when the worker is to end; less than the parent's own patience."""
 
 LONGEST_REQUEST: Final = 2**24
-"""Bytes of one line; arrays do not travel in it."""
+"""Bytes of one line, 16 MiB: longer ones are not settings, and arrays travel as files."""
 
 PROGRESS_PAUSE: Final = 0.05
-"""Least seconds between two progress lines of a job."""
+"""Least seconds between two progress lines of a job: about how often a panel polls."""
 
 
 class Answers:
-    """The pipe to the parent: whole lines, from any thread. When nobody reads any more they are dropped."""
+    """Pipe to the parent: whole lines, from any thread. Once it is closed at the other end they are dropped."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -47,7 +47,7 @@ class Answers:
             self._stream.flush()
 
     def flush(self) -> None:
-        """Nothing is left to flush after :meth:`write`."""
+        """Do nothing: :meth:`write` flushes."""
 
     def send(self, message: dict[str, Any]) -> None:
         """Write one message."""
@@ -66,7 +66,7 @@ class Server:
     scratch:
         The folder of the arrays.
     jobs:
-        What can be asked for.
+        Jobs by name.
     """
 
     def __init__(self, requests: BinaryIO, answers: Answers, scratch: Scratch, jobs: Mapping[str, Job]) -> None:
@@ -148,7 +148,7 @@ class Server:
         if not self._idle.wait(GRACE_SECONDS):
             if self._abandoned:
                 self._scratch.clear()
-            _end_oneself()
+            _end_this_process()
 
     def _receive(self, line: bytes) -> bool:
         """Handle one line; return whether more may come."""
@@ -170,36 +170,42 @@ class Server:
         if len(line) == LONGEST_REQUEST and not line.endswith(b"\n"):
             while line and not line.endswith(b"\n"):
                 line = self._requests.readline(LONGEST_REQUEST)
-            raise InputError("A request is too long.", "Send large arrays as files of the scratch folder.")
+            raise InputError(
+                f"A request is longer than {LONGEST_REQUEST} bytes.",
+                "Send large arrays as files of the scratch folder.",
+                code="value-invalid",
+            )
         try:
             message = json.loads(line)
         except (ValueError, RecursionError):
             message = None
         if not isinstance(message, dict):
-            raise InputError(f"This is no request: {line[:80]!r}.", "Send one JSON object a line.")
+            raise InputError(
+                f"This is not a request: {line[:80]!r}.", "Send one JSON object a line.", code="value-invalid"
+            )
         return message
 
     def _enqueue(self, request: Request) -> None:
         with self._changed:
-            stale = [one for one in self._waiting if request.slot is not None and one.slot == request.slot]
-            self._waiting = [one for one in self._waiting if one not in stale] + [request]
+            stale = [old for old in self._waiting if request.slot is not None and old.slot == request.slot]
+            self._waiting = [old for old in self._waiting if old not in stale] + [request]
             if request.replaces and self._running is not None and self._running[0].slot == request.slot:
                 self._running[1].cancel()
             self._changed.notify()
-        for one in stale:
-            self._answers.send({"id": one.id, "cancelled": True})
+        for old in stale:
+            self._answers.send({"id": old.id, "cancelled": True})
 
     def _cancel(self, number: object) -> None:
         with self._changed:
-            waiting = [one for one in self._waiting if one.id == number]
-            self._waiting = [one for one in self._waiting if one.id != number]
+            waiting = [request for request in self._waiting if request.id == number]
+            self._waiting = [request for request in self._waiting if request.id != number]
             if self._running is not None and self._running[0].id == number:
                 self._running[1].cancel()
-        for one in waiting:
-            self._answers.send({"id": one.id, "cancelled": True})
+        for request in waiting:
+            self._answers.send({"id": request.id, "cancelled": True})
 
 
-def _end_oneself() -> None:
+def _end_this_process() -> None:
     """End this process although a job is running, with the processes that the job started."""
     if sys.platform == "win32" or os.getpgrp() == os.getpid():
         end_tree(os.getpid())

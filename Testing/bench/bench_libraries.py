@@ -36,11 +36,11 @@ from monai.transforms.intensity.array import ScaleIntensityRangePercentiles
 from scipy.ndimage import binary_dilation, gaussian_filter
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
-from NeuroGenLib.alignment.mutual_information import Scan, information_alignment
+from NeuroGenLib.alignment.mutual_information import ScanLevel, information_alignment
 from NeuroGenLib.core.errors import Cancelled
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.mask.intensity import rescaled
-from NeuroGenLib.mask.train import mask_loss
+from NeuroGenLib.mask.losses import mask_loss
 from NeuroGenLib.models.hub import HubFile, fetch_files
 from NeuroGenLib.models.reference import HubReference
 from NeuroGenLib.registration.evaluation.measures import hausdorff95
@@ -390,12 +390,12 @@ def alignments(size: int) -> str:
     return "; ".join(sentences)
 
 
-def scan_of(volume: Volume) -> Scan:
+def scan_of(volume: Volume) -> ScanLevel:
     """Return what the alignment takes; the foreground and room of four voxels around it."""
     inside = volume.array > 0.05
     points = volume.voxel_to_world(np.argwhere(inside))
     volume_mm3 = float(inside.sum()) * float(np.prod(volume.spacing))
-    return Scan(volume, volume.with_array(binary_dilation(inside, iterations=4)), points, volume_mm3 ** (1 / 3))
+    return ScanLevel(volume, volume.with_array(binary_dilation(inside, iterations=4)), points, volume_mm3 ** (1 / 3))
 
 
 def mattes(fixed: Volume, moving: Volume) -> np.ndarray:

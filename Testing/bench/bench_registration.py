@@ -24,8 +24,8 @@ from NeuroGenLib.core.config import from_mapping
 from NeuroGenLib.core.yaml_files import read_yaml
 from NeuroGenLib.registration.config import NetworkConfig
 from NeuroGenLib.registration.evaluation.cost import MIB, Cost
+from NeuroGenLib.registration.network.configured import network_shape
 from NeuroGenLib.registration.network.sitreg import SITReg
-from NeuroGenLib.registration.train import network_shape
 from NeuroGenLib.simulate.smooth_noise import smooth_noise
 from NeuroGenLib.training.random_streams import seeded_weights
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from NeuroGenLib.cli import run_safely
-from NeuroGenLib.commands.options import make_parser, parse
+from NeuroGenLib.commands.options import make_parser
 from NeuroGenLib.core.config_command_line import parse_config
 from NeuroGenLib.core.reports import write_table
 from NeuroGenLib.simulate.contrast import random_image
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--config", required=True, metavar="FILE", help="of the training")
     parser.add_argument("--scans", required=True, metavar="FILE", help="its table of scans")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
-    options = parse(parser, sys.argv[1:])
+    options = parser.parse(sys.argv[1:])
     out = Path(options.out)
     given = ["--config", options.config, "--scans.source", options.scans, "--train.out", str(out)]
     config = parse_config(SuperresTrainConfig, given, "superres_left_out", "")

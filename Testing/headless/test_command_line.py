@@ -143,6 +143,7 @@ def test_debug_shows_the_traceback_and_nothing_else_does(tmp_path: Path) -> None
     assert loud.returncode == 1
     assert "Traceback" in loud.stderr
     assert "InputError" in loud.stderr
+    assert "Code: model-missing" in loud.stderr
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a pipe that is closed early is POSIX")

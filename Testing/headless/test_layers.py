@@ -42,9 +42,6 @@ HEAVY = frozenset(
 CALLED_AT_ONCE = {("NeuroGenLib.mrml.core", "slicer")}
 """Libraries imported in a function that its module calls as soon as it is imported."""
 
-NOT_YET = {("NeuroGenLib.models.opening", "NeuroGenLib.core.device")}
-"""Function-level imports of light modules that are still to move to the top of their file."""
-
 _BLOCKS = ("body", "orelse", "handlers", "finalbody", "cases")
 """Where a statement holds statements; expressions hold no imports."""
 
@@ -185,8 +182,7 @@ def test_no_modules_import_each_other_in_a_circle(library: Tree) -> None:
 
 
 def test_imports_inside_functions_save_a_heavy_library(library: Tree) -> None:
-    late = [each for each in library.needlessly_late() if (each.source, each.target) not in NOT_YET]
-    assert not late, _sentences(late)
+    assert not library.needlessly_late(), _sentences(library.needlessly_late())
 
 
 def test_the_package_and_the_table_of_commands_load_no_heavy_library(library: Tree) -> None:

@@ -40,7 +40,7 @@ from NeuroGenLib.registration import infer
 def pause(*_, **__):
     Path("paused").touch()
     time.sleep(600)
-infer.measured = pause
+infer.measure_quality = pause
 sys.exit(cli.main())
 """
 
@@ -263,7 +263,7 @@ def test_a_folder_that_may_not_be_written_is_refused_before_the_work(workplace: 
 
 
 PLANS = {
-    "nothing": ([], "There is nothing to carry"),
+    "nothing": ([], "There is nothing to transform"),
     "no grid": (["a.nii.gz", "--out=out"], "--like"),
     "order of labels": (["a.nii.gz", "--like=b.nii", "--labels", "--order=3", "--out=out"], "--order"),
     "one file for two": (["a.nii.gz", "b.nii", "--like=c.nii", "--out=x.nii.gz"], "there are 2"),

@@ -26,6 +26,7 @@ def test_the_site_has_the_documents_and_a_page_for_every_public_object(tmp_path:
         assert document.relative_to(ROOT / "docs").with_suffix("").as_posix() + "/index.html" in pages
     objects = {page.split("/")[1].rpartition(".")[2] for page in pages if page.startswith("api/")}
     assert {"AtlasModel", "MaskModel", "RegistrationModel", "SuperresModel", "LabelTable", "SpatialMap"} <= objects
+    assert {"Result", "Worker", "SuperresConfig", "Cohort", "thick_slices"} <= objects
     assert {name for name in NeuroGenLib.__all__ if not name.startswith("_")} <= objects
     text = (tmp_path / "site" / "api" / "spatial.volume.Volume" / "index.html").read_text(encoding="utf-8")
     assert "resample" in text

@@ -136,7 +136,7 @@ def a_registration_model_that_is_not_there(made: Workspace) -> Path:
     return made.folder / "no-such-model"
 
 
-@hostile("register_model", says="no registration network")
+@hostile("register_model", says=("not a registration network", "'atlas'"))
 def a_model_that_registers_nothing(made: Workspace) -> Path:
     return made.model
 
@@ -149,7 +149,7 @@ def a_registration_model_that_is_truncated(made: Workspace) -> Path:
     return bad
 
 
-values("refine", ("-1", "'-1'"), ("many", "'many'"), ("2.5", "'2.5'"), ("99999", "refine"))
+values("refine", ("-1", "'refine' is -1"), ("many", "'many'"), ("2.5", "'refine' is 2.5"), ("99999", "refine"))
 values("start_kind", ("elastic", "elastic"), ("Affine", "Affine"))
 values("transform_format", ("mat", "mat"))
 values("order", ("2", "2"), ("linear", "linear"))

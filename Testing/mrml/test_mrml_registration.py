@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from NeuroGenLib.core import provenance
-from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.registration.config import RegisterConfig
+from NeuroGenLib.registration.output import registration_result
 from NeuroGenLib.spatial.labels import Label, LabelTable
+from NeuroGenLib.spatial.result import Result
 from NeuroGenLib.spatial.spatial_map import SpatialMap, from_voxel_displacement
 from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import a_brain_phantom, oblique, reoriented, rotation, same_in_world
@@ -32,8 +33,7 @@ from NeuroGenLib.mrml.transforms import add_linear_transform
 from NeuroGenLib.mrml.volumes import add_volume, update_volume, volume_of
 from NeuroGenLib.scenes.comparison import change_colours, checkerboard
 from NeuroGenLib.scenes.registration import (
-    Pair,
-    ShownRegistration,
+    NodePair,
     add_registration,
     forward_of,
     quality_of,
@@ -74,23 +74,27 @@ def moved_by(transform: Any, points: np.ndarray) -> np.ndarray:
     return np.array([transform.TransformPoint(point) for point in points])
 
 
-def a_shown(fixed: Volume, moving: Volume, forward: SpatialMap, **more: Any) -> ShownRegistration:
-    """What a scene would show of a registration by these maps."""
+def a_result(
+    fixed: Volume,
+    moving: Volume,
+    forward: SpatialMap,
+    inverse: SpatialMap | None = None,
+    labels: Volume | None = None,
+    record: dict[str, Any] = RECORD,
+) -> Result:
+    """A result of a registration by these maps."""
     rows = [
         {"measure": "Dice", "label": "2", "headers": "0.5", "start": "0.6", "registered": "0.9", "unit": "n/a"},
         {"measure": "folded voxels", "label": "all", "headers": "n/a", "start": "n/a", "registered": "0", "unit": "%"},
     ]
-    inverse = SpatialMap(np.linalg.inv(forward.after), None, np.linalg.inv(forward.before))
-    content = {
-        "forward": forward,
-        "inverse": inverse,
-        "warped": forward.pull(moving, fixed),
-        "jacobian": forward.jacobian(fixed),
-        "warped_labels": None,
-        "table": None,
-        "quality": rows,
-    }
-    return ShownRegistration(**{**content, **more})
+    affine_inverse = SpatialMap(np.linalg.inv(forward.after), None, np.linalg.inv(forward.before))
+    return Result(
+        volumes={"warped": forward.pull(moving, fixed), "jacobian": forward.jacobian(fixed)},
+        labels={} if labels is None else {"warped_labels": labels},
+        maps={"forward": forward, "inverse": inverse or affine_inverse},
+        tables={"quality": rows},
+        record=record,
+    )
 
 
 @pytest.fixture
@@ -185,14 +189,16 @@ def test_a_saved_scene_keeps_the_map(tmp_path: Path) -> None:
 def test_the_moving_volume_lies_on_the_fixed_one(
     scene: Scene, fixed: Node, moving: Node, fixed_volume: Volume, moving_volume: Volume, resampled: Any
 ) -> None:
-    shown = a_shown(fixed_volume, moving_volume, a_map(after=rotation(35, (4, 1, 2))))
-    nodes = add_registration(scene, shown, Pair.of(fixed, moving), RECORD)
+    shown = a_result(fixed_volume, moving_volume, a_map(after=rotation(35, (4, 1, 2))))
+    nodes = add_registration(scene, shown, NodePair.of(fixed, moving))
     assert moving.GetTransformNodeID() == nodes.forward.GetID()
     by_slicer = resampled(moving, fixed)
-    np.testing.assert_allclose(by_slicer.array[4:-4, 4:-4, 4:-4], shown.warped.array[4:-4, 4:-4, 4:-4], atol=3)
-    assert shown.warped.array.max() > 300
-    assert same_in_world(shown.warped, volume_of(nodes.warped), 1e-4)
-    assert same_in_world(shown.jacobian, volume_of(nodes.jacobian), 1e-5)
+    np.testing.assert_allclose(
+        by_slicer.array[4:-4, 4:-4, 4:-4], shown.volumes["warped"].array[4:-4, 4:-4, 4:-4], atol=3
+    )
+    assert shown.volumes["warped"].array.max() > 300
+    assert same_in_world(shown.volumes["warped"], volume_of(nodes.warped), 1e-4)
+    assert same_in_world(shown.volumes["jacobian"], volume_of(nodes.jacobian), 1e-5)
     assert nodes.labels is None
     for node in (nodes.forward, nodes.inverse, nodes.warped, nodes.jacobian, nodes.quality):
         assert provenance_of(node) == RECORD
@@ -203,8 +209,8 @@ def test_the_fixed_volume_lies_on_the_moving_one_under_the_inverse(
     scene: Scene, fixed: Node, moving: Node, fixed_volume: Volume, moving_volume: Volume
 ) -> None:
     inverse = a_map(7)
-    shown = a_shown(fixed_volume, moving_volume, a_map(), inverse=inverse)
-    nodes = add_registration(scene, shown, Pair.of(fixed, moving), RECORD)
+    shown = a_result(fixed_volume, moving_volume, a_map(), inverse=inverse)
+    nodes = add_registration(scene, shown, NodePair.of(fixed, moving))
     from_world = moved_by(nodes.inverse.GetTransformFromParent(), POINTS)
     np.testing.assert_allclose(from_world, inverse.points(POINTS), atol=1e-3)
 
@@ -219,14 +225,14 @@ def test_linear_transforms_above_the_volumes_are_kept(
     moving.SetAndObserveTransformNodeID(above["moving"].GetID())
     forward = a_map(8)
     in_world = [volume_of(fixed), volume_of(moving)]
-    shown = a_shown(*in_world, forward)
-    nodes = add_registration(scene, shown, Pair.of(fixed, moving), RECORD)
+    shown = a_result(*in_world, forward)
+    nodes = add_registration(scene, shown, NodePair.of(fixed, moving))
     world_to_own = moved_by(moving.GetParentTransformNode().GetTransformFromParent(), POINTS)
     expected = forward.points(POINTS) @ by_hand["moving"][:3, :3] + (
         -by_hand["moving"][:3, :3].T @ by_hand["moving"][:3, 3]
     )
     np.testing.assert_allclose(world_to_own, expected, atol=1e-3)
-    assert same_in_world(shown.warped, volume_of(nodes.warped), 1e-4)
+    assert same_in_world(shown.volumes["warped"], volume_of(nodes.warped), 1e-4)
     with unregistered(moving, fixed, None):
         assert same_in_world(in_world[1], volume_of(moving), 0)
         assert moving.GetTransformNodeID() == above["moving"].GetID()
@@ -238,17 +244,17 @@ def test_another_registration_of_the_pair_takes_its_nodes(
     scene: Scene, fixed: Node, moving: Node, fixed_volume: Volume, moving_volume: Volume
 ) -> None:
     labels = fixed_volume.with_array((5 * (fixed_volume.array > 300)).astype(np.uint8))
-    first = a_shown(fixed_volume, moving_volume, a_map(0), warped_labels=labels, table=TABLE)
-    before = add_registration(scene, first, Pair.of(fixed, moving), RECORD)
+    first = a_result(fixed_volume, moving_volume, a_map(0), labels=labels)
+    before = add_registration(scene, first, NodePair.of(fixed, moving), TABLE)
     assert before.labels is not None
     show_registration(scene, before.forward, "checkerboard")
     marked = add_volume(scene, moving_volume, "marked")
     marked.SetAndObserveTransformNodeID(before.forward.GetID())
     count = scene.GetNumberOfNodes()
-    second = a_shown(fixed_volume, moving_volume, a_map(1))
-    pair = Pair.of(fixed, moving)
+    second = a_result(fixed_volume, moving_volume, a_map(1), record={**RECORD, "seed": 2})
+    pair = NodePair.of(fixed, moving)
     np.testing.assert_array_equal(pair.moving_placement, np.eye(4))
-    after = add_registration(scene, second, pair, {**RECORD, "seed": 2})
+    after = add_registration(scene, second, pair)
     for name in ("forward", "inverse", "warped", "jacobian"):
         assert getattr(after, name) is getattr(before, name)
     assert after.labels is None
@@ -256,10 +262,10 @@ def test_another_registration_of_the_pair_takes_its_nodes(
     assert scene.GetNumberOfNodes() < count
     assert marked.GetParentTransformNode() is after.forward
     from_world = moved_by(after.forward.GetTransformFromParent(), POINTS)
-    np.testing.assert_allclose(from_world, second.forward.points(POINTS), atol=1e-3)
-    assert same_in_world(second.warped, volume_of(after.warped), 1e-4)
+    np.testing.assert_allclose(from_world, second.maps["forward"].points(POINTS), atol=1e-3)
+    assert same_in_world(second.volumes["warped"], volume_of(after.warped), 1e-4)
     assert provenance_of(after.warped)["seed"] == 2
-    third = add_registration(scene, first, Pair.of(fixed, moving), RECORD)
+    third = add_registration(scene, first, NodePair.of(fixed, moving), TABLE)
     assert third.labels is not None
     np.testing.assert_array_equal(label_map_of(third.labels, TABLE, fixed_volume).array, labels.array)
 
@@ -269,8 +275,8 @@ def test_other_pairs_keep_theirs(
 ) -> None:
     third_volume = oblique(fixed_volume)
     third = add_volume(scene, third_volume, "third")
-    one = add_registration(scene, a_shown(fixed_volume, moving_volume, a_map(0)), Pair.of(fixed, moving), RECORD)
-    two = add_registration(scene, a_shown(third_volume, moving_volume, a_map(1)), Pair.of(third, moving), RECORD)
+    one = add_registration(scene, a_result(fixed_volume, moving_volume, a_map(0)), NodePair.of(fixed, moving))
+    two = add_registration(scene, a_result(third_volume, moving_volume, a_map(1)), NodePair.of(third, moving))
     assert one.forward is not two.forward
     assert moving.GetParentTransformNode() is two.forward
     with unregistered(moving):
@@ -283,41 +289,41 @@ def test_other_pairs_keep_theirs(
 def test_volumes_that_were_deleted_meanwhile_are_passed_over(
     scene: Scene, fixed: Node, moving: Node, fixed_volume: Volume, moving_volume: Volume
 ) -> None:
-    pair = Pair.of(fixed, moving)
+    pair = NodePair.of(fixed, moving)
     scene.RemoveNode(moving)
     scene.RemoveNode(fixed)
-    nodes = add_registration(scene, a_shown(fixed_volume, moving_volume, a_map()), pair, RECORD)
+    nodes = add_registration(scene, a_result(fixed_volume, moving_volume, a_map()), pair)
     show_registration(scene, nodes.forward, "checkerboard")
     assert views(scene) == (nodes.warped.GetID(), None)
 
 
 def test_a_pair_must_be_two_volumes_without_a_warp(scene: Scene, fixed: Node, moving: Node) -> None:
-    with pytest.raises(InputError, match="'older' is chosen as fixed and as moving"):
-        Pair.of(fixed, fixed)
+    with raises("value-conflict", "older"):
+        NodePair.of(fixed, fixed)
     moving.SetAndObserveTransformNodeID(add_spatial_map(scene, a_map(), "another warp").GetID())
     with raises("transform-invalid", "'younger'", "'another warp'"):
-        Pair.of(fixed, moving)
+        NodePair.of(fixed, moving)
 
 
 def test_hardening_moves_the_volume(
     scene: Scene, fixed: Node, moving: Node, fixed_volume: Volume, moving_volume: Volume
 ) -> None:
-    shown = a_shown(fixed_volume, moving_volume, a_map(4, after=rotation(12, (1, 0, 0))))
-    add_registration(scene, shown, Pair.of(fixed, moving), RECORD)
+    shown = a_result(fixed_volume, moving_volume, a_map(4, after=rotation(12, (1, 0, 0))))
+    add_registration(scene, shown, NodePair.of(fixed, moving))
     assert moving.HardenTransform()
     assert moving.GetTransformNodeID() is None
     on_fixed = volume_of(moving).resample(like=fixed_volume)
     inside = np.s_[5:-5, 5:-5, 5:-5]
-    difference = np.abs(on_fixed.array[inside] - shown.warped.array[inside])
-    assert difference.mean() < 0.03 * shown.warped.array.max()
+    difference = np.abs(on_fixed.array[inside] - shown.volumes["warped"].array[inside])
+    assert difference.mean() < 0.03 * shown.volumes["warped"].array.max()
 
 
 def test_the_quality_names_the_labels(
     scene: Scene, fixed: Node, moving: Node, fixed_volume: Volume, moving_volume: Volume
 ) -> None:
     labels = fixed_volume.with_array((2 * (fixed_volume.array > 300)).astype(np.uint8))
-    shown = a_shown(fixed_volume, moving_volume, a_map(), warped_labels=labels, table=TABLE)
-    nodes = add_registration(scene, shown, Pair.of(fixed, moving), RECORD)
+    shown = a_result(fixed_volume, moving_volume, a_map(), labels=labels)
+    nodes = add_registration(scene, shown, NodePair.of(fixed, moving), TABLE)
     assert [row["label"] for row in quality_of(nodes.forward)] == ["cortex", "all"]
     assert quality_of(nodes.forward)[0]["registered"] == "0.9"
     scene.RemoveNode(nodes.quality)
@@ -336,8 +342,8 @@ def views(scene: Scene) -> tuple[str | None, str | None]:
 def test_ways_to_look_at_it(
     scene: Scene, fixed: Node, moving: Node, fixed_volume: Volume, moving_volume: Volume
 ) -> None:
-    shown = a_shown(fixed_volume, moving_volume, a_map())
-    nodes = add_registration(scene, shown, Pair.of(fixed, moving), RECORD)
+    shown = a_result(fixed_volume, moving_volume, a_map())
+    nodes = add_registration(scene, shown, NodePair.of(fixed, moving))
     show_registration(scene, nodes.forward, "fade", opacity=0.3)
     assert views(scene) == (fixed.GetID(), nodes.warped.GetID())
     assert scene.GetSingletonNode("Red", "vtkMRMLSliceCompositeNode").GetForegroundOpacity() == pytest.approx(0.3)
@@ -347,7 +353,7 @@ def test_ways_to_look_at_it(
     board = scene.GetFirstNodeByName("younger registered checkerboard")
     assert views(scene) == (board.GetID(), None)
     assert provenance_of(board) == RECORD
-    expected = checkerboard(fixed_volume, shown.warped, 10).array
+    expected = checkerboard(fixed_volume, shown.volumes["warped"], 10).array
     np.testing.assert_allclose(volume_of(board).array, expected, atol=1e-5)
     show_registration(scene, nodes.forward, "checkerboard", tile_mm=22)
     assert scene.GetFirstNodeByName("younger registered checkerboard") is board
@@ -473,19 +479,20 @@ def test_labels_without_names_get_numbers() -> None:
 
 
 def test_a_file_holds_a_registration_of_the_library(tmp_path: Path) -> None:
-    drawn = a_bent_pair(2.0)
-    moving = oblique(reoriented(drawn.moving, "LAS"), 8)
-    moving_labels = oblique(reoriented(drawn.moving_labels, "LAS"), 8)
+    pair = a_bent_pair(2.0)
+    moving = oblique(reoriented(pair.moving, "LAS"), 8)
+    moving_labels = oblique(reoriented(pair.moving_labels, "LAS"), 8)
     model = a_tiny_model(tmp_path / "model")
     result = model.register(
-        drawn.fixed,
+        pair.fixed,
         moving,
         settings=RegisterConfig(start="none", refine=0),
-        fixed_labels=drawn.fixed_labels,
+        fixed_labels=pair.fixed_labels,
         moving_labels=moving_labels,
     )
     path = tmp_path / "registration.mrb"
-    write_registration_scene(result, drawn.fixed, moving, RECORD, path)
+    named = registration_result(model, result, {"refine": 0})
+    write_registration_scene(named, pair.fixed, moving, path)
     with HeadlessScene() as opened:
         load_scene(opened.scene, path)
         find = opened.scene.GetFirstNodeByName
@@ -499,8 +506,8 @@ def test_a_file_holds_a_registration_of_the_library(tmp_path: Path) -> None:
         labels = find("moving labels registered")
         assert result.warped_labels is not None
         table = table_of_values(moving_labels)
-        np.testing.assert_array_equal(label_map_of(labels, table, drawn.fixed).array, result.warped_labels.array)
+        np.testing.assert_array_equal(label_map_of(labels, table, pair.fixed).array, result.warped_labels.array)
         names = {row["label"] for row in quality_of(above) if row["measure"] == "Dice"}
         assert "label 1" in names
-        assert provenance_of(labels) == RECORD
+        assert provenance_of(labels)["parameters"] == {"refine": 0}
         assert views(opened.scene)[0] == find("fixed").GetID()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import math
 import os
 import signal
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from NeuroGenLib.core.config import Config, Range
 from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError
 from NeuroGenLib.worker import JobFailed
+from Testing.raising import raises
 from Testing.slicer_desktop import missing_parts
 
 if TYPE_CHECKING:
@@ -59,7 +62,7 @@ class FakeWorker:
         self.handles.append(FakeHandle(job, arguments, options))
         return self.handles[-1]
 
-    def poll(self) -> None:
+    def poll(self, seconds: float = 0.0) -> None:
         """Nothing comes by itself."""
 
     def close(self) -> None:
@@ -109,6 +112,13 @@ def bar(service: Any, foot: Any) -> Any:
 
 def ignore(_result: Any) -> None:
     """Take a result and do nothing."""
+
+
+@pytest.mark.parametrize("name", ["condition_controls", "estimates", "run_bar"])
+def test_the_examples_of_the_docstrings_are_right(name: str) -> None:
+    result = doctest.testmod(importlib.import_module(f"NeuroGenPanels.{name}"))
+    assert result.attempted > 0
+    assert result.failed == 0
 
 
 # RunBar
@@ -250,7 +260,7 @@ def test_memory(size: float, text: str) -> None:
 # WorkerService
 
 
-def test_a_closed_service_starts_anew_and_a_retired_one_does_not(service: Any, worker: FakeWorker) -> None:
+def test_a_closed_service_starts_again_and_a_retired_one_does_not(service: Any, worker: FakeWorker) -> None:
     from NeuroGenPanels.worker_service import WorkerService
 
     service.submit("one", {})
@@ -263,7 +273,7 @@ def test_a_closed_service_starts_anew_and_a_retired_one_does_not(service: Any, w
     service.retire()
     service.retire()
     assert service not in WorkerService.running
-    with pytest.raises(NeuroGenError, match="'Fake' was closed"):
+    with raises("process-died", "'Fake'", kind=NeuroGenError):
         service.submit("three", {})
 
 

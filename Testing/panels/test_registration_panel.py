@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from NeuroGenLib.alignment.prepared_image import first_channel
 from NeuroGenLib.models import open_model
 from NeuroGenLib.mrml.provenance import provenance_of
 from NeuroGenLib.mrml.segmentations import add_segmentation, label_map_of
@@ -20,6 +21,7 @@ from NeuroGenLib.scenes.registration import forward_of, unregistered
 from NeuroGenLib.spatial.labels import LabelTable
 from Testing.geometry import reoriented, rotated_copy, same_in_world
 from Testing.mrml.nodes import folder_of
+from Testing.raising import raises
 from Testing.registration_pairs import a_bent_pair, a_tiny_model
 from Testing.slicer_desktop import missing_parts
 
@@ -165,6 +167,66 @@ def test_from_two_volumes_to_a_registration(
     assert (red(desktop).GetBackgroundVolumeID(), red(desktop).GetForegroundVolumeID()) == (
         chosen.fixed.GetID(), warped.GetID(),
     )  # fmt: skip
+
+
+def test_a_pair_is_registered_from_the_console(
+    desktop: Desktop, panel: Panel, chosen: SimpleNamespace, model_folder: str, expected: Registration
+) -> None:
+    """Without the panel: ``slicer.util.getModuleLogic`` and one call that returns the nodes."""
+    import slicer.util
+
+    logic = slicer.util.getModuleLogic("NeuroGenRegistration")
+    notes: list[str] = []
+    nodes = logic.register(
+        chosen.fixed,
+        chosen.moving,
+        fixed_labels=chosen.fixed_labels,
+        moving_labels=chosen.moving_labels,
+        model=model_folder,
+        device="cpu",
+        start="none",
+        refine=0,
+        on_note=notes.append,
+    )
+    assert notes == []
+    assert chosen.moving.GetTransformNodeID() == nodes.forward.GetID()
+    away = moved_by(nodes.forward.GetTransformFromParent(), POINTS) - expected.forward.points(POINTS)
+    assert np.linalg.norm(away, axis=1).max() < CLOSE_MM
+    np.testing.assert_allclose(volume_of(nodes.warped).array, first_channel(expected.warped).array, atol=1)
+    assert nodes.labels is not None
+    assert provenance_of(nodes.quality)["parameters"]["settings"] == {"start": "none", "refine": 0}
+
+
+class RefusingRunner:
+    """A runner that keeps what it is asked and begins nothing."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+
+    def run(self, title: str, job: str, arguments: dict[str, Any], *callbacks: Any) -> bool:
+        del title, callbacks
+        self.asked.append((job, arguments))
+        return False
+
+
+def test_the_logic_hands_the_job_to_its_runner(desktop: Desktop, panel: Panel, chosen: SimpleNamespace) -> None:
+    runner = RefusingRunner()
+    notes: list[str] = []
+    arguments = {"fixed_labels": chosen.fixed_labels, "on_note": notes.append, "runner": runner}
+    assert panel.logic.register(chosen.fixed, chosen.moving, refine=7, **arguments) is None
+    ((job, sent),) = runner.asked
+    assert (job, sent["model"], sent["settings"]) == (
+        "registration.run", "bundled:registration", {"start": "affine", "refine": 7},
+    )  # fmt: skip
+    assert same_in_world(sent["moving"], volume_of(chosen.moving), 0)
+    assert notes == [], "nothing began"
+    with raises("name-unknown", "refin"):
+        panel.logic.register(chosen.fixed, chosen.moving, refin=7, runner=runner)
+    with raises("value-conflict", "older"):
+        panel.logic.register(chosen.fixed, chosen.fixed, runner=runner)
+    with raises("value-missing"):
+        panel.logic.register(chosen.fixed, None, runner=runner)
+    assert len(runner.asked) == 1
 
 
 def test_registering_again_starts_from_the_scan_and_takes_the_same_nodes(

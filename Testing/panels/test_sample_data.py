@@ -106,7 +106,7 @@ class FakeWorker:
         self._open.append(Handle(finish))
         return self._open[-1]
 
-    def poll(self) -> None:
+    def poll(self, seconds: float = 0.0) -> None:  # noqa: ARG002
         for handle in self.busy:
             handle.polls += 1
             self.meanwhile(handle)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from NeuroGenLib.registration.config import LossConfig
-    from NeuroGenLib.registration.network.sitreg import Shape
+    from NeuroGenLib.registration.network.sitreg import SITRegConfig
 
 PRIMITIVES = [found for folder in folders("sitreg") for found in sorted(folder.glob("primitives*"))]
 
@@ -58,7 +58,7 @@ def checkpoint(case: Path) -> dict[str, torch.Tensor]:
     return torch.load(checkpoint_of(case), weights_only=True)["registration_network"]
 
 
-def shape_of(case: Path, *, legacy_levels: bool = True) -> Shape:
+def shape_of(case: Path, *, legacy_levels: bool = True) -> SITRegConfig:
     return imported_shape(settings(case), legacy_levels=legacy_levels)
 
 
@@ -66,7 +66,7 @@ def losses_of(case: Path) -> LossConfig:
     return loss_config.loss_config(settings(case), shape_of(case))
 
 
-def network_of(case: Path, shape: Shape | None = None) -> SITReg:
+def network_of(case: Path, shape: SITRegConfig | None = None) -> SITReg:
     shape = shape or shape_of(case)
     network = SITReg(shape)
     network.load_state_dict(own_state(checkpoint(case), shape))

@@ -25,9 +25,9 @@ from cinema_case import (
 from NeuroGenLib.atlas import transform
 from NeuroGenLib.atlas.conditions import Condition
 from NeuroGenLib.atlas.data.points import intensity_scaling, prepare
-from NeuroGenLib.atlas.losses import LossWeights, atlas_loss, transform_penalty
+from NeuroGenLib.atlas.losses import LossWeights, atlas_loss, class_weights, transform_penalty
 from NeuroGenLib.atlas.published.checkpoint import decoder_tensors, halo_as_published
-from NeuroGenLib.atlas.train import class_weights, parameter_groups
+from NeuroGenLib.atlas.train import parameter_groups
 from NeuroGenLib.cohort.subjects import Cohort
 from NeuroGenLib.spatial.volume import Volume
 

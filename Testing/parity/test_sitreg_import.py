@@ -13,9 +13,9 @@ from NeuroGenLib.core.config import from_mapping
 from NeuroGenLib.models.catalogue import import_model
 from NeuroGenLib.models.folder import load_tensors
 from NeuroGenLib.registration.config import NetworkConfig
-from NeuroGenLib.registration.network.sitreg import Mappings, Shape, SITReg
+from NeuroGenLib.registration.network.configured import network_shape
+from NeuroGenLib.registration.network.sitreg import Mappings, SITReg, SITRegConfig
 from NeuroGenLib.registration.published.training_config import network_settings
-from NeuroGenLib.registration.train import network_shape
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def shape_in(folder: ModelFolder) -> Shape:
+def shape_in(folder: ModelFolder) -> SITRegConfig:
     sizes = folder.manifest["network"]
-    return Shape(**{name: tuple(value) if isinstance(value, list) else value for name, value in sizes.items()})
+    return SITRegConfig(**{name: tuple(value) if isinstance(value, list) else value for name, value in sizes.items()})
 
 
 def registered(case: Path, folder: ModelFolder, every: bool = False) -> list[Mappings]:

@@ -112,8 +112,8 @@ def test_every_level(case):
     """The program's index of a level does not count coarse levels without a stage; -n brings their share back."""
     recorded = arrays(case, "levels")
     network = network_of(case, shape_of(case, legacy_levels=False))
-    stages = network.shape.stages
-    coarse = len(network.shape.features) - 1 - max(stages)
+    stages = network.config.stages
+    coarse = len(network.config.features) - 1 - max(stages)
     found = list(network.levels(*images_of(case), spacing_of(case), "reference"))
     assert len(found) == len(stages) + 1
     for name, field in recorded.items():
@@ -139,15 +139,15 @@ def test_control_points_and_their_bounds(case):
     recorded = tensors(case, "stages")
     network = network_of(case, shape_of(case, legacy_levels=False))
     seen: dict[int, torch.Tensor] = {}
-    for number, level in enumerate(network.shape.stages):
+    for number, level in enumerate(network.config.stages):
         network.stages[str(level)].register_forward_hook(lambda _m, _i, out, n=number: seen.update({n: out}))
     run(case, network, solver="reference")
     one, _ = images_of(case)
-    grids = Grids(tuple(one.shape[2:]), spacing_of(case), network.shape.factor)
-    assert len(seen) == len(network.shape.stages)
+    grids = Grids(tuple(one.shape[2:]), spacing_of(case), network.config.factor)
+    assert len(seen) == len(network.config.stages)
     for number, control in seen.items():
-        level = network.shape.stages[number]
-        bound = network.shape.bound * grids.control_point_bound(level)
+        level = network.config.stages[number]
+        bound = network.config.bound * grids.control_point_bound(level)
         assert bound == pytest.approx(float(recorded[f"dense_{number}_max_control_point_value"]), rel=1e-6)
         forward, reverse = control.chunk(2)
         near(forward[0], recorded[f"dense_{number}_control_points_forward"])

@@ -26,12 +26,12 @@ from sitreg_case import (
     values,
 )
 
-from NeuroGenLib.registration.data.pairs import Batch, Item
+from NeuroGenLib.registration.data.pairs import Item, PairBatch
 from NeuroGenLib.registration.network import sitreg as network_module
+from NeuroGenLib.registration.network.configured import freeze_unused
 from NeuroGenLib.registration.network.inversion import FixedPoint, _mix, solve
 from NeuroGenLib.registration.objective import Objective, pairs_of
 from NeuroGenLib.registration.published.checkpoint import own_name
-from NeuroGenLib.registration.train import freeze_unused
 from NeuroGenLib.spatial.displacement import sample, voxel_grid
 
 if TYPE_CHECKING:
@@ -52,10 +52,10 @@ NOTHING = 1e-5
 """Share of the whole gradient below which one is rounding: a bias before a normalisation of a single channel."""
 
 
-def batch_of(case: Path) -> Batch:
+def batch_of(case: Path) -> PairBatch:
     given = tensors(case, "inputs")
     one, other = (Item(given[f"image_{number}"], mask=given[f"mask_{number}"]) for number in (1, 2))
-    return Batch((one, other), spacing_of(case))
+    return PairBatch((one, other), spacing_of(case))
 
 
 class Step:

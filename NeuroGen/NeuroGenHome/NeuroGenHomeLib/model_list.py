@@ -1,4 +1,4 @@
-"""The table of models, and what can be done with one."""
+"""Table of models: adds, downloads and opens them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PANELS = {
 
 
 class ModelList:
-    """Shows the models and their cards; adds, downloads and opens them.
+    """List of the models and their cards; adds, downloads and opens them.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class ModelList:
         return self._rows[row] if 0 <= row < len(self._rows) else None
 
     def refresh(self, choose: str = "") -> None:
-        """List the models anew; the chosen one stays chosen, unless another is to be."""
+        """List the models again; the chosen one stays chosen, unless another is to be."""
         chosen = choose or (self.chosen["reference"] if self.chosen else "")
         self._rows = model_store.model_rows()
         references = [row["reference"] for row in self._rows]
@@ -119,7 +119,9 @@ class ModelList:
         path = self._ui.modelFolder.currentPath.strip()
         with errors_shown("Add a model folder"):
             if not path:
-                raise InputError("No folder is chosen.", "Choose a model folder: it holds neurogen.json.")
+                raise InputError(
+                    "No folder is chosen.", "Choose a model folder: it holds neurogen.json.", code="value-missing"
+                )
             self.refresh(choose=model_store.add_model_folder(path))
 
     def _remove(self, *_clicked: bool) -> None:

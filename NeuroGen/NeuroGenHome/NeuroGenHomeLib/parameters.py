@@ -1,4 +1,4 @@
-"""What the panel keeps in the scene: nothing of its own, since models and packages belong to the computer."""
+"""Parameter node of the panel: empty, since models and packages belong to the computer."""
 
 from slicer.parameterNodeWrapper import parameterNodeWrapper
 

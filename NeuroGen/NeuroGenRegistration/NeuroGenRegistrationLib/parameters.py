@@ -14,8 +14,12 @@ Millimetres = Annotated[float, WithinRange(2.0, 60.0), Decimals(0), SingleStep(1
 Labelled = Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]  # noqa: UP007 (not every Slicer reads X | Y)
 
 
+FIELDS = {"refine": "steps", "start": "start"}
+"""Settings of RegisterConfig, by their fields here."""
+
+
 @parameterNodeWrapper
-@with_fields_of(RegisterConfig, refine="steps")
+@with_fields_of(RegisterConfig, refine=FIELDS["refine"])
 class RegistrationParameters:
     """Every choice of the panel; a saved scene opens with them."""
 
@@ -30,7 +34,7 @@ class RegistrationParameters:
     movingMask: Labelled
 
     adjust: bool = True
-    start: str = RegisterConfig.start
+    start: str = RegisterConfig.start  # a parameter node cannot hold a Literal
 
     view: str = "fade"
     opacity: Share = 0.5

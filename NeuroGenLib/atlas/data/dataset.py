@@ -6,7 +6,7 @@ import fnmatch
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -72,6 +72,30 @@ class AtlasDataset:
     volumes_ml: tuple[dict[str, float], ...]
     box: np.ndarray
     candidates: Cohort
+
+    @property
+    def background_names(self) -> list[str]:
+        """The label of the margin first, then the label of value 0 where that is another."""
+        names = [self.labels.names[self.background]]
+        if 0 in self.labels.values:
+            names.append(self.labels.names[self.labels.values.index(0)])
+        return list(dict.fromkeys(names))
+
+    def subject_entries(self, *, store_ids: bool) -> list[dict[str, Any]]:
+        """Return one mapping per subject for the manifest: age, conditions, volumes in ml, pose; ids on request."""
+        entries = []
+        rows = zip(self.cohort, self.subjects, self.ages, self.values, self.volumes_ml, strict=True)
+        for subject, points, age, values, volumes in rows:
+            entry: dict[str, Any] = {"id": subject.key} if store_ids else {}
+            entry |= {
+                "age": float(age),
+                "conditions": values,
+                "volumes_ml": {name: round(volume, 3) for name, volume in volumes.items()},
+                "centre": points.centre.tolist(),
+                "scaling": points.scaling.tolist(),
+            }
+            entries.append(entry)
+        return entries
 
 
 def select_cohort(data: DataConfig, *, reference_compat: bool = False) -> Cohort:

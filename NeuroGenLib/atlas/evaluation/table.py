@@ -22,6 +22,7 @@ from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import staged_outputs, write_json
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.core.reports import save_figure, write_table
+from NeuroGenLib.spatial.intensity import intensity_range, rescale
 from NeuroGenLib.spatial.metrics import bounding_box, dice_by_label, psnr, ssim
 
 if TYPE_CHECKING:
@@ -218,8 +219,7 @@ def _fitted(
 
 
 def _stretched(array: np.ndarray) -> np.ndarray:
-    low, high = float(array.min()), float(array.max())
-    return (array - low) / (high - low) if high > low else np.zeros(array.shape)
+    return rescale(array, *intensity_range(array))
 
 
 def _brain_centre(labels: Volume) -> np.ndarray:

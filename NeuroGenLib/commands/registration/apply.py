@@ -1,4 +1,4 @@
-"""`neurogen registration apply`: images, labels and points carried by a transform that exists already."""
+"""`neurogen registration apply`: images, labels and points through an existing transform."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from NeuroGenLib.core.arguments import ArgumentParser
     from NeuroGenLib.core.progress import Progress
 
 DIRECTIONS = ("forward", "inverse")
@@ -31,7 +32,7 @@ DIRECTIONS = ("forward", "inverse")
 
 @dataclass(frozen=True)
 class Plan:
-    """What is carried and where to: ``images`` and ``points`` hold (read, written), ``record`` how it was made."""
+    """Inputs and outputs: ``images`` and ``points`` hold (read, written), ``record`` how it was made."""
 
     images: list[tuple[Path, Path]]
     points: tuple[Path, Path] | None
@@ -45,10 +46,81 @@ class Plan:
 
 
 def apply(arguments: list[str]) -> None:
-    """`neurogen registration apply`: images, labels and points carried by a transform."""
+    """`neurogen registration apply`: images, labels and points through a transform."""
+    options = _parser().parse(arguments)
+
+    plan = planned(options.volume, options.points, options.out)
+
+    require_folder_place(plan.record.parent)
+    if plan.images and options.like is None:
+        raise InputError(
+            "It is not said onto which grid the volumes go.",
+            "Give --like IMAGE, such as the fixed image.",
+            code="value-missing",
+        )
+    if options.labels and options.order is not None:
+        raise InputError("Label maps are not interpolated.", "Leave out --order, or --labels.", code="value-conflict")
+    started = time.monotonic()
+    progress = make_progress(options.progress)
+    used = _transform(options, plan, progress)
+    close_bar(progress)
+    seconds = time.monotonic() - started
+    if options.json:
+        print_json({"written": list(map(str, plan.written)), "transforms": used, "seconds": round(seconds, 2)})
+        return
+    source, target = ("fixed", "moving") if options.inverse else ("moving", "fixed")
+    print(f"Carried from the {source} scan into the space of the {target} one:")
+    for what, name in used.items():
+        print(f"  {what} by {name}")
+    print_result(plan.record.parent, plan.written, seconds, [], "")
+
+
+def planned(volumes: Sequence[str], points: str | None, out: str) -> Plan:
+    """Return what is read and where it is written.
+
+    Raises
+    ------
+    InputError
+        When nothing is given, ``out`` is a file of another kind or one for several, two results would have one
+        name, or one would replace what is read.
+    """
+    read = [Path(text) for text in volumes]
+    marks = None if points is None else Path(points)
+    if not read and marks is None:
+        raise InputError("There is nothing to transform.", "Give volumes, or --points FILE.", code="value-missing")
+    if marks is not None and point_suffix(marks) is None:
+        raise InputError(
+            f"{marks} is not a point file NeuroGen reads.", f"Give {', '.join(POINT_SUFFIXES)}.", code="file-type"
+        )
+    place = Path(out)
+    name = place.name.lower()
+    if name.endswith((*WRITTEN_SUFFIXES, *POINT_SUFFIXES)):
+        plan = _into_file(read, marks, place)
+    elif place.suffix.lower() in (*ITK_SUFFIXES, *IMAGE_SUFFIXES, ".json", ".h5", ".tfm"):
+        raise InputError(
+            f"{place} has a suffix that is not written.",
+            f"Use {', '.join(WRITTEN_SUFFIXES)}, or a folder.",
+            code="file-type",
+        )
+    else:
+        images = [(one, place / f"{stem(one)}_carried.nii.gz") for one in read]
+        both = None if marks is None else (marks, place / f"{stem(marks)}_carried{point_suffix(marks)}")
+        plan = Plan(images, both, place / "provenance.json")
+    _require_apart(plan, [*read, *([] if marks is None else [marks])])
+    return plan
+
+
+def stem(path: Path) -> str:
+    """Return a file's name without its ending, of both parts where it has two."""
+    suffixes = (*IMAGE_SUFFIXES, *POINT_SUFFIXES)
+    suffix = next((suffix for suffix in suffixes if path.name.lower().endswith(suffix)), "")
+    return path.name[: len(path.name) - len(suffix)] or path.resolve().name
+
+
+def _parser() -> ArgumentParser:
     parser = make_parser(
         "registration apply",
-        "Carry images, labels and points of the moving scan into the space of the fixed one, with the transform that\n"
+        "Map images, labels and points of the moving scan into the space of the fixed one, with the transform that\n"
         "'neurogen registration run' wrote, or any transform or displacement field of ITK, ANTs or Slicer. With\n"
         "--inverse everything goes the other way, from fixed to moving.\n\n"
         "Images are resampled onto the grid of --like. A transform tells where the points of the fixed scan lie in\n"
@@ -78,87 +150,34 @@ def apply(arguments: list[str]) -> None:
         metavar="FILE",
         help="points of the moving scan: .tsv or .csv with x, y, z in RAS mm, or Slicer's .fcsv and .mrk.json",
     )
-    parser.add_argument("--inverse", action="store_true", help="carry from the fixed to the moving scan instead")
+    parser.add_argument("--inverse", action="store_true", help="map from the fixed to the moving scan instead")
     parser.add_argument(
         "--out", required=True, metavar="PLACE", help="a file (.nii.gz, .nii, .nrrd; as --points), or a folder"
     )
     add_report_options(parser)
-    options = parser.parse(arguments)
-
-    plan = planned(options.volume, options.points, options.out)
-
-    require_folder_place(plan.record.parent)
-    if plan.images and options.like is None:
-        raise InputError(
-            "It is not said onto which grid the volumes go.", "Give --like IMAGE, such as the fixed image."
-        )
-    if options.labels and options.order is not None:
-        raise InputError("Label maps are not interpolated.", "Leave out --order, or --labels.")
-    started = time.monotonic()
-    progress = make_progress(options.progress)
-    used = _carry(options, plan, progress)
-    close_bar(progress)
-    seconds = time.monotonic() - started
-    if options.json:
-        print_json({"written": list(map(str, plan.written)), "transforms": used, "seconds": round(seconds, 2)})
-        return
-    source, target = ("fixed", "moving") if options.inverse else ("moving", "fixed")
-    print(f"Carried from the {source} scan into the space of the {target} one:")
-    for what, name in used.items():
-        print(f"  {what} by {name}")
-    print_result(plan.record.parent, plan.written, seconds, [], "")
-
-
-def planned(volumes: Sequence[str], points: str | None, out: str) -> Plan:
-    """Return what is read and where it is written.
-
-    Raises
-    ------
-    InputError
-        When there is nothing to carry, ``out`` is a file of another kind or one for several, two results would have one
-        name, or one would replace what is read.
-    """
-    read = [Path(text) for text in volumes]
-    marks = None if points is None else Path(points)
-    if not read and marks is None:
-        raise InputError("There is nothing to carry.", "Give volumes, or --points FILE.")
-    if marks is not None and point_suffix(marks) is None:
-        raise InputError(f"{marks} is not a point file NeuroGen reads.", f"Give {', '.join(POINT_SUFFIXES)}.")
-    place = Path(out)
-    name = place.name.lower()
-    if name.endswith((*WRITTEN_SUFFIXES, *POINT_SUFFIXES)):
-        plan = _into_file(read, marks, place)
-    elif place.suffix.lower() in (*ITK_SUFFIXES, *IMAGE_SUFFIXES, ".json", ".h5", ".tfm"):
-        raise InputError(
-            f"{place} has a suffix that is not written.", f"Use {', '.join(WRITTEN_SUFFIXES)}, or a folder."
-        )
-    else:
-        images = [(one, place / f"{stem(one)}_carried.nii.gz") for one in read]
-        both = None if marks is None else (marks, place / f"{stem(marks)}_carried{point_suffix(marks)}")
-        plan = Plan(images, both, place / "provenance.json")
-    _require_apart(plan, [*read, *([] if marks is None else [marks])])
-    return plan
-
-
-def stem(path: Path) -> str:
-    """Return a file's name without its ending, of both parts where it has two."""
-    suffixes = (*IMAGE_SUFFIXES, *POINT_SUFFIXES)
-    suffix = next((suffix for suffix in suffixes if path.name.lower().endswith(suffix)), "")
-    return path.name[: len(path.name) - len(suffix)] or path.resolve().name
+    return parser
 
 
 def _into_file(read: Sequence[Path], marks: Path | None, place: Path) -> Plan:
     several = len(read) + (marks is not None)
     if several > 1:
-        raise InputError(f"{place} is one file, and there are {several} to write.", "Give a folder as --out.")
+        raise InputError(
+            f"{place} is one file, and there are {several} to write.", "Give a folder as --out.", code="value-conflict"
+        )
     record = place.with_name(f"{stem(place)}_provenance.json")
     if marks is None:
         if not place.name.lower().endswith(WRITTEN_SUFFIXES):
-            raise InputError(f"{place} cannot hold an image.", f"End the name in {', '.join(WRITTEN_SUFFIXES)}.")
+            raise InputError(
+                f"{place} cannot hold an image.", f"End the name in {', '.join(WRITTEN_SUFFIXES)}.", code="file-type"
+            )
         return Plan([(read[0], place)], None, record)
     suffix = point_suffix(marks)
     if point_suffix(place) != suffix:
-        raise InputError(f"{place} is not of the kind of {marks}.", f"Points stay in their format: end it in {suffix}.")
+        raise InputError(
+            f"{place} is not of the kind of {marks}.",
+            f"Points stay in their format: end it in {suffix}.",
+            code="file-type",
+        )
     return Plan([], (marks, place), record)
 
 
@@ -167,11 +186,17 @@ def _require_apart(plan: Plan, read: Sequence[Path]) -> None:
     inputs = {_resolved(path) for path in read}
     for place in plan.written:
         if place in taken:
-            raise InputError(f"Two results would both be {place}.", "Carry them one by one, into different folders.")
+            raise InputError(
+                f"Two results would both be {place}.",
+                "Transform them one by one, into different folders.",
+                code="value-duplicate",
+            )
         taken.add(place)
         if place.is_dir() or _resolved(place) in inputs:
-            what = "a folder" if place.is_dir() else "what is carried"
-            raise InputError(f"The result {place} would replace {what}.", "Choose another name as --out.")
+            what = "a folder" if place.is_dir() else "an input"
+            raise InputError(
+                f"The result {place} would replace {what}.", "Choose another name as --out.", code="file-occupied"
+            )
 
 
 def _resolved(path: Path) -> Path:
@@ -181,8 +206,8 @@ def _resolved(path: Path) -> Path:
         return path
 
 
-def _carry(options: Any, plan: Plan, progress: Progress) -> dict[str, str]:
-    """Carry everything, all or nothing, and return which transform carried what."""
+def _transform(options: Any, plan: Plan, progress: Progress) -> dict[str, str]:
+    """Transform everything, all or nothing, and return which transform was used for what."""
     given = read_transform(options.transform)
     order = 0 if options.labels else int(options.order or 1)
     used: dict[str, str] = {}
@@ -190,7 +215,7 @@ def _carry(options: Any, plan: Plan, progress: Progress) -> dict[str, str]:
         if plan.images:
             by_images = opposite(given, inverse=True) if options.inverse else given
             like = Volume.load(options.like)
-            for path, place in progress.track(plan.images, "carrying"):
+            for path, place in progress.track(plan.images, "transforming"):
                 volume = Volume.load(path)
                 if options.labels:
                     volume = as_label_map(volume, str(path))
@@ -231,4 +256,5 @@ def opposite(transform: FileTransform, *, inverse: bool) -> FileTransform:
         raise InputError(
             f"{path} deforms, and there is no transform of the other direction beside it.",
             f"Give the file of the other direction, {'without' if inverse else 'with'} --inverse.",
+            code="file-missing",
         ) from None

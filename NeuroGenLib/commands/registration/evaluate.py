@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,8 @@ from NeuroGenLib.commands.options import (
     make_parser,
     make_progress,
     print_json,
-    whole_number,
 )
+from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError, NeuroGenError
 from NeuroGenLib.core.files import require_folder_place
 from NeuroGenLib.core.progress import TerminalProgress
@@ -25,6 +26,7 @@ from NeuroGenLib.registration.evaluation.table import evaluate_to_folder
 from NeuroGenLib.registration.infer import RegistrationModel
 
 if TYPE_CHECKING:
+    from NeuroGenLib.core.arguments import ArgumentParser
     from NeuroGenLib.core.progress import Progress
     from NeuroGenLib.registration.evaluation.pairs import PairFiles
     from NeuroGenLib.registration.evaluation.results import Evaluation
@@ -32,6 +34,24 @@ if TYPE_CHECKING:
 
 def evaluate(arguments: list[str]) -> None:
     """`neurogen registration evaluate`: a model, or the checkpoints of a training, on pairs of scans."""
+    options = _parser().parse(arguments)
+
+    _require_consistent(options)
+
+    out = Path(options.out)
+    require_folder_place(out)
+    settings = options_of(options, RegisterConfig)
+    if options.run is not None and "refine" not in options:
+        settings = replace(settings, refine=0)
+    pairs = read_pairs(Path(options.pairs))
+    progress = make_progress(options.progress)
+    if options.run is not None:
+        _evaluate_run(options, pairs, out, settings, progress)
+    else:
+        _evaluate_model(options, pairs, out, settings, progress)
+
+
+def _parser() -> ArgumentParser:
     parser = make_parser(
         "registration evaluate",
         "Register every pair of a table and measure: Dice and 95 % Hausdorff distance of labels, distance of\n"
@@ -60,43 +80,28 @@ def evaluate(arguments: list[str]) -> None:
         help="by what a checkpoint is best (default: dice with labels, else tre with landmarks, else similarity)",
     )
     parser.add_argument("--orientation", metavar="CODES", help="how a published run's images were stored, such as LIA")
-    parser.add_argument(
-        "--start", choices=("affine", "rigid", "none"), default="affine", help="what is found first (default: affine)"
-    )
-    parser.add_argument(
-        "--refine",
-        metavar="N",
-        help="steps of optimisation on each pair (default: 120; with --run 0, the network alone)",
-    )
+    pair_options = parser.add_argument_group("registration of each pair (with --run, refine is 0 unless given)")
+    add_options(pair_options, RegisterConfig)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_device_option(parser)
     add_report_options(parser)
-    options = parser.parse(arguments)
-
-    _require_consistent(options)
-
-    out = Path(options.out)
-    require_folder_place(out)
-    steps = RegisterConfig().refine if options.run is None else 0
-    if options.refine is not None:
-        steps = whole_number(options.refine, "a number of steps")
-    settings = RegisterConfig(start=options.start, refine=steps)
-    pairs = read_pairs(Path(options.pairs))
-    progress = make_progress(options.progress)
-    if options.run is not None:
-        _evaluate_run(options, pairs, out, settings, progress)
-    else:
-        _evaluate_model(options, pairs, out, settings, progress)
+    return parser
 
 
 def _require_consistent(options: Any) -> None:
     if options.run is not None and options.model is not None:
-        raise InputError("Both --model and --run say what to evaluate.", "Give one of them.")
+        raise InputError("Both --model and --run say what to evaluate.", "Give one of them.", code="value-conflict")
     if options.epochs is not None and options.steps is not None:
-        raise InputError("Both --epochs and --steps say which checkpoints.", "Give the one that the run counts in.")
+        raise InputError(
+            "Both --epochs and --steps say which checkpoints.",
+            "Give the one that the run counts in.",
+            code="value-conflict",
+        )
     for name in ("epochs", "steps", "select", "orientation"):
         if options.run is None and getattr(options, name) is not None:
-            raise InputError(f"--{name} is about the checkpoints of a training.", "Give --run as well.")
+            raise InputError(
+                f"--{name} is about the checkpoints of a training.", "Give --run as well.", code="value-conflict"
+            )
 
 
 def _evaluate_model(
@@ -106,25 +111,27 @@ def _evaluate_model(
     model = open_model(
         options.model or BUNDLED, RegistrationModel, device=options.device, progress=progress.part(0, 0.02)
     )
-    found = evaluate_to_folder(model, pairs, out, settings, progress.part(0.02, 1))
+    evaluation = evaluate_to_folder(model, pairs, out, settings, progress.part(0.02, 1))
     _close(progress)
     if options.json:
-        print_json({"out": options.out, **found.summary, "rows": found.rows, "notice": model.notice})
+        print_json({"out": options.out, **evaluation.summary, "rows": evaluation.rows, "notice": model.notice})
     else:
-        _print_summary(found, out, model.notice)
-    if found.failed:
+        _print_summary(evaluation, out, model.notice)
+    if evaluation.failed:
         raise NeuroGenError(
-            f"{len(found.failed)} of {len(pairs)} pairs could not be registered; the others are in {out}.",
+            f"{len(evaluation.failed)} of {len(pairs)} pairs could not be registered; the others are in {out}.",
             f"The column remarks of {out / 'pairs.tsv'} says why; the same command tries them again.",
+            code="items-failed",
         )
 
 
-def _print_summary(found: Evaluation, out: Path, notice: str) -> None:
-    width = max(len(name) for name in found.summary["metrics"])
-    print(f"{found.summary['pairs'] - found.summary['failed']} of {found.summary['pairs']} pairs, mean and SD:")
-    for name, numbers in found.summary["metrics"].items():
+def _print_summary(evaluation: Evaluation, out: Path, notice: str) -> None:
+    width = max(len(name) for name in evaluation.summary["metrics"])
+    pairs = evaluation.summary["pairs"]
+    print(f"{pairs - evaluation.summary['failed']} of {pairs} pairs, mean and SD:")
+    for name, numbers in evaluation.summary["metrics"].items():
         print(f"  {name.ljust(width)}  {numbers['mean']:.4g}  {numbers['sd']:.2g}")
-    print(f"Written to {out}: pairs.tsv, {'labels.tsv, ' if found.labels else ''}summary.json, evaluation.png")
+    print(f"Written to {out}: pairs.tsv, {'labels.tsv, ' if evaluation.labels else ''}summary.json, evaluation.png")
     print(f"{notice} {RESEARCH_USE}".strip())
 
 
@@ -133,13 +140,15 @@ def _evaluate_run(
 ) -> None:
     run = Path(options.run)
     unit = run_checkpoints(run)[0].unit
-    given = "epoch" if options.epochs is not None else "step"
-    wanted = options.epochs if options.epochs is not None else options.steps
-    if wanted is not None and given != unit:
-        raise InputError(f"The run in {run} counts {unit}s, not {given}s.", f"Give --{unit}s.")
-    found = evaluate_run(
+    option_unit = "epoch" if options.epochs is not None else "step"
+    selection = options.epochs if options.epochs is not None else options.steps
+    if selection is not None and option_unit != unit:
+        raise InputError(
+            f"The run in {run} counts {unit}s, not {option_unit}s.", f"Give --{unit}s.", code="value-conflict"
+        )
+    evaluation = evaluate_run(
         run,
-        wanted,
+        selection,
         pairs,
         Path(options.pairs).stem,
         out,
@@ -151,15 +160,15 @@ def _evaluate_run(
     )
     _close(progress)
     if options.json:
-        best = {unit: found.best.number, "by": found.by}
-        print_json({"out": options.out, "best": best, "rows": found.rows, "notice": RESEARCH_USE})
+        best = {unit: evaluation.best.number, "by": evaluation.by}
+        print_json({"out": options.out, "best": best, "rows": evaluation.rows, "notice": RESEARCH_USE})
         return
-    column = "dice" if found.by is None else SELECT[found.by][0]
-    for row in found.rows:
+    column = "dice" if evaluation.by is None else SELECT[evaluation.by][0]
+    for row in evaluation.rows:
         value = "" if row[column] is None else f", {column} {row[column]:.4f}"
         print(f"  {unit} {row[unit]}: {row['pairs'] - row['failed']} of {row['pairs']} pairs{value}")
-    if found.by is not None:
-        print(f"Best by {found.by}: {unit} {found.best.number}; it is in {out / 'best_model'}.")
+    if evaluation.by is not None:
+        print(f"Best by {evaluation.by}: {unit} {evaluation.best.number}; it is in {out / 'best_model'}.")
     print(f"Written to {out}. {RESEARCH_USE}")
 
 

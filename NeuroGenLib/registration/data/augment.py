@@ -1,4 +1,4 @@
-"""Random affine maps of the images of a batch, as the published program draws them."""
+"""Random affine augmentation of a batch, as the published program samples it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from NeuroGenLib.registration.data.pairs import Batch, Item
+from NeuroGenLib.registration.data.pairs import Item, PairBatch
 from NeuroGenLib.registration.network.affine import affine_matrix
 from NeuroGenLib.registration.network.grids import Grids, Triple
 from NeuroGenLib.spatial.displacement import inside, sample, voxel_grid
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from NeuroGenLib.registration.config import AffineAugmentationConfig
 
 
-def augmented(batch: Batch, config: AffineAugmentationConfig, generator: torch.Generator) -> Batch:
-    """Return a batch whose images are moved at random, each on its own; labels, masks and landmarks move with them.
+def augmented(batch: PairBatch, config: AffineAugmentationConfig, generator: torch.Generator) -> PairBatch:
+    """Return a batch whose images are transformed at random, each on its own; labels, masks and landmarks follow them.
 
     Parameters
     ----------
@@ -35,7 +35,8 @@ def augmented(batch: Batch, config: AffineAugmentationConfig, generator: torch.G
     return replace(
         batch,
         items=tuple(
-            moved(item, random_affines(len(item.image), config, generator), batch.spacing) for item in batch.items
+            transform_item(item, random_affines(len(item.image), config, generator), batch.spacing)
+            for item in batch.items
         ),
     )
 
@@ -54,7 +55,7 @@ def random_affines(count: int, config: AffineAugmentationConfig, generator: torc
     return affine_matrix(drawn * happens)
 
 
-def moved(item: Item, matrices: Tensor, spacing: Triple) -> Item:
+def transform_item(item: Item, matrices: Tensor, spacing: Triple) -> Item:
     """Return an item whose images show at x what was at ``matrix x``; what was outside continues the border, masked.
 
     Parameters
@@ -69,13 +70,13 @@ def moved(item: Item, matrices: Tensor, spacing: Triple) -> Item:
     i, j, k = item.image.shape[2:]
     grids = Grids((i, j, k), spacing)
     where = grids.apply_affine(matrices, voxel_grid((i, j, k), item.image))
-    seen = inside(where, (i, j, k)).float()
-    mask = seen if item.mask is None else seen * sample(item.mask, where, "nearest")
+    field_of_view = inside(where, (i, j, k)).float()
+    mask = field_of_view if item.mask is None else field_of_view * sample(item.mask, where, "nearest")
     landmarks = item.landmarks
     if landmarks is not None:
         points = landmarks.transpose(1, 2)[..., None, None]
-        back = grids.apply_affine(torch.linalg.inv(matrices), points)
-        landmarks = back[..., 0, 0].transpose(1, 2)
+        inverse_points = grids.apply_affine(torch.linalg.inv(matrices), points)
+        landmarks = inverse_points[..., 0, 0].transpose(1, 2)
     return Item(
         sample(item.image, where),
         None if item.labels is None else sample(item.labels, where, "nearest"),

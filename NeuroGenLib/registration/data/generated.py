@@ -11,7 +11,7 @@ from NeuroGenLib.cohort.scans import read_cohort
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.registration.data.group_alignment import affine_to_mean
-from NeuroGenLib.registration.data.pairs import Batch, Item, Truth, drawn, one_hot
+from NeuroGenLib.registration.data.pairs import Item, PairBatch, Truth, drawn, one_hot
 from NeuroGenLib.registration.data.table import near_pairs
 from NeuroGenLib.simulate.pair import simulate_pair
 from NeuroGenLib.simulate.random_numbers import chance, random_index, uniform
@@ -111,7 +111,7 @@ class GeneratedPairs:
             "orientation": "RAS",
         }
 
-    def draw(self, generator: torch.Generator, batch: int) -> Batch:
+    def draw(self, generator: torch.Generator, batch: int) -> PairBatch:
         """Return ``batch`` pairs, on the generator's device; images are 0 to 1, voxels are cubic."""
         import torch
 
@@ -132,7 +132,7 @@ class GeneratedPairs:
             )
             for first in (True, False)
         ]
-        return Batch((items[0], items[1]), (1.0, 1.0, 1.0), _truth(samples))
+        return PairBatch((items[0], items[1]), (1.0, 1.0, 1.0), _truth(samples))
 
     def _sample(self, generator: torch.Generator) -> tuple[SimulatedPair, Maps]:
         point = uniform(generator, 0.0, sum(group.weight for group in self._groups))
@@ -204,6 +204,7 @@ def read_maps(
         raise InputError(
             f"{config.source} has several kinds of files: {', '.join(cohort.modalities)}.",
             "Name the one with the label maps as segmentation.",
+            code="value-missing",
         )
     cohort.require_files()
     tissues = _TABLES[config.tissues]()
@@ -221,6 +222,7 @@ def read_maps(
             raise InputError(
                 f"{path} has no label of the brain for tissues '{config.tissues}'.",
                 "Check the file, or choose other tissues.",
+                code="labels-invalid",
             ) from error
         volumes.append(volume)
         compared |= {value for value in values if tissues.tissue(value) not in ignored}

@@ -1,6 +1,6 @@
 """What training reads: scans, the pairs they form, and the batches a step gets.
 
-This is the contract between training and where its pairs come from. A data set is a list of :class:`Scan`, a
+This is the contract between training and where its pairs come from. A data set is a list of :class:`ScanFiles`, a
 :class:`Preparation` that puts a scan on the common grid, and which scans form pairs; :class:`ScanPairs` draws from it.
 """
 
@@ -57,8 +57,8 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """What one step of one process trains on.
+class PairBatch:
+    """Batch of image pairs for one training step.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ class Truth:
     Attributes
     ----------
     forward, inverse:
-        (B, 3, I, J, K) voxels; see :class:`Batch`. Zero where the map of a sample is not known.
+        (B, 3, I, J, K) voxels; see :class:`PairBatch`. Zero where the map of a sample is not known.
     moving, fixed:
         (B, 1, I, J, K) float32, 1 where the maps count: ``inverse`` inside ``moving``, ``forward`` inside ``fixed``.
         Zero where the map of a sample is not known.
@@ -102,7 +102,7 @@ class PairSource(Protocol):
     def record(self) -> Mapping[str, Any]:
         """How images must be prepared for the trained network: what its manifest says under ``preparation``."""
 
-    def draw(self, generator: torch.Generator, batch: int) -> Batch:
+    def draw(self, generator: torch.Generator, batch: int) -> PairBatch:
         """Return ``batch`` samples, on the generator's device and by its random numbers alone.
 
         The generator is a function of (seed, step, rank), so that a resumed run repeats the uninterrupted one.
@@ -110,7 +110,7 @@ class PairSource(Protocol):
 
 
 @dataclass(frozen=True)
-class Scan:
+class ScanFiles:
     """The files of one image to register.
 
     Attributes
@@ -162,7 +162,7 @@ class Preparation(Protocol):
     def record(self) -> Mapping[str, Any]:
         """What is done, for the manifest of a model: plain values by name, see :class:`PairSource`."""
 
-    def __call__(self, scan: Scan) -> Prepared:
+    def __call__(self, scan: ScanFiles) -> Prepared:
         """Return the prepared scan.
 
         Raises
@@ -173,7 +173,7 @@ class Preparation(Protocol):
 
 
 class ScanPairs:
-    """Draws pairs (or threes) of scans; a :class:`PairSource`.
+    """Sampler of pairs (or threes) of scans; a :class:`PairSource`.
 
     Parameters
     ----------
@@ -182,15 +182,15 @@ class ScanPairs:
     preparation:
         Puts them on one grid.
     pairs:
-        (P, 2) positions in ``scans`` of moving and fixed images, drawn evenly; without it any two different scans.
+        (P, 2) positions in ``scans`` of moving and fixed images, sampled evenly; without it any two different scans.
     items:
         2, or 3 for threes of which every two form a pair (in either order).
     labels:
         The structures that the batches hold; without it every value but 0 of the first scan's label map.
     most_labels:
-        At most so many structures in a step, drawn from those that all its images have; all when not given.
+        Largest number of structures in a step, sampled from those that all its images have; all when not given.
     cache_gib:
-        Prepared scans are kept up to so much memory and read again beyond it.
+        Memory for prepared scans; beyond it they are read again.
 
     Raises
     ------
@@ -200,7 +200,7 @@ class ScanPairs:
 
     def __init__(
         self,
-        scans: Sequence[Scan],
+        scans: Sequence[ScanFiles],
         preparation: Preparation,
         pairs: np.ndarray | None = None,
         *,
@@ -211,13 +211,19 @@ class ScanPairs:
     ) -> None:
         twice = repeated([scan.id for scan in scans])
         if twice:
-            raise InputError(f"Several scans are named {few(twice)}.", "Give every scan its own id.")
+            raise InputError(
+                f"Several scans are named {few(twice)}.", "Give every scan its own id.", code="value-duplicate"
+            )
         if len(scans) < items:
             raise InputError(
-                f"Training on {items} images at a time needs {items} scans, there are {len(scans)}.", "Give more scans."
+                f"Training on {items} images at a time needs {items} scans, there are {len(scans)}.",
+                "Give more scans.",
+                code="table-empty",
             )
         if pairs is not None and len(pairs) == 0:
-            raise InputError("No two scans form a pair.", "Loosen the rule of the pairs, or give more scans.")
+            raise InputError(
+                "No two scans form a pair.", "Loosen the rule of the pairs, or give more scans.", code="table-empty"
+            )
         self.scans = tuple(scans)
         self.items = items
         self._preparation = preparation
@@ -233,7 +239,7 @@ class ScanPairs:
         """How the scans are prepared."""
         return self._preparation.record
 
-    def draw(self, generator: torch.Generator, batch: int) -> Batch:
+    def draw(self, generator: torch.Generator, batch: int) -> PairBatch:
         """Return ``batch`` pairs or threes.
 
         Raises
@@ -243,7 +249,7 @@ class ScanPairs:
         """
         chosen = [self._choose(generator) for _ in range(batch)]
         samples = [[self.prepared(index) for index in sample] for sample in chosen]
-        self._require_alike(chosen)
+        self._require_same_shape(chosen)
         structures = self._structures(samples, generator)
         rows = _common_rows(samples, [[self.scans[index].id for index in sample] for sample in chosen], generator)
         items = tuple(
@@ -251,7 +257,7 @@ class ScanPairs:
             for place in range(self.items)
         )
         i, j, k = np.linalg.norm(samples[0][0].affine[:3, :3], axis=0).tolist()
-        return Batch(items, (i, j, k))
+        return PairBatch(items, (i, j, k))
 
     def preload(self, progress: Progress = SILENT) -> None:
         """Read scans until the memory for them is full, so that what is wrong with them is met before the first step.
@@ -299,7 +305,7 @@ class ScanPairs:
             return self._choose(generator)
         return moving, fixed, third[random_index(generator, len(third))]
 
-    def _require_alike(self, chosen: Sequence[Sequence[int]]) -> None:
+    def _require_same_shape(self, chosen: Sequence[Sequence[int]]) -> None:
         indices = list(dict.fromkeys(index for sample in chosen for index in sample))
         first = self.prepared(indices[0])
         for index in indices[1:]:
@@ -309,6 +315,7 @@ class ScanPairs:
                     f"The prepared scans {self.scans[indices[0]].id} and {self.scans[index].id} have"
                     f" {first.image.shape} and {other.image.shape} channels and voxels.",
                     "Give the shape of a common grid.",
+                    code="geometry-mismatch",
                 )
 
     def _structures(self, samples: Sequence[Sequence[Prepared]], generator: torch.Generator) -> LabelGroups | None:
@@ -328,7 +335,7 @@ class ScanPairs:
 
 
 def drawn(groups: Sequence[tuple[int, ...]], most: int, generator: torch.Generator) -> LabelGroups:
-    """Return at most so many of the groups, in their order."""
+    """Return a limited number of the groups, in their order."""
     import torch
 
     order = torch.randperm(len(groups), generator=generator, device=generator.device)[:most]
@@ -354,16 +361,18 @@ def pairs_from_table(path: Path, ids: Sequence[str]) -> np.ndarray:
     columns, rows = read_table(path)
     for column in PAIR_COLUMNS:
         if column not in columns:
-            raise InputError(f"There is no column '{column}' in {path}.", nearest(column, columns))
+            raise InputError(f"There is no column '{column}' in {path}.", nearest(column, columns), code="name-unknown")
     position = {name: index for index, name in enumerate(ids)}
     pairs = []
     for row in rows:
         moving, fixed = (row[column] for column in PAIR_COLUMNS)
         for name in (moving, fixed):
             if name not in position:
-                raise InputError(f"{path} names '{name}', which is no scan.", nearest(name, ids))
+                raise InputError(
+                    f"{path} names '{name}', which is not a scan.", nearest(name, ids), code="name-unknown"
+                )
         if moving == fixed:
-            raise InputError(f"{path} pairs '{moving}' with itself.", "Delete the row.")
+            raise InputError(f"{path} pairs '{moving}' with itself.", "Delete the row.", code="value-conflict")
         pairs.append((position[moving], position[fixed]))
     return np.array(pairs, dtype=np.int32)
 
@@ -375,7 +384,7 @@ def pairs_within(values: np.ndarray, most: float) -> np.ndarray:
     return np.argwhere(near).astype(np.int32)
 
 
-def _partners(pairs: np.ndarray, scans: Sequence[Scan]) -> list[set[int]]:
+def _partners(pairs: np.ndarray, scans: Sequence[ScanFiles]) -> list[set[int]]:
     """Return with which scans each scan forms a pair."""
     partners: list[set[int]] = [set() for _ in scans]
     for one, other in pairs.tolist():
@@ -385,6 +394,7 @@ def _partners(pairs: np.ndarray, scans: Sequence[Scan]) -> list[set[int]]:
         raise InputError(
             "There are no three scans of which every two form a pair.",
             "Loosen the rule of the pairs, or train on two images at a time.",
+            code="table-empty",
         )
     return partners
 
@@ -423,6 +433,7 @@ def _common_rows(
             raise InputError(
                 f"The scans {few(list(ids))} have {', '.join(map(str, sizes))} landmarks.",
                 "List the same landmarks in the same order for all of them.",
+                code="table-invalid",
             )
         counts.append(sizes[0])
     rows = []

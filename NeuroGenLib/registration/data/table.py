@@ -10,9 +10,10 @@ import numpy as np
 from NeuroGenLib.cohort.scans import read_cohort
 from NeuroGenLib.cohort.subjects import Cohort, read_table
 from NeuroGenLib.core.errors import InputError, nearest
-from NeuroGenLib.registration.data.pairs import Prepared, Scan, ScanPairs, pairs_from_table, pairs_within
+from NeuroGenLib.registration.data.pairs import Prepared, ScanFiles, ScanPairs, pairs_from_table, pairs_within
 from NeuroGenLib.spatial.foreground import foreground
 from NeuroGenLib.spatial.grids import centred_affine, filled_grid
+from NeuroGenLib.spatial.intensity import intensity_range, rescale
 from NeuroGenLib.spatial.labels import as_label_map
 from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite, require_same_space
 
@@ -68,7 +69,7 @@ class OnGrid:
         The scan that decides what the settings leave open.
     """
 
-    def __init__(self, config: TableConfig, first: Scan) -> None:
+    def __init__(self, config: TableConfig, first: ScanFiles) -> None:
         self._config = config
         volume = Volume.load(first.images[0]).reorient("RAS")
         self._shape: Shape3 = config.shape or volume.shape
@@ -88,7 +89,7 @@ class OnGrid:
             "orientation": "RAS",
         }
 
-    def __call__(self, scan: Scan) -> Prepared:
+    def __call__(self, scan: ScanFiles) -> Prepared:
         """Read and prepare a scan.
 
         Raises
@@ -130,11 +131,14 @@ class OnGrid:
         if self._config.normalisation == "none":
             return values
         percentiles = _PERCENTILES if self._config.normalisation == "percentile" else (0, 100)
-        low, high = np.percentile(values, percentiles)
+        low, high = intensity_range(values, percentiles)
         if high <= low:
-            raise InputError(f"An image of {name} has the same value everywhere.", "Check that it is the right file.")
-        scaled: np.ndarray = ((values - low) / (high - low)).clip(0, 1).astype(np.float32)
-        return scaled
+            raise InputError(
+                f"An image of {name} has the same value everywhere.",
+                "Check that it is the right file.",
+                code="image-empty",
+            )
+        return rescale(values.astype(np.float64), low, high).astype(np.float32)
 
 
 def read_points(path: Path) -> np.ndarray:
@@ -143,18 +147,20 @@ def read_points(path: Path) -> np.ndarray:
     Raises
     ------
     InputError
-        When a column is missing or a cell is no number.
+        When a column is missing or a cell is not a number.
     """
     columns, rows = read_table(path)
     for column in _POINT_COLUMNS:
         if column not in columns:
-            raise InputError(f"There is no column '{column}' in {path}.", nearest(column, columns))
+            raise InputError(f"There is no column '{column}' in {path}.", nearest(column, columns), code="name-unknown")
     try:
         points = np.array([[float(row[column]) for column in _POINT_COLUMNS] for row in rows])
     except ValueError as error:
-        raise InputError(f"{path} has a landmark that is no number ({error}).", "Correct the table.") from error
+        raise InputError(
+            f"{path} has a landmark that is not a number ({error}).", "Correct the table.", code="table-invalid"
+        ) from error
     if not np.isfinite(points).all():
-        raise InputError(f"{path} has a landmark that is NaN or infinite.", "Correct the table.")
+        raise InputError(f"{path} has a landmark that is NaN or infinite.", "Correct the table.", code="table-invalid")
     return points
 
 
@@ -175,16 +181,18 @@ def _pairs(config: TableConfig, cohort: Cohort) -> np.ndarray | None:
     return near_pairs(cohort, config.pair_column, config.pair_range)
 
 
-def _scan(subject: Subject, config: TableConfig) -> Scan:
+def _scan(subject: Subject, config: TableConfig) -> ScanFiles:
     landmarks = None
     if config.landmarks is not None:
         name = subject.values.get(config.landmarks)
         if not isinstance(name, str):
             raise InputError(
-                f"{subject.key} has no file in the column '{config.landmarks}'.", "Fill it in, or leave the scan out."
+                f"{subject.key} has no file in the column '{config.landmarks}'.",
+                "Fill it in, or leave the scan out.",
+                code="value-missing",
             )
         landmarks = (Path(config.table).parent if config.root is None else config.root) / name
-    return Scan(
+    return ScanFiles(
         subject.key,
         tuple(subject.paths[column] for column in config.images),
         labels=None if config.segmentation is None else subject.paths[config.segmentation],

@@ -98,7 +98,9 @@ def run_checkpoints(run: Path) -> list[Checkpoint]:
         When there is no folder, or it holds none.
     """
     if not run.is_dir():
-        raise InputError(f"There is no run folder {run}.", "Check the name and the folder you started from.")
+        raise InputError(
+            f"There is no run folder {run}.", "Check the name and the folder you started from.", code="file-missing"
+        )
     own = [Checkpoint("step", step, path) for step, path in list_checkpoints(checkpoints_folder(run))]
     matches = [(_PUBLISHED.fullmatch(path.name), path) for path in run.iterdir()]
     published = sorted((int(match[1]), path) for match, path in matches if match)
@@ -107,6 +109,7 @@ def run_checkpoints(run: Path) -> list[Checkpoint]:
         raise InputError(
             f"There is no checkpoint in {run}.",
             "Give train.out of a run, or the folder with model_epoch_NNN.pt of the published program.",
+            code="file-missing",
         )
     return found
 
@@ -126,11 +129,13 @@ def chosen_checkpoints(checkpoints: Sequence[Checkpoint], text: str) -> list[Che
     for piece in text.split(","):
         match = _PIECE.fullmatch(piece.strip())
         if not match:
-            raise InputError(f"'{text}' does not name {unit}s.", "Write best, 12, 3,5,7 or 10-24.")
+            raise InputError(
+                f"'{text}' does not name {unit}s.", "Write best, 12, 3,5,7 or 10-24.", code="value-invalid"
+            )
         first, last = int(match[1]), int(match[2] or match[1])
         found = [number for number in known if first <= number <= last]
         if not found:
-            raise InputError(f"The run has no checkpoint of {unit} {piece.strip()}.", there)
+            raise InputError(f"The run has no checkpoint of {unit} {piece.strip()}.", there, code="name-unknown")
         wanted |= {*found}
     return [one for one in checkpoints if one.number in wanted]
 
@@ -146,13 +151,19 @@ def best_checkpoint(checkpoints: Sequence[Checkpoint], out: Path) -> Checkpoint:
     path = out / BEST
     if not path.is_file():
         raise InputError(
-            f"There is no {path} that says which checkpoint is best.", "Evaluate several checkpoints into --out first."
+            f"There is no {path} that says which checkpoint is best.",
+            "Evaluate several checkpoints into --out first.",
+            code="file-missing",
         )
     content = read_json(path)
     for one in checkpoints:
         if isinstance(content, dict) and content.get(one.unit) == one.number:
             return one
-    raise InputError(f"The checkpoint that {path} names is not in the run.", "Evaluate the run's checkpoints again.")
+    raise InputError(
+        f"The checkpoint that {path} names is not in the run.",
+        "Evaluate the run's checkpoints again.",
+        code="name-unknown",
+    )
 
 
 def selection(select: Select | None, pairs: Sequence[PairFiles]) -> Select:
@@ -172,7 +183,11 @@ def selection(select: Select | None, pairs: Sequence[PairFiles]) -> Select:
         return next(name for name in SELECT if has[name])
     if not has[select]:
         column = {"dice": "fixed_labels and moving_labels", "tre": "fixed_landmarks and moving_landmarks"}[select]
-        raise InputError(f"Nothing can be selected by {select}: the pairs have no {column}.", "Add these columns.")
+        raise InputError(
+            f"Nothing can be selected by {select}: the pairs have no {column}.",
+            "Add these columns.",
+            code="value-missing",
+        )
     return select
 
 
@@ -272,12 +287,15 @@ def write_checkpoint_model(run: Path, checkpoint: Checkpoint, folder: Path, orie
     if checkpoint.unit == "epoch":
         import_checkpoint(checkpoint.path, folder, orientation=orientation)
         return
+    from NeuroGenLib.registration.network.configured import network_shape
     from NeuroGenLib.registration.network.sitreg import SITReg
-    from NeuroGenLib.registration.train import network_shape, write_registration
+    from NeuroGenLib.registration.train import write_registration
 
     content = read_json(run / "run.json")
     if not isinstance(content, dict) or not isinstance(content.get("parameters"), dict):
-        raise InputError(f"{run / 'run.json'} is not the record of a training run.", "Give train.out of a run.")
+        raise InputError(
+            f"{run / 'run.json'} is not the record of a training run.", "Give train.out of a run.", code="file-damaged"
+        )
     config = from_mapping(RegistrationTrainConfig, content["parameters"])
     preparation = _preparation(run, config)
     network = SITReg(network_shape(config.network, preparation["grid"]))
@@ -287,7 +305,9 @@ def write_checkpoint_model(run: Path, checkpoint: Checkpoint, folder: Path, orie
         network.load_state_dict(weights)
     except RuntimeError as error:
         raise InputError(
-            f"{checkpoint.path} holds no registration network of the settings in run.json.", "Give train.out of a run."
+            f"{checkpoint.path} holds no registration network of the settings in run.json.",
+            "Give train.out of a run.",
+            code="weights-mismatch",
         ) from error
     config = replace(config, train=replace(config.train, steps=checkpoint.number))
     write_registration(network, config, preparation, folder)

@@ -33,7 +33,7 @@ class Cost:
         Seconds by the clock, and of all threads of this process together.
     peak_memory_mib:
         Largest memory of the process, MiB. On Linux since the block began; elsewhere, or where the system forbids to
-        start anew, since the process began; None on Windows.
+        start again, since the process began; None on Windows.
     peak_gpu_mib:
         Largest memory of PyTorch on the GPU since the block began, MiB; None without CUDA.
     """

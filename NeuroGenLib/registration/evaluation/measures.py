@@ -1,4 +1,4 @@
-"""How good a registration is: whether it folds, both directions agree, and labels and landmarks meet.
+"""Measures of a registration: folding, overlap of labels and surface distances.
 
 Displacements are (3, I, J, K) or (1, 3, I, J, K) arrays or tensors in voxels, pull-back (see
 :mod:`NeuroGenLib.spatial.displacement`): ``forward`` takes fixed points to moving points, ``inverse`` the other way.
@@ -44,7 +44,7 @@ class LabelScores:
 
     @property
     def without(self) -> tuple[int, ...]:
-        """Labels whose score is not finite, and which :attr:`mean` leaves out."""
+        """Labels whose score is not finite, which :attr:`mean` does not count."""
         return tuple(label for label, score in self.by_label.items() if not math.isfinite(score))
 
 
@@ -56,7 +56,12 @@ def ndv_percent(displacement: ArrayLike | Tensor) -> float:
     Raises
     ------
     InputError
-        When it is no displacement field, holds NaN, or an axis has fewer than three voxels.
+        When it is not a displacement field, holds NaN, or an axis has fewer than three voxels.
+
+    Examples
+    --------
+    >>> ndv_percent(np.zeros((3, 4, 4, 4), np.float32))
+    0.0
     """
     from NeuroGenLib.spatial import jacobian
 
@@ -80,7 +85,14 @@ def label_dice(
     Raises
     ------
     InputError
-        When the shapes differ, a value is no whole number, or there are no labels.
+        When the shapes differ, a value is not a whole number, or there are no labels.
+
+    Examples
+    --------
+    >>> warped, fixed = np.zeros((2, 4, 1, 1), int)
+    >>> warped[:2], fixed[1:3] = 1, 1
+    >>> label_dice(warped, fixed).mean
+    0.5
     """
     labels = np.asarray(warped) if inside is None else np.where(np.asarray(inside) > 0, warped, 0)
     return LabelScores(dice_by_label(labels, fixed, background))
@@ -107,10 +119,10 @@ def label_hd95(
     InputError
         As :func:`label_dice` and :func:`hausdorff95`.
     """
-    one = np.asarray(warped) if inside is None else np.where(np.asarray(inside) > 0, warped, 0)
-    other = np.asarray(fixed)
-    labels = dice_by_label(one, other, background)
-    return LabelScores({label: hausdorff95(one == label, other == label, spacing) for label in labels})
+    warped_labels = np.asarray(warped) if inside is None else np.where(np.asarray(inside) > 0, warped, 0)
+    fixed_labels = np.asarray(fixed)
+    labels = dice_by_label(warped_labels, fixed_labels, background)
+    return LabelScores({label: hausdorff95(warped_labels == label, fixed_labels == label, spacing) for label in labels})
 
 
 def hausdorff95(first: ArrayLike, second: ArrayLike, spacing: Sequence[float] = (1.0, 1.0, 1.0)) -> float:
@@ -135,23 +147,31 @@ def hausdorff95(first: ArrayLike, second: ArrayLike, spacing: Sequence[float] = 
     ------
     InputError
         When the masks are not three-dimensional or of one shape, or a distance is not above zero.
+
+    Examples
+    --------
+    >>> first, second = np.zeros((2, 8, 8, 8), bool)
+    >>> first[2:5, 2:5, 2:5], second[3:6, 2:5, 2:5] = True, True
+    >>> hausdorff95(first, second, spacing=(2, 1, 1))
+    2.0
     """
     from scipy.ndimage import distance_transform_edt
 
-    one, other = np.asarray(first) > 0, np.asarray(second) > 0
-    if one.shape != other.shape or one.ndim != 3:
+    first_mask, second_mask = np.asarray(first) > 0, np.asarray(second) > 0
+    if first_mask.shape != second_mask.shape or first_mask.ndim != 3:
         raise InputError(
-            f"Masks of shape {one.shape} and {other.shape} have no surface distance.",
+            f"Masks of shape {first_mask.shape} and {second_mask.shape} have no surface distance.",
             "Give two three-dimensional masks on one grid.",
+            code="geometry-mismatch",
         )
     steps = tuple(float(step) for step in spacing)
     if len(steps) != 3 or not all(math.isfinite(step) and step > 0 for step in steps):
-        raise InputError(f"A spacing of {steps} makes no sense.", "Give three distances above zero.")
-    if not (one.any() and other.any()):
-        return math.inf if one.any() or other.any() else math.nan
-    low, high = bounding_box(one | other)
+        raise InputError(f"The spacing {steps} is invalid.", "Give three distances above zero.", code="value-invalid")
+    if not (first_mask.any() and second_mask.any()):
+        return math.inf if first_mask.any() or second_mask.any() else math.nan
+    low, high = bounding_box(first_mask | second_mask)
     box = tuple(slice(start, stop + 1) for start, stop in zip(low, high, strict=True))
-    codes = [_neighbour_codes(mask[box]) for mask in (one, other)]
+    codes = [_neighbour_codes(mask[box]) for mask in (first_mask, second_mask)]
     surfaces = [(code > 0) & (code < 255) for code in codes]
     away = [distance_transform_edt(~surface, sampling=steps) for surface in surfaces]
     areas = _surface_areas(steps)
@@ -165,22 +185,25 @@ def _field(displacement: ArrayLike | Tensor) -> Tensor:
     import torch
 
     if isinstance(displacement, torch.Tensor):
-        given = displacement.detach()
+        tensor = displacement.detach()
     else:
         # A copy: torch takes neither flipped axes nor another byte order.
         array = np.asarray(displacement)
         kind = np.float64 if array.dtype == np.float64 else np.float32
-        given = torch.from_numpy(np.array(array, kind, order="C"))
-    field = given if given.dtype == torch.float64 else given.float()
+        tensor = torch.from_numpy(np.array(array, kind, order="C"))
+    field = tensor if tensor.dtype == torch.float64 else tensor.float()
     field = field[None] if field.ndim == 4 else field
     if field.ndim != 5 or field.shape[:2] != (1, 3):
         raise InputError(
-            f"A displacement field has the axes (3, I, J, K), this array has {tuple(given.shape)}.",
+            f"A displacement field has the axes (3, I, J, K), this array has {tuple(tensor.shape)}.",
             "Give one field, its components first.",
+            code="image-dimensions",
         )
     if not bool(torch.isfinite(field).all()):
         raise InputError(
-            "The displacement field holds NaN or infinite values.", "Repeat the registration that made it."
+            "The displacement field holds NaN or infinite values.",
+            "Repeat the registration that made it.",
+            code="image-not-finite",
         )
     return field
 
@@ -240,9 +263,9 @@ def _outlines(inside: Mapping[Corner, bool]) -> Iterable[list[Point]]:
             # Where a face could be cut in two ways, the rarer kind of corner is cut off.
             cut = [index for index in range(4) if crossed and inside[ring[index]] == minority]
             pairs = [(middles[index], middles[(index + 1) % 4]) for index in cut]
-        for one, other in pairs:
-            links.setdefault(one, []).append(other)
-            links.setdefault(other, []).append(one)
+        for start, stop in pairs:
+            links.setdefault(start, []).append(stop)
+            links.setdefault(stop, []).append(start)
     while links:
         outline = [next(iter(links))]
         while ahead := [point for point in links.pop(outline[-1]) if point in links]:
@@ -257,8 +280,8 @@ def _faces() -> Iterable[list[Corner]]:
         yield [(*pair[:axis], side, *pair[axis:]) for pair in ring]  # type: ignore[misc]
 
 
-def _middle(one: Corner, other: Corner) -> Point:
-    return ((one[0] + other[0]) / 2, (one[1] + other[1]) / 2, (one[2] + other[2]) / 2)
+def _middle(first: Corner, second: Corner) -> Point:
+    return ((first[0] + second[0]) / 2, (first[1] + second[1]) / 2, (first[2] + second[2]) / 2)
 
 
 def _triangulated(outline: Sequence[Point]) -> list[tuple[Point, Point, Point]]:

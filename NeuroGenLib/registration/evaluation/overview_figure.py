@@ -1,4 +1,4 @@
-"""The picture of a registration: what a person looks at before believing it."""
+"""Overview figure of a registration."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from NeuroGenLib.registration.evaluation.quality import RegistrationMaps
+from NeuroGenLib.spatial.intensity import intensity_range, rescale
 from NeuroGenLib.spatial.spatial_map import SpatialMap
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from NeuroGenLib.registration.infer import Registration
+    from NeuroGenLib.spatial.spatial_map import SpatialMap
     from NeuroGenLib.spatial.volume import Volume
 
 PLANES = ("axial", "coronal", "sagittal")
@@ -21,6 +24,8 @@ _AXES = (2, 1, 0)
 """The axis of a RAS grid that each plane cuts."""
 _TILES = 8
 """Squares of the checkerboard along the longer side of a section."""
+_TITLES = ("moving, by its header", "moving, after the start", "registered")
+"""Of the sections of the moving image, by stage."""
 _MARGIN_MM = 6.0
 _MOST_PIXELS = 400
 """Pixels along a side; sections of finer scans are thinned."""
@@ -40,9 +45,10 @@ class Window:
     def plane(self, axis: int) -> Plane:
         """Return the grid of the section across an axis."""
         steps = [max(1, -(-(high - low) // _MOST_PIXELS)) for low, high in zip(self.low, self.high, strict=True)]
-        start = np.array([self.centre[axis] if other == axis else self.low[other] for other in range(3)])
+        start = np.array([self.centre[axis] if other_axis == axis else self.low[other_axis] for other_axis in range(3)])
         counts = [
-            1 if other == axis else -(-(self.high[other] - self.low[other]) // steps[other]) for other in range(3)
+            1 if other_axis == axis else -(-(self.high[other_axis] - self.low[other_axis]) // steps[other_axis])
+            for other_axis in range(3)
         ]
         affine = self.affine.copy()
         affine[:3, 3] += affine[:3, :3] @ start
@@ -58,25 +64,21 @@ class Plane(NamedTuple):
 
 
 def registration_figure(registration: Registration, fixed: Volume, moving: Volume, notice: str = "") -> Figure:
-    """Draw three planes of the fixed image, of the moving one before, after the start and registered, and of both.
+    """Plot three planes of the fixed image, of the moving one before, after the start and registered, and of both.
 
     Parameters
     ----------
     registration, fixed, moving:
         The result and its images, 3-D.
     notice:
-        What the model demands to be said.
+        Of the model.
     """
     import matplotlib.pyplot as plt
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    identity = np.eye(4)
-    stages = {
-        "moving, by its header": SpatialMap(identity, None, identity),
-        "moving, after the start": SpatialMap(registration.start.fixed_to_moving, None, identity),
-        "registered": registration.forward,
-    }
+    maps = RegistrationMaps(registration.forward, registration.inverse, registration.start).by_stage()
+    stages = dict(zip(_TITLES, maps.values(), strict=True))
     whole = abs(float(np.linalg.det(registration.start.fixed_to_moving[:3, :3])))
     window = head_window(fixed, registration.foreground)
     bright = {"fixed": _range(fixed), "moving": _range(moving)}
@@ -87,8 +89,8 @@ def registration_figure(registration: Registration, fixed: Volume, moving: Volum
     for row, (name, axis) in enumerate(zip(PLANES, _AXES, strict=True)):
         plane = window.plane(axis)
         sections = {"fixed": _scaled(_cut(stages["moving, by its header"], fixed, plane, axis), bright["fixed"])}
-        for stage, one in stages.items():
-            sections[stage] = _scaled(_cut(one, moving, plane, axis), bright["moving"])
+        for stage, stage_map in stages.items():
+            sections[stage] = _scaled(_cut(stage_map, moving, plane, axis), bright["moving"])
         sections["fixed and registered"] = checkerboard(sections["fixed"], sections["registered"])
         spacing = np.delete(np.linalg.norm(plane.affine[:3, :3], axis=0), axis)
         for column, section in enumerate(sections.values()):
@@ -116,14 +118,14 @@ def head_window(fixed: Volume, inside: Volume) -> Window:
     low = np.clip(np.floor(index.min(axis=0) - margin), 0, last).astype(int)
     high = np.clip(np.ceil(index.max(axis=0) + margin), 0, last).astype(int) + 1
     centre = np.clip(np.round(index.mean(axis=0)), 0, last).astype(int)
-    return Window(image.affine, *(_triple(one) for one in (centre, low, high)))
+    return Window(image.affine, *(_triple(corner) for corner in (centre, low, high)))
 
 
-def checkerboard(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Return squares of two sections in turn, :data:`_TILES` along the longer side; ``one`` is in the first corner."""
-    side = max(1, max(one.shape) // _TILES)
-    rows, columns = (np.arange(size) // side for size in one.shape)
-    return np.where((rows[:, None] + columns) % 2 == 0, one, other)
+def checkerboard(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return squares of two sections in turn, :data:`_TILES` along the longer side; ``first`` begins."""
+    side = max(1, max(first.shape) // _TILES)
+    rows, columns = (np.arange(size) // side for size in first.shape)
+    return np.where((rows[:, None] + columns) % 2 == 0, first, second)
 
 
 def log_change(determinant: np.ndarray) -> np.ndarray:
@@ -132,19 +134,18 @@ def log_change(determinant: np.ndarray) -> np.ndarray:
     return np.log2(factor, out=np.full(factor.shape, np.nan), where=factor > 0)
 
 
-def _cut(one: SpatialMap, volume: Volume, plane: Plane, axis: int) -> np.ndarray:
-    image: np.ndarray = one.pull(volume, plane).array.take(0, axis=axis)
+def _cut(stage_map: SpatialMap, volume: Volume, plane: Plane, axis: int) -> np.ndarray:
+    image: np.ndarray = stage_map.pull(volume, plane).array.take(0, axis=axis)
     return image
 
 
 def _range(image: Volume) -> tuple[float, float]:
-    low, high = np.percentile(image.array[image.array > image.array.min()], (1, 99.5))
-    return min(float(low), 0.0) if image.array.min() >= 0 else float(low), float(high)
+    low, high = intensity_range(image.array, (1, 99.5), mask=image.array > image.array.min())
+    return min(low, 0.0) if image.array.min() >= 0 else low, high
 
 
 def _scaled(section: np.ndarray, bright: tuple[float, float]) -> np.ndarray:
-    low, high = bright
-    return np.clip((section - low) / ((high - low) or 1), 0, 1)
+    return rescale(section, *bright)
 
 
 def _show(axis: Axes, section: np.ndarray, aspect: float, **how: Any) -> None:

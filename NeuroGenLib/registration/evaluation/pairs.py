@@ -90,15 +90,21 @@ def read_pairs(table: Path) -> list[PairFiles]:
     known = (*FILES, "kind")
     for column in NEEDED:
         if column not in columns:
-            raise InputError(f"There is no column '{column}' in {table}.", nearest(column, columns))
+            raise InputError(
+                f"There is no column '{column}' in {table}.", nearest(column, columns), code="name-unknown"
+            )
     for column in columns:
         meant = difflib.get_close_matches(column, [one for one in known if one not in columns], 1, _SAME_NAME)
         if column not in known and meant:
-            raise InputError(f"{table} has a column '{column}'.", f"Did you mean '{meant[0]}'?")
+            raise InputError(f"{table} has a column '{column}'.", f"Did you mean '{meant[0]}'?", code="name-unknown")
     pairs = [_pair(row, number, table) for number, row in enumerate(rows, start=1)]
     twice = [pair for pair, times in Counter(pair.named for pair in pairs).items() if times > 1]
     if twice:
-        raise InputError(f"{table} has the pair of {twice[0][0]} and {twice[0][1]} twice.", "Delete one of its rows.")
+        raise InputError(
+            f"{table} has the pair of {twice[0][0]} and {twice[0][1]} twice.",
+            "Delete one of its rows.",
+            code="value-duplicate",
+        )
     return pairs
 
 
@@ -107,16 +113,26 @@ def _pair(row: Mapping[str, str], number: int, table: Path) -> PairFiles:
     for column in NEEDED:
         if column not in cells:
             raise InputError(
-                f"Row {number} of {table} has nothing under '{column}'.", "Fill the cell or delete the row."
+                f"Row {number} of {table} has nothing under '{column}'.",
+                "Fill the cell or delete the row.",
+                code="value-missing",
             )
     for one, other in TWINS:
         if (one in cells) != (other in cells):
             lacking = other if one in cells else one
-            raise InputError(f"Row {number} of {table} has no {lacking}.", f"Give both {one} and {other}, or none.")
+            raise InputError(
+                f"Row {number} of {table} has no {lacking}.",
+                f"Give both {one} and {other}, or none.",
+                code="value-missing",
+            )
     paths = {column: Path(table).parent / name for column, name in cells.items()}
     for column, path in paths.items():
         if not _exists(path):
-            raise InputError(f"The {column} of row {number} of {table}, {path}, does not exist.", "Correct the table.")
+            raise InputError(
+                f"The {column} of row {number} of {table}, {path}, does not exist.",
+                "Correct the table.",
+                code="file-missing",
+            )
     kind = row.get("kind", "")
     return PairFiles(**paths, named=(cells["fixed"], cells["moving"]), kind="" if kind in MISSING else kind)
 

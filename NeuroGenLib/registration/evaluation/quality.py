@@ -1,4 +1,4 @@
-"""How good one registration is: similarity, overlap, folds, and whether there and back agree."""
+"""Quality of one registration: similarity, overlap, folds and inverse consistency."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from NeuroGenLib.spatial.metrics import entropies
 from NeuroGenLib.spatial.spatial_map import SpatialMap
 
 if TYPE_CHECKING:
-    from NeuroGenLib.alignment.halfway import Start
+    from collections.abc import Mapping
+
+    from NeuroGenLib.alignment.halfway import HalfwayStart
     from NeuroGenLib.alignment.prepared_image import PreparedImage
     from NeuroGenLib.spatial.volume import Volume
 
@@ -50,6 +52,12 @@ class Quality:
         Mean and largest distance between a point of the foreground and where forward and inverse bring it.
     displacement_mm:
         Mean length of the displacement that comes on top of the affine start.
+
+    Examples
+    --------
+    >>> stages = {"headers": 0.2, "start": 0.3, "registered": 0.1}
+    >>> Quality(stages, stages, 0, 0.0, 0.0, 0.1, 0.02, 0.1, 1.5).remarks()
+    ['The images are less similar after the registration than before: look at the result.']
     """
 
     correlation: dict[str, float]
@@ -96,7 +104,7 @@ class Quality:
         return {name: _finite(value) for name, value in content.items()}
 
     def remarks(self) -> list[str]:
-        """Return sentences on what a person should look at."""
+        """Return warnings about the result."""
         remarks = []
         if self.folded_voxels:
             remarks.append(f"The transform folds at {self.folded_voxels} voxels of the fixed image.")
@@ -113,10 +121,25 @@ class LabelMaps(NamedTuple):
     warped: Volume
 
 
-def measured(
-    forward: SpatialMap,
-    inverse: SpatialMap,
-    start: Start,
+class RegistrationMaps(NamedTuple):
+    """Maps of a finished registration: fixed to moving points, moving to fixed points, and the affine start."""
+
+    forward: SpatialMap
+    inverse: SpatialMap
+    start: HalfwayStart
+
+    def by_stage(self) -> dict[str, SpatialMap]:
+        """Return the map from fixed to moving points at each stage of :data:`STAGES`."""
+        identity = np.eye(4)
+        return {
+            "headers": SpatialMap(identity, None, identity),
+            "start": SpatialMap(self.start.fixed_to_moving, None, identity),
+            "registered": self.forward,
+        }
+
+
+def measure_quality(
+    maps: RegistrationMaps,
     fixed: PreparedImage,
     moving: PreparedImage,
     jacobian: Volume,
@@ -127,59 +150,66 @@ def measured(
 
     Parameters
     ----------
-    forward, inverse, start:
-        The maps.
+    maps:
+        The registration.
     fixed, moving:
         The images; measured in the foreground of ``fixed``.
     jacobian:
-        Determinant of ``forward`` on the grid of ``fixed``.
+        Determinant of ``maps.forward`` on the grid of ``fixed``.
     labels:
         Their label maps, where both have one.
     progress:
-        Told of every stage.
+        Progress callback.
     """
     inside = fixed.foreground
-    points = _some(inside.voxel_to_world(np.argwhere(inside.array)))
-    affine = SpatialMap(start.fixed_to_moving, None, np.eye(4))
-    maps = {"headers": SpatialMap(np.eye(4), None, np.eye(4)), "start": affine, "registered": forward}
+    points = _thinned(inside.voxel_to_world(np.argwhere(inside.array)))
+    stages = maps.by_stage()
     values, second = _values(first_channel(fixed.scan), points), first_channel(moving.scan)
-    pairs = {stage: (values, _values(second, one.points(points))) for stage, one in maps.items()}
+    pairs = {stage: (values, _values(second, stage_map.points(points))) for stage, stage_map in stages.items()}
     progress.update(1, 4, "measuring")
-    there = forward.points(points)
-    away = np.linalg.norm(inverse.points(there) - points, axis=1)
+    mapped = maps.forward.points(points)
+    consistency = np.linalg.norm(maps.inverse.points(mapped) - points, axis=1)
     determinants = _values(jacobian, points)
     folded = int(np.count_nonzero(jacobian.array <= 0))
-    dice: dict[str, dict[int, float]] | None = None
-    distances: dict[int, float] | None = None
-    if labels is not None:
-        progress.update(2, 4, "measuring")
-        if labels.fixed.array.any() or labels.moving.array.any():
-            dice = {}
-            for stage in STAGES:  # one label map at a time: they may be large
-                carried = labels.warped
-                if stage != STAGES[-1]:
-                    carried = maps[stage].pull(labels.moving, labels.fixed, order=0)
-                dice[stage] = dict(label_dice(carried.array, labels.fixed.array).by_label)
-            progress.update(3, 4, "measuring")
-            distances = dict(label_hd95(labels.warped.array, labels.fixed.array, labels.fixed.spacing).by_label)
+    dice, distances = _label_measures(stages, labels, progress)
     progress.update(4, 4, "measuring")
     return Quality(
         correlation={stage: _correlation(*pair) for stage, pair in pairs.items()},
         mutual_information={stage: _mutual_information(*pair) for stage, pair in pairs.items()},
         folded_voxels=folded,
         folded_percent=100 * folded / jacobian.array.size,
-        ndv_percent=_ndv_percent(forward),
+        ndv_percent=_ndv_percent(maps.forward),
         sd_log_jacobian=float(np.log(np.clip(determinants, 1e-9, None)).std()),
-        inverse_consistency_mm=float(away.mean()),
-        inverse_consistency_max_mm=float(away.max()),
-        displacement_mm=float(np.linalg.norm(there - affine.points(points), axis=1).mean()),
+        inverse_consistency_mm=float(consistency.mean()),
+        inverse_consistency_max_mm=float(consistency.max()),
+        displacement_mm=float(np.linalg.norm(mapped - stages["start"].points(points), axis=1).mean()),
         dice=dice,
         hd95_mm=distances,
     )
 
 
-def _some(points: np.ndarray) -> np.ndarray:
-    """Return at most so many points, spread evenly."""
+def _label_measures(
+    stages: Mapping[str, SpatialMap], labels: LabelMaps | None, progress: Progress
+) -> tuple[dict[str, dict[int, float]] | None, dict[int, float] | None]:
+    """Return the overlap of each label by stage and its surface distance at the end; None without labels."""
+    if labels is None:
+        return None, None
+    progress.update(2, 4, "measuring")
+    if not (labels.fixed.array.any() or labels.moving.array.any()):
+        return None, None
+    dice = {}
+    for stage in STAGES:  # one label map at a time: they may be large
+        warped = labels.warped
+        if stage != STAGES[-1]:
+            warped = stages[stage].pull(labels.moving, labels.fixed, order=0)
+        dice[stage] = dict(label_dice(warped.array, labels.fixed.array).by_label)
+    progress.update(3, 4, "measuring")
+    distances = dict(label_hd95(labels.warped.array, labels.fixed.array, labels.fixed.spacing).by_label)
+    return dice, distances
+
+
+def _thinned(points: np.ndarray) -> np.ndarray:
+    """Return at most :data:`_MOST_POINTS` points, spread evenly."""
     return points[:: max(1, -(-len(points) // _MOST_POINTS))]
 
 
@@ -199,8 +229,8 @@ def _correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _mutual_information(first: np.ndarray, second: np.ndarray) -> float:
-    one, other, together = entropies(first, second, _BINS)
-    return one + other - together
+    first_entropy, second_entropy, joint_entropy = entropies(first, second, _BINS)
+    return first_entropy + second_entropy - joint_entropy
 
 
 def _ndv_percent(forward: SpatialMap) -> float:

@@ -57,7 +57,7 @@ def evaluate_to_folder(
     out:
         Folder of the results.
     progress:
-        Told of every stage of every pair; a cancelled one ends the work, finished pairs stay.
+        Progress callback; a cancelled one ends the work, finished pairs stay.
     command:
         What the record of the results calls this.
 
@@ -81,20 +81,20 @@ def evaluate_to_folder(
     for number, pair in enumerate(pairs):
         part = progress.part(number / len(pairs), (number + 1) / len(pairs), pair.name)
         place = out / DONE / f"{pair.fingerprint(what)}.json"
-        found = _finished(place)
-        if found is None:
+        finished = _finished(place)
+        if finished is None:
             try:
-                found = evaluate_pair(model, pair, settings, part)
+                finished = evaluate_pair(model, pair, settings, part)
             except Cancelled:
                 raise
             except (NeuroGenError, RuntimeError, MemoryError, OSError, ValueError) as error:
                 first = first or (pair, error)
                 rows.append(_failed(pair, error))
                 continue
-            write_json(place, {"row": found[0], "labels": found[1]})
+            write_json(place, {"row": finished[0], "labels": finished[1]})
         part.update(1, 1)
-        rows.append(found[0])
-        labels += found[1]
+        rows.append(finished[0])
+        labels += finished[1]
     if first is not None and not any(row["status"] == "done" for row in rows):
         raise _nothing_done(*first) from first[1]
     evaluation = Evaluation(rows, labels, _summary(rows))
@@ -121,14 +121,14 @@ def evaluate_pair(
     volumes = {name: None if path is None else Volume.load(path) for name, path in paths.items()}
     landmarks = _landmarks(pair)
     with Cost(model.device) as cost:
-        found = model.register(fixed, moving, settings=settings, progress=progress, **volumes)
+        registration = model.register(fixed, moving, settings=settings, progress=progress, **volumes)
     row: Row = {"fixed": pair.named[0], "moving": pair.named[1], "kind": pair.kind or None, "status": "done"}
-    row |= dict.fromkeys(METRICS) | _quality(found)
+    row |= dict.fromkeys(METRICS) | _quality(registration)
     if landmarks is not None:
-        row |= _landmark_errors(found, *landmarks)
+        row |= _landmark_errors(registration, *landmarks)
     row |= {name: _finite(getattr(cost, name)) for name in ("wall_s", "cpu_s", "peak_memory_mib", "peak_gpu_mib")}
-    row["remarks"] = one_line(" ".join(found.warnings)) or None
-    return row, _label_rows(pair, found)
+    row["remarks"] = one_line(" ".join(registration.warnings)) or None
+    return row, _label_rows(pair, registration)
 
 
 def write_evaluation(
@@ -150,8 +150,8 @@ def write_evaluation(
         write_json(staging / "provenance.json", record)
 
 
-def _quality(found: Registration) -> Row:
-    quality = found.quality
+def _quality(registration: Registration) -> Row:
+    quality = registration.quality
     row: Row = {}
     for stage, suffix in SUFFIXES.items():
         row[f"mutual_information{suffix}"] = _finite(quality.mutual_information[stage])
@@ -166,8 +166,8 @@ def _quality(found: Registration) -> Row:
     return row
 
 
-def _label_rows(pair: PairFiles, found: Registration) -> list[Row]:
-    dice, distances = found.quality.dice, found.quality.hd95_mm
+def _label_rows(pair: PairFiles, registration: Registration) -> list[Row]:
+    dice, distances = registration.quality.dice, registration.quality.hd95_mm
     if dice is None or distances is None:
         return []
     rows = []
@@ -188,17 +188,18 @@ def _landmarks(pair: PairFiles) -> tuple[np.ndarray, np.ndarray] | None:
         raise InputError(
             f"{pair.fixed_landmarks} has {len(fixed)} landmarks, and {pair.moving_landmarks} {len(moving)}.",
             "Give the same landmarks for both, in the same order.",
+            code="table-invalid",
         )
     return fixed, moving
 
 
-def _landmark_errors(found: Registration, fixed: np.ndarray, moving: np.ndarray) -> Row:
+def _landmark_errors(registration: Registration, fixed: np.ndarray, moving: np.ndarray) -> Row:
     """Return the mean distance, mm, of where fixed landmarks come to from the same landmarks of the moving image."""
-    affine = found.start.fixed_to_moving
-    places = (fixed, fixed @ affine[:3, :3].T + affine[:3, 3], found.forward.points(fixed))
+    affine = registration.start.fixed_to_moving
+    places = (fixed, fixed @ affine[:3, :3].T + affine[:3, 3], registration.forward.points(fixed))
     return {
-        column: float(np.linalg.norm(there - moving, axis=1).mean())
-        for column, there in zip(stage_columns("tre_mm"), places, strict=True)
+        column: float(np.linalg.norm(mapped - moving, axis=1).mean())
+        for column, mapped in zip(stage_columns("tre_mm"), places, strict=True)
     }
 
 
@@ -239,7 +240,9 @@ def _nothing_done(pair: PairFiles, error: Exception) -> NeuroGenError:
         return error.within(f"{pair.name} cannot be registered")
     reason = reason_of(error)
     return NeuroGenError(
-        f"{pair.name} could not be registered ({reason}).", "Close other programs, or try a smaller pair."
+        f"{pair.name} could not be registered ({reason}).",
+        "Close other programs, or try a smaller pair.",
+        code="memory-exhausted",
     )
 
 

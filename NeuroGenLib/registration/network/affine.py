@@ -19,9 +19,9 @@ def affine_matrix(parameters: Tensor) -> Tensor:
     Negating all parameters does not invert it; composing a matrix with the inverse of another one is how the network
     makes a pair of maps that swap with its inputs.
     """
-    scales, shears, turns, shift = parameters.split(3, dim=1)
+    scales, shears, rotations, shift = parameters.split(3, dim=1)
     symmetric = torch.diag_embed(scales) + _off_diagonal(shears, 1)
-    linear = torch.linalg.matrix_exp(symmetric) @ torch.linalg.matrix_exp(_off_diagonal(turns, -1))
+    linear = torch.linalg.matrix_exp(symmetric) @ torch.linalg.matrix_exp(_off_diagonal(rotations, -1))
     matrix = torch.eye(4, device=parameters.device, dtype=parameters.dtype).repeat(len(parameters), 1, 1)
     matrix[:, :3, :3] = linear
     matrix[:, :3, 3] = (linear @ shift[:, :, None])[:, :, 0]

@@ -98,9 +98,9 @@ class Grids:
         size = np.array(self.factor) * np.array(self.world_spacing)
         centre = _column((np.array(self.transform_shape) - 1) / 2, positions)
         world = (positions - centre) * _column(size, positions)
-        moved = torch.einsum("bij,bj...->bi...", matrix[:, :3, :3], world.expand(len(matrix), *world.shape[1:]))
-        moved = moved + matrix[:, :3, 3].view(-1, 3, 1, 1, 1)
-        return moved / _column(size, positions) + centre
+        mapped = torch.einsum("bij,bj...->bi...", matrix[:, :3, :3], world.expand(len(matrix), *world.shape[1:]))
+        mapped = mapped + matrix[:, :3, 3].view(-1, 3, 1, 1, 1)
+        return mapped / _column(size, positions) + centre
 
 
 def _column(values: np.ndarray, like: Tensor) -> Tensor:

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _WRONG = 0.02
-"""Voxels by which there and back may differ at the end of Newton's method."""
+"""Error of inverse consistency, voxels, above which a voxel of Newton's method is solved again. A trade
+of exactness against time."""
 _ALIGNMENT = 16
 """float32 numbers in 64 bytes. How a matrix product sums up depends on where its rows lie relative to such boundaries
 (MKL on AVX2 and AVX-512: a third of the Gram matrices differed in their last bit)."""
 _ROUNDS, _ALONE = 3, 15
-"""How often voxels beyond that are taken up again by themselves, and steps of each time."""
+"""Rounds in which voxels above that are solved by themselves, and Newton steps of each round."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,15 @@ def solve(function: Callable[[Tensor], Tensor], start: Tensor, settings: FixedPo
         (B, ...) first guess.
     """
     batch, depth, size = len(start), settings.memory, start[0].numel()
-    given = start.new_zeros((batch, depth, -(-size // _ALIGNMENT) * _ALIGNMENT))
-    found = torch.zeros_like(given)
+    inputs = start.new_zeros((batch, depth, -(-size // _ALIGNMENT) * _ALIGNMENT))
+    outputs = torch.zeros_like(inputs)
     count = 0
     value = start
     while True:
         slot = count % depth
-        given[:, slot, :size] = value.reshape(batch, -1)
+        inputs[:, slot, :size] = value.reshape(batch, -1)
         answer = function(value)
-        found[:, slot, :size] = answer.reshape(batch, -1)
+        outputs[:, slot, :size] = answer.reshape(batch, -1)
         count += 1
         if count >= settings.most:
             return answer
@@ -78,20 +79,20 @@ def solve(function: Callable[[Tensor], Tensor], start: Tensor, settings: FixedPo
         if count == 1:
             value = answer
         else:
-            value = _mix(given, found, min(count, depth), settings.ridge)[:, :size].reshape(start.shape)
+            value = _mix(inputs, outputs, min(count, depth), settings.ridge)[:, :size].reshape(start.shape)
 
 
-def _mix(given: Tensor, found: Tensor, known: int, ridge: float) -> Tensor:
+def _mix(inputs: Tensor, outputs: Tensor, count: int, ridge: float) -> Tensor:
     """Return the mixture of the iterates, with weights that sum to one, whose residual is smallest."""
-    steps = found[:, :known] - given[:, :known]
+    steps = outputs[:, :count] - inputs[:, :count]
     gram = torch.bmm(steps, steps.transpose(1, 2))
-    system = gram.new_ones((len(gram), known + 1, known + 1))
+    system = gram.new_ones((len(gram), count + 1, count + 1))
     system[:, 0, 0] = 0
-    system[:, 1:, 1:] = gram + ridge * torch.eye(known, device=gram.device, dtype=gram.dtype)
-    target = gram.new_zeros((len(gram), known + 1, 1))
+    system[:, 1:, 1:] = gram + ridge * torch.eye(count, device=gram.device, dtype=gram.dtype)
+    target = gram.new_zeros((len(gram), count + 1, 1))
     target[:, 0] = 1
     weights = torch.linalg.solve(system, target)[:, 1:]
-    return torch.bmm(weights.transpose(1, 2), found[:, :known])[:, 0]
+    return torch.bmm(weights.transpose(1, 2), outputs[:, :count])[:, 0]
 
 
 def invert(displacement: Tensor, settings: FixedPoint | None = None) -> Tensor:
@@ -135,11 +136,11 @@ def newton_inverse(displacement: Tensor, start: Tensor, steps: int = 3) -> Tenso
 
 
 def _newton(displacement: Tensor, where: Tensor, start: Tensor, steps: int) -> Tensor:
-    """Return the inverse at positions ``where`` after so many steps, each (B, 3, I, J, K)."""
+    """Return the inverse at positions ``where`` after a number of steps, each (B, 3, I, J, K)."""
     inverse, pace = start, torch.ones_like(start[:, :1])
     for _ in range(steps):
-        there, slopes = _value_and_slopes(displacement, where + inverse)
-        residual = inverse + there
+        values, slopes = _value_and_slopes(displacement, where + inverse)
+        residual = inverse + values
         columns = [torch.stack([slope[:, axis] for slope in slopes], dim=1) for axis in range(3)]
         # Clipped, as a step of more than a voxel leaves the cell whose slope it followed.
         candidate = inverse - pace * _solve_transposed(columns, residual).clamp(-1, 1)
@@ -154,16 +155,16 @@ def _solved_alone(displacement: Tensor, grid: Tensor, inverse: Tensor, wrong: Te
     right = (~wrong)[None, None].to(inverse)
     count = functional.avg_pool3d(right, 3, stride=1, padding=1)
     around = functional.avg_pool3d(inverse * right, 3, stride=1, padding=1) / count.clamp(min=1e-6)
-    where, *starts = (one[:, :, i, j, k][..., None, None] for one in (grid, inverse, around))
-    found = [_newton(displacement, where, one, _ALONE) for one in starts]
-    nearer = _distance(displacement, where, found[1]) < _distance(displacement, where, found[0])
+    where, *starts = (rough[:, :, i, j, k][..., None, None] for rough in (grid, inverse, around))
+    candidates = [_newton(displacement, where, rough, _ALONE) for rough in starts]
+    nearer = _distance(displacement, where, candidates[1]) < _distance(displacement, where, candidates[0])
     result = inverse[0].clone()
-    result[:, i, j, k] = torch.where(nearer, found[1], found[0])[0, ..., 0, 0]
+    result[:, i, j, k] = torch.where(nearer, candidates[1], candidates[0])[0, ..., 0, 0]
     return result
 
 
 def _distance(displacement: Tensor, where: Tensor, inverse: Tensor) -> Tensor:
-    """Return how far there and back end from the start, voxels, (B, 1, I, J, K)."""
+    """Return the error of inverse consistency, voxels, (B, 1, I, J, K)."""
     residual: Tensor = (inverse + sample(displacement, where + inverse)).norm(dim=1, keepdim=True)
     return residual
 
@@ -192,12 +193,12 @@ class _Inversion(torch.autograd.Function):
 def _value_and_slopes(displacement: Tensor, where: Tensor) -> tuple[Tensor, list[Tensor]]:
     """Return u at positions, and the rows of 1 + du/dx there, each (B, 3, I, J, K)."""
     with torch.enable_grad():
-        moved = where.detach().requires_grad_()
-        there = sample(displacement, moved)
-        rows = [torch.autograd.grad(there[:, row].sum(), moved, retain_graph=True)[0] for row in range(3)]
+        positions = where.detach().requires_grad_()
+        values = sample(displacement, positions)
+        rows = [torch.autograd.grad(values[:, row].sum(), positions, retain_graph=True)[0] for row in range(3)]
     for number, row in enumerate(rows):
         row[:, number] += 1
-    return there.detach(), rows
+    return values.detach(), rows
 
 
 def _solve_transposed(rows: list[Tensor], right: Tensor) -> Tensor:

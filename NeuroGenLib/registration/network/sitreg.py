@@ -28,7 +28,7 @@ Solver = Literal["joint", "reference"]
 
 
 @dataclass(frozen=True)
-class Shape:
+class SITRegConfig:
     """The sizes of a registration network.
 
     Parameters
@@ -59,7 +59,7 @@ class Shape:
         Hidden layers of the affine stage follow one another. In published checkpoints each reads the input, so that
         only the last one counts.
     skipped_stages:
-        How many of the finest stages are left out. The published program leaves out, and never trains, as many as
+        Number of the finest stages that are skipped. The published program skips, and never trains, as many as
         there are coarse levels without a stage.
     threshold, most_iterations, memory:
         Of the fixed-point iteration (:class:`FixedPoint`), in voxels of the transform.
@@ -100,7 +100,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Mappings:
-    """What the network finds for a batch of pairs.
+    """Mappings of the network for a batch of pairs.
 
     Parameters
     ----------
@@ -140,12 +140,12 @@ class Mappings:
         if self.half_affine is None:
             left, right, left_inverse, right_inverse = (composed(chain, grid) for chain in chains)
             return left, right, left_inverse, right_inverse
-        there, back = self.half_affine
+        matrix, inverse_matrix = self.half_affine
         return (
-            self.grids.apply_affine(there, moved_by(chains[0], grid)) - grid,
-            self.grids.apply_affine(back, moved_by(chains[1], grid)) - grid,
-            moved_by(chains[2], self.grids.apply_affine(back, grid)) - grid,
-            moved_by(chains[3], self.grids.apply_affine(there, grid)) - grid,
+            self.grids.apply_affine(matrix, apply_chain(chains[0], grid)) - grid,
+            self.grids.apply_affine(inverse_matrix, apply_chain(chains[1], grid)) - grid,
+            apply_chain(chains[2], self.grids.apply_affine(inverse_matrix, grid)) - grid,
+            apply_chain(chains[3], self.grids.apply_affine(matrix, grid)) - grid,
         )
 
     def forward_on_images(self) -> Tensor:
@@ -183,13 +183,13 @@ class Halves:
         self.right_inverse: Chain = ()
 
     def update(self, forward: Tensor, reverse: Tensor, solver: Solver, settings: FixedPoint) -> None:
-        """Compose with what a stage found in both directions: D = forward o reverse^-1 and its inverse."""
+        """Compose with the output of a stage in both directions: D = forward o reverse^-1 and its inverse."""
         forward_inverse, reverse_inverse = _invert_both(forward, reverse, solver, settings)
-        found, found_inverse = (reverse_inverse, forward), (forward_inverse, reverse)
-        self.left = self._kept(found + self.left)
-        self.right = self._kept(found_inverse + self.right)
-        self.left_inverse = self._kept(self.left_inverse + found_inverse)
-        self.right_inverse = self._kept(self.right_inverse + found)
+        step, step_inverse = (reverse_inverse, forward), (forward_inverse, reverse)
+        self.left = self._kept(step + self.left)
+        self.right = self._kept(step_inverse + self.right)
+        self.left_inverse = self._kept(self.left_inverse + step_inverse)
+        self.right_inverse = self._kept(self.right_inverse + step)
 
     def total(self) -> tuple[Chain, Chain]:
         """Return the whole map and its inverse, without the affine part."""
@@ -209,7 +209,7 @@ def composed(chain: Chain, grid: Tensor) -> Tensor:
     return total
 
 
-def moved_by(chain: Chain, positions: Tensor) -> Tensor:
+def apply_chain(chain: Chain, positions: Tensor) -> Tensor:
     """Return where a chain sends positions in voxels of its grid, (B or 1, 3, ...)."""
     for displacement in chain:
         positions = positions + sample(displacement, positions)
@@ -226,12 +226,12 @@ def _invert_both(forward: Tensor, reverse: Tensor, solver: Solver, settings: Fix
 class SITReg(nn.Module):
     """The network. Images may have any shape and spacing, unless there is an affine stage."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, config: SITRegConfig) -> None:
         super().__init__()
-        self.shape = shape
-        self.pyramid = FeaturePyramid(shape)
-        self.stages = nn.ModuleDict({str(level): Stage(shape, level) for level in shape.stages})
-        self.affine = None if shape.affine_inputs is None else AffineStage(shape)
+        self.config = config
+        self.pyramid = FeaturePyramid(config)
+        self.stages = nn.ModuleDict({str(level): Stage(config, level) for level in config.stages})
+        self.affine = None if config.affine_inputs is None else AffineStage(config)
 
     def forward(
         self,
@@ -254,9 +254,9 @@ class SITReg(nn.Module):
         solver:
             ``joint`` inverts both directions in one batch, ``reference`` one after the other as the published program.
         progress:
-            Told after every level; a cancelled one ends the work there.
+            Progress callback; a cancelled one ends the work there.
         resample:
-            Keep what the levels found as one displacement, rather than as a chain that is sampled through.
+            Keep the maps of the levels as one displacement, rather than as a chain that is sampled through.
 
         Raises
         ------
@@ -281,10 +281,10 @@ class SITReg(nn.Module):
 
         Parameters and errors are those of :meth:`forward`.
         """
-        shape = self.shape
+        config = self.config
         i, j, k = first.shape[2:]
-        grids = Grids((i, j, k), spacing, shape.factor)
-        steps = len(shape.used_stages) + 1
+        grids = Grids((i, j, k), spacing, config.factor)
+        steps = len(config.used_stages) + 1
         progress.update(0, steps, "comparing images")
         features: list[Tensor | None] = [*self.pyramid(torch.cat([first, second]))]
         halves = Halves(grids, first, resample=resample)
@@ -292,18 +292,22 @@ class SITReg(nn.Module):
         progress.update(1, steps, "comparing images")
         if every or steps == 1:
             yield _mappings(halves, half, grids, len(first))
-        for number, level in enumerate(shape.used_stages, start=2):
-            one, other = _both(features[level])
+        for number, level in enumerate(config.used_stages, start=2):
+            first_features, second_features = _both(features[level])
             features[level] = None  # not needed again
             positions = grids.level_positions(level, first)
-            warped_one = _pull(one, halves.left, None if half is None else half[0], positions, grids, level)
-            warped_other = _pull(other, halves.right, None if half is None else half[1], positions, grids, level)
-            control = self.stages[str(level)](warped_one, warped_other, grids.control_point_bound(level))
+            warped_first = _pull(
+                first_features, halves.left, None if half is None else half[0], positions, grids, level
+            )
+            warped_second = _pull(
+                second_features, halves.right, None if half is None else half[1], positions, grids, level
+            )
+            control = self.stages[str(level)](warped_first, warped_second, grids.control_point_bound(level))
             matrices, voxel = grids.spline_matrices(level, first), grids.level_voxel(level, first)
             # One call a direction, each with its own copy: the last bits of a matrix product depend on where in memory
             # and at which row of a batch a number lies.
             forward, reverse = (evaluate(points.clone(), matrices) * voxel for points in control.chunk(2))
-            halves.update(forward, reverse, solver, shape.fixed_point)
+            halves.update(forward, reverse, solver, config.fixed_point)
             progress.update(number, steps, "comparing images")
             if every or number == steps:
                 yield _mappings(halves, half, grids, len(first))
@@ -313,16 +317,16 @@ def _both(features: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return the features of the first and of the second image."""
     if features is None:
         raise ValueError("The features of this level were used before.")
-    one, other = features.chunk(2)
-    return one, other
+    first, second = features.chunk(2)
+    return first, second
 
 
 def _pull(values: Tensor, chain: Chain, matrix: Tensor | None, positions: Tensor, grids: Grids, level: int) -> Tensor:
     """Return features of a level where a half-way map sends the level's voxels."""
-    moved = moved_by(chain, positions)
+    mapped = apply_chain(chain, positions)
     if matrix is not None:
-        moved = grids.apply_affine(matrix, moved)
-    return sample(values, grids.to_level(moved, level))
+        mapped = grids.apply_affine(matrix, mapped)
+    return sample(values, grids.to_level(mapped, level))
 
 
 def _mappings(halves: Halves, half: tuple[Tensor, Tensor] | None, grids: Grids, batch: int) -> Mappings:
@@ -332,7 +336,7 @@ def _mappings(halves: Halves, half: tuple[Tensor, Tensor] | None, grids: Grids, 
     if half is None:
         return Mappings(forward, inverse, grids, forward, inverse, halves)
     whole, whole_inverse = (
-        grids.apply_affine(matrix, moved_by(chain, grids.apply_affine(matrix, grid))) - grid
+        grids.apply_affine(matrix, apply_chain(chain, grids.apply_affine(matrix, grid))) - grid
         for matrix, chain in zip(half, chains, strict=True)
     )
     return Mappings(whole, whole_inverse, grids, forward, inverse, halves, half)
@@ -341,13 +345,13 @@ def _mappings(halves: Halves, half: tuple[Tensor, Tensor] | None, grids: Grids, 
 class FeaturePyramid(nn.Module):
     """Features of every level, finest first: (B, channels, I, J, K) to (B, features[k], ceil(I / 2^k), ...) each."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, config: SITRegConfig) -> None:
         super().__init__()
-        widths = shape.features
-        self.projection = nn.Conv3d(shape.channels, widths[0], 1)
+        widths = config.features
+        self.projection = nn.Conv3d(config.channels, widths[0], 1)
         self.blocks = nn.ModuleList(
-            Convolutions(width, width, count, shape)
-            for width, count in zip(widths, shape.feature_convolutions, strict=True)
+            Convolutions(width, width, count, config)
+            for width, count in zip(widths, config.feature_convolutions, strict=True)
         )
         pairs = list(itertools.pairwise(widths))
         self.reductions = nn.ModuleList(nn.Conv3d(fine, coarse, 2, stride=2) for fine, coarse in pairs)
@@ -375,14 +379,14 @@ def _even(values: Tensor) -> Tensor:
 class Convolutions(nn.Module):
     """Convolutions over 3x3x3 voxels, each with normalisation and activation."""
 
-    def __init__(self, inputs: int, width: int, count: int, shape: Shape, *, normalise: bool = True) -> None:
+    def __init__(self, inputs: int, width: int, count: int, config: SITRegConfig, *, normalise: bool = True) -> None:
         super().__init__()
         widths = [inputs, *[width] * count]
         self.convolutions = nn.ModuleList(
             nn.Conv3d(before, after, 3, padding=1) for before, after in itertools.pairwise(widths)
         )
-        self.norms = nn.ModuleList(_norm(width, shape, normalise=normalise) for _ in range(count))
-        self.slope = shape.negative_slope
+        self.norms = nn.ModuleList(_norm(width, config, normalise=normalise) for _ in range(count))
+        self.slope = config.negative_slope
 
     def forward(self, values: Tensor) -> Tensor:
         """Return the features, of the same grid."""
@@ -402,23 +406,23 @@ class Convolutions(nn.Module):
         return nn.functional.leaky_relu(values, self.slope) if self.slope else nn.functional.relu(values)
 
 
-def _norm(width: int, shape: Shape, *, normalise: bool) -> nn.Module:
-    if not normalise or shape.groups is None:
+def _norm(width: int, config: SITRegConfig, *, normalise: bool) -> nn.Module:
+    if not normalise or config.groups is None:
         return nn.Identity()
-    return nn.InstanceNorm3d(width) if shape.groups == 0 else nn.GroupNorm(shape.groups, width)
+    return nn.InstanceNorm3d(width) if config.groups == 0 else nn.GroupNorm(config.groups, width)
 
 
 class Stage(nn.Module):
     """From the warped features of a level to control points in both directions."""
 
-    def __init__(self, shape: Shape, level: int) -> None:
+    def __init__(self, config: SITRegConfig, level: int) -> None:
         super().__init__()
-        width, count = shape.stage_features[level], shape.stage_convolutions[level]
+        width, count = config.stage_features[level], config.stage_convolutions[level]
         if width is None or count is None:
             raise ValueError(f"Level {level} has no stage.")
-        self.split = shape.features[level]
-        self.bound = shape.bound
-        self.block = Convolutions(2 * self.split, width, count, shape, normalise=shape.normalise_stages)
+        self.split = config.features[level]
+        self.bound = config.bound
+        self.block = Convolutions(2 * self.split, width, count, config, normalise=config.normalise_stages)
         self.final = nn.Conv3d(width, 3, 1)
 
     def forward(self, first: Tensor, second: Tensor, largest: float) -> Tensor:
@@ -439,15 +443,15 @@ class Stage(nn.Module):
 class AffineStage(nn.Module):
     """From the coarsest features to half of the affine map between the images, and its inverse, (B, 4, 4) each."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, config: SITRegConfig) -> None:
         super().__init__()
-        if shape.affine_inputs is None:
+        if config.affine_inputs is None:
             raise ValueError("The affine stage needs the size of the coarsest level.")
-        width = 2 * shape.features[-1] * shape.affine_inputs
+        width = 2 * config.features[-1] * config.affine_inputs
         self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(2))
         self.final = nn.Linear(width, PARAMETERS)
-        self.slope = shape.negative_slope
-        self.chained = shape.chained_affine
+        self.slope = config.negative_slope
+        self.chained = config.chained_affine
 
     def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """Return A and its inverse; the whole affine map is A twice."""

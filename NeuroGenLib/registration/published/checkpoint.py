@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from NeuroGenLib.registration.network.sitreg import Shape
+    from NeuroGenLib.registration.network.sitreg import SITRegConfig
 
 _NAMES = (
     (r"_feature_extractor\.initial_projection\.", "pyramid.projection."),
@@ -40,7 +40,7 @@ _NAMES = (
 """The published program's names and ours; ``<n+1>`` is a sum, ``[n]`` the n-th level with a stage, from the finest."""
 
 
-def own_name(name: str, shape: Shape) -> str | None:
+def own_name(name: str, shape: SITRegConfig) -> str | None:
     """Return our name of a published parameter, or None for the markers that hold no numbers.
 
     Raises
@@ -55,16 +55,20 @@ def own_name(name: str, shape: Shape) -> str | None:
             new = re.sub(pattern, replacement, name)
             new = re.sub(r"<(\d+)\+1>", lambda found: str(int(found[1]) + 1), new)
             return re.sub(r"\[(\d+)\]", lambda found: str(shape.stages[int(found[1])]), new)
-    raise InputError(f"The checkpoint has a parameter '{name}' that SITReg has not.", "Check that it is one of SITReg.")
+    raise InputError(
+        f"The checkpoint has a parameter '{name}' that SITReg has not.",
+        "Check that it is one of SITReg.",
+        code="weights-mismatch",
+    )
 
 
-def own_state(state: Mapping[str, Tensor], shape: Shape) -> dict[str, Tensor]:
+def own_state(state: Mapping[str, Tensor], shape: SITRegConfig) -> dict[str, Tensor]:
     """Return a published state dictionary under our names."""
     renamed = {own_name(name, shape): value for name, value in state.items()}
     return {name: value for name, value in renamed.items() if name is not None}
 
 
-def published_shape(model: Mapping[str, Any], *, legacy_levels: bool = True) -> Shape:
+def published_shape(model: Mapping[str, Any], *, legacy_levels: bool = True) -> SITRegConfig:
     """Return the sizes of the network that a ``training_config.json`` describes.
 
     Parameters
@@ -76,7 +80,7 @@ def published_shape(model: Mapping[str, Any], *, legacy_levels: bool = True) -> 
         without a stage, in training too.
     """
     from NeuroGenLib.registration.network.grids import Grids
-    from NeuroGenLib.registration.network.sitreg import Shape
+    from NeuroGenLib.registration.network.sitreg import SITRegConfig
 
     stages = tuple(model["n_transformation_features_per_resolution"])
     normaliser, activation = model["normalizer"], model["activation"]
@@ -90,7 +94,7 @@ def published_shape(model: Mapping[str, Any], *, legacy_levels: bool = True) -> 
     i, j, k = (float(value) for value in model["transformation_downsampling_factor"])
     coarsest = Grids(tuple(model["input_shape"]), tuple(model["voxel_size"]), (i, j, k)).level_shape(len(stages) - 1)
     without = len(stages) - 1 - max(level for level, width in enumerate(stages) if width is not None)
-    return Shape(
+    return SITRegConfig(
         channels=model["n_input_channels"],
         features=tuple(model["n_features_per_resolution"]),
         feature_convolutions=tuple(model["n_feature_convolutions_per_resolution"]),

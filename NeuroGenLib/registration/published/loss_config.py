@@ -13,7 +13,7 @@ from NeuroGenLib.registration.config import LossConfig
 from NeuroGenLib.registration.published.settings_file import TRAINING, Settings
 
 if TYPE_CHECKING:
-    from NeuroGenLib.registration.network.sitreg import Shape
+    from NeuroGenLib.registration.network.sitreg import SITRegConfig
 
 _LOSS = f"{TRAINING}.loss"
 _SIMILARITY = {
@@ -50,7 +50,7 @@ _IRRELEVANT = ("separable", "separable_per_resolution", "downsampling_kernel_siz
 
 
 def translated_losses(
-    keys: Settings, shape: Shape, items: int, start_epoch: int, epoch: int, remarks: list[str]
+    keys: Settings, shape: SITRegConfig, items: int, start_epoch: int, epoch: int, remarks: list[str]
 ) -> tuple[dict[str, Any], set[str]]:
     """Return the section ``losses`` of NeuroGen's settings, and which of labels and landmarks it needs.
 
@@ -95,7 +95,7 @@ def translated_losses(
     return losses, needs
 
 
-def loss_config(keys: Settings, shape: Shape) -> LossConfig:
+def loss_config(keys: Settings, shape: SITRegConfig) -> LossConfig:
     """Return the losses of a step with two images; see :func:`translated_losses`."""
     return from_mapping(LossConfig, translated_losses(keys, shape, 2, 0, 1, [])[0])
 
@@ -130,7 +130,11 @@ def _terms(keys: Settings, group: str, kinds: dict[str, str], used: int) -> dict
             name, term = _term(keys.file, group, loss, kinds)
             name = f"{name}_{level}" if name in terms else name
             if name in terms:
-                raise InputError(f"Two losses of {keys.file} are named '{name}'.", "Give every loss its own name.")
+                raise InputError(
+                    f"Two losses of {keys.file} are named '{name}'.",
+                    "Give every loss its own name.",
+                    code="value-duplicate",
+                )
             terms[name] = term | {"level": min(level, used)}
     if group == "segmentation":
         for term in terms.values():
@@ -141,11 +145,19 @@ def _terms(keys: Settings, group: str, kinds: dict[str, str], used: int) -> dict
 def _term(file: str, group: str, loss: dict[str, Any], kinds: dict[str, str]) -> tuple[str, dict[str, Any]]:
     published = str(loss.get("type", ""))
     if published not in kinds:
-        raise InputError(f"The {group} loss '{published}' of {file} has no counterpart.", nearest(published, kinds))
+        raise InputError(
+            f"The {group} loss '{published}' of {file} has no counterpart.",
+            nearest(published, kinds),
+            code="name-unknown",
+        )
     kind = kinds[published]
     arguments = loss.get("args") or {}
     if not isinstance(arguments, dict):
-        raise InputError(f"'args' of the loss '{published}' in {file} are not given by name.", "Correct it there.")
+        raise InputError(
+            f"'args' of the loss '{published}' in {file} are not given by name.",
+            "Correct it there.",
+            code="value-invalid",
+        )
     term: dict[str, Any] = {"kind": kind, "weight": loss.get("weight", 1.0)}
     for name, value in arguments.items():
         if name in _ARGUMENTS[kind]:
@@ -155,9 +167,14 @@ def _term(file: str, group: str, loss: dict[str, Any], kinds: dict[str, str]) ->
                 raise InputError(
                     f"'{name}' of the loss '{published}' in {file} is {value!r:.40}; here it is {_FIXED[kind][name]}.",
                     "Leave it out there.",
+                    code="value-invalid",
                 )
         elif name not in _IRRELEVANT:
-            raise InputError(f"The loss '{published}' of {file} has no argument '{name}'.", "Leave it out there.")
+            raise InputError(
+                f"The loss '{published}' of {file} has no argument '{name}'.",
+                "Leave it out there.",
+                code="name-unknown",
+            )
     name = loss.get("name", kind)
     return (name if isinstance(name, str) and name else kind), term
 
@@ -166,4 +183,8 @@ def _require_different_names(keys: Settings, losses: dict[str, Any]) -> None:
     names = [name for group in ("similarity", "regularity", "segmentation") for name in losses.get(group, {})]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise InputError(f"Two losses of {keys.file} are named '{twice[0]}'.", "Give every loss its own name.")
+        raise InputError(
+            f"Two losses of {keys.file} are named '{twice[0]}'.",
+            "Give every loss its own name.",
+            code="value-duplicate",
+        )

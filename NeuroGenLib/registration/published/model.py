@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from NeuroGenLib.registration.network.sitreg import Shape
+    from NeuroGenLib.registration.network.sitreg import SITRegConfig
 
 NETWORK = "registration_network"
 OPTIMISER = "optimizer"
@@ -87,21 +87,28 @@ def _weights(checkpoint: Path) -> dict[str, Tensor]:
         raise InputError(
             f"{checkpoint} holds the state of the optimiser, not the network.",
             "Give model_epoch_NNN.pt, which lies beside it.",
+            code="file-type",
         )
     state = content.get(NETWORK)
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
     ):
-        raise InputError(f"{checkpoint} is no SITReg checkpoint: it has no '{NETWORK}'.", "Give model_epoch_NNN.pt.")
+        raise InputError(
+            f"{checkpoint} is no SITReg checkpoint: it has no '{NETWORK}'.",
+            "Give model_epoch_NNN.pt.",
+            code="file-type",
+        )
     spoiled = [name for name, value in state.items() if not torch.isfinite(value).all()]
     if spoiled:
         raise InputError(
-            f"'{spoiled[0]}' in {checkpoint} is not finite: the training had failed by then.", "Give an earlier epoch."
+            f"'{spoiled[0]}' in {checkpoint} is not finite: the training had failed by then.",
+            "Give an earlier epoch.",
+            code="file-damaged",
         )
     return {name: value.float() for name, value in state.items()}
 
 
-def _require_fitting(tensors: Mapping[str, Tensor], shape: Shape, where: str) -> None:
+def _require_fitting(tensors: Mapping[str, Tensor], shape: SITRegConfig, where: str) -> None:
     """Demand every weight of the network, in its size, and no other; no memory is taken for the comparison."""
     import torch
 
@@ -112,7 +119,9 @@ def _require_fitting(tensors: Mapping[str, Tensor], shape: Shape, where: str) ->
         with torch.device("meta"):
             wanted = {name: tuple(value.shape) for name, value in SITReg(shape).state_dict().items()}
     except (RuntimeError, ValueError, TypeError, OverflowError) as error:
-        raise InputError(f"{where}: there is no such network ({str(error).splitlines()[0]}).", remedy) from error
+        raise InputError(
+            f"{where}: there is no such network ({str(error).splitlines()[0]}).", remedy, code="value-invalid"
+        ) from error
     found = {name: tuple(value.shape) for name, value in tensors.items()}
     problems = [f"{name} is missing" for name in wanted if name not in found]
     problems += [f"{name} is not in the config" for name in found if name not in wanted]
@@ -123,7 +132,9 @@ def _require_fitting(tensors: Mapping[str, Tensor], shape: Shape, where: str) ->
     ]
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise InputError(f"{where} do not fit together: {'; '.join(problems[:3])}{more}.", remedy)
+        raise InputError(
+            f"{where} do not fit together: {'; '.join(problems[:3])}{more}.", remedy, code="weights-mismatch"
+        )
 
 
 def _orientation(settings: Settings, given: str | None) -> str:
@@ -138,7 +149,9 @@ def _orientation(settings: Settings, given: str | None) -> str:
     pairs = ("LR", "PA", "IS")
     if len(codes) != 3 or not all(sum(letter in pair for letter in codes) == 1 for pair in pairs):
         raise InputError(
-            f"'{given}' is not an orientation.", "Take one letter each of R or L, A or P, S or I, such as RAS."
+            f"'{given}' is not an orientation.",
+            "Take one letter each of R or L, A or P, S or I, such as RAS.",
+            code="value-invalid",
         )
     return codes
 
@@ -155,7 +168,7 @@ def preparation_of(settings: Settings, orientation: str) -> dict[str, Any]:
     return preparation_record(KINDS[data_set(settings)], grid, spacing, orientation, steps)
 
 
-def _manifest(settings: Settings, shape: Shape, orientation: str, checkpoint: Path) -> dict[str, Any]:
+def _manifest(settings: Settings, shape: SITRegConfig, orientation: str, checkpoint: Path) -> dict[str, Any]:
     kind = KINDS[data_set(settings)]
     epoch = re.search(r"epoch_(\d+)", checkpoint.name)
     per_epoch = steps_of_an_epoch(settings)

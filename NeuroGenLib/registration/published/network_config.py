@@ -9,14 +9,14 @@ from NeuroGenLib.registration.published.checkpoint import published_shape
 from NeuroGenLib.registration.published.settings_file import FILE, MODEL, Settings
 
 if TYPE_CHECKING:
-    from NeuroGenLib.registration.network.sitreg import Shape
+    from NeuroGenLib.registration.network.sitreg import SITRegConfig
 
 NORMALISERS = ("GroupNormalizerFactory", "InstanceNormalizerFactory", "EmptyNormalizerFactory")
 ACTIVATIONS = ("ReLUFactory", "LeakyReLUFactory")
 _MOST_LEVELS = 24
 
 
-def shape_of(settings: Settings, *, legacy_levels: bool = True) -> Shape:
+def shape_of(settings: Settings, *, legacy_levels: bool = True) -> SITRegConfig:
     """Return the sizes of the network that a ``training_config.json`` describes.
 
     Raises
@@ -32,6 +32,7 @@ def shape_of(settings: Settings, *, legacy_levels: bool = True) -> Shape:
         raise InputError(
             f"'{MODEL}' of {settings.file} describes no network ({type(error).__name__}: {error}).",
             f"Give the {FILE} of the run that wrote the checkpoint.",
+            code="value-invalid",
         ) from error
 
 

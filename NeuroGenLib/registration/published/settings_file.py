@@ -44,16 +44,19 @@ class Settings:
             When it is missing, no JSON, far too large, or lacks the sections ``data`` and ``application``.
         """
         if path.is_file() and path.stat().st_size > _MOST_BYTES:
-            raise InputError(f"{path} is too large for a settings file.", f"Give the run's own {FILE}.")
+            raise InputError(
+                f"{path} is too large for a settings file.", f"Give the run's own {FILE}.", code="file-type"
+            )
         try:
             content = read_json(path)
         except RecursionError:
-            raise InputError(f"{path} is nested too deeply.", f"Give the run's own {FILE}.") from None
+            raise InputError(f"{path} is nested too deeply.", f"Give the run's own {FILE}.", code="file-type") from None
         sections = [content.get(name) if isinstance(content, dict) else None for name in ("data", "application")]
         if not all(isinstance(section, dict) for section in sections):
             raise InputError(
                 f"{path} has no sections 'data' and 'application'.",
                 f"Give {FILE}, which the published program writes beside its models.",
+                code="file-type",
             )
         return cls(path.name, content)
 
@@ -69,7 +72,9 @@ class Settings:
         if value is _MISSING:
             if default is not _NEEDED:
                 return default
-            raise InputError(f"{self.file} has no '{key}'.", f"Give the published program's own {FILE}.")
+            raise InputError(
+                f"{self.file} has no '{key}'.", f"Give the published program's own {FILE}.", code="value-missing"
+            )
         self._read.add(key)
         return value
 
@@ -159,7 +164,9 @@ class Settings:
         """Return the error of a setting that cannot be used."""
         shown = json.dumps(self.peek(key), ensure_ascii=True)
         shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-        return InputError(f"'{key}' of {self.file} is {shown}; it must be {wanted}.", "Correct it in that file.")
+        return InputError(
+            f"'{key}' of {self.file} is {shown}; it must be {wanted}.", "Correct it in that file.", code="value-invalid"
+        )
 
     def _checked(self, key: str, default: Any, wanted: str, fits: Callable[[Any], bool]) -> Any:
         value = self.get(key, default)

@@ -153,6 +153,7 @@ def translated(
         raise InputError(
             f"A training of {epochs} epochs cannot go on after epoch {start_epoch}.",
             f"Give a start from 0 to {epochs - 1}.",
+            code="value-invalid",
         )
     steps = (epochs - start_epoch) * epoch
     remarks.append(f"train.steps is {epochs - start_epoch} epoch(s) of {epoch} steps.")
@@ -199,7 +200,9 @@ def data_set(keys: Settings) -> str:
     """
     module = keys.text("data.module")
     if module not in KINDS:
-        raise InputError(f"'data.module' of {keys.file} is '{plain(module)}'.", nearest(module, KINDS))
+        raise InputError(
+            f"'data.module' of {keys.file} is '{plain(module)}'.", nearest(module, KINDS), code="name-unknown"
+        )
     return str(module)
 
 

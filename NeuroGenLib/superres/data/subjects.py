@@ -13,6 +13,7 @@ from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.simulate.tissues import TissueTable, fetal_tissues, freesurfer_tissues, unknown_tissues
 from NeuroGenLib.spatial.foreground import foreground
+from NeuroGenLib.spatial.intensity import rescale
 from NeuroGenLib.spatial.labels import as_label_map
 from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite, require_same_space
 from NeuroGenLib.superres.intensity import head_range
@@ -245,7 +246,7 @@ def _scan(subject: Subject, config: ScansConfig, window: int) -> Example:
     for name, image in images.items():
         # Outside of the head there may be anything; the mask of a scan is rough.
         low, high = head_range(image.array, head.array, name)
-        values = (image.array.astype(np.float32) - low) / (high - low)
+        values = rescale(image.array.astype(np.float32), low, high, clip=False)
         scaled.append((image.with_array(values), -low / (high - low)))
     kept = _around(head, window)
     tensors = [torch.from_numpy(kept(image, air).array).half() for image, air in scaled]

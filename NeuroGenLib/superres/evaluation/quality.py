@@ -13,7 +13,7 @@ from NeuroGenLib.superres.evaluation.guide_similarity import local_similarity
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from NeuroGenLib.alignment.halfway import Start
+    from NeuroGenLib.alignment.halfway import HalfwayStart
     from NeuroGenLib.spatial.volume import Volume
     from NeuroGenLib.superres.stacks.stack import Stack
 
@@ -131,7 +131,9 @@ class Quality:
         return texts
 
 
-def guide_quality(start: Start, guide: Volume, interpolated: Volume, result: Volume, head: np.ndarray) -> GuideQuality:
+def guide_quality(
+    start: HalfwayStart, guide: Volume, interpolated: Volume, result: Volume, head: np.ndarray
+) -> GuideQuality:
     """Measure a guide on the grid of the result; ``head`` is (i, j, k) bool."""
     middle = interpolated.voxel_to_world(np.argwhere(head).mean(axis=0))
     matrix = start.fixed_to_moving

@@ -13,6 +13,7 @@ from NeuroGenLib.core.files import staged_outputs, write_json, write_text
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.core.reports import save_figure, write_table
 from NeuroGenLib.simulate.thick_slices import Direction, SliceProfile, slice_axis, thick_slices, with_noise
+from NeuroGenLib.spatial.intensity import rescale
 from NeuroGenLib.spatial.metrics import nrmse, psnr, ssim
 from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite, require_same_space
 from NeuroGenLib.superres.guide import align_guide
@@ -131,7 +132,7 @@ def _case_rows(model: SuperresModel, case: Case, config: EvaluateConfig, progres
         )
     head = find_head(truth).mask.array
     low, high = head_range(truth.array, head)
-    wanted = (truth.array.astype(np.float32) - low) / (high - low)
+    wanted = rescale(truth.array.astype(np.float32), low, high, clip=False)
     guide = _guide(model, case, truth)
     rows = []
     for thickness, direction in progress.track(
@@ -142,7 +143,7 @@ def _case_rows(model: SuperresModel, case: Case, config: EvaluateConfig, progres
             thickness=thickness, direction=direction, align=False, back_projection=config.back_projection
         )
         for method, image in _restored(model, thick, truth, guide, settings).items():
-            values = (image - low) / (high - low)
+            values = rescale(image, low, high, clip=False)
             rows.append(
                 {
                     "case": case.name,

@@ -1,4 +1,4 @@
-"""The job of a registration model: one image registered to another; and what that will take."""
+"""Job of a registration model, and the estimate of its time."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import numpy as np
 
-from NeuroGenLib.alignment.prepared_image import first_channel
 from NeuroGenLib.core.config import Help, Range, from_mapping, to_mapping
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.registration.config import RegisterConfig
 from NeuroGenLib.registration.infer import MOST_FINE_VOXELS, RegistrationModel
-from NeuroGenLib.registration.output import quality_rows, summary
+from NeuroGenLib.registration.output import registration_result
 from NeuroGenLib.worker.jobs.arguments import ModelArguments
 from NeuroGenLib.worker.jobs.estimate import estimate_of_rate
 from NeuroGenLib.worker.jobs.volumes import given_paths, given_volume
 
 if TYPE_CHECKING:
-    from NeuroGenLib.spatial.spatial_map import SpatialMap
+    from NeuroGenLib.spatial.result import Result
     from NeuroGenLib.worker.context import Context, Job
     from NeuroGenLib.worker.jobs.estimate import Estimate
 
@@ -29,10 +28,10 @@ OPTIONAL: Final = ("fixed_labels", "moving_labels", "fixed_mask", "moving_mask")
 """Volumes of a registration beside its images."""
 
 SECONDS_AT_FIRST: Final = 1.0
-"""What a step of the optimisation takes on its largest grid where none was measured yet: on one core."""
+"""Seconds of a step of the optimisation on its largest grid until one was measured; on one core."""
 
 OTHER_STEPS: Final = 40
-"""Start, network and measuring take about as long as so many steps of the optimisation."""
+"""Steps of the optimisation that take about as long as start, network and measuring together."""
 
 LEAST_SHARE: Final = 0.1
 """Small images take this share of the largest grid's time at least."""
@@ -40,14 +39,14 @@ LEAST_SHARE: Final = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class RunArguments(ModelArguments):
-    """Of ``registration.run``, but for its volumes."""
+    """Arguments of ``registration.run`` other than its volumes."""
 
     settings: RegisterConfig = field(default_factory=RegisterConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EstimateArguments(RunArguments):
-    """Of the estimate of ``registration.run``."""
+    """Arguments of the estimate of ``registration.run``."""
 
     voxels: Annotated[int | None, Range(1), Help("Of the fixed image; a large one when not given")] = None
 
@@ -57,7 +56,7 @@ def facts(model: RegistrationModel) -> dict[str, Any]:
     return {"channels": model.channels, "needs_masks": bool(model.preparation.get("masked"))}
 
 
-def run_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
+def run_job(arguments: dict[str, Any], context: Context) -> Result:
     """``registration.run``: the moving image registered to the fixed one.
 
     Parameters
@@ -71,46 +70,22 @@ def run_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
 
     Returns
     -------
-    dict
-        ``forward`` (fixed to moving points) and ``inverse``, each with ``before`` and ``after``, (4, 4) RAS mm, and
-        ``field``, (3, i, j, k) in RAS mm, as :class:`~NeuroGenLib.spatial.spatial_map.SpatialMap`; ``warped``,
-        ``warped_labels`` (None without labels) and ``jacobian`` on the grid of the fixed image; ``quality`` as
-        ``quality.json`` has it, ``quality_rows`` as ``quality.tsv``; ``warnings``, ``notice``; ``provenance``.
+    Result
+        Of :func:`~NeuroGenLib.registration.output.registration_result`.
     """
-    sent = {name: arguments.get(name) for name in (*IMAGES, *OPTIONAL)}
-    given = {name: value for name, value in arguments.items() if name not in sent}
-    wanted = from_mapping(RunArguments, given)
+    volumes = {name: arguments.get(name) for name in (*IMAGES, *OPTIONAL)}
+    run = from_mapping(RunArguments, {name: value for name, value in arguments.items() if name not in volumes})
     for role in IMAGES:
-        if sent[role] is None:
-            raise InputError(f"A registration needs a {role} image.", f"Give '{role}'.")
-    fixed, moving = (given_volume(sent[role], role) for role in IMAGES)
-    others = {name: None if sent[name] is None else given_volume(sent[name], name) for name in OPTIONAL}
-    model = context.models.get(wanted.model, wanted.device, context.progress.part(0, 0.02), RegistrationModel)
-    with context.rates.measured(_key(wanted), _work(wanted, int(np.prod(fixed.shape)))):
-        found = model.register(
-            fixed,
-            moving,
-            settings=wanted.settings,
-            progress=context.progress,
-            **others,
-        )
-    parameters = {**given_paths(sent), **to_mapping(wanted)}
-    return {
-        "forward": _sent_map(found.forward),
-        "inverse": _sent_map(found.inverse),
-        "warped": first_channel(found.warped),
-        "warped_labels": found.warped_labels,
-        "jacobian": found.jacobian,
-        "quality": summary(found),
-        "quality_rows": quality_rows(found.quality),
-        "warnings": found.warnings,
-        "notice": model.notice,
-        "provenance": model.provenance(
-            "registration run",
-            {name: value for name, value in parameters.items() if name not in ("model", "device")},
-            found.warnings,
-        ),
-    }
+        if volumes[role] is None:
+            raise InputError(f"A registration needs a {role} image.", f"Give '{role}'.", code="value-missing")
+    fixed, moving = (given_volume(volumes[role], role) for role in IMAGES)
+    optional = {name: None if volumes[name] is None else given_volume(volumes[name], name) for name in OPTIONAL}
+    model = context.models.get(run.model, run.device, context.progress.part(0, 0.02), RegistrationModel)
+    with context.rates.measured(_key(run), _work(run, int(np.prod(fixed.shape)))):
+        registration = model.register(fixed, moving, settings=run.settings, progress=context.progress, **optional)
+    parameters = {**given_paths(volumes), **to_mapping(run)}
+    del parameters["model"], parameters["device"]  # the record has both already
+    return registration_result(model, registration, parameters)
 
 
 def estimate(arguments: dict[str, Any], context: Context) -> Estimate:
@@ -123,22 +98,18 @@ def estimate(arguments: dict[str, Any], context: Context) -> Estimate:
     context:
         Of the worker.
     """
-    wanted = from_mapping(EstimateArguments, arguments)
-    return estimate_of_rate(context, _key(wanted), _work(wanted, wanted.voxels), SECONDS_AT_FIRST)
+    run = from_mapping(EstimateArguments, arguments)
+    return estimate_of_rate(context, _key(run), _work(run, run.voxels), SECONDS_AT_FIRST)
 
 
-def _key(wanted: RunArguments) -> tuple[str, ...]:
-    return RUN, wanted.model, wanted.device
+def _key(run: RunArguments) -> tuple[str, ...]:
+    return RUN, run.model, run.device
 
 
-def _work(wanted: RunArguments, voxels: int | None) -> float:
+def _work(run: RunArguments, voxels: int | None) -> float:
     """Return steps of the optimisation on its largest grid, whose voxels are two image voxels wide."""
     share = 1.0 if voxels is None else np.clip(voxels / 8 / MOST_FINE_VOXELS, LEAST_SHARE, 1)
-    return float(share) * (OTHER_STEPS + wanted.settings.refine)
-
-
-def _sent_map(one: SpatialMap) -> dict[str, Any]:
-    return {"before": one.before.tolist(), "field": one.field, "after": one.after.tolist()}
+    return float(share) * (OTHER_STEPS + run.settings.refine)
 
 
 JOBS: Final[dict[str, Job]] = {RUN: run_job}

@@ -1,4 +1,4 @@
-"""Volumes that a job is given: sent through the scratch folder, or named by the path of a file."""
+"""Input volumes of a job: sent through the scratch folder, or named by the path of a file."""
 
 from __future__ import annotations
 
@@ -19,13 +19,24 @@ def given_volume(value: object, name: str) -> Volume:
     if isinstance(value, str):
         return Volume.load(value)
     if not isinstance(value, Volume):
-        raise InputError(f"'{name}' is neither a volume nor a path.", "Send an array with its affine, or a path.")
+        raise InputError(
+            f"'{name}' is neither a volume nor a path.",
+            "Send an array with its affine, or a path.",
+            code="value-invalid",
+        )
     return value
 
 
-def given_paths(given: dict[str, Any]) -> dict[str, Any]:
-    """Return where volumes came from, for the record: their paths, or that they were sent."""
+def given_paths(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Return where volumes came from, for the record: their paths, or that they were sent.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> given_paths({"fixed": "sub-01_T1w.nii.gz", "moving": Volume(np.zeros((2, 2, 2)), np.eye(4))})
+    {'fixed': 'sub-01_T1w.nii.gz', 'moving': 'sent'}
+    """
     return {
         name: given_paths(value) if isinstance(value, dict) else "sent" if isinstance(value, Volume) else value
-        for name, value in given.items()
+        for name, value in inputs.items()
     }

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from NeuroGenLib.atlas.data.dataset import build_dataset
-from NeuroGenLib.atlas.losses import LossWeights, atlas_loss, transform_penalty
+from NeuroGenLib.atlas.losses import LossWeights, atlas_loss, class_weights, transform_penalty
 from NeuroGenLib.atlas.regression import default_bandwidth, subject_weights
-from NeuroGenLib.atlas.train import AtlasModule, class_weights, parameter_groups, train, weights_of_others
+from NeuroGenLib.atlas.smoothness import neighbour_weights
+from NeuroGenLib.atlas.train import AtlasModule, parameter_groups, train
 from NeuroGenLib.core.errors import Cancelled, InputError
 from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.core.resources import resource
@@ -22,6 +23,7 @@ from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
 from NeuroGenLib.spatial.labels import LabelTable
 from NeuroGenLib.training.metrics_log import read_metrics
 from Testing.atlas_fixtures import PEOPLE, STEPS, AtlasCohort, write_cohort
+from Testing.raising import raises
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -238,7 +240,7 @@ def test_an_atlas_of_another_kind_is_no_start(three, atlas_cohort, tmp_path, cha
 
 def test_a_model_of_another_capability_is_no_start(atlas_cohort, tmp_path):
     write_model(tmp_path / "other", "registration", {"weight": torch.zeros(1)}, {}, "A card")
-    with pytest.raises(InputError, match="no atlas but of kind 'registration'"):
+    with raises("model-kind", tmp_path / "other", "registration"):
         train(starting_from(tmp_path / "other", atlas_cohort, tmp_path / "run"))
 
 
@@ -336,7 +338,7 @@ def test_class_weights_go_by_name(atlas_cohort, tmp_path):
     ("section", "changes", "message"),
     [
         ("network", {"modulated": [1, 3]}, r"network\.modulated names layer 3, but the last is 2"),
-        ("optimiser", {"class_weights": {"ventricle": 2.0}}, "names 'ventricle', which is no label.*'ventricles'"),
+        ("optimiser", {"class_weights": {"ventricle": 2.0}}, "names 'ventricle', which is not a label.*'ventricles'"),
         ("data", {"segmentation": "Segm"}, "no column 'Segm'.*'Seg'"),
         ("data", {"age": "age"}, "age"),
         ("data", {"include": ["sub-9*"]}, r"No subject is named 'sub-9\*'"),
@@ -376,7 +378,7 @@ def test_smooth_latents_are_those_that_the_others_lead_to_expect(atlas_cohort, t
     config = atlas_cohort.config(tmp_path, optimiser={"smoothness_weight": 2.0})
     dataset = build_dataset(config.data)
     module = AtlasModule(config, dataset)
-    weights = weights_of_others(dataset, default_bandwidth(dataset.ages))
+    weights = neighbour_weights(dataset, default_bandwidth(dataset.ages))
     np.testing.assert_allclose(weights.sum(1), 1, atol=1e-5)
     inner = dataset.ages.argsort()[1:-1]
     assert all(weights[row, row] == 0 for row in inner)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from NeuroGenLib.mask.losses import mask_loss
 from NeuroGenLib.mask.network import BrainNetwork, BrainNetworkConfig, ChannelNorm, network_from_tensors
 from NeuroGenLib.mask.regions import BrainRegion, cautions, largest_region
-from NeuroGenLib.mask.train import mask_loss
 from Testing.raising import raises
 
 

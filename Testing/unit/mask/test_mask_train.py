@@ -10,7 +10,7 @@ import pytest
 
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.mask.config import MapsConfig, MaskTrainConfig, NetworkConfig, OptimiserConfig, ViewConfig
-from NeuroGenLib.mask.train import shareable, train
+from NeuroGenLib.mask.train import train
 from NeuroGenLib.models import ModelFolder, load_tensors
 from NeuroGenLib.simulate.contrast import ContrastConfig
 from NeuroGenLib.spatial.volume import Volume
@@ -88,7 +88,7 @@ def test_training_can_start_from_a_model(maps: Path) -> None:
 
 
 def test_shareable_settings_have_no_ids_and_no_folders(maps: Path) -> None:
-    settings = shareable(job(maps, 1))
+    settings = job(maps, 1).shareable()
     assert settings["maps"]["source"] == "maps"
     assert settings["maps"]["include"] == []
     assert settings["train"]["out"] == "run"

@@ -13,8 +13,8 @@ from NeuroGenLib.core.config_command_line import load_config
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.models import resolve
 from NeuroGenLib.registration.config import LossConfig, NetworkConfig, RegistrationTrainConfig, TableConfig
-from NeuroGenLib.registration.network.sitreg import Shape
-from NeuroGenLib.registration.train import network_shape
+from NeuroGenLib.registration.network.configured import network_shape
+from NeuroGenLib.registration.network.sitreg import SITRegConfig
 
 BUNDLED = Path(__file__).parents[3] / "training" / "configs" / "registration" / "bundled.yaml"
 
@@ -39,7 +39,7 @@ def test_the_bundled_settings_are_those_of_the_bundled_weights():
 def test_the_network_has_every_size_of_a_shape():
     """A size that is added to one of them must come to the other."""
     names = {field.name for field in dataclasses.fields(NetworkConfig)} - {"affine"}
-    assert names == {field.name for field in dataclasses.fields(Shape)} - {"affine_inputs"}
+    assert names == {field.name for field in dataclasses.fields(SITRegConfig)} - {"affine_inputs"}
 
 
 def test_an_affine_stage_gets_the_voxels_of_the_coarsest_level():

@@ -17,7 +17,7 @@ from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from NeuroGenLib.alignment.halfway import Start, square_root
+from NeuroGenLib.alignment.halfway import HalfwayStart, square_root
 from NeuroGenLib.core.errors import Cancelled, InputError
 from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.registration import infer
@@ -35,6 +35,7 @@ from Testing.geometry import (
     rotation,
     same_in_world,
 )
+from Testing.raising import raises
 from Testing.registration_pairs import a_bent_pair, a_tiny_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -279,9 +280,7 @@ def test_two_channels(tmp_path, pair):
     result = model.register(*both, settings=QUICK)
     assert result.warped.channels == 2
     assert result.quality.correlation["registered"] > result.quality.correlation["headers"]
-    with pytest.raises(
-        InputError, match=r"The moving image has 1 image\(s\) in it, and the model compares 2"
-    ) as refused:
+    with raises("image-dimensions", "moving image", 1, 2) as refused:
         model.register(both[0], pair.moving, settings=QUICK)
     assert "Stack" in refused.value.remedy
 
@@ -437,7 +436,7 @@ def test_a_model_with_an_affine_stage_and_its_own_spacing(tmp_path, pair):
         assert result.quality.folded_voxels == 0
         assert result.quality.inverse_consistency_mm < 0.1
     assert result.quality.correlation["registered"] > result.quality.correlation["headers"]
-    with pytest.raises(InputError, match="the fixed image has no mask"):
+    with raises("value-missing", "fixed image"):
         registered(model, ct)
 
 
@@ -490,7 +489,7 @@ def test_a_large_start_holds_in_the_whole_image(still_model, pair, scale, shift,
     whole = rotation(degrees, (0, 0, 0), (1, 2, 2)) @ np.diag([scale, scale, scale, 1.0])
     whole[:3, 3] += shift
     half = square_root(whole)
-    start = Start(np.linalg.inv(half), half, 0.0, 0.0, 0.0)
+    start = HalfwayStart(np.linalg.inv(half), half, 0.0, 0.0, 0.0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(infer, "halfway_start", lambda *_, **__: start)
         found = still_model.register(pair.fixed, pair.moving, settings=RegisterConfig(refine=0))

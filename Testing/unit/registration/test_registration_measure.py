@@ -7,17 +7,17 @@ import json
 import numpy as np
 import pytest
 
-from NeuroGenLib.alignment.halfway import Start
+from NeuroGenLib.alignment.halfway import HalfwayStart
 from NeuroGenLib.alignment.prepared_image import PreparedImage
 from NeuroGenLib.core.errors import Cancelled
 from NeuroGenLib.core.progress import Progress
-from NeuroGenLib.registration.evaluation.quality import STAGES, LabelMaps, measured
+from NeuroGenLib.registration.evaluation.quality import STAGES, LabelMaps, RegistrationMaps, measure_quality
 from NeuroGenLib.spatial.spatial_map import SpatialMap, from_voxel_displacement
 from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import ORIENTATIONS, a_brain_phantom, dice, reoriented
 
 MM = 3.0
-START = Start(np.eye(4), np.eye(4), 0.0, 0.0, 0.0)
+START = HalfwayStart(np.eye(4), np.eye(4), 0.0, 0.0, 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,8 @@ def numbers(head, forward, inverse, moving, start=START, labels=True, **changes)
     if labels is True:
         labels = LabelMaps(head.labels, moving.labels, forward.pull(moving.labels, head.labels, order=0))
     images = PreparedImage.of(fixed, inside), PreparedImage.of(moving.image)
-    return measured(forward, inverse, start, *images, jacobian, labels, **changes)
+    maps = RegistrationMaps(forward, inverse, start)
+    return measure_quality(maps, *images, jacobian, labels, **changes)
 
 
 def test_nothing_moved(head):
@@ -79,7 +80,7 @@ def test_a_shift_that_is_found(head):
 
 
 def test_the_start_is_measured_with_its_own_transform(head):
-    start = Start(shift(-3, 0, 0), shift(3, 0, 0), 0.0, 0.0, 0.0)
+    start = HalfwayStart(shift(-3, 0, 0), shift(3, 0, 0), 0.0, 0.0, 0.0)
     moving = head._replace(image=moved_copy(head.image, 6, 0, 0), labels=moved_copy(head.labels, 6, 0, 0))
     found = numbers(head, affine_map(shift(6, 0, 0)), affine_map(shift(-6, 0, 0)), moving, start)
     assert found.correlation["start"] == pytest.approx(1, abs=1e-6)

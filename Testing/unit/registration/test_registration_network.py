@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from NeuroGenLib.core.errors import Cancelled
 from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.registration.network.inversion import FixedPoint, invert
-from NeuroGenLib.registration.network.sitreg import Mappings, Shape, SITReg
+from NeuroGenLib.registration.network.sitreg import Mappings, SITReg, SITRegConfig
 from NeuroGenLib.spatial.b_splines import evaluate, evaluation_matrix
 from NeuroGenLib.spatial.displacement import compose, voxel_grid
 from NeuroGenLib.spatial.jacobian import discrete_jacobians
@@ -22,7 +22,7 @@ from NeuroGenLib.training.random_streams import seeded_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-TINY = Shape(
+TINY = SITRegConfig(
     features=(4, 4, 8),
     feature_convolutions=(1, 1, 1),
     stage_features=(None, 6, 6),
@@ -35,7 +35,7 @@ TINY = Shape(
 sizes = st.tuples(*[st.integers(6, 15)] * 3)
 
 
-def network_with(shape: Shape, seed: int, gain: float) -> SITReg:
+def network_with(shape: SITRegConfig, seed: int, gain: float) -> SITReg:
     """Return a network whose last layers are so large that control points reach their bounds."""
     with seeded_weights(seed):
         network = SITReg(shape)

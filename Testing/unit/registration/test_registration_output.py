@@ -12,7 +12,6 @@ import SimpleITK
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from NeuroGenLib.alignment.rotation_search import foreground
 from NeuroGenLib.core.errors import NeuroGenError
 from NeuroGenLib.registration.config import RegisterConfig
 from NeuroGenLib.registration.evaluation.overview_figure import (
@@ -22,7 +21,15 @@ from NeuroGenLib.registration.evaluation.overview_figure import (
     registration_figure,
 )
 from NeuroGenLib.registration.evaluation.quality import Quality
-from NeuroGenLib.registration.output import FORMATS, Scans, quality_rows, summary, write_result
+from NeuroGenLib.registration.output import (
+    FORMATS,
+    RegistrationInputs,
+    quality_rows,
+    registration_result,
+    summary,
+    write_registration,
+)
+from NeuroGenLib.spatial.foreground import foreground
 from NeuroGenLib.spatial.landmark_files import read_point_file
 from NeuroGenLib.spatial.spatial_map_files import read_transform
 from NeuroGenLib.spatial.volume import Volume
@@ -54,18 +61,18 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> RegistrationModel:
 
 
 @pytest.fixture(scope="module")
-def scans(tmp_path_factory: pytest.TempPathFactory) -> Scans:
+def scans(tmp_path_factory: pytest.TempPathFactory) -> RegistrationInputs:
     """A pair, the moving one tilted and stored left-handed, with points."""
     pair = a_bent_pair()
     moving, labels = (reoriented(oblique(one, 10), "LPS") for one in (pair.moving, pair.moving_labels))
     moving = Volume(moving.array * 7 + 100 * (moving.array > 0), moving.affine)
     path = tmp_path_factory.mktemp("points") / "p.tsv"
     path.write_text("x\ty\tz\n3\t4\t5\n-6\t2\t1\n", encoding="utf-8")
-    return Scans(pair.fixed, moving, pair.fixed_labels, labels, points=read_point_file(path))
+    return RegistrationInputs(pair.fixed, moving, pair.fixed_labels, labels, points=read_point_file(path))
 
 
 @pytest.fixture(scope="module")
-def registration(model: RegistrationModel, scans: Scans) -> Registration:
+def registration(model: RegistrationModel, scans: RegistrationInputs) -> Registration:
     return model.register(
         scans.fixed,
         scans.moving,
@@ -77,16 +84,21 @@ def registration(model: RegistrationModel, scans: Scans) -> Registration:
 
 @pytest.fixture(scope="module")
 def folder(
-    model: RegistrationModel, registration: Registration, scans: Scans, tmp_path_factory: pytest.TempPathFactory
+    model: RegistrationModel,
+    registration: Registration,
+    scans: RegistrationInputs,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     out = tmp_path_factory.mktemp("out") / "result"
-    files = write_result(model, registration, scans, out, {"refine": 0})
+    files = write_registration(registration_result(model, registration, {"refine": 0}), registration, scans, out)
     assert {file.name for file in files} == WRITTEN == {file.name for file in out.iterdir()}
     return out
 
 
 @pytest.mark.slow
-def test_itk_resamples_the_moving_image_to_the_warped_one(folder: Path, scans: Scans, tmp_path: Path) -> None:
+def test_itk_resamples_the_moving_image_to_the_warped_one(
+    folder: Path, scans: RegistrationInputs, tmp_path: Path
+) -> None:
     """Nothing of NeuroGen reads or resamples here."""
     for name, volume in (("fixed", scans.fixed), ("moving", scans.moving)):
         nibabel.save(nibabel.Nifti1Image(volume.array, volume.affine), tmp_path / f"{name}.nii")
@@ -102,7 +114,7 @@ def test_itk_resamples_the_moving_image_to_the_warped_one(folder: Path, scans: S
     assert np.abs(one - other).mean() < 1e-4 * one.max()
 
 
-def test_volumes_lie_on_the_fixed_grid(folder: Path, scans: Scans) -> None:
+def test_volumes_lie_on_the_fixed_grid(folder: Path, scans: RegistrationInputs) -> None:
     for name in ("warped", "warped_labels", "jacobian"):
         image = nibabel.load(folder / f"{name}.nii.gz")
         assert image.shape == scans.fixed.shape
@@ -111,7 +123,7 @@ def test_volumes_lie_on_the_fixed_grid(folder: Path, scans: Scans) -> None:
     assert set(np.unique(labels)) <= set(np.unique(scans.moving_labels.array))
 
 
-def test_points_of_the_moving_image_go_where_its_voxels_go(folder: Path, scans: Scans) -> None:
+def test_points_of_the_moving_image_go_where_its_voxels_go(folder: Path, scans: RegistrationInputs) -> None:
     carried = read_point_file(folder / "points.tsv").points
     forward = read_transform(folder / "forward.h5")
     np.testing.assert_allclose(forward.points(carried), scans.points.points, atol=0.2)
@@ -120,7 +132,7 @@ def test_points_of_the_moving_image_go_where_its_voxels_go(folder: Path, scans: 
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_all_formats_map_points_alike(
-    form: str, model: RegistrationModel, registration: Registration, scans: Scans, tmp_path: Path
+    form: str, model: RegistrationModel, registration: Registration, scans: RegistrationInputs, tmp_path: Path
 ) -> None:
     from NeuroGenLib.registration.output import write_map
 
@@ -158,25 +170,31 @@ def test_the_record_says_with_what_it_was_made(folder: Path, model: Registration
 
 
 def test_masks_are_written_only_when_they_were_found(
-    model: RegistrationModel, registration: Registration, scans: Scans, tmp_path: Path
+    model: RegistrationModel, registration: Registration, scans: RegistrationInputs, tmp_path: Path
 ) -> None:
     ones = scans.fixed.with_array(np.ones(scans.fixed.shape, np.uint8))
-    masked = Scans(scans.fixed, scans.moving, fixed_mask=ones, moving_mask=ones, found_masks=("fixed",))
-    names = {file.name for file in write_result(model, registration, masked, tmp_path / "out", {})}
+    masked = RegistrationInputs(scans.fixed, scans.moving, fixed_mask=ones, moving_mask=ones, found_masks=("fixed",))
+    result = registration_result(model, registration, {})
+    names = {file.name for file in write_registration(result, registration, masked, tmp_path / "out")}
     assert "fixed_mask.nii.gz" in names
     assert "moving_mask.nii.gz" not in names
     assert "points.tsv" not in names
 
 
 def test_a_failure_leaves_nothing(
-    model: RegistrationModel, registration: Registration, scans: Scans, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: RegistrationModel,
+    registration: Registration,
+    scans: RegistrationInputs,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("NeuroGenLib.registration.output.save_figure", full)
+    result = registration_result(model, registration, {})
     with pytest.raises(NeuroGenError, match="No space left"):
-        write_result(model, registration, scans, tmp_path / "a" / "out", {})
+        write_registration(result, registration, scans, tmp_path / "a" / "out")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -216,7 +234,7 @@ def test_the_table_says_not_available_where_nothing_was_measured() -> None:
     assert not [row for row in quality_rows(a_quality()) if row["measure"] == "Dice"]
 
 
-def test_the_picture_has_three_planes_of_every_stage(registration: Registration, scans: Scans) -> None:
+def test_the_picture_has_three_planes_of_every_stage(registration: Registration, scans: RegistrationInputs) -> None:
     import matplotlib.pyplot as plt
 
     figure = registration_figure(registration, scans.fixed, scans.moving, notice="It shows phantoms.")
@@ -247,7 +265,7 @@ def test_the_picture_is_the_same_however_the_images_are_stored(model: Registrati
         np.testing.assert_allclose(one, other, atol=1e-3)
 
 
-def test_the_window_holds_the_head(scans: Scans) -> None:
+def test_the_window_holds_the_head(scans: RegistrationInputs) -> None:
     window = head_window(scans.fixed, foreground(scans.fixed))
     inside = np.argwhere(scans.fixed.array > 20)  # stored as RAS
     assert (np.array(window.low) <= inside.min(axis=0)).all()

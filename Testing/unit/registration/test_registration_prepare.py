@@ -8,16 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib.alignment.halfway import HalfwayGrid, Start
+from NeuroGenLib.alignment.halfway import HalfwayGrid, HalfwayStart
 from NeuroGenLib.alignment.prepared_image import PreparedImage
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.registration.prepare import fine_grids, network_grid, prepared, sides
+from NeuroGenLib.registration.prepare import fine_grids, network_grid, prepared_side, prepared_sides
+from NeuroGenLib.spatial.affine import Affine
 from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import ORIENTATIONS, reoriented, rotation
+from Testing.raising import raises
 from Testing.registration_pairs import PREPARATION, a_bent_pair
 
 SAME = np.eye(4)
-START = Start(SAME, SAME, 0.0, 0.0, 0.0)
+START = HalfwayStart(SAME, SAME, 0.0, 0.0, 0.0)
 CT = {"normalisation": "fixed", "clip": [-900, 600], "shift": -1000, "scale": 1600, "masked": True, "fill": None}
 
 
@@ -33,11 +35,11 @@ def brain(pair):
 
 def both_sides(images, masks, start, preparation):
     fixed, moving = (PreparedImage.of(*both) for both in zip(images, masks, strict=True))
-    return sides(fixed, moving, start, preparation)
+    return prepared_sides(fixed, moving, start, preparation)
 
 
 def ready(image, mask=None, preparation=PREPARATION):
-    return prepared(PreparedImage.of(image, mask, "The fixed"), SAME, preparation)
+    return prepared_side(PreparedImage.of(image, mask, "The fixed"), START.to_fixed, preparation)
 
 
 def test_percentiles_become_zero_and_one(pair):
@@ -119,7 +121,7 @@ def test_clips_may_be_open(pair, brain, clip, least, largest):
 
 
 def test_a_model_of_masked_images_wants_masks(pair):
-    with pytest.raises(InputError, match="the fixed image has no mask"):
+    with raises("value-missing", "fixed image"):
         ready(pair.fixed, preparation=CT)
 
 
@@ -139,7 +141,7 @@ def test_channels_are_scaled_one_by_one(pair):
 def test_on_a_grid_of_the_halfway_space(pair):
     """The value at a voxel is that at the place that the start sends it to; beyond the image it is dark."""
     motion = rotation(90, (0, 0, 0), (0, 0, 1))
-    side = prepared(PreparedImage.of(pair.fixed), motion, PREPARATION)
+    side = prepared_side(PreparedImage.of(pair.fixed), Affine(motion, "halfway", "fixed"), PREPARATION)
     spacing = pair.fixed.spacing[0]
     grid = HalfwayGrid(
         (4, 3, 50), np.array([[spacing, 0, 0, 0], [0, spacing, 0, 0], [0, 0, spacing, 0], [0, 0, 0, 1.0]])
@@ -258,6 +260,6 @@ def test_a_single_voxel_is_nothing_to_register(pair):
     single[12, 13, 14] = 1
     mask = pair.fixed.with_array(single)
     both = both_sides((pair.fixed, pair.fixed), (mask, mask), START, PREPARATION)
-    with pytest.raises(InputError, match="single voxel") as refused:
+    with raises("image-empty") as refused:
         network_grid(*both, PREPARATION, exact=False)
     assert "masks" in refused.value.remedy

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,9 +13,9 @@ from scipy.ndimage import gaussian_filter
 
 from NeuroGenLib.core.errors import Cancelled
 from NeuroGenLib.core.progress import Progress
-from NeuroGenLib.registration.network.sitreg import Shape, SITReg
-from NeuroGenLib.registration.refine import Adam, HalfMaps, refine, regridded, relaxed, unfolded
-from NeuroGenLib.spatial.displacement import compose, voxel_grid, warp
+from NeuroGenLib.registration.network.sitreg import SITReg, SITRegConfig
+from NeuroGenLib.registration.refine import Adam, HalfMaps, refine, relaxed, unfolded
+from NeuroGenLib.spatial.displacement import Displacement, compose, voxel_grid, warp
 from NeuroGenLib.spatial.jacobian import discrete_jacobians, jacobian_determinants
 from NeuroGenLib.training.random_streams import seeded_weights
 from Testing.geometry import rotation
@@ -64,7 +66,7 @@ def test_images_become_more_alike_and_stay_invertible(seed, channels):
     some, more = (refine(first, second, identity, steps) for steps in (4, 25))
     assert alike(first, second, identity) < alike(first, second, some)
     assert 1 - alike(first, second, more) < 0.4 * (1 - alike(first, second, identity))
-    forward, inverse = more.polished().total()
+    forward, inverse = (one.values for one in more.polished().total())
     assert float(compose(forward, inverse).abs().mean()) < 0.02
     assert float(compose(inverse, forward).abs().mean()) < 0.02
 
@@ -74,18 +76,19 @@ def test_images_become_more_alike_and_stay_invertible(seed, channels):
 def test_swapped_images_swap_the_maps_exactly(seed, steps):
     first, second = image_pair(seed)
     begun = started(seed + 1)
-    swapped = HalfMaps(begun.right, begun.left, begun.right_inverse, begun.left_inverse)
+    swapped = HalfMaps(begun.right, begun.left, begun.right_inverse, begun.left_inverse, begun.affine)
     there, back = refine(first, second, begun, steps), refine(second, first, swapped, steps)
     assert torch.equal(there.left, back.right)
     assert torch.equal(there.right_inverse, back.left_inverse)
     for one, other in zip(there.polished().total(), reversed(back.polished().total()), strict=True):
-        assert torch.equal(one, other)
+        assert torch.equal(one.values, other.values)
     assert float(there.left.abs().max()) > 0
 
 
 def test_the_same_image_stays_where_it_is():
     image, _ = image_pair(4)
-    forward, inverse = refine(image, image, HalfMaps.identity(SIZE, image), 10).polished().total()
+    maps = refine(image, image, HalfMaps.identity(SIZE, image), 10).polished()
+    forward, inverse = (one.values for one in maps.total())
     assert float(forward.abs().max()) < 1e-4
     assert float(inverse.abs().max()) < 1e-4
 
@@ -116,7 +119,7 @@ def test_no_step_is_no_change():
 def test_thin_grids(size):
     first, second = torch.rand((2, 1, 1, *size), generator=torch.Generator().manual_seed(0))
     maps = refine(first, second, HalfMaps.identity(size, first), 3).polished()
-    assert all(bool(torch.isfinite(one).all()) for one in maps.total())
+    assert all(bool(torch.isfinite(one.values).all()) for one in maps.total())
 
 
 def almost_folded(size):
@@ -213,24 +216,24 @@ def test_vectors_on_another_grid_are_the_same_millimetres(degrees, spacing, seed
     new[:3, 3] = own[:3, :3] @ ((np.array(shape) - 1) / 2) + own[:3, 3] - new[:3, :3] @ [1.5, 2, 2.5]
     millimetres = np.einsum("ij,j...->i...", matrix, in_millimetres(own, shape))
     voxels = np.einsum("ij,j...->i...", np.linalg.inv(own[:3, :3]), millimetres)
-    found = regridded(torch.from_numpy(voxels)[None], own, new_shape, new)[0].numpy()
+    found = Displacement(torch.from_numpy(voxels)[None], own).on_grid(new_shape, new).values[0].numpy()
     expected = np.einsum("ij,j...->i...", matrix, in_millimetres(new, new_shape))
     assert np.allclose(np.einsum("ij,j...->i...", new[:3, :3], found), expected, atol=1e-6)
 
 
 def test_a_finer_grid_and_back():
-    maps = started(7)
     coarse, fine = np.diag([4.0, 4, 4, 1]), np.diag([2.0, 2, 2, 1])
-    there = maps.on_grid(coarse, tuple(2 * n - 1 for n in SIZE), fine)
+    maps = replace(started(7), affine=coarse)
+    there = maps.on_grid(tuple(2 * n - 1 for n in SIZE), fine)
     assert float(there.left.abs().max()) == pytest.approx(2 * float(maps.left.abs().max()), rel=0.05)
-    back = there.on_grid(fine, SIZE, coarse)
+    back = there.on_grid(SIZE, coarse)
     assert torch.allclose(back.left, maps.left, atol=1e-5)
     assert torch.allclose(back.right_inverse, maps.right_inverse, atol=1e-5)
-    assert regridded(maps.left, coarse, SIZE, coarse.copy()) is maps.left
+    assert maps.on_grid(SIZE, coarse.copy()).left is maps.left
 
 
 def a_network(size, affine):
-    shape = Shape(
+    shape = SITRegConfig(
         features=(4, 4, 8),
         feature_convolutions=(1, 1, 1),
         stage_features=(None, 6, 6),
@@ -260,7 +263,7 @@ def test_half_maps_of_the_network_make_its_own_total(affine):
     assert (found.affine is not None) == affine
     if found.affine is not None:
         assert float((found.affine - torch.eye(4)).abs().max()) > 0.02
-    forward, inverse = HalfMaps(*found.half_maps()).total()
+    forward, inverse = (one.values for one in HalfMaps(*found.half_maps(), np.eye(4)).total())
     inner = (slice(None), slice(None), *[slice(3, -3)] * 3)  # beyond the border an affine map is cut off
     assert float(found.forward[inner].abs().max()) > 0.2
     assert float((forward - found.forward)[inner].abs().max()) < 0.05

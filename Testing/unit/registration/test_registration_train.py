@@ -21,15 +21,17 @@ from NeuroGenLib.registration.config import (
     SegmentationConfig,
     SimilarityConfig,
 )
-from NeuroGenLib.registration.data.pairs import Batch, Item, Truth
+from NeuroGenLib.registration.data.pairs import Item, PairBatch, Truth
 from NeuroGenLib.registration.data.sources import pair_source
 from NeuroGenLib.registration.losses import landmark_loss
+from NeuroGenLib.registration.network.configured import freeze_unused
 from NeuroGenLib.registration.network.grids import Grids
-from NeuroGenLib.registration.network.sitreg import Halves, Mappings, Shape, SITReg
+from NeuroGenLib.registration.network.sitreg import Halves, Mappings, SITReg, SITRegConfig
 from NeuroGenLib.registration.objective import Objective, coarser_truth, pairs_of
-from NeuroGenLib.registration.train import RegistrationModule, freeze_unused, shareable, train
+from NeuroGenLib.registration.train import RegistrationModule, train
 from NeuroGenLib.spatial.displacement import sample
 from NeuroGenLib.training.metrics_log import read_metrics
+from Testing.raising import raises
 from Testing.registration_fixtures import TINY_NETWORK, table_job, write_scans
 
 if TYPE_CHECKING:
@@ -97,7 +99,7 @@ def test_a_run_leaves_a_model(run, table):
     folder = ModelFolder.read(run / "model")
     assert folder.kind == "registration"
     manifest = folder.manifest
-    network = SITReg(Shape(**manifest["network"]))
+    network = SITReg(SITRegConfig(**manifest["network"]))
     network.load_state_dict(load_tensors(folder))
     assert manifest["preparation"] == {
         "grid": [16, 18, 14],
@@ -117,6 +119,7 @@ def test_a_run_leaves_a_model(run, table):
     json.loads(text)
 
 
+@pytest.mark.slow
 def test_a_run_learns(table, tmp_path):
     """Dice of the heads' labels rises above that of a run that sees the same pairs and hardly moves its weights.
 
@@ -257,7 +260,7 @@ def test_the_loss_is_the_weighted_sum_of_its_terms():
         landmark_weight=0.1,
     )
     shape = (8, 9, 10)
-    batch = Batch((random_item(shape, 1), random_item(shape, 2)), (1.0, 1.0, 1.0))
+    batch = PairBatch((random_item(shape, 1), random_item(shape, 2)), (1.0, 1.0, 1.0))
     found = {name: float(value) for name, value in Objective(config)({0: mappings(shape, 3)}, batch, 0).items()}
     total = 2 * found["ncc"] + 0.5 * found["mse"] + 3 * found["g"] + 1e-3 * found["ndv"] + 0.7 * found["dice"]
     assert found["loss"] == pytest.approx(total + 0.1 * found["landmarks"], rel=1e-5)
@@ -275,14 +278,14 @@ def test_exchanging_images_and_maps_changes_no_loss():
     shape = (8, 8, 8)
     one, other, maps = random_item(shape, 1), random_item(shape, 2), mappings(shape, 3)
     swapped = dataclasses.replace(maps, forward=maps.inverse, inverse=maps.forward)
-    first = Objective(config)({0: maps}, Batch((one, other), (1.0, 1.0, 2.0)), 0)
-    second = Objective(config)({0: swapped}, Batch((other, one), (1.0, 1.0, 2.0)), 0)
+    first = Objective(config)({0: maps}, PairBatch((one, other), (1.0, 1.0, 2.0)), 0)
+    second = Objective(config)({0: swapped}, PairBatch((other, one), (1.0, 1.0, 2.0)), 0)
     assert float(first["loss"]) == pytest.approx(float(second["loss"]), rel=1e-5)
 
 
 def test_the_dense_part_alone_is_rough_when_asked():
     shape = (8, 8, 8)
-    batch = Batch((random_item(shape, 1), random_item(shape, 2)), (1.0, 1.0, 1.0))
+    batch = PairBatch((random_item(shape, 1), random_item(shape, 2)), (1.0, 1.0, 1.0))
     with_affine, dense = (
         float(Objective(LossConfig(regularize_with_affine=flag))({0: mappings(shape, 3)}, batch, 0)["gradient"])
         for flag in (True, False)
@@ -297,7 +300,7 @@ def test_losses_on_the_transforms_grid():
     fine = torch.nn.functional.interpolate(coarse, scale_factor=2)
     maps = mappings(shape, 3, factor=2.0)
     config = LossConfig(similarity={"mse": SimilarityConfig(kind="mse")}, grid="transform", ignore_mask=True)
-    found = Objective(config)({0: maps}, Batch((Item(fine), Item(fine)), (1.0, 1.0, 1.0)), 0)["mse"]
+    found = Objective(config)({0: maps}, PairBatch((Item(fine), Item(fine)), (1.0, 1.0, 1.0)), 0)["mse"]
     grid = torch.stack(torch.meshgrid(torch.arange(4.0), torch.arange(6.0), torch.arange(4.0), indexing="ij"))[None]
     most = torch.tensor([3.0, 5.0, 3.0]).view(1, 3, 1, 1, 1)
 
@@ -326,7 +329,7 @@ def test_without_masks_the_field_of_view_still_counts(ignore_mask, expected):
     moving_mask[:, :, 3], fixed_mask[:, :, 0] = 0, 0
     moving, fixed = (Item(torch.zeros(1, 1, *shape), mask=moving_mask), Item(torch.ones(1, 1, *shape), mask=fixed_mask))
     config = LossConfig(similarity={"mse": SimilarityConfig(kind="mse")}, ignore_mask=ignore_mask)
-    found = Objective(config)({0: maps}, Batch((moving, fixed), (1.0, 1.0, 1.0)), 0)["mse"]
+    found = Objective(config)({0: maps}, PairBatch((moving, fixed), (1.0, 1.0, 1.0)), 0)["mse"]
     assert float(found) == pytest.approx(expected, rel=1e-6)
 
 
@@ -338,7 +341,7 @@ def test_the_true_map_has_no_loss():
     inside = torch.ones(1, 1, 8, 12, 8)
     truth = Truth(forward, inverse, inside, inside)
     torch.testing.assert_close(coarser_truth(truth, maps.grids).forward, maps.forward)
-    batch = Batch((random_item((8, 12, 8), 1), random_item((8, 12, 8), 2)), (1.0, 1.0, 1.0), truth)
+    batch = PairBatch((random_item((8, 12, 8), 1), random_item((8, 12, 8), 2)), (1.0, 1.0, 1.0), truth)
     objective = Objective(LossConfig(truth_weight=1.0, grid="transform"))
     assert float(objective({0: maps}, batch, 0)["truth"]) < 1e-10
     shifted = dataclasses.replace(truth, forward=forward + 2.0)  # one voxel of the transform along each axis
@@ -351,7 +354,7 @@ def test_landmarks_are_in_voxels_of_the_images():
     maps = mappings(shape, 3, factor=2.0)
     one, other = random_item(shape, 1), random_item(shape, 2)
     found = [
-        Objective(LossConfig(landmark_weight=1.0, grid=grid))({0: maps}, Batch((one, other), (1.0, 1.0, 1.0)), 0)
+        Objective(LossConfig(landmark_weight=1.0, grid=grid))({0: maps}, PairBatch((one, other), (1.0, 1.0, 1.0)), 0)
         for grid in ("image", "transform")
     ]
     expected = landmark_loss(maps.forward_on_images(), maps.inverse_on_images(), one.landmarks, other.landmarks)
@@ -360,7 +363,7 @@ def test_landmarks_are_in_voxels_of_the_images():
 
 def test_a_round_of_three_is_three_pairs():
     items = tuple(random_item((8, 8, 8), seed) for seed in range(3))
-    moving, fixed = pairs_of(Batch(items, (1.0, 1.0, 1.0)))
+    moving, fixed = pairs_of(PairBatch(items, (1.0, 1.0, 1.0)))
     for row, (one, other) in enumerate(((0, 1), (1, 2), (2, 0))):
         assert torch.equal(moving.image[row], items[one].image[0])
         assert torch.equal(fixed.labels[row], items[other].labels[0])
@@ -370,7 +373,7 @@ def test_a_round_of_shifts_that_close_is_consistent():
     """1 -> 2 -> 3 -> 1 by shifts: none left over costs nothing, a remainder its square in units of half the side."""
     shape = (12, 12, 12)
     shifts = torch.tensor([[1.0, 0.0, 0.5], [-2.0, 1.0, 0.0], [1.0, -1.0, -0.5]])
-    batch = Batch(tuple(random_item(shape, seed) for seed in range(3)), (1.0, 1.0, 1.0))
+    batch = PairBatch(tuple(random_item(shape, seed) for seed in range(3)), (1.0, 1.0, 1.0))
     objective = Objective(LossConfig(consistency=((10.0, 0.0), (20.0, 4.0)), ignore_mask=True))
 
     def consistency(shift: torch.Tensor, step: int) -> float:
@@ -403,7 +406,7 @@ def test_a_group_counts_its_folds_once():
     objective = Objective(LossConfig(regularity={"ndv": RegularityConfig(kind="ndv")}))
     items = tuple(random_item(shape, seed) for seed in range(3))
     one, three = (
-        float(objective({0: found}, Batch(some, (1.0, 1.0, 1.0)), 0)["ndv"])
+        float(objective({0: found}, PairBatch(some, (1.0, 1.0, 1.0)), 0)["ndv"])
         for found, some in zip(maps, (items[:2], items), strict=True)
     )
     assert one > 0
@@ -434,7 +437,7 @@ def test_every_trained_parameter_gets_a_gradient(table, tmp_path):
 
 
 def test_levels_that_no_loss_sees_are_not_trained():
-    shape = Shape((4, 4, 4), (0, 1, 1), (None, 4, 4), (None, 1, 1), factor=(2.0, 2.0, 2.0))
+    shape = SITRegConfig((4, 4, 4), (0, 1, 1), (None, 4, 4), (None, 1, 1), factor=(2.0, 2.0, 2.0))
     network = SITReg(shape)
     freeze_unused(network, frozenset({1}))
     assert [name for name, stage in network.stages.items() if not next(stage.parameters()).requires_grad] == ["1"]
@@ -467,14 +470,14 @@ def test_a_grid_that_cannot_be_averaged_is_refused(table, tmp_path):
 def test_ids_and_folders_stay_out_of_the_model_unless_wanted(table, tmp_path):
     data = table_of(table, include=["sub-0*"])
     job = table_job(table, tmp_path / "run", data=data)
-    settings = shareable(job)
+    settings = job.shareable()
     assert settings["data"]["table"]["table"] == "scans.tsv"
     assert "include" not in settings["data"]["table"]
     assert "generated" not in settings["data"]
-    kept = shareable(dataclasses.replace(job, store_ids=True))
+    kept = dataclasses.replace(job, store_ids=True).shareable()
     assert kept["data"]["table"]["include"] == ["sub-0*"]
 
 
 def test_a_rate_rule_that_is_unknown():
-    with pytest.raises(InputError, match="rate_on_resume"):
+    with raises("value-invalid", "rate_on_resume"):
         OptimiserConfig(rate_on_resume="theirs")

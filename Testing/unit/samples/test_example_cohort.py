@@ -189,7 +189,7 @@ def test_help_has_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
 def test_a_missing_folder_name_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert called(monkeypatch) == 2
-    assert "required: out" in capsys.readouterr().err
+    assert "required: --out" in capsys.readouterr().err
 
 
 def test_a_file_in_the_way_is_named(

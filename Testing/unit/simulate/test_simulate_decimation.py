@@ -1,4 +1,4 @@
-"""Thick slices the published way: which slices are kept, where they are drawn, and what is refused."""
+"""Thick slices the published way: which slices are kept, where they move to, and what is refused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_kept_slices_are_spread_from_end_to_end(direction, factor, start):
 
 
 def test_a_ramp_is_stretched():
-    # Slices 0, 4 and 8 of ten: what was at 8 is drawn at 9.
+    # Slices 0, 4 and 8 of ten: slice 8 moves to 9.
     ramp = np.broadcast_to(np.arange(10.0), (4, 5, 10))
     found = decimate(ramp, "axial", 4)
     assert found[2, 2, 0] == pytest.approx(0, abs=1e-10)

@@ -24,10 +24,10 @@ def seeded(seed: int) -> torch.Generator:
 
 
 def arrays(seed: int, config: DeformationConfig, shape: tuple[int, int, int] = SHAPE) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a deformation and its inverse as (3, I, J, K) arrays."""
-    drawn = sample_deformation(shape, seeded(seed), config)
-    grid = voxel_grid(shape, drawn.flow)
-    forward, inverse = drawn.forward(grid) - grid, drawn.backward(grid) - grid
+    """Sample a deformation and its inverse as (3, I, J, K) arrays."""
+    deformation = sample_deformation(shape, seeded(seed), config)
+    grid = voxel_grid(shape, deformation.flow)
+    forward, inverse = deformation.forward(grid) - grid, deformation.backward(grid) - grid
     assert forward.shape == inverse.shape == (1, 3, *shape)
     assert forward.dtype == inverse.dtype == torch.float32
     return forward[0].numpy(), inverse[0].numpy()

@@ -116,7 +116,7 @@ def test_a_turned_head_moves_with_its_axes(head):
 
 
 @given(seed=st.integers(0, 2**32 - 1), moves=st.integers(1, 9), degrees=st.floats(0, 20), shift=st.floats(0, 30))
-def test_drawn_motions_keep_their_limits(seed, moves, degrees, shift):
+def test_sampled_motions_keep_their_limits(seed, moves, degrees, shift):
     motion = sample_motion(np.random.default_rng(seed), moves, degrees, shift)
     assert motion.degrees.shape == motion.millimetres.shape == (moves, 3)
     assert np.abs(motion.degrees).max() <= degrees

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.resources import resource
 from NeuroGenLib.spatial.labels import Label, LabelTable, as_label_map, label_volumes_ml
 from NeuroGenLib.spatial.volume import Volume
@@ -86,6 +85,31 @@ def test_tables_survive_their_files(tmp_path: Path, table: LabelTable) -> None:
     assert LabelTable.from_mapping(json.loads(json.dumps(table.to_mapping()))) == table
 
 
+@given(table=tables(), data=st.data())
+def test_every_label_is_found_by_value_and_by_name(table: LabelTable, data: st.DataObject) -> None:
+    label = data.draw(st.sampled_from(table.entries))
+    assert table.lookup(label.value) is label
+    assert table.lookup(label.name) is label
+    assert table.values[table.names.index(label.name)] == label.value
+
+
+@given(names=st.lists(NAMES, min_size=1, max_size=8, unique=True))
+def test_tables_of_names_survive_their_files(tmp_path: Path, names: list[str]) -> None:
+    """Colours chosen by name are written, so that a reader does not choose others."""
+    table = LabelTable.from_names(names)
+    table.to_tsv(tmp_path / "dseg.tsv")
+    assert LabelTable.from_tsv(tmp_path / "dseg.tsv") == table
+    assert (table.names, table.values) == (tuple(names), tuple(range(len(names))))
+
+
+@given(table=tables(), counts=st.data())
+def test_volumes_of_structures_add_up_to_the_foreground(table: LabelTable, counts: st.DataObject) -> None:
+    values = counts.draw(st.lists(st.sampled_from((0, *table.values)), min_size=24, max_size=24))
+    labels = Volume(np.array(values).reshape(2, 3, 4), np.diag([2.0, -1.5, 3.0, 1.0]))
+    foreground = sum(value != 0 for value in values)
+    assert sum(label_volumes_ml(labels, table).values()) == pytest.approx(foreground * 0.009)
+
+
 def test_a_bids_table_is_read_whoever_wrote_it(tmp_path: Path) -> None:
     text = "\ufeffIndex\tname \tabbreviation\tcolor\tmapping\r\n"
     text += "0\tbackground\tn/a\t#000000\t0\r\n\r\n41\t left WM\tWM\t255 250 0\t2\r\n"
@@ -151,7 +175,7 @@ def test_binary_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "dseg.tsv").write_bytes(b"index\tname\n1\t\xff\xfe\n")
     with raises("table-invalid", tmp_path / "dseg.tsv"):
         LabelTable.from_tsv(tmp_path / "dseg.tsv")
-    with pytest.raises(InputError, match=r"none\.tsv"):
+    with raises("file-missing", tmp_path / "none.tsv"):
         LabelTable.from_tsv(tmp_path / "none.tsv")
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.core.errors import Code
 
 LEFT_HANDED = np.diag([-1.0, 1.0, 1.0, 1.0])
+POINTS = st.tuples(*[st.floats(-50, 50)] * 3)
 SHEARED = np.array([[2.0, 0.5, 0, -10], [0, 2, 0.3, -20], [0, 0, 3, 5], [0, 0, 0, 1]])
 
 
@@ -72,7 +73,7 @@ def test_geometry_of_an_anisotropic_left_handed_volume() -> None:
     assert repr(volume) == "Volume(2 channels of 5x6x7 int16, 2x4x3 mm, LSA)"
 
 
-@given(volume=volumes(), points=st.lists(st.tuples(*[st.floats(-50, 50)] * 3), min_size=1, max_size=4))
+@given(volume=volumes(), points=st.lists(POINTS, min_size=1, max_size=4))
 def test_world_and_voxels_are_inverse(volume: Volume, points: list) -> None:
     world = volume.voxel_to_world(points)
     assert world == pytest.approx(nibabel.affines.apply_affine(volume.affine, points))
@@ -147,6 +148,22 @@ def test_reorient_is_inverted_by_the_old_orientation(volume: Volume, axcodes: st
     assert back.same_space(volume, tolerance=1e-9)
 
 
+@given(volume=volumes(), first=st.sampled_from(ALL_ORIENTATIONS), second=st.sampled_from(ALL_ORIENTATIONS))
+def test_two_reorientations_are_the_last_one(volume: Volume, first: str, second: str) -> None:
+    through, direct = volume.reorient(first).reorient(second), volume.reorient(second)
+    np.testing.assert_array_equal(through.array, direct.array)
+    np.testing.assert_allclose(through.affine, direct.affine, atol=1e-9)
+
+
+@given(volume=volumes(), axcodes=st.sampled_from(ALL_ORIENTATIONS))
+def test_reorientation_keeps_the_geometry(volume: Volume, axcodes: str) -> None:
+    stored = volume.reorient(axcodes)
+    assert sorted(stored.spacing) == pytest.approx(sorted(volume.spacing))
+    assert stored.voxel_volume_ml == pytest.approx(volume.voxel_volume_ml)
+    np.testing.assert_allclose(stored.centre, volume.centre, atol=1e-9)
+    np.testing.assert_allclose(stored.world_bounds, volume.world_bounds, atol=1e-9)
+
+
 @pytest.mark.parametrize("axcodes", ["RAX", "RRS", "RLS", "RA", "", ("LR", "PA", "IS"), ("", "A", "S")])
 def test_reorient_refuses_invalid_orientations(axcodes: str) -> None:
     with raises("value-invalid", "".join(axcodes)):
@@ -166,7 +183,7 @@ def test_results_share_no_memory_with_the_input() -> None:
 
 @pytest.mark.parametrize("degrees", [0, 20, 45])
 @pytest.mark.parametrize(("order", "tolerance"), [(1, 0.03), (3, 0.02)])
-def test_resample_gives_the_head_drawn_on_that_grid(
+def test_resample_gives_the_head_rendered_on_that_grid(
     phantom: Phantom, degrees: float, order: int, tolerance: float
 ) -> None:
     grid = oblique(Volume(np.zeros((42, 52, 40)), np.diag([-1.6, 1.6, 1.6, 1.0])), degrees)
@@ -223,6 +240,44 @@ def test_an_oblique_copy_keeps_the_labels() -> None:
     assert dice(copy, a_brain_phantom(copy.shape, affine=copy.affine).labels) > 0.94
     back = copy.resample(like=labels, order=0)
     assert dice(back, labels) > 0.92
+
+
+@given(volume=volumes(), axcodes=st.sampled_from(ALL_ORIENTATIONS), factor=st.integers(2, 4))
+def test_labels_survive_a_finer_grid(volume: Volume, axcodes: str, factor: int) -> None:
+    """Every voxel centre of the volume lies within a voxel of the finer grid that has its label."""
+    finer = volume.resample([mm / factor for mm in volume.spacing], order=0)
+    assert finer.shape == tuple(factor * size for size in volume.shape)
+    back = finer.reorient(axcodes).resample(like=volume, order=0)
+    np.testing.assert_array_equal(back.array, volume.array)
+
+
+@given(volume=volumes(), order=st.sampled_from([0, 1, 3]))
+def test_resampling_to_the_own_grid_changes_nothing(volume: Volume, order: int) -> None:
+    np.testing.assert_allclose(volume.resample(like=volume, order=order).array, volume.array, atol=1e-3)
+
+
+@given(volume=volumes(), gain=st.floats(-3, 3), offset=st.floats(-50, 50), spacing=st.floats(0.5, 4))
+def test_linear_resampling_is_linear_in_the_intensities(
+    volume: Volume, gain: float, offset: float, spacing: float
+) -> None:
+    image = volume.with_array(volume.array.astype(np.float64))
+    scaled = image.with_array(gain * image.array + offset).resample(spacing)
+    np.testing.assert_allclose(scaled.array, gain * image.resample(spacing).array + offset, atol=1e-6)
+
+
+@given(volume=volumes(), degrees=st.floats(-180, 180), scale=st.floats(0.5, 2), points=st.lists(POINTS, min_size=1))
+def test_an_affine_before_the_volumes_own_moves_its_points(
+    volume: Volume, degrees: float, scale: float, points: list
+) -> None:
+    """Composition: the volume under ``transform @ affine`` has each voxel where the transform maps its old position."""
+    transform = rotation(degrees, (3, -7, 11)) @ np.diag([scale, scale, scale, 1.0])
+    moved = Volume(volume.array, transform @ volume.affine)
+    expected = nibabel.affines.apply_affine(transform, volume.voxel_to_world(points))
+    np.testing.assert_allclose(moved.voxel_to_world(points), expected, atol=1e-6)
+    np.testing.assert_allclose(moved.world_to_voxel(expected), points, atol=1e-6)
+    grid = Volume(np.zeros(volume.shape), volume.affine)
+    on_moved_grid = moved.resample(like=(grid.shape, transform @ grid.affine), order=0)
+    np.testing.assert_array_equal(on_moved_grid.array, volume.array)
 
 
 @given(volume=volumes(), spacing=st.lists(st.floats(0.4, 7), min_size=3, max_size=3))

@@ -164,7 +164,7 @@ def test_a_nifti_without_orientation_is_read_with_a_warning(
     path = tmp_path / "lost.nii"
     path.write_bytes(image.header.binaryblock + bytes(4) + scan.array.tobytes(order="F"))
     assert Volume.load(path).shape == scan.shape
-    assert "lost.nii says nothing about its orientation" in caplog.text
+    assert "lost.nii" in caplog.text
 
 
 def test_scaling_is_applied_and_integers_stay_integers(tmp_path: Path, scan: Volume) -> None:
@@ -332,7 +332,7 @@ def test_what_cannot_be_a_volume_is_refused(tmp_path: Path) -> None:
     (tmp_path / "table.tsv").write_text("a\tb\n", encoding="utf-8")
     with raises("file-type", tmp_path / "table.tsv", ".nii.gz"):
         Volume.load(tmp_path / "table.tsv")
-    with pytest.raises(InputError, match=r"nothing\.nii"):
+    with raises("file-missing", tmp_path / "nothing.nii"):
         Volume.load(tmp_path / "nothing.nii")
     with raises("series-ambiguous", tmp_path):
         Volume.load(tmp_path)
@@ -386,7 +386,7 @@ def test_a_failed_write_leaves_what_was_there(
 
     monkeypatch.setattr(nibabel.Nifti1Image, "to_stream", full_disk)
     monkeypatch.setattr(SimpleITK, "WriteImage", itk_fails)
-    with pytest.raises(NeuroGenError, match=path.name) as caught:
+    with raises("file-unwritable", path, kind=NeuroGenError) as caught:
         scan.with_array(scan.array * 2).save(path)
     assert caught.value.exit_code == 1
     assert digest(path) == kept

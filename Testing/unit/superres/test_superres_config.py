@@ -79,14 +79,14 @@ def test_the_bundled_config_leaves_out_what_the_card_measures() -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: SuperresTrainConfig(RUN), "nothing to train on"),
-        (lambda: SuperresTrainConfig(RUN, maps=MAPS, window=20), "20 voxels cannot be halved 3 times"),
-        (lambda: SuperresTrainConfig(RUN, scans=ScansConfig(source=Path("t"), low="LR")), "Leave scans.low out"),
-        (lambda: SuperresTrainConfig(RUN, maps=MAPS, network=PUBLISHED), "needs scans.source"),
-        (lambda: SuperresTrainConfig(RUN, scans=ScansConfig(source=Path("t")), network=PUBLISHED), "scans.guide"),
+        (lambda: SuperresTrainConfig(train=RUN), "nothing to train on"),
+        (lambda: SuperresTrainConfig(train=RUN, maps=MAPS, window=20), "20 voxels cannot be halved 3 times"),
+        (lambda: SuperresTrainConfig(train=RUN, scans=ScansConfig(source=Path("t"), low="LR")), "Leave scans.low out"),
+        (lambda: SuperresTrainConfig(train=RUN, maps=MAPS, network=PUBLISHED), "needs scans.source"),
+        (lambda: SuperresTrainConfig(train=RUN, scans=ScansConfig(source=Path("t")), network=PUBLISHED), "scans.guide"),
         (
             lambda: SuperresTrainConfig(
-                RUN, scans=ScansConfig(source=Path("t"), guide="T1w", low="LR"), maps=MAPS, network=PUBLISHED
+                train=RUN, scans=ScansConfig(source=Path("t"), guide="T1w", low="LR"), maps=MAPS, network=PUBLISHED
             ),
             "Leave maps.source out",
         ),

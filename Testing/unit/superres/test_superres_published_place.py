@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from NeuroGenLib.alignment.halfway import Start
+from NeuroGenLib.alignment.halfway import HalfwayStart
 from NeuroGenLib.models import open_model
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.head import find_head
@@ -87,9 +87,9 @@ def test_the_way_to_the_atlas_leads_by_the_guide(
     to_guide = rotation(-10, (3, 2, 1), (0, 0, 1))
     seen_pairs = []
 
-    def known(fixed: PreparedImage, moving: PreparedImage, kind: str, progress: object) -> Start:
+    def known(fixed: PreparedImage, moving: PreparedImage, kind: str, progress: object) -> HalfwayStart:
         seen_pairs.append((fixed.scan.shape, moving.scan.shape, kind))
-        return Start(np.eye(4), turned, 0.1, 0.3, 0.0, ("It was odd.",))
+        return HalfwayStart(np.eye(4), turned, 0.1, 0.3, 0.0, ("It was odd.",))
 
     monkeypatch.setattr("NeuroGenLib.superres.published.atlas_pose.halfway_start", known)
     place = atlas_pose(model.folder, seen.stacks, seen.image, to_guide)

@@ -38,7 +38,7 @@ from NeuroGenLib.superres.losses import superres_loss
 from NeuroGenLib.superres.network import SuperresNetwork, network_from_tensors
 from NeuroGenLib.superres.published.training_info import History, settings_of_row
 from NeuroGenLib.superres.published.unet import network_from_tensors as published_from_tensors
-from NeuroGenLib.superres.train import shareable, train
+from NeuroGenLib.superres.train import train
 from NeuroGenLib.training.settings import TrainerConfig
 from Testing.raising import raises
 
@@ -215,7 +215,7 @@ def test_volumes_that_do_not_fit_are_named(table: Path) -> None:
 
 
 def test_shareable_settings_have_no_ids_and_no_folders(maps: Path) -> None:
-    settings = shareable(job(maps, 1))
+    settings = job(maps, 1).shareable()
     assert settings["maps"]["source"] == "maps"
     assert settings["maps"]["include"] == []
     assert settings["train"]["out"] == "run"

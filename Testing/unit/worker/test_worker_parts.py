@@ -22,9 +22,12 @@ from NeuroGenLib.worker.context import Models, Rates
 from NeuroGenLib.worker.jobs import JOBS
 from NeuroGenLib.worker.protocol import JobFailed, Request, error_from_message, error_to_message
 from NeuroGenLib.worker.scratch import MAPPED_FROM, Scratch, array_names
+from Testing.raising import raises
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from NeuroGenLib.core.errors import Code
 
 ARRAYS = hnp.arrays(
     st.sampled_from([np.uint8, np.int16, np.float32, np.float64, bool]),
@@ -100,9 +103,9 @@ def test_a_small_array_is_read_and_released_at_once(scratch: Scratch) -> None:
 )
 def test_only_names_that_it_gave_are_read_or_removed(name: object, scratch: Scratch) -> None:
     np.save(scratch.folder.parent / "secret.npy", np.zeros(3))
-    with pytest.raises(InputError, match="scratch folder"):
+    with raises("path-unsafe", repr(name)):
         scratch.take({"npy": name})
-    with pytest.raises(InputError):
+    with raises("path-unsafe", repr(name)):
         scratch.remove([name])  # type: ignore[list-item]
     assert (scratch.folder.parent / "secret.npy").exists()
 
@@ -112,7 +115,7 @@ def test_pickled_objects_are_refused_both_ways(scratch: Scratch) -> None:
         scratch.put(np.array([{}, None], object))
     name = "0" * 32 + ".npy"
     np.save(scratch.folder / name, np.array([print], object), allow_pickle=True)
-    with pytest.raises(InputError, match=name):
+    with raises("file-damaged", name):
         scratch.take({"npy": name})
 
 
@@ -120,7 +123,7 @@ def test_pickled_objects_are_refused_both_ways(scratch: Scratch) -> None:
 def test_a_damaged_array_is_named(content: bytes, scratch: Scratch) -> None:
     name = "f" * 32 + ".npy"
     (scratch.folder / name).write_bytes(content)
-    with pytest.raises(InputError, match=name):
+    with raises("file-damaged", name):
         scratch.take({"npy": name})
 
 
@@ -143,7 +146,7 @@ def test_clearing_leaves_what_is_not_the_scratch_folder_s(scratch: Scratch) -> N
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    with pytest.raises(NeuroGenError, match="nowhere"):
+    with raises("file-unwritable", tmp_path / "nowhere", kind=NeuroGenError):
         Scratch(tmp_path / "nowhere").put(np.zeros(3))
 
 
@@ -171,43 +174,49 @@ def test_a_request_is_right_or_refused(message: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "said"),
+    ("message", "code", "culprit"),
     [
-        ({"id": 1, "job": "ecko"}, "no job 'ecko'"),
-        ({"id": 1, "job": "echo", "argument": {}}, "no field 'argument'"),
-        ({"id": 1, "job": "echo", "arguments": []}, "'arguments'"),
-        ({"id": "1", "job": "echo"}, "'id'"),
-        ({"id": True, "job": "echo"}, "'id'"),
-        ({"job": "echo"}, "'id'"),
-        ({"id": 1, "job": "echo", "replaces": True}, "slot"),
-        ({"id": 1, "job": "echo", "slot": 3, "replaces": True}, "'slot'"),
+        ({"id": 1, "job": "ecko"}, "name-unknown", "'ecko'"),
+        ({"id": 1, "job": "echo", "argument": {}}, "name-unknown", "'argument'"),
+        ({"id": 1, "job": "echo", "arguments": []}, "value-invalid", "'arguments'"),
+        ({"id": "1", "job": "echo"}, "value-invalid", "'id'"),
+        ({"id": True, "job": "echo"}, "value-invalid", "'id'"),
+        ({"job": "echo"}, "value-invalid", "'id'"),
+        ({"id": 1, "job": "echo", "replaces": True}, "value-missing", "'slot'"),
+        ({"id": 1, "job": "echo", "slot": 3, "replaces": True}, "value-invalid", "'slot'"),
     ],
 )
-def test_a_wrong_request_is_told_what_is_wrong(message: dict[str, object], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_an_invalid_request_is_refused_by_name(message: dict[str, object], code: Code, culprit: str) -> None:
+    with raises(code, culprit):
         Request.read(message, ["echo"])
 
 
 @pytest.mark.parametrize(
-    ("error", "kind", "said"),
+    ("error", "kind", "code", "named"),
     [
-        (InputError("No such age.", "Give another."), "input", "No such age."),
-        (NeuroGenError("The disk is full.", "Free some."), "failure", "The disk is full."),
-        (MemoryError(), "memory", "not enough memory"),
-        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "memory", "not enough memory"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "memory", "not enough memory"),
-        (ModuleNotFoundError("No module named 'monai'", name="monai"), "missing", "'monai'"),
-        (ZeroDivisionError("division by zero"), "unexpected", "ZeroDivisionError: division by zero"),
+        (InputError("No such age.", "Give another.", code="model-range"), "input", "model-range", "age"),
+        (
+            NeuroGenError("The disk is full.", "Free some.", code="file-unwritable"),
+            "failure",
+            "file-unwritable",
+            "disk",
+        ),
+        (NeuroGenError("Broken.", "Mend it."), "failure", "unexpected", "Broken"),
+        (MemoryError(), "memory", "memory-exhausted", ""),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "memory", "memory-exhausted", ""),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "memory", "memory-exhausted", ""),
+        (ModuleNotFoundError("No module named 'monai'", name="monai"), "missing", "package-missing", "'monai'"),
+        (ZeroDivisionError("division by zero"), "unexpected", "unexpected", "ZeroDivisionError: division by zero"),
     ],
 )
-def test_errors_are_told_as_sentences(error: Exception, kind: str, said: str) -> None:
-    told = json.loads(json.dumps(error_to_message(error)))
-    assert told["kind"] == kind
-    assert said in told["problem"]
-    assert told["remedy"]
-    assert type(error).__name__ in told["traceback"]
-    arrived = error_from_message(told)
-    assert said in arrived.problem
+def test_errors_arrive_with_kind_code_and_sentences(error: Exception, kind: str, code: Code, named: str) -> None:
+    message = json.loads(json.dumps(error_to_message(error)))
+    assert (message["kind"], message["code"]) == (kind, code)
+    assert named in message["problem"]
+    assert message["remedy"]
+    assert type(error).__name__ in message["traceback"]
+    arrived = error_from_message(message)
+    assert (arrived.code, arrived.problem, arrived.remedy) == (code, message["problem"], message["remedy"])
     assert type(error).__name__ in "".join(arrived.__notes__)
     assert isinstance(arrived, InputError) if kind == "input" else isinstance(arrived, JobFailed)
     assert kind in ("input", getattr(arrived, "kind", None))

@@ -10,7 +10,6 @@ import pytest
 
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.registration.config import RegisterConfig
-from NeuroGenLib.spatial.spatial_map import SpatialMap
 from NeuroGenLib.worker import Worker
 from Testing.registration_pairs import Pair, a_bent_pair, a_tiny_model
 
@@ -77,14 +76,13 @@ def test_maps_are_the_librarys_in_both_directions(
 ) -> None:
     came = ask(worker, "registration.run", {**asked, **labels_of(pair)})
     for name, one in (("forward", expected.forward), ("inverse", expected.inverse)):
-        there = SpatialMap(np.array(came[name]["before"]), came[name]["field"], np.array(came[name]["after"]))
-        np.testing.assert_array_equal(there.points(POINTS), one.points(POINTS))
+        np.testing.assert_array_equal(came.maps[name].points(POINTS), one.points(POINTS))
 
 
 def test_without_labels_there_are_none(worker: Worker, asked: dict[str, Any]) -> None:
     came = ask(worker, "registration.run", {**asked, "settings": {"start": "none", "refine": 0}})
-    assert came["warped_labels"] is None
-    assert "dice" not in came["quality"]
+    assert came.labels == {}
+    assert "dice" not in came.facts["quality"]
 
 
 def test_masks_reach_the_library(worker: Worker, asked: dict[str, Any], pair: Pair) -> None:

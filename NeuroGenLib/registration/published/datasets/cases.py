@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from NeuroGenLib.registration.data.pairs import Scan
+    from NeuroGenLib.registration.data.pairs import ScanFiles
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Cases:
         (P, 2) positions of moving and fixed images in ``scans``; None where any two different scans form a pair.
     """
 
-    scans: tuple[Scan, ...]
+    scans: tuple[ScanFiles, ...]
     pairs: np.ndarray | None
 
 
@@ -55,16 +55,18 @@ def first_cases(names: Sequence[str], most: int | None) -> list[str]:
         When there are fewer.
     """
     if most is not None and most > len(names):
-        raise InputError(f"There are {len(names)} training cases, not {most}.", "Lower layout.cases.")
+        raise InputError(
+            f"There are {len(names)} training cases, not {most}.", "Lower layout.cases.", code="value-invalid"
+        )
     return list(names[:most])
 
 
 def no_split(split: str, data_set: str, has: str) -> InputError:
     """Return the error of a split that a data set has not."""
-    return InputError(f"{data_set} has no split '{split}'.", f"It has: {has}.")
+    return InputError(f"{data_set} has no split '{split}'.", f"It has: {has}.", code="name-unknown")
 
 
-def require_files(scans: Iterable[Scan], data_set: str) -> None:
+def require_files(scans: Iterable[ScanFiles], data_set: str) -> None:
     """Demand every file of every scan, before any is read.
 
     Raises
@@ -84,6 +86,7 @@ def require_files(scans: Iterable[Scan], data_set: str) -> None:
         raise InputError(
             f"The file {path} of {case} does not exist{more}.",
             f"Give the folder of {data_set} as layout.root, with its own names of folders and files.",
+            code="file-missing",
         )
 
 
@@ -98,10 +101,12 @@ def read_list(path: Path, data_set: str) -> dict[str, Any]:
     content = read_json(path) if path.is_file() else None
     if content is None:
         raise InputError(
-            f"{path} does not exist, which lists the images of {data_set}.", "Give the folder it is in as layout.root."
+            f"{path} does not exist, which lists the images of {data_set}.",
+            "Give the folder it is in as layout.root.",
+            code="file-missing",
         )
     if not isinstance(content, dict):
-        raise InputError(f"{path} does not list images by name.", f"Restore the file of {data_set}.")
+        raise InputError(f"{path} does not list images by name.", f"Restore the file of {data_set}.", code="file-type")
     return content
 
 
@@ -115,7 +120,9 @@ def entries(content: dict[str, Any], key: str, names: Sequence[str], path: Path)
     """
     rows = content.get(key)
     if not isinstance(rows, list) or not rows:
-        raise InputError(f"{path} has no list '{key}'.", "Restore the file as its authors distribute it.")
+        raise InputError(
+            f"{path} has no list '{key}'.", "Restore the file as its authors distribute it.", code="value-missing"
+        )
     found = []
     for number, row in enumerate(rows):
         values = [row.get(name) if isinstance(row, dict) else None for name in names]
@@ -124,6 +131,7 @@ def entries(content: dict[str, Any], key: str, names: Sequence[str], path: Path)
             raise InputError(
                 f"Entry {number} of '{key}' in {path} does not name {' and '.join(names)}.",
                 "Restore the file as its authors distribute it.",
+                code="value-missing",
             )
         found.append(tuple(text.replace("\\", "/").rpartition("/")[2] for text in texts))
     return found
@@ -140,8 +148,10 @@ def read_lines(path: Path) -> list[str]:
     try:
         lines = [line.strip() for line in existing_file(path).read_text(encoding="utf-8").splitlines()]
     except UnicodeDecodeError:
-        raise InputError(f"{path} is not text.", "Restore the file as its authors distribute it.") from None
+        raise InputError(
+            f"{path} is not text.", "Restore the file as its authors distribute it.", code="file-type"
+        ) from None
     lines = [line for line in lines if line]
     if not lines:
-        raise InputError(f"{path} is empty.", "Restore the file as its authors distribute it.")
+        raise InputError(f"{path} is empty.", "Restore the file as its authors distribute it.", code="table-empty")
     return lines

@@ -37,7 +37,9 @@ class PreparationConfig(Config):
         """Refuse a clip that leaves nothing."""
         low, high = self.clip or (None, None)
         if low is not None and high is not None and low >= high:
-            raise InputError(f"clip from {low:g} to {high:g} leaves nothing.", "Give the smaller number first.")
+            raise InputError(
+                f"clip from {low:g} to {high:g} leaves nothing.", "Give the smaller number first.", code="value-invalid"
+            )
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,12 @@ class LayoutConfig(Config):
         for name, kinds in only.items():
             value = getattr(self, name)
             if value is not None and value is not False and self.kind not in kinds:  # 0 is a value
-                raise InputError(f"{name} has no meaning for {self.kind}.", f"It is for: {', '.join(kinds)}.")
+                raise InputError(
+                    f"{name} has no meaning for {self.kind}.", f"It is for: {', '.join(kinds)}.", code="value-conflict"
+                )
         if self.use_labels and not self.labels:
-            raise InputError("use_labels needs labels, the values that count.", "Give labels, such as [0, 1, 2].")
+            raise InputError(
+                "use_labels needs labels, the values that count.",
+                "Give labels, such as [0, 1, 2].",
+                code="value-missing",
+            )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.registration.data.pairs import Scan
+from NeuroGenLib.registration.data.pairs import ScanFiles
 from NeuroGenLib.registration.published.datasets.cases import Cases, all_pairs, first_cases, no_split, require_files
 
 if TYPE_CHECKING:
@@ -52,11 +52,12 @@ def find(config: LayoutConfig) -> Cases:
             raise InputError(
                 f"The tissue map {missing[0]} does not exist.",
                 "Move the tissues with the AIR transforms, or set layout.white_matter to false for prepared brains.",
+                code="file-missing",
             )
     return Cases(scans, pairs)
 
 
-def tissue_path(scan: Scan) -> Path:
+def tissue_path(scan: ScanFiles) -> Path:
     """Return the tissue map of a case."""
     return scan.images[0].with_name(f"{scan.id}.delineation.tissue.nii.gz")
 
@@ -75,12 +76,13 @@ def by_white_matter(image: np.ndarray, tissue: np.ndarray) -> np.ndarray:
         raise InputError(
             "The tissue map shows no white matter (value 3) where the brain is bright.",
             "Check that brain and tissue map lie in one space.",
+            code="labels-invalid",
         )
     return (image * (tissue > 0) / mean).astype(np.float32)
 
 
-def _scan(config: LayoutConfig, name: str) -> Scan:
+def _scan(config: LayoutConfig, name: str) -> ScanFiles:
     folder = config.root / name
     labels = folder / f"{name}.{config.segmentation or 'delineation.structure.label'}.nii.gz"
     image = folder / f"{name}.{config.image or 'delineation.brain.bfc'}.nii.gz"
-    return Scan(name, (image,), labels if config.use_labels else None)
+    return ScanFiles(name, (image,), labels if config.use_labels else None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.registration.data.pairs import Scan
+from NeuroGenLib.registration.data.pairs import ScanFiles
 from NeuroGenLib.registration.published.datasets.cases import (
     Cases,
     all_pairs,
@@ -53,7 +53,11 @@ def find(config: LayoutConfig) -> Cases:
         folder = config.root / "labelsTr"
         names = sorted(_case(file.name) for file in folder.glob("*.nii.gz"))
         if len(names) < 2:
-            raise InputError(f"{folder} holds fewer than two label maps.", "Put the challenge's sanity labels there.")
+            raise InputError(
+                f"{folder} holds fewer than two label maps.",
+                "Put the challenge's sanity labels there.",
+                code="file-missing",
+            )
         pairs = all_pairs(len(names), both_directions=config.both_directions)
     else:
         raise no_split(config.split, NAME, "train, validation, sanity_check")
@@ -82,6 +86,6 @@ def _case(name: str) -> str:
     return name.partition(".")[0]
 
 
-def _scan(config: LayoutConfig, name: str, folder: str) -> Scan:
+def _scan(config: LayoutConfig, name: str, folder: str) -> ScanFiles:
     labels = config.root / "labelsTr" / f"{name}.nii.gz" if config.use_labels else None
-    return Scan(name, (config.root / folder / f"{name}.nii.gz",), labels)
+    return ScanFiles(name, (config.root / folder / f"{name}.nii.gz",), labels)

@@ -14,7 +14,7 @@ import numpy as np
 
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.models.unpickle import load_foreign_checkpoint
-from NeuroGenLib.registration.data.pairs import Scan
+from NeuroGenLib.registration.data.pairs import ScanFiles
 from NeuroGenLib.registration.published.datasets.cases import Cases, first_cases, no_split, require_files
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def find(config: LayoutConfig) -> Cases:
     return Cases(scans, np.arange(len(scans), dtype=np.int32).reshape(-1, 2))
 
 
-def read_landmarks(scan: Scan) -> np.ndarray:
+def read_landmarks(scan: ScanFiles) -> np.ndarray:
     """Return the landmarks of a scan, (N, 3) voxels of its file, voxel centres at whole numbers.
 
     Raises
@@ -57,13 +57,15 @@ def read_landmarks(scan: Scan) -> np.ndarray:
         When the file is damaged or does not know the case.
     """
     if scan.landmarks is None:
-        raise InputError(f"{scan.id} has no landmarks.", "Leave layout.use_landmarks out.")
+        raise InputError(f"{scan.id} has no landmarks.", "Leave layout.use_landmarks out.", code="value-missing")
     case, _, place = scan.id.rpartition("_")
     known = _all_landmarks(scan.landmarks, scan.landmarks.stat().st_mtime_ns)
     number = str(int(case[-3:]))
     if number not in known:
         raise InputError(
-            f"{scan.landmarks} has no landmarks of {case}.", "Leave layout.use_landmarks out, or choose the split."
+            f"{scan.landmarks} has no landmarks of {case}.",
+            "Leave layout.use_landmarks out, or choose the split.",
+            code="value-missing",
         )
     both = known[number]
     first = both[:, :3] if place == "1" else both[:, 3:]
@@ -79,7 +81,9 @@ def _all_landmarks(path: Path, _changed: int) -> dict[str, np.ndarray]:
     for name, value in load_foreign_checkpoint(path).items():
         if not isinstance(value, torch.Tensor) or value.ndim != 2 or value.shape[1] != 6:
             raise InputError(
-                f"'{name}' in {path} is no table of six coordinates.", "Restore the file as its authors distribute it."
+                f"'{name}' in {path} is no table of six coordinates.",
+                "Restore the file as its authors distribute it.",
+                code="table-invalid",
             )
         known[str(name)] = value.double().numpy()
     return known
@@ -87,16 +91,20 @@ def _all_landmarks(path: Path, _changed: int) -> dict[str, np.ndarray]:
 
 def _trained(folder: Path) -> list[str]:
     if not folder.is_dir():
-        raise InputError(f"There is no folder {folder}.", "Give the folder it belongs into as layout.root.")
+        raise InputError(
+            f"There is no folder {folder}.", "Give the folder it belongs into as layout.root.", code="file-missing"
+        )
     names = sorted({file.name.removesuffix(".nii.gz").rpartition("_")[0] for file in folder.glob("case_*_*.nii.gz")})
     if not names:
-        raise InputError(f"{folder} holds no case_NNN_1.nii.gz.", f"Put the images of {NAME} there.")
+        raise InputError(
+            f"{folder} holds no case_NNN_1.nii.gz.", f"Put the images of {NAME} there.", code="file-missing"
+        )
     return names
 
 
-def _scan(config: LayoutConfig, name: str, place: int, end: str) -> Scan:
+def _scan(config: LayoutConfig, name: str, place: int, end: str) -> ScanFiles:
     file = f"{name}_{place}.nii.gz"
-    return Scan(
+    return ScanFiles(
         f"{name}_{place}",
         (config.root / f"images{end}" / file,),
         mask=config.root / f"masks{end}" / file,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.registration.data.pairs import Scan
+from NeuroGenLib.registration.data.pairs import ScanFiles
 from NeuroGenLib.registration.published.datasets.cases import (
     Cases,
     entries,
@@ -57,7 +57,7 @@ def find(config: LayoutConfig) -> Cases:
     return Cases(scans, named_pairs(names, pairs))
 
 
-def read_landmarks(scan: Scan) -> np.ndarray:
+def read_landmarks(scan: ScanFiles) -> np.ndarray:
     """Return the points of a scan, (N, 3) voxels of its file.
 
     Raises
@@ -66,15 +66,19 @@ def read_landmarks(scan: Scan) -> np.ndarray:
         When the file is no table of three numbers a row.
     """
     if scan.landmarks is None:
-        raise InputError(f"{scan.id} has no landmarks.", "Leave layout.use_landmarks out.")
+        raise InputError(f"{scan.id} has no landmarks.", "Leave layout.use_landmarks out.", code="value-missing")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an empty file warns, and is refused below
             points = np.loadtxt(scan.landmarks, delimiter=",", ndmin=2)
     except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"{scan.landmarks} is no table of numbers ({error}).", "Restore the file.") from error
+        raise InputError(
+            f"{scan.landmarks} is no table of numbers ({error}).", "Restore the file.", code="table-invalid"
+        ) from error
     if points.size == 0 or points.shape[1] != 3 or not np.isfinite(points).all():
-        raise InputError(f"{scan.landmarks} does not hold three numbers a row.", "Restore the file.")
+        raise InputError(
+            f"{scan.landmarks} does not hold three numbers a row.", "Restore the file.", code="table-invalid"
+        )
     return points
 
 
@@ -82,9 +86,9 @@ def _case(name: str) -> str:
     return "_".join(name.split("_")[:2])
 
 
-def _scan(config: LayoutConfig, name: str) -> Scan:
+def _scan(config: LayoutConfig, name: str) -> ScanFiles:
     file = f"{name}.nii.gz"
-    return Scan(
+    return ScanFiles(
         name,
         (config.root / "imagesTr" / file,),
         mask=config.root / "masksTr" / file,

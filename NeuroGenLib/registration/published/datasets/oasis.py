@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.registration.data.pairs import Scan
+from NeuroGenLib.registration.data.pairs import ScanFiles
 from NeuroGenLib.registration.published.datasets.cases import (
     Cases,
     all_pairs,
@@ -58,13 +58,14 @@ def find(config: LayoutConfig) -> Cases:
         raise InputError(
             f"{config.root / 'subjects.txt'} lists {len(names)} cases: none is left for '{config.split}'.",
             "Restore the list as its authors distribute it.",
+            code="table-empty",
         )
     scans = tuple(_scan(config, name) for name in chosen)
     require_files(scans, NAME)
     return Cases(scans, pairs)
 
 
-def _scan(config: LayoutConfig, name: str) -> Scan:
+def _scan(config: LayoutConfig, name: str) -> ScanFiles:
     folder = config.root / name
     labels = folder / f"{config.segmentation or 'aligned_seg35'}.nii.gz" if config.use_labels else None
-    return Scan(name, (folder / f"{config.image or 'aligned_norm'}.nii.gz",), labels)
+    return ScanFiles(name, (folder / f"{config.image or 'aligned_norm'}.nii.gz",), labels)

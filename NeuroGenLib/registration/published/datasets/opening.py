@@ -10,7 +10,7 @@ import numpy as np
 
 from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.registration.data.pairs import LabelGroups, Prepared, Scan, ScanPairs
+from NeuroGenLib.registration.data.pairs import LabelGroups, Prepared, ScanFiles, ScanPairs
 from NeuroGenLib.registration.published.datasets import lpba40, lumir, lung250m, nlst, oasis
 from NeuroGenLib.registration.published.datasets.steps import (
     prepared_image,
@@ -134,7 +134,7 @@ class LayoutPreparation:
     """
 
     config: LayoutConfig
-    example: Scan
+    example: ScanFiles
 
     @functools.cached_property
     def record(self) -> dict[str, Any]:
@@ -144,7 +144,7 @@ class LayoutPreparation:
         orientation = "".join(like.axcodes)
         return preparation_record(self.config.kind, like.shape, like.spacing, orientation, self.config.preparation)
 
-    def __call__(self, scan: Scan) -> Prepared:
+    def __call__(self, scan: ScanFiles) -> Prepared:
         """Return the prepared scan.
 
         Raises
@@ -194,16 +194,18 @@ def _on_grid_of(image: Volume, volume: Volume, path: Path) -> Volume:
         raise InputError(
             f"{path} has {volume.shape} voxels, its image {image.shape}.",
             "Restore the files as their authors distribute them.",
+            code="geometry-mismatch",
         )
     return image.with_array(volume.array)
 
 
-def _inside(points: np.ndarray, image: Volume, scan: Scan) -> np.ndarray:
+def _inside(points: np.ndarray, image: Volume, scan: ScanFiles) -> np.ndarray:
     """Return the points when all lie in the prepared image: leaving some out would shift their correspondence."""
     outside = ((points < -0.5) | (points > np.array(image.shape) - 0.5)).any(axis=1)
     if outside.any():
         raise InputError(
             f"{int(outside.sum())} of {len(points)} landmarks in {scan.landmarks} lie outside the prepared image.",
             "Crop less, or check that landmarks and image belong together.",
+            code="geometry-mismatch",
         )
     return points

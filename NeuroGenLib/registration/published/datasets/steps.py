@@ -58,6 +58,7 @@ def crop_box(shape: Shape, crop: Sequence[tuple[int, int]]) -> list[tuple[int, i
         raise InputError(
             f"A crop of {tuple(map(tuple, crop))} voxels leaves nothing of {shape}.",
             "Lower preparation.crop, or check that these are the right files.",
+            code="value-invalid",
         )
     return box
 
@@ -77,7 +78,9 @@ def scaled(array: np.ndarray, config: PreparationConfig) -> np.ndarray:
     if config.minmax:
         least, most = array.min(), array.max()
         if most == least:
-            raise InputError(f"All voxels are {least:g}.", "Check the file, or leave preparation.minmax out.")
+            raise InputError(
+                f"All voxels are {least:g}.", "Check the file, or leave preparation.minmax out.", code="image-empty"
+            )
         array = (array - least) / (most - least)
     return array
 

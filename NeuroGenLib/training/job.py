@@ -1,0 +1,84 @@
+"""The course of every training: open the run folder, build, fit, write the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from NeuroGenLib.core.files import require_folder_place
+from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.core.provenance import checkout_commit, software_versions
+from NeuroGenLib.training.loop import StepModule, is_first_process
+from NeuroGenLib.training.run import fit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from lightning.pytorch import Callback
+
+    from NeuroGenLib.training.settings import TrainJobConfig
+
+Module = TypeVar("Module", bound=StepModule)
+
+
+def run_job(
+    config: TrainJobConfig,
+    build: Callable[[Progress, Progress], tuple[Module, Sequence[Callback]]],
+    write: Callable[[Module, Path], object],
+    progress: Progress = SILENT,
+) -> Path | None:
+    """Train, write the model to ``<out>/model``, and return that path (None in all processes but the first).
+
+    A run that was stopped continues when this is called again with the same config.
+
+    Parameters
+    ----------
+    config:
+        The job.
+    build:
+        Called with the progress of reading the data and that of the training; returns the module with its initial
+        weights, and Lightning callbacks. Every process calls it; the progress of all but the first is silent.
+    write:
+        Writes the trained module as a model folder at a path; the first process calls it.
+    progress:
+        Progress callback.
+
+    Raises
+    ------
+    InputError
+        When the data or a setting is unusable.
+    NeuroGenError
+        When the run folder may not be written into, or the training fails; see :func:`NeuroGenLib.training.run.fit`.
+    Cancelled
+        When it was stopped; the run folder holds a checkpoint.
+    """
+    require_folder_place(config.train.out)
+    first = is_first_process()
+    shown = progress if first else SILENT
+    training = shown.part(0.05, 0.99, "training")
+    module, callbacks = build(shown.part(0.0, 0.05), training)
+    fit(module, config.train, training, callbacks, job=config)
+    if not first:
+        return None
+    path = model_folder(config)
+    write(module, path)
+    progress.update(1, 1, f"model written to {path}")
+    return path
+
+
+def model_folder(config: TrainJobConfig) -> Path:
+    """Return where a training writes its model."""
+    return Path(config.train.out) / "model"
+
+
+def common_manifest(config: TrainJobConfig, steps: int) -> dict[str, Any]:
+    """Return the entries of a manifest that models of all kinds have, for a model trained for ``steps`` steps."""
+    return {
+        "name": config.name,
+        "description": config.description,
+        "notice": config.notice,
+        "license": config.license,
+        "citation": list(config.attribution),
+        "training": {"config": config.shareable(), "steps": steps, "commit": checkout_commit()},
+        "versions": software_versions(),
+    }
