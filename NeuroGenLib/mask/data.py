@@ -101,12 +101,12 @@ class GeneratedHeads:
         labels = warped_to(head.labels, points, order=0)
         brain = warped_to(head.brain.float(), points, order=1)[None]
         image = random_image(labels, generator, self._config.contrast, freesurfer_tissues())
-        image, brain = (_stored(one, order, flipped) for one in (image, brain))
-        seen = _field_of_view(shape, view, generator)
-        inside = image[:, seen[0], seen[1], seen[2]]
+        image, brain = (_stored(volume, order, flipped) for volume in (image, brain))
+        view_box = _field_of_view(shape, view, generator)
+        inside = image[:, view_box[0], view_box[1], view_box[2]]
         framed, share = image.new_zeros(image.shape), image.new_zeros(image.shape)
-        framed[:, seen[0], seen[1], seen[2]] = rescaled(inside)
-        share[:, seen[0], seen[1], seen[2]] = brain[:, seen[0], seen[1], seen[2]]
+        framed[:, view_box[0], view_box[1], view_box[2]] = rescaled(inside)
+        share[:, view_box[0], view_box[1], view_box[2]] = brain[:, view_box[0], view_box[1], view_box[2]]
         return framed, share
 
     def _points(self, head: LabelledHead, shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
@@ -120,7 +120,9 @@ class GeneratedHeads:
         offset = [uniform(generator, -config.view.offset, config.view.offset) / config.spacing for _ in range(3)]
         middle = [(side - 1) / 2 + shift for side, shift in zip(shape, offset, strict=True)]
         moved = deformation.forward(voxel_grid(shape, deformation.flow))
-        origin, centre = (torch.tensor(one, device=moved.device).view(1, 3, 1, 1, 1) for one in (middle, head.centre))
+        origin, centre = (
+            torch.tensor(point, device=moved.device).view(1, 3, 1, 1, 1) for point in (middle, head.centre)
+        )
         return (moved - origin) * (config.spacing / MAP_SPACING) + centre
 
 

@@ -188,11 +188,11 @@ def _done(
         return _row(case, "kept", read_json(folder / "quality.json")), []
     scans = [Volume.load(path) for path in case.scans]
     guide = None if case.guide is None or model.guide == "none" else Volume.load(case.guide)
-    found = model.super_resolve(scans, guide=guide, settings=settings, progress=progress)
+    super_resolution = model.super_resolve(scans, guide=guide, settings=settings, progress=progress)
     inputs = {"scan": [str(path) for path in case.scans], "guide": None if case.guide is None else str(case.guide)}
-    result = superres_result(model, found, {**inputs, **to_mapping(settings)}, case=mark)
+    result = superres_result(model, super_resolution, {**inputs, **to_mapping(settings)}, case=mark)
     files = write_superres(result, scans[0], folder)
-    return _row(case, "done", found.quality.to_mapping(), " ".join(found.warnings)), files
+    return _row(case, "done", super_resolution.quality.to_mapping(), " ".join(super_resolution.warnings)), files
 
 
 def _mark_of(folder: Path) -> str | None:

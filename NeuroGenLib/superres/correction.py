@@ -38,7 +38,7 @@ def residual_correction(
     image: Volume,
     guide: Volume | None,
     head: Volume,
-    wanted: Volume,
+    region: Volume,
     slices: Sequence[Sequence[float]],
     device: torch.device,
     warn: Warn,
@@ -52,7 +52,7 @@ def residual_correction(
         In eval mode.
     image, guide:
         The interpolated scan; another contrast on the same grid.
-    head, wanted:
+    head, region:
         Boolean: where intensities are measured, and where the correction is needed.
     slices:
         (2, 3), see :func:`slices_along`.
@@ -76,9 +76,9 @@ def residual_correction(
         here, condition = network.to(place), record.to(place)
 
         def correction(windows: torch.Tensor) -> torch.Tensor:
-            scan, other = windows[:, :1], windows[:, 1:] if guide is not None else None
-            found: torch.Tensor = here(scan, other, condition.expand(len(windows), 2, 3))
-            return found - scan
+            scan, guides = windows[:, :1], windows[:, 1:] if guide is not None else None
+            corrected: torch.Tensor = here(scan, guides, condition.expand(len(windows), 2, 3))
+            return corrected - scan
 
         multiple = network.config.multiple
         length = max(1, side // multiple) * multiple
@@ -87,15 +87,15 @@ def residual_correction(
             channels,
             length,
             _OVERLAP,
-            inside=torch.from_numpy(wanted.array),
+            inside=torch.from_numpy(region.array),
             multiple=multiple,
             device=place,
             message=_MESSAGE,
             progress=progress,
         )
 
-    found = with_memory_fallback(work, device, _SIDE, smallest=_LEAST_SIDE, warn=warn)
-    return image.with_array((high - low) * found.numpy())
+    corrected = with_memory_fallback(work, device, _SIDE, smallest=_LEAST_SIDE, warn=warn)
+    return image.with_array((high - low) * corrected.numpy())
 
 
 def published_correction(
@@ -137,8 +137,8 @@ def published_correction(
         here = network.to(place)
 
         def correction(windows: torch.Tensor) -> torch.Tensor:
-            found: torch.Tensor = here(windows)
-            return found - windows[:, 1:]
+            corrected: torch.Tensor = here(windows)
+            return corrected - windows[:, 1:]
 
         return sliding_window_inference(
             correction,
@@ -153,8 +153,8 @@ def published_correction(
             progress=progress,
         )
 
-    found = with_memory_fallback(work, device, _BATCH, warn=warn)
-    return image.with_array((high - low) * found.numpy())
+    corrected = with_memory_fallback(work, device, _BATCH, warn=warn)
+    return image.with_array((high - low) * corrected.numpy())
 
 
 def slices_along(stacks: Sequence[Stack], grid: Volume) -> list[list[float]]:
@@ -164,7 +164,7 @@ def slices_along(stacks: Sequence[Stack], grid: Volume) -> list[list[float]]:
     """
     directions, width = grid.affine[:3, :3] / grid.spacing, grid.spacing[0]
     record = [[0.0] * 3, [0.0] * 3]
-    for stack in sorted(stacks, key=lambda one: -one.thickness):
+    for stack in sorted(stacks, key=lambda stack: -stack.thickness):
         across = stack.placed.affine[:3, stack.axis] / stack.distance
         axis = int(np.argmax(np.abs(directions.T @ across)))
         record[0][axis], record[1][axis] = stack.thickness / width, stack.distance / width

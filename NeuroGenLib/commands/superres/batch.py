@@ -63,21 +63,21 @@ def batch(arguments: list[str]) -> None:
     progress = make_progress(options.progress)
     cases = read_cases(Path(options.source), names, options.guide)
     model = open_model(options.model, SuperresModel, device=options.device, progress=progress.part(0, 0.02))
-    found = run_batch(model, cases, out, settings, progress.part(0.02, 1))
+    result = run_batch(model, cases, out, settings, progress.part(0.02, 1))
     close_bar(progress)
     seconds = time.monotonic() - started
     if options.json:
-        written = [str(path) for path in found.written]
-        facts = {"out": str(out), "written": written, "rows": found.rows, "seconds": round(seconds, 1)}
+        written = [str(path) for path in result.written]
+        facts = {"out": str(out), "written": written, "rows": result.rows, "seconds": round(seconds, 1)}
         print_json({**facts, "notice": model.notice})
     else:
-        for row in found.rows:
+        for row in result.rows:
             note = f": {row['remarks']}" if row["status"] in ("failed", "isotropic") else ""
             print(f"  {row['case']}  {row['status']}{note}")
         print(f"Written in {seconds:.1f} s to {out}: {SUMMARY}, and a folder for each scan that is done.")
         print(f"{model.notice} {RESEARCH_USE}".strip())
-    if found.failed:
+    if result.failed:
         raise NeuroGenError(
-            f"{len(found.failed)} of {len(cases)} scans could not be super-resolved; the others are in {out}.",
+            f"{len(result.failed)} of {len(cases)} scans could not be super-resolved; the others are in {out}.",
             f"The column remarks of {out / SUMMARY} says why; the same command tries them again.",
         )

@@ -52,17 +52,17 @@ def evaluate(arguments: list[str]) -> None:
     progress = make_progress(options.progress)
     cases = read_cases(Path(options.source), [options.scan], options.guide)[: config.most]
     model = open_model(options.model, SuperresModel, device=options.device, progress=progress.part(0, 0.02))
-    found = evaluate_cases(model, cases, config, progress.part(0.02, 0.98))
+    evaluation = evaluate_cases(model, cases, config, progress.part(0.02, 0.98))
     parameters = {"source": options.source, "scans": len(cases), **to_mapping(config)}
-    files = write_evaluation(found, model, out, parameters)
+    files = write_evaluation(evaluation, model, out, parameters)
     progress.update(1, 1, "written")
     close_bar(progress)
     seconds = time.monotonic() - started
     if options.json:
         written = [str(file) for file in files]
         facts = {"out": str(out), "written": written, "seconds": round(seconds, 1)}
-        print_json({**facts, "means": found.means, "notice": model.notice})
+        print_json({**facts, "means": evaluation.means, "notice": model.notice})
         return
     print(f"PSNR (dB) / SSIM in the head, means of {len(cases)} scans:")
-    print(markdown(found.means))
+    print(markdown(evaluation.means))
     print_result(out, files, seconds, [], model.notice)

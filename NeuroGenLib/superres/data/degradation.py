@@ -73,8 +73,8 @@ def sample_slices(
     kind: ProfileKind = "box" if chance(generator, config.box) else "gaussian"
     width = thickness * uniform(generator, *config.width)
     return tuple(
-        SliceAcquisition(one, thickness, distance, width, kind, uniform(generator, -distance / 2, distance / 2))
-        for one in axes[:count]
+        SliceAcquisition(across, thickness, distance, width, kind, uniform(generator, -distance / 2, distance / 2))
+        for across in axes[:count]
     )
 
 
@@ -102,34 +102,39 @@ def simulated_interpolation(
     import torch
 
     measured = []
-    reconstructions = [_Reconstruction.of(one, image, spacing) for one in stacks]
-    for one in stacks:
-        thick = torch.as_tensor(_seen_by(image.shape[one.axis], spacing, one), dtype=image.dtype, device=image.device)
-        slices = along(image, thick, one.axis)
+    reconstructions = [_Reconstruction.of(stack, image, spacing) for stack in stacks]
+    for stack in stacks:
+        thick = torch.as_tensor(
+            _acquisition_matrix(image.shape[stack.axis], spacing, stack), dtype=image.dtype, device=image.device
+        )
+        slices = along(image, thick, stack.axis)
         if noise > 0:
-            real, other = noise * torch.randn((2, *slices.shape), generator=generator, device=image.device)
-            slices = torch.hypot(slices + real, other)
+            real, imaginary = noise * torch.randn((2, *slices.shape), generator=generator, device=image.device)
+            slices = torch.hypot(slices + real, imaginary)
         measured.append(slices)
     # A spline overshoots beside edges; no slice was that dark or bright.
-    darkest, brightest = min(float(one.min()) for one in measured), max(float(one.max()) for one in measured)
-    parts = [along(slices, one.spline, one.axis) for slices, one in zip(measured, reconstructions, strict=True)]
+    darkest, brightest = (
+        min(float(slices.min()) for slices in measured),
+        max(float(slices.max()) for slices in measured),
+    )
+    parts = [along(slices, stack.spline, stack.axis) for slices, stack in zip(measured, reconstructions, strict=True)]
     result = torch.stack(parts).mean(0).clamp(darkest, brightest)
     for _ in range(_ROUNDS if len(stacks) > 1 else SHARPENED):
         missing = [
-            along(slices - along(result, one.thick, one.axis), one.linear, one.axis)
-            for slices, one in zip(measured, reconstructions, strict=True)
+            along(slices - along(result, stack.thick, stack.axis), stack.linear, stack.axis)
+            for slices, stack in zip(measured, reconstructions, strict=True)
         ]
         result = result + torch.stack(missing).mean(0)
     return result.clamp(darkest, brightest)
 
 
-def projection_matrix(size: int, spacing: float, one: SliceAcquisition) -> np.ndarray:
+def projection_matrix(size: int, spacing: float, stack: SliceAcquisition) -> np.ndarray:
     """Return the (size, size) matrix of what slices would show of an image, spread over its axis linearly.
 
     What an image has beyond that, the slices do not tell.
     """
-    positions = _positions(size, spacing, one)
-    thick = profile_matrix(size, spacing, positions, SliceProfile("gaussian", one.thickness))
+    positions = _positions(size, spacing, stack)
+    thick = profile_matrix(size, spacing, positions, SliceProfile("gaussian", stack.thickness))
     return np.asarray(linear_matrix(size, positions) @ thick)
 
 
@@ -170,8 +175,8 @@ def along(image: torch.Tensor, matrix: torch.Tensor, axis: int) -> torch.Tensor:
 def slice_record(stacks: Sequence[SliceAcquisition], spacing: float) -> list[list[float]]:
     """Return the network's condition: thickness and distance along each axis, (2, 3), in voxels of ``spacing`` mm."""
     record = [[0.0] * 3, [0.0] * 3]
-    for one in stacks:
-        record[0][one.axis], record[1][one.axis] = one.thickness / spacing, one.distance / spacing
+    for stack in stacks:
+        record[0][stack.axis], record[1][stack.axis] = stack.thickness / spacing, stack.distance / spacing
     return record
 
 
@@ -195,18 +200,20 @@ class _Reconstruction:
     linear: torch.Tensor
 
     @classmethod
-    def of(cls, one: SliceAcquisition, image: torch.Tensor, spacing: float) -> _Reconstruction:
+    def of(cls, stack: SliceAcquisition, image: torch.Tensor, spacing: float) -> _Reconstruction:
         import torch
 
-        size = image.shape[one.axis]
-        profile = SliceProfile("gaussian", one.thickness)
-        positions = _positions(size, spacing, one)
+        size = image.shape[stack.axis]
+        profile = SliceProfile("gaussian", stack.thickness)
+        positions = _positions(size, spacing, stack)
         matrices = (
             profile_matrix(size, spacing, positions, profile),
             spline_matrix(size, positions),
             linear_matrix(size, positions),
         )
-        return cls(one.axis, *(torch.as_tensor(matrix, dtype=image.dtype, device=image.device) for matrix in matrices))
+        return cls(
+            stack.axis, *(torch.as_tensor(matrix, dtype=image.dtype, device=image.device) for matrix in matrices)
+        )
 
 
 def linear_matrix(size: int, positions: np.ndarray) -> np.ndarray:
@@ -221,16 +228,16 @@ def linear_matrix(size: int, positions: np.ndarray) -> np.ndarray:
         (slices,) evenly spaced centres in voxels of the axis.
     """
     voxels = np.arange(size)
-    columns = np.stack([np.interp(voxels, positions, one) for one in np.eye(len(positions))], axis=1)
+    columns = np.stack([np.interp(voxels, positions, unit) for unit in np.eye(len(positions))], axis=1)
     if len(positions) > 1:
         reach = (positions[1] - positions[0]) / 2
         columns[(voxels < positions[0] - reach) | (voxels > positions[-1] + reach)] = 0
     return columns
 
 
-def _positions(size: int, spacing: float, one: SliceAcquisition) -> np.ndarray:
-    return slice_positions(size, spacing, SliceProfile(one.kind, one.width), one.distance, one.offset)
+def _positions(size: int, spacing: float, stack: SliceAcquisition) -> np.ndarray:
+    return slice_positions(size, spacing, SliceProfile(stack.kind, stack.width), stack.distance, stack.offset)
 
 
-def _seen_by(size: int, spacing: float, one: SliceAcquisition) -> np.ndarray:
-    return profile_matrix(size, spacing, _positions(size, spacing, one), SliceProfile(one.kind, one.width))
+def _acquisition_matrix(size: int, spacing: float, stack: SliceAcquisition) -> np.ndarray:
+    return profile_matrix(size, spacing, _positions(size, spacing, stack), SliceProfile(stack.kind, stack.width))

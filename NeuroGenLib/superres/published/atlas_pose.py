@@ -98,7 +98,7 @@ def atlas_pose(
 def correction_at_pose(
     place: AtlasPose,
     network: FoldedUNet,
-    seen: InitialImage,
+    initial: InitialImage,
     guide: Volume,
     to_guide: np.ndarray,
     head: Volume,
@@ -111,7 +111,7 @@ def correction_at_pose(
     ----------
     place, network:
         Grid and pose; in eval mode.
-    seen:
+    initial:
         The scan; a single one is resampled from its own slices, not from its interpolation.
     guide, to_guide:
         As for :func:`atlas_pose`.
@@ -125,14 +125,14 @@ def correction_at_pose(
     InputError
         When no head is seen there, or it has no contrast.
     """
-    image, known = seen.image, (place.grid.shape, place.grid.affine)
-    scan = seen.stacks[0].placed if len(seen.stacks) == 1 else image
+    image, known = initial.image, (place.grid.shape, place.grid.affine)
+    scan = initial.stacks[0].placed if len(initial.stacks) == 1 else image
     inside = aligned(head.with_array(head.array.astype(np.float32)), place.pose, known)
     mask = inside.with_array(inside.array > 0.5)
     warnings: list[str] = []
     if _millilitres(mask) < (1 - _OUTSIDE) * _millilitres(head):
         warnings.append("Part of the head lies outside the field of view of the atlas: it is only interpolated.")
-    found = published_correction(
+    correction = published_correction(
         network,
         interpolated(scan, known, place.pose),
         interpolated(guide, known, to_guide @ place.pose),
@@ -141,7 +141,7 @@ def correction_at_pose(
         warnings.append,
         progress,
     )
-    back = aligned(found, np.linalg.inv(place.pose), image, 3)
+    back = aligned(correction, np.linalg.inv(place.pose), image, 3)
     return back.with_array(back.array.astype(np.float32)), warnings
 
 

@@ -91,10 +91,10 @@ def test_what_is_given_goes_first(scan: Volume, settings: SuperresConfig, thickn
 
 
 @pytest.mark.parametrize("recorded", [0.5, 50.0])
-def test_an_unlikely_record_is_not_believed(scan: Volume, recorded: float) -> None:
+def test_an_implausible_record_is_not_used(scan: Volume, recorded: float) -> None:
     (stack,), warnings = thick_stacks([scan], SuperresConfig(recorded=(recorded,)))
     assert stack.thickness == pytest.approx(DISTANCE)
-    assert "not believed" in warnings[0]
+    assert "implausible" in warnings[0]
 
 
 def test_each_scan_has_its_own(scan: Volume) -> None:
