@@ -132,7 +132,7 @@ REGISTRATION = WorkerJob(
         ({"moving_labels": Volume(np.zeros((4, 4, 4), np.uint8), np.eye(4))}, "moving label map"),
     ),
     (({"refine": 3}, "refine"), ({"voxels": 0}, "voxels")),
-    "does not register",
+    "not a registration network",
 )
 
 SUPERRES = WorkerJob(
