@@ -367,7 +367,7 @@ def test_how_the_atlas_is_drawn_can_be_chosen_and_is_recorded(line, tmp_path, ca
         ([], "Give either --subjects or --splits"),
         (["--subjects", "sub-11", "--splits", "{splits}"], "Give either --subjects or --splits"),
         (["--splits", "{splits}", "--split", "tests"], "no split 'tests'.*'test'"),
-        (["--splits", "{splits}", "--split", "test"], "lists nobody under 'test'"),
+        (["--splits", "{splits}", "--split", "test"], "lists no subjects under 'test'"),
         (["--splits", "{splits}"], "no subject 'sub-99'"),
         (["--subjects", "sub-11,"], "no subject ''"),
     ],

@@ -315,7 +315,7 @@ def test_a_brain_of_the_atlas_is_found_where_it_was_put(model, fit):
 # --- long work ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("words", ["looking for", "age, conditions and pose", "fitting", "drawing"])
+@pytest.mark.parametrize("words", ["looking for", "age, conditions and pose", "fitting", "rendering"])
 def test_a_fit_can_be_cancelled_anywhere(fit, stranger, words):
     with pytest.raises(Cancelled):
         fit(stranger.images, settings=replace(QUICK, points=200), progress=Stopper(words))

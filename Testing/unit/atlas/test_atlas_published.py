@@ -201,7 +201,7 @@ def spoil(content: dict[str, Any], *path: str, value: Any = None) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (["latents"], None, "no CINeMA checkpoint: it lacks latents"),
+        (["latents"], None, "not a CINeMA checkpoint: it lacks latents"),
         (["args", "inr_decoder"], None, "do not fit together.*inr_decoder"),
         (["args", "inr_decoder", "hidden_size"], 9, "other sizes than the config says"),
         (["args", "inr_decoder", "latent_dim"], [4, 3, 3, 4], "latents of shape"),

@@ -233,7 +233,7 @@ SPLITS = "train: [sub-01, sub-02, sub-03, sub-04]\nval: [sub-11]\ntest: []\nboth
     [
         ({}, {}, "sub-11 is both trained on and validated with"),
         (None, {"subjects": ["sub-01"]}, "sub-01 is both trained on and validated with"),
-        (None, {"subjects": []}, "nobody is left out for it. Give data.splits, or validation.subjects"),
+        (None, {"subjects": []}, "no subject is held out for it. Give data.splits, or validation.subjects"),
         (None, {"subjects": ["sub-99"]}, "sub-99"),
         ({"splits": "splits.yaml", "split": "train"}, {"subjects": [], "split": "tests"}, "no split 'tests'"),
     ],
