@@ -88,7 +88,7 @@ class NeuroGenError(Exception):
 
     exit_code = 1
 
-    def __init__(self, problem: str, remedy: str = "", *, code: Code = "unexpected") -> None:
+    def __init__(self, problem: str, remedy: str = "", *, code: Code) -> None:
         super().__init__(problem, remedy)
         self.problem = problem
         self.remedy = remedy

@@ -81,7 +81,7 @@ class JobFailed(NeuroGenError):
         where there is one, is in the error's notes.
     """
 
-    def __init__(self, problem: str, remedy: str = "", kind: str = "failure", *, code: Code = "unexpected") -> None:
+    def __init__(self, problem: str, remedy: str = "", kind: str = "failure", *, code: Code) -> None:
         super().__init__(problem, remedy, code=code)
         self.kind = kind
 

@@ -80,4 +80,5 @@ def batch(arguments: list[str]) -> None:
         raise NeuroGenError(
             f"{len(result.failed)} of {len(cases)} scans could not be super-resolved; the others are in {out}.",
             f"The column remarks of {out / SUMMARY} says why; the same command tries them again.",
+            code="items-failed",
         )
