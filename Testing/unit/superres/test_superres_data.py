@@ -95,7 +95,7 @@ def job(table: Path, **changes: object) -> SuperresTrainConfig:
         "split": SplitConfig(kind="named", validation=("sub-2",)), **changes,
     }  # fmt: skip
     return SuperresTrainConfig(
-        TrainerConfig(out=table.parent / "run", steps=1), scans=ScansConfig(source=table, **scans), **settings
+        train=TrainerConfig(out=table.parent / "run", steps=1), scans=ScansConfig(source=table, **scans), **settings
     )
 
 
@@ -292,7 +292,7 @@ def test_an_empty_label_map_is_named(tmp_path: Path) -> None:
     for name in ("a", "b"):
         Volume(np.zeros((9, 9, 9), np.int16), np.eye(4)).save(tmp_path / "maps" / f"{name}.nii.gz")
     config = SuperresTrainConfig(
-        TrainerConfig(out=tmp_path / "run", steps=1), maps=MapsConfig(source=tmp_path / "maps")
+        train=TrainerConfig(out=tmp_path / "run", steps=1), maps=MapsConfig(source=tmp_path / "maps")
     )
     with raises("labels-invalid", ".nii.gz"):
         read_examples(config)
@@ -414,7 +414,7 @@ def test_a_small_head_is_surrounded_by_air(tmp_path: Path) -> None:
     for name in ("a", "b"):
         Volume(labels, np.eye(4)).save(tmp_path / "maps" / f"{name}.nii.gz")
     config = SuperresTrainConfig(
-        TrainerConfig(out=tmp_path / "run", steps=1), maps=MapsConfig(source=tmp_path / "maps"), window=32,
+        train=TrainerConfig(out=tmp_path / "run", steps=1), maps=MapsConfig(source=tmp_path / "maps"), window=32,
         target=ContrastConfig(kind="t2w", **SHARP), guide=ContrastConfig(kind="t1w", **SHARP), deformation=STILL,
         images=PLAIN_IMAGES, slices=PLAIN_SLICES,
     )  # fmt: skip
