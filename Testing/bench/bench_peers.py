@@ -61,7 +61,9 @@ def compare(options: argparse.Namespace) -> None:
     files = {pair: (*scan_files(data, pair.fixed), *scan_files(data, pair.moving)) for pair in pairs}
     if not (all(PROGRAMS[name].own for name in programs) or options.peers_python.is_file()):
         raise InputError(
-            f"There is no {options.peers_python}.", "Call `make peers`, which installs the other programs."
+            f"There is no {options.peers_python}.",
+            "Call `make peers`, which installs the other programs.",
+            code="table-invalid",
         )
     results = options.out / "results.json"
     rows: list[dict[str, Any]] = read_json(results)["rows"] if results.is_file() else []
@@ -87,7 +89,7 @@ def known_programs(names: str) -> list[str]:
     programs = [name.strip() for name in names.split(",")]
     for name in programs:
         if name not in PROGRAMS:
-            raise InputError(f"There is no program '{name}'.", nearest(name, PROGRAMS))
+            raise InputError(f"There is no program '{name}'.", nearest(name, PROGRAMS), code="table-invalid")
     return programs
 
 

@@ -145,7 +145,7 @@ def test_a_scene_that_fails_at_the_end_leaves_no_files(
     from NeuroGenLib.scenes import atlas as generated_scene
 
     def refuse(*_: object) -> None:
-        raise NeuroGenError("The disk is full.", "Free some space.")
+        raise NeuroGenError("The disk is full.", "Free some space.", code="unexpected")
 
     monkeypatch.setattr(generated_scene, "save_scene", refuse)
     monkeypatch.chdir(tmp_path)

@@ -181,7 +181,7 @@ def test_cancel_is_quiet(desktop: Desktop, bar: Any, worker: FakeWorker) -> None
 
 
 def test_out_of_memory_is_said_and_logged(desktop: Desktop, bar: Any, worker: FakeWorker) -> None:
-    error = JobFailed("The GPU's memory is not enough.", "Choose a coarser spacing.", "memory")
+    error = JobFailed("The GPU's memory is not enough.", "Choose a coarser spacing.", "memory", code="memory-exhausted")
     error.add_note("Traceback of the worker")
     changes = []
     bar.run("Drawing", "draw", {}, ignore)
@@ -195,7 +195,7 @@ def test_out_of_memory_is_said_and_logged(desktop: Desktop, bar: Any, worker: Fa
 
 def test_a_result_that_cannot_be_used_is_an_error(desktop: Desktop, bar: Any, worker: FakeWorker) -> None:
     def refuse(_result: Any) -> None:
-        raise NeuroGenError("The scene has no room.", "Close it.")
+        raise NeuroGenError("The scene has no room.", "Close it.", code="unexpected")
 
     bar.run("Drawing", "draw", {}, refuse)
     worker.handles[0].finish("on_result", None)
@@ -222,7 +222,7 @@ def test_abandon_ends_the_process_and_its_callbacks(bar: Any, worker: FakeWorker
 
 
 def test_a_job_that_cannot_be_handed_in_is_said(desktop: Desktop, bar: Any, worker: FakeWorker) -> None:
-    worker.refuses = NeuroGenError("The worker is tired.", "Wait.")
+    worker.refuses = NeuroGenError("The worker is tired.", "Wait.", code="unexpected")
     assert not bar.run("Drawing", "draw", {}, ignore)
     assert desktop.messages[-1].text == "The worker is tired. Wait."
     assert not bar.busy
@@ -539,7 +539,7 @@ def test_an_estimate_is_asked_for_once(desktop: Desktop, estimates: Any, worker:
     estimates.want(label, "atlas.sequence", {"age": 33}, "9 brains")
     wait_for_questions(desktop, estimates)
     assert len(worker.handles) == 2
-    worker.handles[1].finish("on_error", InputError("No.", ""))
+    worker.handles[1].finish("on_error", InputError("No.", "", code="value-invalid"))
     assert label.text == "9 brains"
     estimates.want(label, "atlas.sequence", {"age": 33}, "9 brains")
     wait_for_questions(desktop, estimates)
@@ -584,7 +584,9 @@ def test_a_table_selects_the_given_row(foot: Any) -> None:
     assert (table.rowCount, table.columnCount) == (0, 0)
 
 
-@pytest.mark.parametrize(("error", "shown"), [(NeuroGenError("Broken.", "Mend it."), 1), (Cancelled(), 0)])
+@pytest.mark.parametrize(
+    ("error", "shown"), [(NeuroGenError("Broken.", "Mend it.", code="unexpected"), 1), (Cancelled(), 0)]
+)
 def test_errors_are_shown_but_not_a_cancel(desktop: Desktop, error: NeuroGenError, shown: int) -> None:
     from NeuroGenPanels.messages import errors_shown
 

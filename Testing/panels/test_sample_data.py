@@ -301,7 +301,7 @@ def test_a_failure_is_shown_and_the_process_ends(
 
     sample_data.register()
     worker.offer = {"needs_acceptance": False}
-    worker.fails = NeuroGenError("The disk is full.", "Free some space.")
+    worker.fails = NeuroGenError("The disk is full.", "Free some space.", code="unexpected")
     assert click(buttons, "fetal-brain-30w") == []
     (message,) = desktop.messages
     assert (message.kind, message.text) == ("error", "The disk is full. Free some space.")

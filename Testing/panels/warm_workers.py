@@ -57,7 +57,7 @@ class LentWorker:
     def submit(self, job: str, *arguments: Any, **options: Any) -> JobHandle:
         """Hand in a job, as :meth:`Worker.submit`."""
         if self._closed:
-            raise NeuroGenError("The worker was closed.", "Make a new one.")
+            raise NeuroGenError("The worker was closed.", "Make a new one.", code="unexpected")
         return self._worker.submit(job, *arguments, **options)
 
     def poll(self, timeout: float = 0.0) -> None:

@@ -34,13 +34,19 @@ def read_pairs(path: Path) -> list[Pair]:
     with path.open(newline="", encoding="utf-8") as file:
         table = csv.DictReader(file, delimiter="\t")
         if table.fieldnames != COLUMNS:
-            raise InputError(f"{path} has the columns {table.fieldnames}.", f"Give {COLUMNS}, separated by tabs.")
+            raise InputError(
+                f"{path} has the columns {table.fieldnames}.",
+                f"Give {COLUMNS}, separated by tabs.",
+                code="table-invalid",
+            )
         rows = list(table)
     if not rows:
-        raise InputError(f"{path} lists no pairs.", "Add a line with kind, fixed and moving.")
+        raise InputError(f"{path} lists no pairs.", "Add a line with kind, fixed and moving.", code="table-invalid")
     for number, row in enumerate(rows, start=2):
         if set(row) != set(COLUMNS) or not all(row.values()):
-            raise InputError(f"Line {number} of {path} has not three values.", "Separate them by single tabs.")
+            raise InputError(
+                f"Line {number} of {path} has not three values.", "Separate them by single tabs.", code="table-invalid"
+            )
     return [Pair(**row) for row in rows]
 
 
@@ -57,6 +63,10 @@ def scan_files(data: Path, subject: str) -> tuple[Path, Path]:
     for pattern in ("*_T[12]w.nii.gz", "*_dseg.nii.gz"):
         files = sorted(anat.glob(pattern))
         if len(files) != 1:
-            raise InputError(f"{anat} holds {len(files)} files {pattern}.", "Check --data and the list of pairs.")
+            raise InputError(
+                f"{anat} holds {len(files)} files {pattern}.",
+                "Check --data and the list of pairs.",
+                code="table-invalid",
+            )
         found.append(files[0])
     return found[0], found[1]

@@ -64,7 +64,7 @@ class Job(Config):
 
     def check(self) -> None:
         if self.note == "forbidden":
-            raise InputError("The note is forbidden.", "Choose another.")
+            raise InputError("The note is forbidden.", "Choose another.", code="value-invalid")
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Ordered(Config):
 
     def check(self) -> None:
         if self.low > self.high:
-            raise InputError("'low' is above 'high'.", "Swap them.")
+            raise InputError("'low' is above 'high'.", "Swap them.", code="value-invalid")
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def test_every_error_has_its_exit_code(kind: type[NeuroGenError], code: int) -> 
 
 
 def test_an_error_without_remedy_has_no_trailing_space() -> None:
-    assert str(NeuroGenError("It broke.")) == "It broke."
+    assert str(NeuroGenError("It broke.", code="unexpected")) == "It broke."
     assert str(Cancelled()) == "Stopped before the end."
 
 
@@ -68,8 +68,12 @@ def fails_with(error: BaseException) -> int:
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (InputError("No such file.", "Look again."), 2, "\nError: No such file.\n  Look again.\n"),
-        (NeuroGenError("The disk is full."), 1, "\nError: The disk is full.\n"),
+        (
+            InputError("No such file.", "Look again.", code="value-invalid"),
+            2,
+            "\nError: No such file.\n  Look again.\n",
+        ),
+        (NeuroGenError("The disk is full.", code="unexpected"), 1, "\nError: The disk is full.\n"),
         (Cancelled("Stopped at step 5.", "Go on."), 130, "\nStopped: Stopped at step 5.\n  Go on.\n"),
         (KeyboardInterrupt(), 130, "\nStopped.\n"),
         (SystemExit(0), 0, ""),
@@ -116,7 +120,7 @@ def test_a_long_message_of_a_library_is_one_short_line(
 
 def test_debugging_shows_the_error_itself() -> None:
     def work() -> None:
-        raise InputError("No such file.")
+        raise InputError("No such file.", code="value-invalid")
 
     with pytest.raises(InputError):
         run_safely(work, debug=True)

@@ -385,7 +385,7 @@ def import_weights(checkpoint: Path, destination: Path, **options: Any) -> None:
 
 
 def refuse_weights(checkpoint: Path, destination: Path, **options: Any) -> None:
-    raise InputError("These weights are of an unknown shape.", "Ask their author.")
+    raise InputError("These weights are of an unknown shape.", "Ask their author.", code="value-invalid")
 
 
 @pytest.fixture

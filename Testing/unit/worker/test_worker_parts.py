@@ -201,7 +201,7 @@ def test_an_invalid_request_is_refused_by_name(message: dict[str, object], code:
             "file-unwritable",
             "disk",
         ),
-        (NeuroGenError("Broken.", "Mend it."), "failure", "unexpected", "Broken"),
+        (NeuroGenError("Broken.", "Mend it.", code="unexpected"), "failure", "unexpected", "Broken"),
         (MemoryError(), "memory", "memory-exhausted", ""),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "memory", "memory-exhausted", ""),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "memory", "memory-exhausted", ""),
