@@ -6,7 +6,7 @@ import difflib
 from typing import TYPE_CHECKING, Literal, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 Code = Literal[
     # files and folders
@@ -97,6 +97,10 @@ class NeuroGenError(Exception):
     def __str__(self) -> str:
         return f"{self.problem} {self.remedy}".strip()
 
+    def __reduce__(self) -> tuple[Callable[..., NeuroGenError], tuple[object, ...]]:
+        """Copy and pickle by attributes: a class may take other arguments, and always takes the code by keyword."""
+        return _restored, (type(self), self.args, self.__dict__)
+
     def within(self, where: str, remedy: str | None = None) -> Self:
         """Return the same error with ``where`` before its problem, to be raised ``from`` this one.
 
@@ -124,6 +128,12 @@ class NeuroGenError(Exception):
         error.__dict__.update(self.__dict__)
         NeuroGenError.__init__(error, problem, remedy, code=self.code)
         return error
+
+
+def _restored(kind: type[NeuroGenError], arguments: tuple[object, ...], state: dict[str, object]) -> NeuroGenError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(state)
+    return error
 
 
 class InputError(NeuroGenError):

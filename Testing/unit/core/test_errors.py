@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import sys
 
 import pytest
@@ -17,14 +18,23 @@ WORDS = st.text("abcdefgh_", min_size=1, max_size=12)
 
 @pytest.mark.parametrize(("kind", "code"), [(NeuroGenError, 1), (InputError, 2), (Cancelled, 130)])
 def test_every_error_has_its_exit_code(kind: type[NeuroGenError], code: int) -> None:
-    error = kind("It broke.", "Mend it.")
+    error = a_broken(kind)
     assert error.exit_code == code
     assert str(error) == "It broke. Mend it."
     assert isinstance(error, NeuroGenError)
-    copied = copy.copy(error)
-    assert (copied.problem, copied.remedy) == ("It broke.", "Mend it."), (
-        "copying and pickling call the class with these"
-    )
+
+
+@pytest.mark.parametrize("kind", [NeuroGenError, InputError, Cancelled])
+def test_errors_are_copied_and_pickled_whole(kind: type[NeuroGenError]) -> None:
+    error = a_broken(kind)
+    for twin in (copy.copy(error), pickle.loads(pickle.dumps(error))):  # noqa: S301 (our own bytes)
+        assert type(twin) is kind
+        assert (twin.problem, twin.remedy, twin.code) == (error.problem, error.remedy, error.code)
+        assert str(twin) == str(error)
+
+
+def a_broken(kind: type[NeuroGenError]) -> NeuroGenError:
+    return kind("It broke.", "Mend it.") if kind is Cancelled else kind("It broke.", "Mend it.", code="unexpected")
 
 
 def test_an_error_without_remedy_has_no_trailing_space() -> None:
@@ -111,7 +121,9 @@ def test_a_missing_package_is_named_as_it_is_installed(capsys: pytest.CaptureFix
 def test_a_long_message_of_a_library_is_one_short_line(
     kind: type[Exception], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert fails_with(kind("size mismatch:\n\tfirst.weight\n" + "x" * 5000 + "\nlast.weight")) in (1, 2)
+    text = "size mismatch:\n\tfirst.weight\n" + "x" * 5000 + "\nlast.weight"
+    error = InputError(text, code="weights-mismatch") if kind is InputError else kind(text)
+    assert fails_with(error) in (1, 2)
     problem = capsys.readouterr().err.strip().splitlines()[0]
     assert "size mismatch: first.weight" in problem
     assert "last.weight" in problem
