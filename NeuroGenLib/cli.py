@@ -42,7 +42,7 @@ COMMANDS = (
     Command("atlas fit", "Fit the atlas to a scan: labels, age, deviation", "NeuroGenLib.commands.atlas.fit:fit"),
     Command("atlas train", "Train an atlas on a cohort", "NeuroGenLib.commands.atlas.train:train"),
     Command(
-        "atlas evaluate", "Compare an atlas with left-out subjects", "NeuroGenLib.commands.atlas.evaluate:evaluate"
+        "atlas evaluate", "Compare an atlas with held-out subjects", "NeuroGenLib.commands.atlas.evaluate:evaluate"
     ),
     Command("atlas latents", "Say what the subjects' latents hold", "NeuroGenLib.commands.atlas.latents:latents"),
     Command(

@@ -216,7 +216,7 @@ def _local_linear(
 ) -> np.ndarray:
     """Return the weights of the intercept of a kernel-weighted plane over age and, shrunk, conditions.
 
-    Where all ages coincide the slope on age is left out.
+    Where all ages coincide the slope on age is omitted.
     """
     count = len(kernel)
     columns = [np.ones(count)]

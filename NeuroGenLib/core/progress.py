@@ -34,7 +34,7 @@ class Progress:
 
     @property
     def cancelled(self) -> bool:
-        """Whether somebody asked to stop."""
+        """Whether a stop was requested."""
         return self._cancelled.is_set()
 
     def update(self, step: float, total: float, message: str = "") -> None:

@@ -181,7 +181,7 @@ def analyse_to_folder(
         findings.append(analyse(features, target, part))
     few = [f"{target.name} ({len(target.rows)})" for target in usable if len(target.rows) < FEW]
     warnings = [f"Known of fewer than {FEW} subjects, so that the numbers are rough: {', '.join(few)}."] if few else []
-    warnings += [f"{target.refusal()}: left out." for target in targets if target.refusal()]
+    warnings += [f"{target.refusal()}: excluded." for target in targets if target.refusal()]
     with staged_outputs(out) as staging:
         write_table(staging / "predictions.tsv", _prediction_rows(model, findings))
         write_table(staging / "latents.tsv", [finding.row() for finding in findings])
@@ -206,7 +206,7 @@ def model_targets(model: TrainedAtlas) -> list[Target]:
 
 
 def table_targets(model: TrainedAtlas, table: Path, columns: Sequence[str] = ()) -> list[Target]:
-    """Return columns of a cohort table for the subjects of the model; those that the model knows itself are left out.
+    """Return columns of a cohort table for the subjects of the model; those that the model knows itself are excluded.
 
     A column of numbers is numeric, but one of two numbers, such as 0 and 1, is categoric.
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def grid_as_published(box: np.ndarray, spacing: tuple[float, float, float]) -> Grid:
-    """Return the published grid: from the lower side of the box in whole steps, the upper side left out."""
+    """Return the published grid: from the lower side of the box in whole steps, the upper side excluded."""
     from NeuroGenLib.atlas.rendering.render import Grid
 
     shape = [len(np.arange(0, side, step)) for side, step in zip(box, spacing, strict=True)]

@@ -94,7 +94,7 @@ def _weights(checkpoint: Path) -> dict[str, Tensor]:
         isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
     ):
         raise InputError(
-            f"{checkpoint} is no SITReg checkpoint: it has no '{NETWORK}'.",
+            f"{checkpoint} is not a SITReg checkpoint: it has no '{NETWORK}'.",
             "Give model_epoch_NNN.pt.",
             code="file-type",
         )
@@ -173,7 +173,7 @@ def _manifest(settings: Settings, shape: SITRegConfig, orientation: str, checkpo
     epoch = re.search(r"epoch_(\d+)", checkpoint.name)
     per_epoch = steps_of_an_epoch(settings)
     left_out = [level for level in shape.stages if level not in shape.used_stages]
-    coarse = f" As in that program, its finest stages ({len(left_out)}) are left out." if left_out else ""
+    coarse = f" As in that program, its finest stages ({len(left_out)}) are skipped." if left_out else ""
     return {
         "name": f"sitreg-{kind}",
         "description": f"Imported from a SITReg checkpoint that was trained on {kind}.{coarse}",

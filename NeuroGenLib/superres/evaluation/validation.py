@@ -1,4 +1,4 @@
-"""Validation while super-resolution is trained: how close left-out subjects come, beside plain interpolation."""
+"""Validation while super-resolution is trained: how close held-out subjects come, beside plain interpolation."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class HeldOutWindows:
     config:
         The job.
     examples:
-        The left-out subjects.
+        The held-out subjects.
     """
 
     def __init__(self, config: SuperresTrainConfig, examples: Sequence[Example]) -> None:

@@ -161,7 +161,7 @@ def test_coarse_levels_without_a_stage_cost_fine_ones(checkpoint, tmp_path):
     import_checkpoint(checkpoint, tmp_path / "all", legacy_levels=False)
     legacy, everything = (ModelFolder.read(tmp_path / name).manifest for name in ("legacy", "all"))
     assert (legacy["network"]["skipped_stages"], everything["network"]["skipped_stages"]) == (1, 0)
-    assert "finest stages (1) are left out" in legacy["description"]
+    assert "finest stages (1) are skipped" in legacy["description"]
     assert "left out" not in everything["description"]
 
 

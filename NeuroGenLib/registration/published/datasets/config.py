@@ -26,7 +26,9 @@ class PreparationConfig(Config):
         tuple[int, int, int] | None, Range(1), Unit("voxels"), Help("Shape to crop or pad with zeros to, centred")
     ] = None
     downsampling: Annotated[
-        tuple[int, int, int], Range(1), Help("Average so many voxels along i, j and k; what is left over is dropped")
+        tuple[int, int, int],
+        Range(1),
+        Help("Average blocks of this many voxels along i, j and k; the rest is dropped"),
     ] = (1, 1, 1)
     clip: Annotated[tuple[float | None, float | None] | None, Help("Least and largest intensity")] = None
     shift: Annotated[float, Help("Subtracted from the intensities")] = 0.0
@@ -60,7 +62,7 @@ class LayoutConfig(Config):
     learn2reg: Annotated[
         bool, Help("OASIS: the pairs of the Learn2Reg challenge are validated, all others trained")
     ] = False
-    cases: Annotated[int | None, Range(1), Help("Train on the first so many cases; all when not given")] = None
+    cases: Annotated[int | None, Range(1), Help("Train on this many of the first cases; all when not given")] = None
     both_directions: Annotated[bool, Help("Validate and test each pair in both orders")] = False
     use_labels: Annotated[bool, Help("Read the label maps, for a loss on them")] = False
     labels: Annotated[tuple[int, ...], Help("Label values that count; all others become 0")] = ()

@@ -2,7 +2,7 @@
 
 ``ROOT/imagesTr`` and ``imagesTs`` hold ``case_NNN_1.nii.gz`` (moving) and ``case_NNN_2.nii.gz`` (fixed), ``masksTr``
 and ``masksTs`` the lungs, ``lms_validation.pth`` landmarks of validation cases. Cases of the EMPIRE10 challenge are
-left out of the validation, as the publication does for their terms of use.
+excluded from the validation, as the publication does for their terms of use.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _all_landmarks(path: Path, _changed: int) -> dict[str, np.ndarray]:
     for name, value in load_foreign_checkpoint(path).items():
         if not isinstance(value, torch.Tensor) or value.ndim != 2 or value.shape[1] != 6:
             raise InputError(
-                f"'{name}' in {path} is no table of six coordinates.",
+                f"'{name}' in {path} is not a table of six coordinates.",
                 "Restore the file as its authors distribute it.",
                 code="table-invalid",
             )

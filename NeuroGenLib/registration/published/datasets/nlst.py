@@ -63,7 +63,7 @@ def read_landmarks(scan: ScanFiles) -> np.ndarray:
     Raises
     ------
     InputError
-        When the file is no table of three numbers a row.
+        When the file is not a table of three numbers per row.
     """
     if scan.landmarks is None:
         raise InputError(f"{scan.id} has no landmarks.", "Leave layout.use_landmarks out.", code="value-missing")
@@ -73,7 +73,7 @@ def read_landmarks(scan: ScanFiles) -> np.ndarray:
             points = np.loadtxt(scan.landmarks, delimiter=",", ndmin=2)
     except (ValueError, UnicodeDecodeError) as error:
         raise InputError(
-            f"{scan.landmarks} is no table of numbers ({error}).", "Restore the file.", code="table-invalid"
+            f"{scan.landmarks} is not a table of numbers ({error}).", "Restore the file.", code="table-invalid"
         ) from error
     if points.size == 0 or points.shape[1] != 3 or not np.isfinite(points).all():
         raise InputError(
