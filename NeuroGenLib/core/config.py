@@ -388,6 +388,9 @@ def _checked_scalar(value: Any, kind: type, key: str, markers: tuple[Any, ...]) 
 
 def _wanted(annotation: Any, outer: tuple[Any, ...]) -> str:
     bare, markers = split_markers(annotation, outer)
+    if typing.get_origin(bare) is tuple:
+        members = typing.get_args(bare)
+        return "a list" if Ellipsis in members else f"{len(members)} values"
     words = [_SCALARS.get(bare) or getattr(bare, "__name__", str(bare))]
     if bare in (int, float):
         unit = _marker(markers, Unit)

@@ -187,7 +187,7 @@ def splits_without_the_one_that_is_meant(made: Workspace) -> None:
     made.splits.write_text("train: [sub-01]\nvalid: [sub-02]\n", encoding="utf-8")
 
 
-@hostile("splits", says=("splits.yaml", "nobody under 'val'"))
+@hostile("splits", says=("splits.yaml", "no subjects under 'val'"))
 def splits_that_leave_nobody_out(made: Workspace) -> None:
     made.splits.write_text("train: [sub-01]\nval: []\n", encoding="utf-8")
 
@@ -197,7 +197,14 @@ def splits_of_another_cohort(made: Workspace) -> None:
     made.splits.write_text("val: [sub-99]\n", encoding="utf-8")
 
 
-values("steps", ("0", "'0'"), ("many", "'many'"), ("-3", "'-3'"), ("2.5", "'2.5'"), ("1000000", "1000000"))
+values(
+    "steps",
+    ("0", "'steps' is 0"),
+    ("many", "'many'"),
+    ("-3", "'steps' is -3"),
+    ("2.5", "2.5"),
+    ("1000000", "1000000"),
+)
 values(
     "known",
     ("lv_volume_normed=0.12,0.14", "lv_volume_normed"),

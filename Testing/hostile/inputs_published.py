@@ -171,7 +171,7 @@ def a_certainty_map_of_no_label(made: Workspace) -> Path:
     return made.published / f"T2w_{FRAMES}"
 
 
-@hostile("certainty", says=(f"ventricles_{FRAMES}", "no probabilities"))
+@hostile("certainty", says=(f"ventricles_{FRAMES}", "not probabilities"))
 def a_certainty_map_beyond_one(made: Workspace) -> Path:
     path = copied(made, f"ventricles_{FRAMES}")
     rewrite(path, voxels(path) * 100)

@@ -188,6 +188,7 @@ def test_label_opacity_and_surfaces(desktop: Desktop, drawn_panel: Panel) -> Non
     assert not node.GetSegmentation().ContainsRepresentation("Closed surface")
 
 
+@pytest.mark.slow
 def test_a_sequence_over_age(desktop: Desktop, drawn_panel: Panel) -> None:
     ui = drawn_panel.ui
     ui.sequenceSection.setChecked(True)
@@ -342,6 +343,7 @@ def test_a_published_atlas_opens(desktop: Desktop, atlas_panel: Panel, tmp_path:
     np.testing.assert_allclose(centre, 0, atol=1.01)
 
 
+@pytest.mark.slow
 def test_pressing_twice_runs_once(desktop: Desktop, drawn_panel: Panel) -> None:
     widget = drawn_panel.widget
     widget._sequence_clicked()

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from NeuroGenLib.core.config import Config, Range
 from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError
 from NeuroGenLib.worker import JobFailed
+from Testing.panels.fake_worker import FakeWorker
 from Testing.raising import raises
 from Testing.slicer_desktop import missing_parts
 
@@ -28,45 +29,6 @@ if TYPE_CHECKING:
     from Testing.slicer_desktop import Desktop
 
 pytestmark = [pytest.mark.skipif(bool(missing_parts()), reason=missing_parts()), pytest.mark.usefixtures("parts")]
-
-
-class FakeHandle:
-    def __init__(self, job: str, arguments: dict[str, Any], options: dict[str, Any]) -> None:
-        self.job, self.arguments, self.options = job, arguments, options
-        self.done, self.cancelled = False, False
-
-    def finish(self, what: str, value: Any) -> None:
-        self.done = True
-        self.options[what](value)
-
-    def cancel(self) -> None:
-        self.cancelled = True
-
-
-class FakeWorker:
-    """Takes jobs; the test ends them."""
-
-    def __init__(self) -> None:
-        self.handles: list[FakeHandle] = []
-        self.log: list[str] = []
-        self.closed = False
-        self.refuses: NeuroGenError | None = None
-
-    @property
-    def busy(self) -> list[FakeHandle]:
-        return [handle for handle in self.handles if not handle.done]
-
-    def submit(self, job: str, arguments: dict[str, Any], **options: Any) -> FakeHandle:
-        if self.refuses:
-            raise self.refuses
-        self.handles.append(FakeHandle(job, arguments, options))
-        return self.handles[-1]
-
-    def poll(self, seconds: float = 0.0) -> None:
-        """Nothing comes by itself."""
-
-    def close(self) -> None:
-        self.closed = True
 
 
 @pytest.fixture

@@ -108,6 +108,7 @@ def test_the_order_of_the_channels_matters(file: Path, tmp_path: Path) -> None:
     near(output(network, given["input"][: len(swapped), ::-1].copy()), swapped, NETWORK)
 
 
+@pytest.mark.slow
 @recorded("*_checksums.json")
 def test_the_recorded_seed_gives_the_recorded_network_and_folding_keeps_it(file: Path) -> None:
     facts = json.loads(file.read_text())

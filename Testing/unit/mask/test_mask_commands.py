@@ -47,7 +47,8 @@ def scans(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def seen_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every model that is opened sees brightness."""
-    manifest = {"preparation": {"spacing": 3.0}, "notice": "It sees brightness.", "files": {}, "citation": ["Nobody."]}
+    entries = {"kind": "mask", "network": {"features": [8]}, "preparation": {"spacing": 3.0}, "files": {}}
+    manifest = {**entries, "notice": "It sees brightness.", "citation": ["Nobody."]}
     folder = ModelFolder(Path("brightness"), manifest, "brightness")
     model = MaskModel(folder, Brightness(), torch.device("cpu"))
     monkeypatch.setattr("NeuroGenLib.commands.mask.run.open_model", lambda *_, **__: model)

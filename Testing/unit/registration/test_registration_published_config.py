@@ -308,10 +308,10 @@ def test_a_start_after_the_end_is_refused(translating):
 def test_a_file_that_is_there_stays(tmp_path):
     (tmp_path / "training_config.json").write_text(json.dumps(sitreg_settings()), encoding="utf-8")
     (tmp_path / "mine.yaml").write_text("mine", encoding="utf-8")
-    with pytest.raises(InputError, match="exists already"):
+    with raises("file-occupied", "mine.yaml"):
         import_config(tmp_path / "training_config.json", tmp_path / "mine.yaml")
     assert (tmp_path / "mine.yaml").read_text(encoding="utf-8") == "mine"
-    with pytest.raises(InputError, match="no name of a settings file"):
+    with raises("file-type", "mine.json"):
         import_config(tmp_path / "training_config.json", tmp_path / "mine.json")
 
 
