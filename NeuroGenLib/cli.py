@@ -34,20 +34,24 @@ class Command:
 
 
 COMMANDS = (
-    Command("demo", "Draw the bundled atlas over age and ventricle size", "NeuroGenLib.commands.atlas.demo:demo"),
+    Command("demo", "Render the bundled atlas over age and ventricle size", "NeuroGenLib.commands.atlas.demo:demo"),
     Command("doctor", "Show versions, GPU, disk and models", "NeuroGenLib.commands.doctor:doctor"),
     Command("cite", "Print what to cite for a model", "NeuroGenLib.commands.models:cite"),
-    Command("atlas generate", "Draw brains of any age and condition", "NeuroGenLib.commands.atlas.generate:generate"),
-    Command("atlas info", "Say what an atlas knows: ages, conditions, labels", "NeuroGenLib.commands.atlas.info:info"),
+    Command("atlas generate", "Render brains of any age and condition", "NeuroGenLib.commands.atlas.generate:generate"),
+    Command("atlas info", "Show an atlas's ages, conditions and labels", "NeuroGenLib.commands.atlas.info:info"),
     Command("atlas fit", "Fit the atlas to a scan: labels, age, deviation", "NeuroGenLib.commands.atlas.fit:fit"),
     Command("atlas train", "Train an atlas on a cohort", "NeuroGenLib.commands.atlas.train:train"),
     Command(
         "atlas evaluate", "Compare an atlas with held-out subjects", "NeuroGenLib.commands.atlas.evaluate:evaluate"
     ),
-    Command("atlas latents", "Say what the subjects' latents hold", "NeuroGenLib.commands.atlas.latents:latents"),
+    Command(
+        "atlas latents",
+        "Analyse the latent codes of the training subjects",
+        "NeuroGenLib.commands.atlas.latents:latents",
+    ),
     Command(
         "atlas import-config",
-        "Turn the published program's settings into NeuroGen's",
+        "Translate the published program's settings into NeuroGen's",
         "NeuroGenLib.commands.atlas.import_config:import_config",
     ),
     Command("atlas open", "Open an atlas published as 4-D files", "NeuroGenLib.commands.atlas.open:open_"),
@@ -69,7 +73,7 @@ COMMANDS = (
     ),
     Command(
         "registration import-config",
-        "Turn the published program's settings into NeuroGen's",
+        "Translate the published program's settings into NeuroGen's",
         "NeuroGenLib.commands.registration.import_config:import_config",
     ),
     # Before "mask", whose first argument "train" would be.
@@ -100,10 +104,10 @@ COMMANDS = (
     ),
     Command("samples list", "List sample data", "NeuroGenLib.commands.samples:list_"),
     Command("samples info", "Show a sample's licence, authors and size", "NeuroGenLib.commands.samples:info"),
-    Command("samples get", "Draw or download sample data", "NeuroGenLib.commands.samples:get"),
+    Command("samples get", "Render or download sample data", "NeuroGenLib.commands.samples:get"),
     Command("models list", "List bundled, downloaded and published models", "NeuroGenLib.commands.models:list_"),
     Command("models info", "Show a model's card, licence and files", "NeuroGenLib.commands.models:info"),
-    Command("models download", "Bring a model from the hub", "NeuroGenLib.commands.models:download"),
+    Command("models download", "Download a model from the hub", "NeuroGenLib.commands.models:download"),
     Command("models import", "Read another program's checkpoint", "NeuroGenLib.commands.models:import_"),
 )
 

@@ -142,8 +142,12 @@ class Parameter:
     def describe(self) -> str:
         """Return help, unit, range and default in one line."""
         notes = [f"in {self.unit}" if self.unit else "", str(self.range or "")]
-        notes.append("required" if self.required else f"default {as_text(self.default)}")
-        return f"{self.help} [{', '.join(note for note in notes if note)}]".strip()
+        if self.required:
+            notes.append("required")
+        elif self.default not in (None, {}, (), []):
+            notes.append(f"default {as_text(self.default)}")
+        words = ", ".join(note for note in notes if note)
+        return f"{self.help} [{words}]".strip() if words else self.help
 
 
 def from_mapping(cls: type[Job], mapping: Mapping[str, Any], where: str = "", *, ignore_unknown: bool = False) -> Job:
