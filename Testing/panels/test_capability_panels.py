@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from Testing.panels.panel_cases import PANELS, add_model, quality_rows
+from Testing.panels.panel_cases import MODULES, PANELS, add_model, quality_rows
 from Testing.slicer_desktop import missing_parts
 
 if TYPE_CHECKING:
@@ -33,6 +33,11 @@ def panel_case(request: pytest.FixtureRequest) -> PanelCase:
     """Each capability in turn."""
     case: PanelCase = request.param
     return case
+
+
+def test_every_panel_of_a_capability_is_tested() -> None:
+    modules = {path.stem for path in MODULES.glob("*/*.py") if path.stem == path.parent.name}
+    assert {case.module for case in PANELS} == modules - {"NeuroGenHome"}
 
 
 def test_it_opens_with_the_bundled_model_and_lists_no_model_of_another_kind(

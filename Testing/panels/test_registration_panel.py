@@ -1,4 +1,4 @@
-"""The panel NeuroGen Registration: a pair registered, registered again, looked at, cancelled, saved and broken."""
+"""The panel NeuroGen Registration: a pair registered, registered again and looked at, and labels that do not fit."""
 
 from __future__ import annotations
 

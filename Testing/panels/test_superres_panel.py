@@ -1,4 +1,4 @@
-"""The panel NeuroGen Super-Resolution: a scan super-resolved, again, looked at, refused, cancelled, saved."""
+"""The panel NeuroGen Super-Resolution: a scan super-resolved, again, looked at and refused."""
 
 from __future__ import annotations
 
