@@ -88,7 +88,7 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(config: Path) -> N
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--losses.grids", "image"], "Did you mean 'losses.grid'"),
+        (["--losses.grids", "image"], "Did you mean '--losses.grid'"),
         (["--data.table.table", "nowhere.tsv"], "nowhere.tsv"),
         (["--network.groups", "3"], "cannot be divided into 3 groups"),
         (["--data.table.images", "T1w"], "no column 'T1w'"),

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from NeuroGenLib.worker import Worker
+from Testing.panels.panel_cases import ATLAS, MODULES
 from Testing.panels.warm_workers import WarmWorkers
 from Testing.slicer_desktop import Desktop, missing_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+    from types import SimpleNamespace
 
+    from Testing.panels.panel_cases import PanelCase
     from Testing.slicer_desktop import Panel
-
-MODULES = Path(__file__).parents[2] / "NeuroGen"
 
 
 @pytest.fixture(scope="session")
@@ -62,21 +63,29 @@ def home_panel(desktop: Desktop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     panel.widget.cleanup()
 
 
+@pytest.fixture(scope="module")
+def model_folder(
+    panel_case: PanelCase, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """The folder of a tiny model for the panel of the test file's ``panel_case``."""
+    return str(panel_case.make_model(request, tmp_path_factory.mktemp("models") / "tiny"))
+
+
+@pytest.fixture
+def panel(desktop: Desktop, panel_case: PanelCase, model_folder: str) -> Iterator[Panel]:
+    """The panel with the tiny model, quick settings and nothing chosen."""
+    with panel_case.opened(desktop, model_folder) as opened:
+        yield opened
+
+
+@pytest.fixture
+def inputs(desktop: Desktop, panel_case: PanelCase, panel: Panel) -> SimpleNamespace:
+    """The inputs in the scene and in the panel."""
+    return panel_case.add_inputs(desktop, panel)
+
+
 @pytest.fixture
 def atlas_panel(desktop: Desktop, atlas_run: Path) -> Iterator[Panel]:
     """The panel NeuroGen Atlas with the small atlas open and its licence accepted; nothing is rendered yet."""
-    panel = desktop.load_module(MODULES / "NeuroGenAtlas" / "NeuroGenAtlas.py")
-    add_model(atlas_run)
-    panel.widget.use_model(str(atlas_run / "model"))
-    desktop.wait_until(lambda: panel.widget.session.reference == str(atlas_run / "model"), timeout=60)
-    panel.widget.parameters.spacing = 5.0
-    desktop.process()
-    yield panel
-    panel.widget.cleanup()
-
-
-def add_model(atlas_run: Path) -> None:
-    """Add the small atlas to the list of models, as a person does in the panel NeuroGen."""
-    from NeuroGenPanels.model_store import add_model_folder
-
-    add_model_folder(str(atlas_run / "model"))
+    with ATLAS.opened(desktop, str(atlas_run / "model")) as opened:
+        yield opened

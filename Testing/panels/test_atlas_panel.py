@@ -18,8 +18,8 @@ from NeuroGenLib.mrml.segmentations import add_segmentation, label_map_of
 from NeuroGenLib.mrml.tables import rows_of
 from NeuroGenLib.mrml.volumes import add_volume, volume_of
 from NeuroGenLib.spatial.metrics import mean_dice
-from NeuroGenLib.spatial.volume import Volume
 from Testing.atlas_fixtures import PEOPLE
+from Testing.panels.panel_cases import ATLAS, RefusingRunner, errors
 from Testing.raising import raises
 from Testing.slicer_desktop import missing_parts
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from NeuroGenLib.atlas.brain import AtlasBrain
     from NeuroGenLib.atlas.infer import AtlasModel
+    from NeuroGenLib.spatial.volume import Volume
     from Testing.slicer_desktop import Desktop, Panel
 
 pytestmark = pytest.mark.skipif(bool(missing_parts()), reason=missing_parts())
@@ -39,17 +40,9 @@ PATIENCE = 60.0
 def drawn_panel(desktop: Desktop, atlas_panel: Panel) -> Panel:
     """The panel after Show, at rest."""
     desktop.click(atlas_panel.ui.drawButton)
-    at_rest(desktop, atlas_panel)
+    ATLAS.wait(desktop, atlas_panel)
     assert atlas_panel.widget.brain.node("image") is not None, (desktop.messages, atlas_panel.ui.stateLabel.text)
     return atlas_panel
-
-
-def at_rest(desktop: Desktop, panel: Panel) -> None:
-    """Wait until nothing is drawn, estimated or run any more."""
-    widget = panel.widget
-    desktop.wait_until(
-        lambda: not widget.browser.working and not widget.live.jobs and not widget.runBar.busy, timeout=PATIENCE
-    )
 
 
 def library_brain(panel: Panel) -> AtlasBrain:
@@ -94,7 +87,7 @@ def test_show_draws_what_the_library_draws(drawn_panel: Panel) -> None:
 def test_a_slider_changes_the_voxels_to_those_of_its_age(desktop: Desktop, drawn_panel: Panel) -> None:
     before = seen_image(drawn_panel).array.copy()
     desktop.drag(drawn_panel.ui.ageSlider, [25.0, 26.5, 28.0, 30.3])
-    at_rest(desktop, drawn_panel)
+    ATLAS.wait(desktop, drawn_panel)
     assert drawn_panel.widget.parameters.age == pytest.approx(30.3, abs=0.06)
     assert not np.array_equal(seen_image(drawn_panel).array, before)
     assert same_brain(drawn_panel)
@@ -110,7 +103,7 @@ def test_every_condition_changes_the_brain(desktop: Desktop, drawn_panel: Panel,
         control.setCurrentIndex(other)
     else:
         control.setValue(value)
-    at_rest(desktop, drawn_panel)
+    ATLAS.wait(desktop, drawn_panel)
     assert not np.array_equal(seen_image(drawn_panel).array, before)
     assert same_brain(drawn_panel)
 
@@ -132,7 +125,7 @@ def test_no_frame_shows_two_ages(desktop: Desktop, drawn_panel: Panel) -> None:
         widget.parameters.age = float(age)
         desktop.process()
         time.sleep(0.02)
-    at_rest(desktop, drawn_panel)
+    ATLAS.wait(desktop, drawn_panel)
     assert len(shown) >= 2
     assert all(together for _spacing, together in shown)
     assert shown[-1][0] == pytest.approx(5.0)
@@ -147,7 +140,7 @@ def test_the_newest_wins(desktop: Desktop, drawn_panel: Panel) -> None:
     widget.live.submit = lambda job, *rest, **options: drawn.append(job) or submit(job, *rest, **options)
     for age in np.linspace(24.5, 31.5, 40):
         widget.parameters.age = float(age)
-    at_rest(desktop, drawn_panel)
+    ATLAS.wait(desktop, drawn_panel)
     assert drawn.count("atlas.generate") <= 5
     assert widget._seen.brain.age == pytest.approx(31.5)
     assert same_brain(drawn_panel)
@@ -156,7 +149,7 @@ def test_the_newest_wins(desktop: Desktop, drawn_panel: Panel) -> None:
 def test_overlays_come_and_go(desktop: Desktop, drawn_panel: Panel) -> None:
     composite = desktop.scene.GetSingletonNode("Red", "vtkMRMLSliceCompositeNode")
     drawn_panel.ui.certaintyCombo.setCurrentIndex(2)
-    at_rest(desktop, drawn_panel)
+    ATLAS.wait(desktop, drawn_panel)
     certainty = drawn_panel.widget.brain.node("certainty")
     assert composite.GetForegroundVolumeID() == certainty.GetID()
     name = drawn_panel.ui.certaintyCombo.currentText
@@ -165,14 +158,14 @@ def test_overlays_come_and_go(desktop: Desktop, drawn_panel: Panel) -> None:
     np.testing.assert_allclose(volume_of(certainty).array, expected, atol=1e-6)
     drawn_panel.ui.certaintyCombo.setCurrentIndex(0)
     drawn_panel.ui.growthBox.setChecked(True)
-    at_rest(desktop, drawn_panel)
+    ATLAS.wait(desktop, drawn_panel)
     growth = drawn_panel.widget.brain.node("growth")
     assert composite.GetForegroundVolumeID() == growth.GetID()
     view = drawn_panel.widget._view()
     expected = model.growth(view.brain.age, view.brain.conditions, view.brain.spacing).images[view.image].array
     np.testing.assert_allclose(volume_of(growth).array, expected, atol=1e-5)
     drawn_panel.ui.growthBox.setChecked(False)
-    at_rest(desktop, drawn_panel)
+    ATLAS.wait(desktop, drawn_panel)
     assert composite.GetForegroundVolumeID() is None
 
 
@@ -197,7 +190,7 @@ def test_a_sequence_over_age(desktop: Desktop, drawn_panel: Panel) -> None:
     ui.stepBox.setValue(2.0)
     desktop.click(ui.sequenceButton)
     assert drawn_panel.widget.runBar.busy
-    at_rest(desktop, drawn_panel)
+    ATLAS.wait(desktop, drawn_panel)
     browser = desktop.scene.GetFirstNodeByClass("vtkMRMLSequenceBrowserNode")
     assert browser.GetNumberOfItems() == 3
     master = browser.GetMasterSequenceNode()
@@ -217,8 +210,8 @@ def test_fit_to_a_volume_of_the_scene(desktop: Desktop, drawn_panel: Panel) -> N
     ui.maskSelector.setCurrentNode(mask)
     ui.fitStepsBox.setValue(20)
     desktop.click(ui.fitButton)
-    at_rest(desktop, drawn_panel)
-    assert not [message for message in desktop.messages if message.kind == "error"], desktop.messages
+    ATLAS.wait(desktop, drawn_panel)
+    assert not errors(desktop), desktop.messages
     assert "Predicted age" in ui.fitLabel.text
     tissues = [one["name"] for one in drawn_panel.widget.session.atlas["labels"] if not one["background"]]
     listed = [ui.fitTable.item(row, 0).text() for row in range(ui.fitTable.rowCount)]
@@ -231,7 +224,7 @@ def test_fit_to_a_volume_of_the_scene(desktop: Desktop, drawn_panel: Panel) -> N
     assert composite.GetBackgroundVolumeID() == scan.GetID(), "the result is looked at on the scan"
     assert not atlas_labels.GetVisibility()
     desktop.drag(ui.ageSlider, [25.5])
-    at_rest(desktop, drawn_panel)
+    ATLAS.wait(desktop, drawn_panel)
     assert composite.GetBackgroundVolumeID() == drawn_panel.widget.brain.node("image").GetID()
     assert atlas_labels.GetVisibility()
 
@@ -281,17 +274,6 @@ def test_the_logic_fits_without_the_panel(desktop: Desktop, atlas_panel: Panel) 
         logic.fit(None, model=reference, device="cpu")
 
 
-class RefusingRunner:
-    """A runner that keeps what it is asked and begins nothing."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, dict[str, Any]]] = []
-
-    def run(self, _title: str, job: str, arguments: dict[str, Any], *_callbacks: Any) -> bool:
-        self.asked.append((job, arguments))
-        return False
-
-
 def test_the_logic_hands_its_jobs_to_the_runner(desktop: Desktop, drawn_panel: Panel) -> None:
     runner = RefusingRunner()
     widget = drawn_panel.widget
@@ -299,7 +281,7 @@ def test_the_logic_hands_its_jobs_to_the_runner(desktop: Desktop, drawn_panel: P
     scan = widget.brain.node("image")
     facts = widget.session.model
     assert widget.logic.fit(scan, facts=facts, conditions={"sex": "M"}, seed=4, runner=runner) is None
-    (opened, arguments), (job, sent) = runner.asked
+    (opened, arguments), (job, sent) = runner.jobs
     assert (opened, arguments["model"]) == ("model.open", "m")
     assert (job, sent["model"], sent["conditions"], sent["age"]) == (
         "atlas.fit", "bundled:fetal-sba", {"sex": "M"}, None,
@@ -316,7 +298,7 @@ def test_export_writes_files(desktop: Desktop, drawn_panel: Panel, tmp_path: Pat
     ui.exportFolder.setCurrentPath(str(tmp_path / "my brain"))
     ui.exportSceneBox.setChecked(True)
     desktop.click(ui.exportButton)
-    at_rest(desktop, drawn_panel)
+    ATLAS.wait(desktop, drawn_panel)
     assert {"labels.nii.gz", "provenance.json", "atlas.mrb"} <= {
         path.name for path in (tmp_path / "my brain").iterdir()
     }
@@ -334,7 +316,7 @@ def test_a_published_atlas_opens(desktop: Desktop, atlas_panel: Panel, tmp_path:
     ui.openAges.setText("21:23:1")
     ui.openOriginBox.setChecked(True)
     desktop.click(ui.openButton)
-    at_rest(desktop, atlas_panel)
+    ATLAS.wait(desktop, atlas_panel)
     browser = desktop.scene.GetFirstNodeByClass("vtkMRMLSequenceBrowserNode")
     assert browser.GetNumberOfItems() == 3
     proxy = browser.GetProxyNode(browser.GetMasterSequenceNode())
@@ -343,39 +325,11 @@ def test_a_published_atlas_opens(desktop: Desktop, atlas_panel: Panel, tmp_path:
     np.testing.assert_allclose(centre, 0, atol=1.01)
 
 
-@pytest.mark.slow
-def test_pressing_twice_runs_once(desktop: Desktop, drawn_panel: Panel) -> None:
-    widget = drawn_panel.widget
-    widget._sequence_clicked()
-    first = widget.runBar._handle
-    widget._sequence_clicked()
-    assert widget.runBar._handle is first
-    assert not drawn_panel.ui.sequenceButton.enabled
-    at_rest(desktop, drawn_panel)
-    assert desktop.scene.GetNumberOfNodesByClass("vtkMRMLSequenceBrowserNode") == 1
-
-
-def test_cancel_within_a_second(desktop: Desktop, drawn_panel: Panel) -> None:
-    widget = drawn_panel.widget
-    widget.parameters.spacing = 0.5
-    widget.parameters.sequenceStep = 0.1
-    widget._sequence_clicked()
-    desktop.wait_until(lambda: widget.runBar._handle.progress > 0, timeout=PATIENCE)
-    began = time.monotonic()
-    desktop.click(widget.runBar.cancelButton)
-    desktop.wait_until(lambda: not widget.runBar.busy, timeout=5)
-    assert time.monotonic() - began < 1.5
-    assert desktop.scene.GetNumberOfNodesByClass("vtkMRMLSequenceBrowserNode") == 0
-    assert "stopped" in widget.runBar.messageLabel.text
-
-
-def test_the_scene_is_closed_in_mid_run(desktop: Desktop, drawn_panel: Panel) -> None:
+def test_show_renders_again_after_the_scene_is_closed(desktop: Desktop, drawn_panel: Panel) -> None:
     widget = drawn_panel.widget
     widget.parameters.age = 30.0
-    widget._sequence_clicked()
     desktop.process()
     desktop.close_scene()
-    assert not widget.runBar.busy
     for _step in range(20):
         desktop.process()
         time.sleep(0.02)
@@ -392,7 +346,7 @@ def test_the_worker_dies_and_the_next_brain_comes(desktop: Desktop, drawn_panel:
     widget.parameters.age = 31.0
     desktop.wait_until(lambda: not widget.browser.working, timeout=PATIENCE)
     widget.parameters.age = 29.0
-    at_rest(desktop, drawn_panel)
+    ATLAS.wait(desktop, drawn_panel)
     assert same_brain(drawn_panel)
 
 
@@ -400,20 +354,20 @@ def test_a_saved_scene_opens_as_it_was(desktop: Desktop, drawn_panel: Panel, tmp
     desktop.drag(drawn_panel.ui.ageSlider, [27.4])
     drawn_panel.widget.controls.widgets["ventricles"].setValue(0.61)
     drawn_panel.ui.certaintyCombo.setCurrentIndex(1)
-    at_rest(desktop, drawn_panel)
+    ATLAS.wait(desktop, drawn_panel)
     before = seen_image(drawn_panel).array.copy()
     chosen = drawn_panel.widget._view()
     desktop.save_scene(tmp_path / "saved.mrb")
     desktop.close_scene()
     drawn_panel.widget.parameters.age = 31.0
     desktop.load_scene(tmp_path / "saved.mrb")
-    at_rest(desktop, drawn_panel)
+    ATLAS.wait(desktop, drawn_panel)
     assert drawn_panel.widget._view() == chosen
     assert drawn_panel.ui.ageSlider.value == pytest.approx(27.4, abs=0.06)
     assert drawn_panel.widget.controls.values()["ventricles"] == pytest.approx(0.61)
     np.testing.assert_array_equal(seen_image(drawn_panel).array, before)
     drawn_panel.widget.parameters.age = 29.5
-    at_rest(desktop, drawn_panel)
+    ATLAS.wait(desktop, drawn_panel)
     assert same_brain(drawn_panel)
     assert desktop.scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1
 
@@ -432,7 +386,7 @@ def test_a_scene_whose_model_is_absent(desktop: Desktop, drawn_panel: Panel, tmp
     np.testing.assert_array_equal(seen_image(drawn_panel).array, before)
 
 
-def test_missing_torch_is_asked_for_and_may_be_declined(desktop: Desktop, atlas_panel: Panel) -> None:
+def test_show_asks_for_missing_torch(desktop: Desktop, atlas_panel: Panel) -> None:
     desktop.missing_packages.add("torch")
     desktop.answer(False)
     desktop.click(atlas_panel.ui.drawButton)
@@ -443,20 +397,8 @@ def test_missing_torch_is_asked_for_and_may_be_declined(desktop: Desktop, atlas_
     desktop.answer(True)
     desktop.click(atlas_panel.ui.drawButton)
     assert any(name.startswith("torch") for name in desktop.installed_packages)
-    at_rest(desktop, atlas_panel)
+    ATLAS.wait(desktop, atlas_panel)
     assert atlas_panel.widget.brain.node("image") is not None
-
-
-def test_a_fit_says_what_is_wrong_with_the_volume(desktop: Desktop, drawn_panel: Panel) -> None:
-    everywhere = Volume(np.full((8, 8, 8), 3.0, np.float32), np.diag([5.0, 5.0, 5.0, 1.0]))
-    scan = add_volume(desktop.scene, everywhere, "no brain")
-    assert not drawn_panel.ui.fitButton.enabled
-    drawn_panel.ui.fitSection.setChecked(True)
-    drawn_panel.ui.scanSelector.setCurrentNode(scan)
-    desktop.click(drawn_panel.ui.fitButton)
-    at_rest(desktop, drawn_panel)
-    assert "mask" in desktop.messages[-1].text
-    assert drawn_panel.ui.fitButton.enabled
 
 
 def test_label_maps_cannot_be_chosen_as_scan(desktop: Desktop, drawn_panel: Panel) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -256,17 +255,6 @@ def test_another_licence_is_asked_for_once(
     assert acknowledge(row)
     assert len(desktop.messages) == asked
     assert not is_acknowledged(row | {"license": "another"})
-
-
-def test_use_opens_the_atlas_with_that_model(
-    desktop: Desktop, atlas_panel: Panel, home_panel: Panel, atlas_run: Path
-) -> None:
-    atlas_panel.widget.parameters.model = "bundled:fetal-sba"
-    name = json.loads((atlas_run / "model" / "neurogen.json").read_text(encoding="utf-8"))["name"]
-    choose(home_panel, name)
-    desktop.click(home_panel.ui.useButton)
-    assert desktop.selected_module == "NeuroGenAtlas"
-    assert atlas_panel.widget.parameters.model == str(atlas_run / "model")
 
 
 def test_a_running_job_of_another_panel_is_listed_and_stopped(

@@ -1,9 +1,7 @@
-"""The panel NeuroGen Super-Resolution: a scan super-resolved, again, looked at, refused, cancelled, saved."""
+"""The panel NeuroGen Super-Resolution: a scan super-resolved, again, looked at and refused."""
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,19 +11,29 @@ from NeuroGenLib.models import open_model
 from NeuroGenLib.mrml.provenance import provenance_of
 from NeuroGenLib.mrml.tables import rows_of
 from NeuroGenLib.mrml.volumes import add_volume, volume_of
-from NeuroGenLib.scenes.superres import quality_of, result_of
+from NeuroGenLib.scenes.superres import result_of
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.run_config import SuperresConfig
-from Testing.geometry import oblique, reoriented, same_in_world
+from Testing.geometry import same_in_world
 from Testing.mrml.nodes import folder_of
+from Testing.panels.panel_cases import (
+    SUPERRES,
+    RefusingRunner,
+    errors,
+    quality_rows,
+    stored_oblique,
+    thick_head,
+)
 from Testing.raising import raises
 from Testing.slicer_desktop import missing_parts
 from Testing.superres_models import MM, THICKNESS, a_head, in_thick_slices, write_residual_model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
+    from types import SimpleNamespace
 
     from NeuroGenLib.superres.infer import SuperResolution
+    from Testing.panels.panel_cases import PanelCase
     from Testing.slicer_desktop import Desktop, Panel
 
 pytestmark = [
@@ -33,31 +41,17 @@ pytestmark = [
     pytest.mark.usefixtures("one_thread"),
 ]
 
-MODULE = Path(__file__).parents[2] / "NeuroGen" / "NeuroGenSuperResolution" / "NeuroGenSuperResolution.py"
-PATIENCE = 120.0
-
-
-def stored_oblique(volume: Volume) -> Volume:
-    """Turned in the world, and stored left-handed."""
-    turned = oblique(reoriented(volume, "LAS"))
-    assert np.linalg.det(turned.affine[:3, :3]) < 0
-    return turned
-
 
 @pytest.fixture(scope="module")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(write_residual_model(tmp_path_factory.mktemp("models") / "tiny"))
+def panel_case() -> PanelCase:
+    """The panel of this file."""
+    return SUPERRES
 
 
 @pytest.fixture(scope="module")
 def thick() -> Volume:
     """A head in axial slices of 6 mm, oblique and left-handed, away from the origin, in units of hundreds."""
-    head = a_head()
-    head = head.with_array(300 * head.array / head.array.max())
-    scan = stored_oblique(in_thick_slices(head))
-    shifted = scan.affine.copy()
-    shifted[:3, 3] += (25, -14, 31)
-    return Volume(scan.array, shifted)
+    return thick_head()
 
 
 @pytest.fixture(scope="module")
@@ -67,58 +61,14 @@ def expected(model_folder: str, thick: Volume) -> SuperResolution:
 
 
 @pytest.fixture
-def panel(desktop: Desktop, model_folder: str) -> Iterator[Panel]:
-    """The panel with the tiny model, large voxels and nothing chosen."""
-    loaded = desktop.load_module(MODULE)
-    from NeuroGenPanels.model_store import add_model_folder
-
-    add_model_folder(model_folder)
-    loaded.widget.use_model(model_folder)
-    loaded.ui.advancedSection.setChecked(True)
-    loaded.ui.spacingBox.setValue(MM)
-    yield loaded
-    loaded.widget.cleanup()
-
-
-@pytest.fixture
-def scan(desktop: Desktop, panel: Panel, thick: Volume) -> Any:
+def scan(inputs: SimpleNamespace) -> Any:
     """The scan in the scene and in the panel."""
-    node = add_volume(desktop.scene, thick, "axial")
-    panel.ui.scanSelector.setCurrentNode(node)
-    return node
-
-
-def at_rest(desktop: Desktop, panel: Panel, timeout: float = PATIENCE) -> None:
-    desktop.wait_until(lambda: not panel.widget.runBar.busy, timeout=timeout)
-    desktop.process()
+    return inputs.scan
 
 
 def apply(desktop: Desktop, panel: Panel) -> Any:
     """Click Apply, wait, and return the isotropic volume."""
-    desktop.click(panel.ui.applyButton)
-    assert panel.widget.runBar.busy, desktop.messages
-    at_rest(desktop, panel)
-    assert not [message for message in desktop.messages if message.kind == "error"], desktop.messages
-    return result_of(desktop.scene, panel.widget.parameters.scan)
-
-
-def refused(desktop: Desktop, panel: Panel) -> str:
-    """Click Apply, wait, and return the sentence of the error."""
-    count = desktop.scene.GetNumberOfNodes()
-    desktop.click(panel.ui.applyButton)
-    at_rest(desktop, panel)
-    assert desktop.messages[-1].kind == "error", desktop.messages
-    assert "Traceback" not in desktop.messages[-1].text
-    assert desktop.scene.GetNumberOfNodes() == count
-    assert panel.ui.applyButton.enabled
-    return str(desktop.messages[-1].text)
-
-
-def cells(panel: Panel) -> dict[str, list[str]]:
-    """The quality table by measure."""
-    table = panel.ui.qualityTable
-    rows = [[table.item(row, column).text() for column in range(table.columnCount)] for row in range(table.rowCount)]
-    return {row[0]: row[1:] for row in rows}
+    return SUPERRES.run(desktop, panel)
 
 
 def view(desktop: Desktop, name: str) -> Any:
@@ -150,8 +100,8 @@ def test_the_thickness_that_lies_beside_a_file_is_shown_and_used(
     desktop.process()
     assert "5 mm" in panel.ui.slicesLabel.text
     apply(desktop, panel)
-    assert cells(panel)["slice thickness, axial"][1] == "5"
-    assert cells(panel)["gap between slices, axial"][1] == "1"
+    assert quality_rows(panel)["slice thickness, axial"][1] == "5"
+    assert quality_rows(panel)["gap between slices, axial"][1] == "1"
 
 
 def test_from_a_thick_scan_to_an_isotropic_one(
@@ -169,8 +119,8 @@ def test_from_a_thick_scan_to_an_isotropic_one(
     assert np.abs(difference.array).max() > 0
     assert same_in_world(volume_of(named(desktop, "axial not reproduced")), expected.residual, 0.5)
     percent = f"{expected.quality.stacks[0].percent:.4g}"
-    assert cells(panel)["slices not reproduced, axial"][1] == percent
-    assert cells(panel)["slice thickness, axial"][1:] == [f"{THICKNESS:g}", "mm"]
+    assert quality_rows(panel)["slices not reproduced, axial"][1] == percent
+    assert quality_rows(panel)["slice thickness, axial"][1:] == [f"{THICKNESS:g}", "mm"]
     assert percent in panel.ui.stateLabel.text
     assert "untrained" in panel.ui.stateLabel.text
     for name in ("axial isotropic", "axial super-resolution quality", "axial profile", "axial across its slices"):
@@ -226,18 +176,6 @@ def test_a_scan_is_super_resolved_from_the_console(
     fine = add_volume(desktop.scene, a_head(), "fine")
     assert logic.superResolve(fine, model=model_folder, device="cpu", on_nothing=remarks.append) is None
     assert len(remarks) == 1
-
-
-class RefusingRunner:
-    """A runner that keeps the jobs it gets and begins none."""
-
-    def __init__(self) -> None:
-        self.jobs: list[tuple[str, dict[str, Any]]] = []
-
-    def run(self, title: str, job: str, arguments: dict[str, Any], *callbacks: Any) -> bool:
-        del title, callbacks
-        self.jobs.append((job, arguments))
-        return False
 
 
 def test_the_logic_hands_the_job_to_its_runner(desktop: Desktop, panel: Panel, scan: Any, thick: Volume) -> None:
@@ -322,7 +260,7 @@ def test_slices_are_said_before_anything_runs(desktop: Desktop, panel: Panel, sc
     assert "cannot overlap" in label.text
     ui.gapBox.setValue(2)
     image = apply(desktop, panel)
-    assert cells(panel)["gap between slices, axial"][1] == "2"
+    assert quality_rows(panel)["gap between slices, axial"][1] == "2"
     assert provenance_of(image)["parameters"]["settings"]["thickness"] == 4
 
 
@@ -343,10 +281,10 @@ def test_stacks_and_a_guide_are_used(desktop: Desktop, panel: Panel, scan: Any, 
     image = apply(desktop, panel)
     record = provenance_of(image)["parameters"]
     assert (record["scans"], record["guide"]) == (["axial in place", "coronal"], "T1w")
-    assert "slice thickness, scan 2, coronal" in cells(panel)
-    assert cells(panel)["similarity to the guide"][0]
+    assert "slice thickness, scan 2, coronal" in quality_rows(panel)
+    assert quality_rows(panel)["similarity to the guide"][0]
     ui.thirdSelector.setCurrentNode(second)
-    assert "'coronal' is chosen twice" in refused(desktop, panel)
+    assert "'coronal' is chosen twice" in SUPERRES.refused(desktop, panel)
 
 
 def test_a_model_that_needs_a_guide_says_so_first(
@@ -358,7 +296,7 @@ def test_a_model_that_needs_a_guide_says_so_first(
     add_model_folder(folder)
     panel.widget.use_model(folder)
     assert "needs a T1w of the same head" in panel.ui.noticeLabel.text
-    assert "needs a T1w" in refused(desktop, panel)
+    assert "needs a T1w" in SUPERRES.refused(desktop, panel)
     assert "--guide" not in desktop.messages[-1].text
     panel.ui.guideSelector.setCurrentNode(add_volume(desktop.scene, thick, "T1w"))
     assert "needs a T1w" not in panel.ui.noticeLabel.text
@@ -382,95 +320,22 @@ def test_broken_input_is_refused_in_sentences(desktop: Desktop, panel: Panel, th
     holed[3, 4, 2] = np.nan
     bad = {
         "one slice": (flat, "too little of a head"),
-        "constant": (thick.with_array(np.ones(thick.shape, np.float32)), "same value everywhere"),
         "holed": (thick.with_array(holed), "NaN"),
     }
     for name, (volume, said) in bad.items():
         ui.scanSelector.setCurrentNode(add_volume(scene, volume, name))
-        assert said in refused(desktop, panel), name
+        assert said in SUPERRES.refused(desktop, panel), name
     ui.scanSelector.setCurrentNode(scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty"))
     assert "holds no voxels" in ui.slicesLabel.text
-    assert "'empty' holds no voxels" in refused(desktop, panel)
-
-
-def test_cancel_leaves_the_scene_as_it_was(desktop: Desktop, panel: Panel, scan: Any) -> None:
-    panel.ui.spacingBox.setValue(0.7)
-    count = desktop.scene.GetNumberOfNodes()
-    desktop.click(panel.ui.applyButton)
-    bar = panel.widget.runBar
-    desktop.wait_until(lambda: bar._handle.progress > 0.05, timeout=PATIENCE)
-    began = time.monotonic()
-    desktop.click(bar.cancelButton)
-    desktop.wait_until(lambda: not bar.busy, timeout=5)
-    assert time.monotonic() - began < 2
-    assert "stopped" in bar.messageLabel.text
-    assert desktop.scene.GetNumberOfNodes() == count
-
-
-def test_the_scene_is_closed_in_mid_run(desktop: Desktop, panel: Panel, scan: Any) -> None:
-    del scan
-    desktop.click(panel.ui.applyButton)
-    desktop.close_scene()
-    assert not panel.widget.runBar.busy
-    for _step in range(10):
-        desktop.process()
-        time.sleep(0.02)
-    assert desktop.scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
-    assert not panel.ui.applyButton.enabled
-
-
-def test_a_saved_scene_opens_as_it_was(desktop: Desktop, panel: Panel, scan: Any, tmp_path: Path) -> None:
-    panel.ui.viewCombo.setCurrentIndex(1)
-    apply(desktop, panel)
-    said, table = panel.ui.stateLabel.text, cells(panel)
-    desktop.save_scene(tmp_path / "saved.mrb")
-    desktop.close_scene()
-    assert panel.ui.stateLabel.text == ""
-    assert cells(panel) == {}
-    desktop.load_scene(tmp_path / "saved.mrb")
-    assert panel.ui.viewCombo.currentIndex == 1
-    assert panel.ui.spacingBox.value == MM
-    assert panel.ui.stateLabel.text == said
-    assert cells(panel) == table
-    count = desktop.scene.GetNumberOfNodes()
-    again = apply(desktop, panel)
-    assert desktop.scene.GetNumberOfNodes() == count
-    assert quality_of(again)
+    assert "'empty' holds no voxels" in SUPERRES.refused(desktop, panel)
 
 
 def test_a_result_whose_scan_went_meanwhile_is_still_shown(desktop: Desktop, panel: Panel, scan: Any) -> None:
     desktop.click(panel.ui.applyButton)
     desktop.scene.RemoveNode(scan)
-    at_rest(desktop, panel)
-    assert not [message for message in desktop.messages if message.kind == "error"], desktop.messages
+    SUPERRES.wait(desktop, panel)
+    assert not errors(desktop), desktop.messages
     assert named(desktop, "axial isotropic")
-
-
-@pytest.mark.usefixtures("cold_workers")
-def test_time_is_estimated_before_apply(desktop: Desktop, panel: Panel, scan: Any) -> None:
-    desktop.wait_until(lambda: bool(panel.ui.estimateLabel.text), timeout=PATIENCE)
-    before = panel.ui.estimateLabel.text
-    panel.ui.spacingBox.setValue(0.3)
-    desktop.wait_until(lambda: panel.ui.estimateLabel.text != before, timeout=PATIENCE)
-    assert " min" in panel.ui.estimateLabel.text
-
-
-def test_a_model_that_is_not_here_is_named(desktop: Desktop, panel: Panel) -> None:
-    panel.widget.use_model("hf:nobody/nothing")
-    assert "hf:nobody/nothing is not on this computer" in panel.ui.noticeLabel.text
-
-
-def test_use_in_the_list_of_models_opens_this_panel(
-    desktop: Desktop, panel: Panel, home_panel: Panel, model_folder: str
-) -> None:
-    panel.widget.parameters.model = "hf:nobody/nothing"
-    table = home_panel.ui.modelsTable
-    home_panel.widget.enter()
-    row = [home_panel.widget.models._rows[index]["reference"] for index in range(table.rowCount)].index(model_folder)
-    table.setCurrentCell(row, 0)
-    desktop.click(home_panel.ui.useButton)
-    assert desktop.selected_module == "NeuroGenSuperResolution"
-    assert panel.widget.parameters.model == model_folder
 
 
 @pytest.mark.slow
