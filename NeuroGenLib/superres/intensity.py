@@ -30,6 +30,7 @@ def head_range(values: np.ndarray, head: np.ndarray, name: str = "The image") ->
 
     Examples
     --------
+    >>> import numpy as np
     >>> head_range(np.arange(101.0), np.ones(101, bool))
     (1.0, 99.0)
     """
