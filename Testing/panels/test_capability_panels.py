@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from Testing.panels.panel_cases import MODULES, PANELS, add_model, quality_rows
+from Testing.panels.panel_cases import ATLAS, MODULES, PANELS, add_model, quality_rows
 from Testing.slicer_desktop import missing_parts
 
 if TYPE_CHECKING:
@@ -26,6 +26,14 @@ pytestmark = [
     pytest.mark.skipif(bool(missing_parts()), reason=missing_parts()),
     pytest.mark.usefixtures("one_thread"),
 ]
+
+
+slow_sequences = pytest.mark.parametrize(
+    "panel_case",
+    [pytest.param(case, marks=pytest.mark.slow if case is ATLAS else (), id=case.module) for case in PANELS],
+    indirect=True,
+)
+"""For cases that wait for a result: a sequence of the atlas takes more than two CPU seconds."""
 
 
 @pytest.fixture(scope="module", params=PANELS, ids=lambda case: case.module)
@@ -54,6 +62,7 @@ def test_it_opens_with_the_bundled_model_and_lists_no_model_of_another_kind(
     panel.widget.cleanup()
 
 
+@slow_sequences
 def test_the_button_follows_the_choices_and_the_run(desktop: Desktop, panel_case: PanelCase, panel: Panel) -> None:
     button = panel_case.button_of(panel)
     assert button.enabled == panel_case.ready_without_inputs
@@ -66,6 +75,7 @@ def test_the_button_follows_the_choices_and_the_run(desktop: Desktop, panel_case
     assert button.enabled
 
 
+@slow_sequences
 def test_pressing_twice_runs_once(
     desktop: Desktop, panel_case: PanelCase, panel: Panel, inputs: SimpleNamespace
 ) -> None:
@@ -126,6 +136,7 @@ def test_the_scene_is_closed_in_mid_run(
     assert panel_case.button_of(panel).enabled == panel_case.ready_without_inputs
 
 
+@slow_sequences
 def test_a_saved_scene_opens_with_its_choices(
     desktop: Desktop, panel_case: PanelCase, panel: Panel, inputs: SimpleNamespace, tmp_path: Path
 ) -> None:
@@ -171,6 +182,7 @@ def test_a_saved_result_is_shown_and_replaced(
     np.testing.assert_allclose(panel_case.numbers(again), before, rtol=0, atol=panel_case.tolerance)
 
 
+@slow_sequences
 def test_missing_torch_is_asked_for_and_may_be_declined(
     desktop: Desktop, panel_case: PanelCase, panel: Panel, inputs: SimpleNamespace
 ) -> None:
