@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 import sys
 import types
 import typing
@@ -200,7 +201,8 @@ def _from_text(text: str, annotation: Any) -> Any:
         return next((choice for choice in arguments if as_text(choice) == text), text)
     if origin in (bool, int, float):
         value = read_flow(text)
-        return text if value is None or isinstance(value, list | dict) else value
+        finite = not isinstance(value, float) or math.isfinite(value)  # else refused as it was typed: 1e400, not inf
+        return value if isinstance(value, bool | int | float | str) and finite else text
     if origin in (list, tuple) and not text.strip().startswith("["):
         words = [word.strip() for word in text.split(",")] if text.strip() else []
         fixed = () if Ellipsis in arguments else arguments

@@ -15,9 +15,9 @@ from NeuroGenLib.commands.options import (
     make_progress,
     number,
     print_json,
-    whole_number,
 )
 from NeuroGenLib.commands.shared import add_model_option, out_folder
+from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.progress import TerminalProgress
 from NeuroGenLib.core.provenance import RESEARCH_USE
@@ -48,7 +48,7 @@ def evaluate(arguments: list[str]) -> None:
         "--segmentation", default="Seg", metavar="NAME", help="column with the label maps (default: Seg)"
     )
     parser.add_argument("--no-fit", action="store_true", help="compare the atlas alone, fit nothing")
-    parser.add_argument("--steps", default="300", metavar="N", help="gradient steps of each fit (default: 300)")
+    add_options(parser, FitConfig, ["steps"])
     parser.add_argument(
         "--regression", choices=("local-linear", "gaussian"), help="how the subjects' latents are averaged"
     )
@@ -69,10 +69,8 @@ def evaluate(arguments: list[str]) -> None:
     rendering: dict[str, Any] = {"regression": options.regression}
     if options.bandwidth is not None:
         rendering["bandwidth"] = number(options.bandwidth, "a bandwidth", positive=True)
-    steps = whole_number(options.steps, "a number of steps", 1)
-    settings = EvaluationSettings(
-        options.segmentation, None if options.no_fit else FitConfig(steps=steps), rendering, options.volumes
-    )
+    fit = options_of(options, FitConfig)
+    settings = EvaluationSettings(options.segmentation, None if options.no_fit else fit, rendering, options.volumes)
     progress = make_progress(options.progress)
 
     model = open_model(options.model, AtlasModel, device=options.device)
