@@ -121,7 +121,7 @@ def print_memory(plan: Plan, threads: int) -> None:
 
 
 def print_slices(plan: Plan, model: str, threads: int) -> None:
-    """Time what a slider shows; in wall time, since somebody waits for it."""
+    """Time what a slider shows; in wall time, since a person waits for it."""
     got = job("slices", threads, model=model, ages=plan.ages)
     if not got["found"]:
         print(f"three slices: no bundled model ({model})")

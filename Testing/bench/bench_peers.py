@@ -5,7 +5,7 @@ Every program runs in a process of its own with its default settings on 2 thread
 the warped moving labels (nearest) with the fixed ones, before and after, folded voxels, and seconds from the start of
 the process to its end. Results go to ``results.json`` and ``results.md`` in ``--out`` after every run; what is there
 already and not asked for stays. Seconds need an idle machine: the load before each run is in the table. Some programs
-draw their samples anew every time (ANTs) and now and then miss: ``--repeats`` shows how often.
+sample again every time (ANTs) and now and then miss: ``--repeats`` shows how often.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, default=REPOSITORY.parent / "shared" / "data", help="data folder")
     parser.add_argument("--pairs", type=Path, default=Path(__file__).with_name("registration_pairs.tsv"))
     parser.add_argument("--programs", default=",".join(PROGRAMS), help="names, separated by commas")
-    parser.add_argument("--first", type=int, metavar="N", help="only so many pairs, to see that it runs")
+    parser.add_argument("--first", type=int, metavar="N", help="only this many pairs, to see that it runs")
     parser.add_argument("--repeats", type=int, default=1, help="how often each program registers each pair")
     parser.add_argument("--peers-python", type=Path, default=REPOSITORY / ".venv-peers" / scripts)
     parser.add_argument("--out", type=Path, default=REPOSITORY / "runs" / "peers", help="folder of the results")

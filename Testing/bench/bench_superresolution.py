@@ -1,7 +1,7 @@
 """Time and memory of super-resolution: the published network folded, in batches, against one window at a time, whole.
 
 ``python Testing/bench/bench_superresolution.py`` takes some minutes, ``--quick`` only shows that it runs. Both networks
-have the published sizes and random weights, on a volume of 182 x 218 x 182 voxels of which so many windows are
+have the published sizes and random weights, on a volume of 182 x 218 x 182 voxels of which this many windows are
 computed. What a whole volume would take is extrapolated from them: for what the published program does, one window
 after the other by the unfolded network, its 1573 windows; for NeuroGen those that hold a head of about half of the
 volume. Before that, the residual network in the sizes of ``training/configs/superres/bundled.yaml`` corrects the same
@@ -46,7 +46,7 @@ LEAST_RATIO, MOST_MIB = 8.0, 1500.0
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds of so many windows, and the largest memory in MiB (None where the system is silent)."""
+    """Seconds of this many windows, and the largest memory in MiB (None where the system is silent)."""
 
     windows: int
     cpu: float
@@ -86,12 +86,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def folded_windows(grid: tuple[int, int, int], sizes: PublishedUNetConfig, wanted: int) -> Measured:
-    """Correct about so many windows in the middle of a volume, as a user's scan is corrected."""
+    """Correct about this many windows in the middle of a volume, as a user's scan is corrected."""
     torch.manual_seed(1)
     network = FoldedUNet(sizes, WINDOW).eval().requires_grad_(requires_grad=False)
     image, guide = volume(grid, 1), volume(grid, 2)
     inside = np.zeros(grid, bool)
-    side = WINDOW + STRIDE * (max(1, round(wanted ** (1 / 3))) - 1)  # so many windows, for a cube
+    side = WINDOW + STRIDE * (max(1, round(wanted ** (1 / 3))) - 1)  # this many windows, for a cube
     inside[tuple(slice(size // 2 - side // 2, size // 2 - side // 2 + side) for size in grid)] = True
     head = image.with_array(inside)
     count = len(window_boxes(torch.from_numpy(inside), [WINDOW] * 3, PUBLISHED_OVERLAP))

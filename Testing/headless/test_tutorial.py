@@ -32,7 +32,7 @@ UPDATING = os.environ.get("NEUROGEN_UPDATE_PICTURES") == "1"
 WIDEST = 900
 """Pixels that a wider picture is scaled down to."""
 COARSE = 8
-"""Pictures are compared in blocks of so many pixels a side: text and edges may move by one."""
+"""Pictures are compared in blocks of this many pixels a side: text and edges may move by one."""
 MOST_BYTES, MOST_BYTES_IN_ALL = 250_000, 1_200_000
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -128,7 +128,7 @@ def test_the_pictures_are_what_the_commands_draw(name: str, checkout: Path) -> N
     stored = prepared(PICTURES / name)
     assert stored.size == made.size
     apart = difference(stored, made)
-    assert apart <= allowed_difference(name), f"{name} differs by {apart:.3f}; NEUROGEN_UPDATE_PICTURES=1 makes it anew"
+    assert apart <= allowed_difference(name), f"{name} differs by {apart:.3f}; NEUROGEN_UPDATE_PICTURES=1 updates it"
 
 
 def test_the_files_that_the_page_names_are_there(checkout: Path) -> None:

@@ -252,7 +252,7 @@ def test_a_stop_while_drawing_leaves_no_result(
     if number == "SIGINT":
         assert "Stopped." in said
         assert not workspace.out.exists()
-    else:  # nobody can tidy after kill -9; but nothing has the name of a result, and the next run is not disturbed
+    else:  # nothing can tidy up after kill -9; but nothing has the name of a result, and the next run is not disturbed
         assert all(path.name.startswith(".writing-") for path in workspace.out.iterdir())
     assert call(arguments).code == 0
     assert (workspace.out / "provenance.json").is_file()

@@ -1,4 +1,4 @@
-"""The brain that follows a slider: filled anew in place, overlays that come and go, and what a scene file keeps."""
+"""The brain that follows a slider: refilled in place, overlays that come and go, and what a scene file keeps."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def chosen_checkpoints(checkpoints: Sequence[Checkpoint], text: str) -> list[Che
     Raises
     ------
     InputError
-        When the text is no such list, or names what is not there.
+        When the text is not such a list, or names what is not there.
     """
     unit = checkpoints[0].unit
     known = {one.number: one for one in checkpoints}

@@ -54,7 +54,7 @@ def ridge(
 
 
 def refitted(features: np.ndarray, targets: np.ndarray, words: np.ndarray) -> np.ndarray:
-    """Leave one out by brute force: scale, try every penalty on every other left-out row, fit anew."""
+    """Leave one out by brute force: scale, try every penalty on every other left-out row, fit again."""
     predicted = np.empty_like(targets)
     for row in range(len(features)):
         train, known = np.delete(features, row, 0), np.delete(targets, row, 0)
@@ -272,7 +272,7 @@ def crowded(atlas_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Callab
 
 @pytest.fixture
 def table(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a table with the twelve subjects and the columns given, and somebody else."""
+    """Writes a table with the twelve subjects and the columns given, and one more."""
 
     def write(id_column: str = "participant_id", **columns: list[object]) -> Path:
         lines = ["\t".join([id_column, *columns])]

@@ -221,7 +221,7 @@ def test_label_maps_stored_as_floats(model, pair, found):
 
 
 def test_empty_label_maps_are_carried_along(model, pair):
-    """No lesion in either scan of a cohort is no error."""
+    """No lesion in either scan of a cohort is not an error."""
     empty = pair.fixed.with_array(np.zeros(pair.fixed.shape, np.uint8))
     result = registered(model, pair, fixed_labels=empty, moving_labels=empty)
     assert not result.warped_labels.array.any()

@@ -1,4 +1,4 @@
-"""What the registration network promises of any images: swapping swaps, there and back is nothing, no folds."""
+"""Properties of the registration network for any images: symmetry under swapping, inverse consistency, no folds."""
 
 from __future__ import annotations
 

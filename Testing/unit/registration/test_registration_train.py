@@ -417,7 +417,7 @@ def test_a_group_counts_its_folds_once():
 
 
 def test_every_trained_parameter_gets_a_gradient(table, tmp_path):
-    """Also with levels that nobody looks at: processes that train together would wait for them."""
+    """Also with levels that no loss uses: processes that train together would wait for them."""
     network = {
         "features": [4, 4, 8, 8],
         "feature_convolutions": [1, 1, 1, 1],

@@ -33,7 +33,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a scan in thick slices, an isotropic one, and what is no scan."""
+    """A folder with a scan in thick slices, an isotropic one, and what is not a scan."""
     folder = tmp_path_factory.mktemp("scans")
     head = a_head()
     in_thick_slices(head).save(folder / "thick_T2w.nii.gz")

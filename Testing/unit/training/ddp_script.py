@@ -21,7 +21,7 @@ from NeuroGenLib.training.settings import TrainerConfig
 
 
 class TinyModule(StepModule):
-    """Fits a plane with a few weights; the batch and the dropout are drawn anew in every step."""
+    """Fits a plane with a few weights; the batch and the dropout are sampled again in every step."""
 
     def __init__(self, pause: float = 0.0, width: int = 4) -> None:
         super().__init__()

@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, float]], list[Any]]:
-    """Rows and final weights of the run that nobody stopped."""
+    """Rows and final weights of the uninterrupted run."""
     folder, module = tmp_path_factory.mktemp("whole"), TinyModule()
     fit(module, settings(folder, STEPS, checkpoint_steps=10))
     rows = read_metrics(folder / "metrics.csv")
