@@ -17,7 +17,7 @@ from NeuroGenLib.alignment.mutual_information import ScanLevel, information_alig
 from NeuroGenLib.alignment.rotation_search import overlap, rigid_alignment, rough_start, scan_levels
 from NeuroGenLib.core.errors import InputError, NeuroGenError, nearest
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.spatial.affine import Affine
+from NeuroGenLib.spatial.transforms.affine import Affine
 from NeuroGenLib.spatial.volume import Grid, Volume
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from NeuroGenLib.core.files import existing_file, read_json, staged_outputs, wri
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.core.reports import save_figure, write_table
 from NeuroGenLib.models.folder import sha256_of
+from NeuroGenLib.spatial.files.volumes import write_frames
 from NeuroGenLib.spatial.labels import LabelTable, as_label_map, label_volumes_ml
 from NeuroGenLib.spatial.volume import Volume, require_finite
-from NeuroGenLib.spatial.volume_files import write_frames
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

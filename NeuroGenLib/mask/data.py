@@ -113,7 +113,7 @@ class GeneratedHeads:
         """Return where the voxels of an image lie in the label map, (1, 3, I, J, K) voxel coordinates of the map."""
         import torch
 
-        from NeuroGenLib.spatial.displacement import voxel_grid
+        from NeuroGenLib.spatial.transforms.displacement import voxel_grid
 
         config = self._config
         deformation = sample_deformation(shape, generator, config.deformation)

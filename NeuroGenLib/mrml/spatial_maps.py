@@ -11,14 +11,14 @@ from NeuroGenLib.mrml.transforms import grid_transform
 if TYPE_CHECKING:
     import numpy as np
 
-    from NeuroGenLib.spatial.spatial_map import SpatialMap
+    from NeuroGenLib.spatial.transforms.spatial_map import SpatialMap
 
 
 def add_spatial_map(scene: Scene, spatial_map: SpatialMap, name: str) -> Node:
     """Add a spatial map as ``vtkMRMLTransformNode``, as *from parent*: it resamples the nodes under it.
 
     The map from fixed to moving points brings the moving image onto the fixed one. Slicer computes the inverse; saved
-    as ``.h5`` it is the ITK composite that :mod:`NeuroGenLib.spatial.spatial_map_files` writes.
+    as ``.h5`` it is the ITK composite that :mod:`NeuroGenLib.spatial.files.spatial_maps` writes.
 
     Parameters
     ----------

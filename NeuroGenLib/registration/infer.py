@@ -17,8 +17,8 @@ from NeuroGenLib.registration.config import RegisterConfig
 from NeuroGenLib.registration.evaluation.quality import LabelMaps, Quality, RegistrationMaps, measure_quality
 from NeuroGenLib.registration.manifest import RegistrationManifest
 from NeuroGenLib.registration.prepare import fine_grids, network_grid, prepared_sides, transform_affine
-from NeuroGenLib.spatial.affine import Affine
 from NeuroGenLib.spatial.labels import as_label_map
+from NeuroGenLib.spatial.transforms.affine import Affine
 from NeuroGenLib.spatial.volume import require_3d, require_finite, require_same_space
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from NeuroGenLib.registration.network.sitreg import Mappings, SITReg, SITRegConfig
     from NeuroGenLib.registration.prepare import Side
     from NeuroGenLib.registration.refine import HalfMaps
-    from NeuroGenLib.spatial.displacement import Displacement
-    from NeuroGenLib.spatial.spatial_map import SpatialMap
+    from NeuroGenLib.spatial.transforms.displacement import Displacement
+    from NeuroGenLib.spatial.transforms.spatial_map import SpatialMap
     from NeuroGenLib.spatial.volume import Volume
 
 MOST_FINE_VOXELS = 1_200_000
@@ -222,7 +222,7 @@ class RegistrationModel(Model):
         import torch
 
         from NeuroGenLib.registration.refine import HalfMaps
-        from NeuroGenLib.spatial.displacement import Displacement
+        from NeuroGenLib.spatial.transforms.displacement import Displacement
 
         with torch.inference_mode():
             grid = network_grid(fixed, moving, self.preparation, exact=self.network_config.affine_inputs is not None)

@@ -1,7 +1,8 @@
 """What a registration network minimises: unlike images, rough or folded maps, maps that contradict each other.
 
 Images are (B, C, I, J, K), displacements (B, 3, I, J, K) in voxels and pull-back (see
-:mod:`NeuroGenLib.spatial.displacement`). Everything is computed in float32 or better, also under autocast: sums over
+:mod:`~NeuroGenLib.spatial.transforms.displacement`). Everything is computed in float32 or better, also under autocast:
+sums over
 windows and tiny differences of large numbers do not survive half precision. Each loss is one number, with gradient.
 
 The loss of a pair is the mean of both directions: warped moving against fixed, warped fixed against moving.
@@ -17,8 +18,8 @@ import torch
 from torch.nn import functional
 
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.spatial.displacement import sample, voxel_grid
-from NeuroGenLib.spatial.jacobian import displacement_at, ndv_map, sample_mask
+from NeuroGenLib.spatial.transforms.displacement import sample, voxel_grid
+from NeuroGenLib.spatial.transforms.jacobian import displacement_at, ndv_map, sample_mask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -64,7 +65,8 @@ def ncc_loss(
     first, second:
         (B, C, I, J, K) intensities, scaled to about 0..1 (``epsilon`` means something only on a scale).
     mask:
-        (B or 1, 1, I, J, K) where both images count, as :func:`NeuroGenLib.spatial.jacobian.overlap_mask` returns.
+        (B or 1, 1, I, J, K) where both images count
+        (:func:`~NeuroGenLib.spatial.transforms.jacobian.overlap_mask`).
     window:
         Side of the cube, an odd number of voxels.
     epsilon:
@@ -232,7 +234,7 @@ def gradient_loss(displacement: Tensor, spacing: Sequence[float] = (1.0, 1.0, 1.
 
 @_in_full_precision
 def ndv_loss(displacement: Tensor, threshold: float = 0.0) -> Tensor:
-    """Return the folded volume in voxels, summed over the batch (:func:`NeuroGenLib.spatial.jacobian.ndv_map`).
+    """Return the folded volume in voxels, summed over the batch (see ``jacobian.ndv_map``).
 
     It grows with the image, so its weight is small (1e-5 was published). With a threshold above zero, places that
     are only about to fold count as well, and the value is negative where nothing folds.

@@ -11,8 +11,8 @@ from torch.nn import functional
 from NeuroGenLib.registration import losses as measures
 from NeuroGenLib.registration.data.pairs import Item, Truth
 from NeuroGenLib.registration.network.sitreg import on_images
-from NeuroGenLib.spatial.displacement import warp
-from NeuroGenLib.spatial.jacobian import overlap_mask
+from NeuroGenLib.spatial.transforms.displacement import warp
+from NeuroGenLib.spatial.transforms.jacobian import overlap_mask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

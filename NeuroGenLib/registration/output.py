@@ -15,8 +15,8 @@ from NeuroGenLib.core.reports import save_figure
 from NeuroGenLib.registration.config import TransformFormat
 from NeuroGenLib.registration.evaluation.overview_figure import registration_figure
 from NeuroGenLib.registration.evaluation.quality import STAGES
+from NeuroGenLib.spatial.files.spatial_maps import TRANSFORM_SUFFIXES, write_displacement_field, write_transform
 from NeuroGenLib.spatial.result import Result, write_result
-from NeuroGenLib.spatial.spatial_map_files import TRANSFORM_SUFFIXES, write_displacement_field, write_transform
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from NeuroGenLib.registration.evaluation.quality import Quality
     from NeuroGenLib.registration.infer import Registration, RegistrationModel
-    from NeuroGenLib.spatial.landmark_files import PointFile
-    from NeuroGenLib.spatial.spatial_map import SpatialMap
+    from NeuroGenLib.spatial.files.landmarks import PointFile
+    from NeuroGenLib.spatial.transforms.spatial_map import SpatialMap
     from NeuroGenLib.spatial.volume import Volume
 
 FORMATS: tuple[TransformFormat, ...] = get_args(TransformFormat)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from NeuroGenLib.alignment.prepared_image import PreparedImage
-    from NeuroGenLib.spatial.affine import Affine
+    from NeuroGenLib.spatial.transforms.affine import Affine
 
 _BRIGHTEST = 99.5
 """Percentile of the foreground that becomes 1, as in the generated images of the training."""

@@ -19,9 +19,9 @@ from torch.nn import functional
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.registration.losses import ncc_loss
 from NeuroGenLib.registration.network.inversion import FixedPoint, invert, newton_inverse
-from NeuroGenLib.spatial.b_splines import evaluate, evaluation_matrix, invertible_bound
-from NeuroGenLib.spatial.displacement import Displacement, compose, sample, voxel_grid
-from NeuroGenLib.spatial.jacobian import discrete_jacobians, jacobian_determinants
+from NeuroGenLib.spatial.transforms.b_splines import evaluate, evaluation_matrix, invertible_bound
+from NeuroGenLib.spatial.transforms.displacement import Displacement, compose, sample, voxel_grid
+from NeuroGenLib.spatial.transforms.jacobian import discrete_jacobians, jacobian_determinants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -26,7 +26,7 @@ from NeuroGenLib.mrml.transforms import parent_matrix
 from NeuroGenLib.mrml.views import overlay_in_slices, show_in_slices
 from NeuroGenLib.mrml.volumes import add_volume, update_volume, volume_of, window_of
 from NeuroGenLib.scenes.comparison import CHANGE_WINDOW, change_colours, checkerboard
-from NeuroGenLib.spatial.spatial_map import SpatialMap
+from NeuroGenLib.spatial.transforms.spatial_map import SpatialMap
 
 if TYPE_CHECKING:
     import os

@@ -113,7 +113,7 @@ class Deformation:
         return self._displaced(self.inverse_flow, _transformed(inverse, points))
 
     def _displaced(self, flow: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-        from NeuroGenLib.spatial.displacement import sample
+        from NeuroGenLib.spatial.transforms.displacement import sample
 
         # The flow is zero at its border, and so is its continuation outside.
         return points + sample(flow, (points - self.origin) / FLOW_STEP)
@@ -131,7 +131,7 @@ def sample_deformation(shape: Sequence[int], generator: torch.Generator, config:
     """
     import torch
 
-    from NeuroGenLib.spatial.displacement import compose, voxel_grid
+    from NeuroGenLib.spatial.transforms.displacement import compose, voxel_grid
 
     matrix = _random_affine(shape, generator, config)
     margin = math.ceil(_MARGIN * math.hypot(*config.amplitudes) / FLOW_STEP) + 1
@@ -182,7 +182,7 @@ def warp(image: torch.Tensor, displacement: torch.Tensor, order: int = 1) -> tor
     >>> [round(value, 4) for value in warp(image, displacement).flatten().tolist()]
     [0.5, 1.5, 2.5, 3.0]
     """
-    from NeuroGenLib.spatial.displacement import voxel_grid
+    from NeuroGenLib.spatial.transforms.displacement import voxel_grid
 
     return warped_to(image, voxel_grid(displacement.shape[2:], displacement) + displacement, order)
 
@@ -197,7 +197,7 @@ def warped_to(image: torch.Tensor, points: torch.Tensor, order: int = 1) -> torc
     >>> warped_to(labels, torch.tensor([0.9, 0.0, 0.0]).reshape(1, 3, 1, 1, 1), order=0).item()
     7
     """
-    from NeuroGenLib.spatial.displacement import sample
+    from NeuroGenLib.spatial.transforms.displacement import sample
 
     if order not in (0, 1) or (order == 1 and not image.is_floating_point()):
         raise InputError(

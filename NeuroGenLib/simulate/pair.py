@@ -75,7 +75,7 @@ def simulate_pair(
     >>> pair.image_1.shape, pair.forward.shape
     (torch.Size([1, 16, 16, 16]), torch.Size([1, 3, 16, 16, 16]))
     """
-    from NeuroGenLib.spatial.displacement import voxel_grid
+    from NeuroGenLib.spatial.transforms.displacement import voxel_grid
 
     second = labels_1 if labels_2 is None else labels_2
     if labels_1.shape != second.shape:

@@ -68,7 +68,7 @@ def apply_along_axes(image: torch.Tensor, matrices: Sequence[np.ndarray]) -> tor
     """
     import torch
 
-    from NeuroGenLib.spatial.b_splines import evaluate
+    from NeuroGenLib.spatial.transforms.b_splines import evaluate
 
     return evaluate(image, [torch.as_tensor(matrix, dtype=image.dtype, device=image.device) for matrix in matrices])
 

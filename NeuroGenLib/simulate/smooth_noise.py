@@ -46,7 +46,7 @@ def smooth_noise(shape: Sequence[int], spacing: float, generator: torch.Generato
     """
     import torch
 
-    from NeuroGenLib.spatial.b_splines import evaluate, evaluation_matrix
+    from NeuroGenLib.spatial.transforms.b_splines import evaluate, evaluation_matrix
 
     matrices, counts = [], []
     for size in shape:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from NeuroGenLib.spatial.spatial_map import SpatialMap
+    from NeuroGenLib.spatial.transforms.spatial_map import SpatialMap
     from NeuroGenLib.spatial.volume import Volume
 
 RECORD = "provenance.json"
@@ -58,7 +58,7 @@ def write_result(result: Result, folder: Path) -> None:
     """Write a result's volumes, label maps, tables, facts and record into a folder.
 
     ``NAME.nii.gz`` for images and label maps, ``NAME.tsv`` for tables, ``NAME.json`` for facts, ``provenance.json``.
-    Spatial maps have formats to choose from: :mod:`NeuroGenLib.spatial.spatial_map_files` writes them.
+    Spatial maps have formats to choose from: :mod:`NeuroGenLib.spatial.files.spatial_maps` writes them.
 
     Parameters
     ----------

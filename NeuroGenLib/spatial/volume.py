@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, permutations, product
+from itertools import combinations
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.spatial import volume_files as volume_io
+from NeuroGenLib.spatial.array_geometry import (
+    DIRECTIONS,
+    TIE,
+    apply_affine,
+    axcodes_of,
+    corner_gap,
+    corners,
+    orientation_of,
+    permutation,
+    permuted,
+    permuted_affine,
+    resampled,
+    shifted,
+    unpermuted,
+)
+from NeuroGenLib.spatial.files import volumes as volume_io
 
 if TYPE_CHECKING:
     import os
@@ -21,16 +36,10 @@ Grid: TypeAlias = "Volume | tuple[Sequence[int], np.ndarray]"
 Box: TypeAlias = Sequence[tuple[int, int]]
 """(start, stop) in voxels along i, j and k, as in a slice."""
 
-_DIRECTIONS = {"L": (0, -1), "R": (0, 1), "P": (1, -1), "A": (1, 1), "I": (2, -1), "S": (2, 1)}
-"""Letter to (world axis, sign)."""
 _OBLIQUE_DEGREES = 0.1
 """Above the rounding of affines in file headers (float32), below the tilt of an oblique scan."""
 _MOST_VOXELS = 2**32
 """16 GiB of float32: beyond it a grid is a mistyped spacing."""
-_TIE = 1e-6
-"""Fraction of a voxel by which ties of nearest-neighbour sampling lean towards right, anterior, superior, so that
-rounding does not decide them and every stored orientation gives the same labels: above the rounding of an affine of
-1000 voxels in double precision (1e-12), below any shift that matters."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -202,7 +211,7 @@ class Volume:
         >>> Volume(np.zeros((4, 5, 6)), np.diag([-1.0, 1.0, 1.0, 1.0])).axcodes
         ('L', 'A', 'S')
         """
-        return _axcodes(self.affine)
+        return axcodes_of(self.affine)
 
     @property
     def is_oblique(self) -> bool:
@@ -213,7 +222,7 @@ class Volume:
         >>> Volume(np.zeros((4, 5, 6)), np.eye(4)).is_oblique
         False
         """
-        axes, _ = _orientation(self.affine)
+        axes, _ = orientation_of(self.affine)
         cosines = np.abs(self.affine[axes, range(3)]) / np.asarray(self.spacing)
         return bool(cosines.min() < np.cos(np.deg2rad(_OBLIQUE_DEGREES)))
 
@@ -248,8 +257,8 @@ class Volume:
         >>> Volume(np.zeros((5, 7, 9)), np.eye(4)).world_bounds.tolist()
         [[-0.5, -0.5, -0.5], [4.5, 6.5, 8.5]]
         """
-        corners = self.voxel_to_world(_corners(self.shape))
-        return np.stack([corners.min(axis=0), corners.max(axis=0)])
+        world = self.voxel_to_world(corners(self.shape))
+        return np.stack([world.min(axis=0), world.max(axis=0)])
 
     def voxel_to_world(self, ijk: np.typing.ArrayLike) -> np.ndarray:
         """Convert voxel indices (..., 3) to RAS mm (..., 3).
@@ -260,7 +269,7 @@ class Volume:
         >>> image.voxel_to_world((1, 2, 3)).tolist()
         [1.0, 2.0, 9.0]
         """
-        return _apply(self.affine, ijk)
+        return apply_affine(self.affine, ijk)
 
     def world_to_voxel(self, xyz: np.typing.ArrayLike) -> np.ndarray:
         """Convert RAS mm (..., 3) to voxel indices (..., 3), not rounded.
@@ -271,7 +280,7 @@ class Volume:
         >>> image.world_to_voxel([[1, 2, 3]]).tolist()
         [[1.0, 2.0, 1.5]]
         """
-        return _apply(np.linalg.inv(self.affine), xyz)
+        return apply_affine(np.linalg.inv(self.affine), xyz)
 
     def same_space(self, other: Grid, tolerance: float = 1e-3) -> bool:
         """Whether ``other`` has the same shape and every corner of its field of view within ``tolerance`` mm.
@@ -283,7 +292,7 @@ class Volume:
         (True, False)
         """
         shape, affine = _grid(other)
-        return shape == self.shape and _corner_gap(shape, affine, self.affine) <= tolerance
+        return shape == self.shape and corner_gap(shape, affine, self.affine) <= tolerance
 
     def with_array(self, array: np.ndarray) -> Volume:
         """Return ``array``, (i, j, k) or (c, i, j, k), in this volume's space.
@@ -328,9 +337,9 @@ class Volume:
         >>> sagittal.shape, sagittal.voxel_to_world((0, 0, 0)).tolist()
         ((3, 4, 2), [0.0, 2.0, 3.0])
         """
-        order, flipped = _permutation(self.affine, _codes(axcodes))
-        array = _permuted(self.array, order, flipped)
-        return Volume(np.array(array, order="C"), _permuted_affine(self.shape, self.affine, order, flipped))
+        order, flipped = permutation(self.affine, _codes(axcodes))
+        array = permuted(self.array, order, flipped)
+        return Volume(np.array(array, order="C"), permuted_affine(self.shape, self.affine, order, flipped))
 
     def resample(
         self,
@@ -390,12 +399,12 @@ class Volume:
             _require_fitting(fill, self.array.dtype)
         # Both grids in RAS order: the result depends on where voxels are, not on how they are stored.
         source = self.reorient("RAS")
-        axes, flipped = _permutation(affine, "RAS")
+        axes, flipped = permutation(affine, "RAS")
         grid_shape = [shape[axis] for axis in axes]
-        to_source = np.linalg.inv(source.affine) @ _permuted_affine(shape, affine, axes, flipped)
+        to_source = np.linalg.inv(source.affine) @ permuted_affine(shape, affine, axes, flipped)
         layers = source.array if source.array.ndim == 4 else source.array[None]
-        sampled = np.stack([_sampled(layer, to_source, grid_shape, order, fill) for layer in layers])
-        array = np.ascontiguousarray(_unpermuted(sampled, axes, flipped))
+        sampled = np.stack([resampled(layer, to_source, grid_shape, order, fill) for layer in layers])
+        array = np.ascontiguousarray(unpermuted(sampled, axes, flipped))
         return Volume(array if self.channels is not None else array[0], affine)
 
     def crop(self, box: Box) -> Volume:
@@ -421,7 +430,7 @@ class Volume:
             )
         (i, i_end), (j, j_end), (k, k_end) = limits
         array = self.array[..., i:i_end, j:j_end, k:k_end]
-        return Volume(np.array(array, order="C"), _shifted(self.affine, (i, j, k)))
+        return Volume(np.array(array, order="C"), shifted(self.affine, (i, j, k)))
 
     def crop_to(self, mask: Volume, margin_mm: float = 0.0) -> Volume:
         """Crop to the bounding box of the nonzero voxels of ``mask`` with a margin.
@@ -451,7 +460,7 @@ class Volume:
         box = []
         for axis, (size, mm) in enumerate(zip(self.shape, self.spacing, strict=True)):
             inside = np.flatnonzero(filled.any(axis=tuple({0, 1, 2} - {axis})))
-            margin = int(np.ceil(margin_mm / mm - _TIE))
+            margin = int(np.ceil(margin_mm / mm - TIE))
             box.append((max(0, int(inside[0]) - margin), min(size, int(inside[-1]) + 1 + margin)))
         return self.crop(box)
 
@@ -489,7 +498,7 @@ class Volume:
         _require_fitting(fill, self.array.dtype)
         widths = [(int(before), int(after)) for before, after in pairs]
         array = np.pad(self.array, [(0, 0)] * (self.array.ndim - 3) + widths, constant_values=fill)
-        return Volume(array, _shifted(self.affine, [-before for before, _ in widths]))
+        return Volume(array, shifted(self.affine, [-before for before, _ in widths]))
 
     def paste_into(self, whole: Grid, fill: float = 0) -> Volume:
         """Return this volume on the grid that it was cropped from: the inverse of crop, pad and reorient.
@@ -512,9 +521,9 @@ class Volume:
         32
         """
         shape, affine = _grid(whole)
-        part = self.reorient(_axcodes(affine))
-        start = np.round(_apply(np.linalg.inv(affine), part.affine[:3, 3])).astype(int)
-        if _corner_gap(part.shape, _shifted(affine, start), part.affine) > 1e-3:
+        part = self.reorient(axcodes_of(affine))
+        start = np.round(apply_affine(np.linalg.inv(affine), part.affine[:3, 3])).astype(int)
+        if corner_gap(part.shape, shifted(affine, start), part.affine) > 1e-3:
             raise InputError(
                 "The two grids do not coincide voxel by voxel.",
                 "Resample with like= instead.",
@@ -538,7 +547,7 @@ class Volume:
                 code="value-invalid",
             )
         factor = widths / np.asarray(self.spacing)
-        shape = np.maximum(1, np.floor(np.asarray(self.shape) / factor + 0.5 + _TIE))
+        shape = np.maximum(1, np.floor(np.asarray(self.shape) / factor + 0.5 + TIE))
         affine = self.affine.copy()
         affine[:3, :3] *= factor
         affine[:3, 3] = self.centre - affine[:3, :3] @ ((shape - 1) / 2)
@@ -563,7 +572,7 @@ def require_same_space(volumes: Mapping[str, Volume], tolerance: float = 1e-3) -
         if a.shape != b.shape:
             how = f"{a.shape} and {b.shape} voxels"
         elif not a.same_space(b, tolerance):
-            gap = _corner_gap(a.shape, a.affine, b.affine)
+            gap = corner_gap(a.shape, a.affine, b.affine)
             how = f"up to {gap:.3g} mm apart; {''.join(a.axcodes)} and {''.join(b.axcodes)}"
         else:
             continue
@@ -694,122 +703,10 @@ def _require_fitting(fill: float, dtype: np.dtype) -> None:
 
 def _codes(axcodes: str | Sequence[str]) -> tuple[str, ...]:
     codes = tuple(str(code).upper() for code in axcodes)
-    if sorted(_DIRECTIONS.get(code, (-1,))[0] for code in codes) != [0, 1, 2]:
+    if sorted(DIRECTIONS.get(code, (-1,))[0] for code in codes) != [0, 1, 2]:
         raise InputError(
             f"'{''.join(str(code) for code in axcodes)}' is not an orientation.",
             "Take one letter each of R or L, A or P, S or I, such as RAS.",
             code="value-invalid",
         )
     return codes
-
-
-# --- affines --------------------------------------------------------------------------------------------------------
-
-
-def _apply(affine: np.ndarray, points: np.typing.ArrayLike) -> np.ndarray:
-    transformed: np.ndarray = np.asarray(points, dtype=np.float64) @ affine[:3, :3].T + affine[:3, 3]
-    return transformed
-
-
-def _corners(shape: Sequence[int]) -> np.ndarray:
-    """Return the 8 corners of the field of view (outer voxel faces) in voxel indices, (8, 3)."""
-    return np.array(list(product(*((-0.5, n - 0.5) for n in shape))))
-
-
-def _corner_gap(shape: Sequence[int], first: np.ndarray, second: np.ndarray) -> float:
-    """Return the largest distance in mm between the corners of one grid under two affines."""
-    corners = _corners(shape)
-    return float(np.linalg.norm(_apply(first, corners) - _apply(second, corners), axis=1).max())
-
-
-def _shifted(affine: np.ndarray, start: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Return the affine of a grid whose first voxel is voxel ``start`` of this one."""
-    shifted = np.array(affine)
-    shifted[:3, 3] = _apply(affine, start)
-    return shifted
-
-
-def _orientation(affine: np.ndarray) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return for each array axis the world axis nearest to it (each once) and the sign of its direction."""
-    cosines = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    axes = max(permutations(range(3)), key=lambda order: round(float(np.abs(cosines[order, range(3)]).sum()), 6))
-    return axes, tuple(1 if cosines[axis, column] >= 0 else -1 for column, axis in enumerate(axes))
-
-
-def _axcodes(affine: np.ndarray) -> tuple[str, str, str]:
-    axes, signs = _orientation(affine)
-    letters = {direction: letter for letter, direction in _DIRECTIONS.items()}
-    i, j, k = (letters[direction] for direction in zip(axes, signs, strict=True))
-    return i, j, k
-
-
-def _permutation(affine: np.ndarray, codes: Sequence[str]) -> tuple[list[int], list[bool]]:
-    """Return for each new array axis the old one it comes from, and whether it is flipped."""
-    axes, signs = _orientation(affine)
-    directions = [_DIRECTIONS[code] for code in codes]
-    order = [axes.index(axis) for axis, _ in directions]
-    return order, [signs[old] != sign for old, (_, sign) in zip(order, directions, strict=True)]
-
-
-def _permuted(array: np.ndarray, order: Sequence[int], flipped: Sequence[bool]) -> np.ndarray:
-    array = np.moveaxis(array, [axis - 3 for axis in order], (-3, -2, -1))
-    return np.flip(array, tuple(axis - 3 for axis in range(3) if flipped[axis]))
-
-
-def _unpermuted(array: np.ndarray, order: Sequence[int], flipped: Sequence[bool]) -> np.ndarray:
-    array = np.flip(array, tuple(axis - 3 for axis in range(3) if flipped[axis]))
-    return np.moveaxis(array, (-3, -2, -1), [axis - 3 for axis in order])
-
-
-def _permuted_affine(
-    shape: Sequence[int], affine: np.ndarray, order: Sequence[int], flipped: Sequence[bool]
-) -> np.ndarray:
-    new_to_old = np.zeros((4, 4))
-    new_to_old[3, 3] = 1
-    for new, (old, flip) in enumerate(zip(order, flipped, strict=True)):
-        new_to_old[old, new] = -1 if flip else 1
-        new_to_old[old, 3] = shape[old] - 1 if flip else 0
-    return affine @ new_to_old
-
-
-def _sampled(array: np.ndarray, affine: np.ndarray, shape: Sequence[int], order: int, fill: float) -> np.ndarray:
-    """Sample a 3-D array at the voxels of a grid of ``shape``; ``affine`` maps grid indices to array indices."""
-    from scipy import ndimage
-
-    matrix, offset = affine[:3, :3], affine[:3, 3]
-    if order == 0:
-        values = array.view(np.uint8) if array.dtype == bool else array
-        offset = offset + _TIE
-    else:
-        values = array.astype(np.float64 if array.dtype == np.float64 else np.float32)
-        values = _smoothed(values, matrix)
-    diagonal = np.diag(matrix)
-    if (np.abs(matrix - np.diag(diagonal)) @ np.asarray(shape)).max() < _TIE:
-        matrix = diagonal  # sampled axis by axis: much quicker
-    # 'nearest' holds values up to the outer voxel faces, where 'constant' would fill from the last centre on.
-    result: np.ndarray = ndimage.affine_transform(
-        values, matrix, offset=offset, output_shape=tuple(shape), output=values.dtype, order=order, mode="nearest"
-    )
-    result[~_inside(matrix, affine[:3, 3], shape, array.shape)] = fill
-    return result.view(bool) if array.dtype == bool else result
-
-
-def _smoothed(values: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Smooth along the axes that ``matrix`` (grid to array indices) samples more coarsely than they are stored."""
-    from scipy import ndimage
-
-    step = (matrix**2).sum(axis=1)  # squared length of a grid step along each array axis, in voxels
-    width_to_sigma = 1 / np.sqrt(8 * np.log(2))
-    sigma = width_to_sigma * np.sqrt(np.maximum(step - 1, 0))
-    return ndimage.gaussian_filter(values, sigma, mode="nearest") if (sigma > 0.05).any() else values
-
-
-def _inside(matrix: np.ndarray, offset: np.ndarray, shape: Sequence[int], source_shape: Sequence[int]) -> np.ndarray:
-    """Return where the voxel centres of a grid lie within the outer voxel faces of the source."""
-    grids = np.ogrid[: shape[0], : shape[1], : shape[2]]
-    inside = np.ones(tuple(shape), dtype=bool)
-    for axis, size in enumerate(source_shape):
-        row = matrix[axis] if matrix.ndim == 2 else matrix[axis] * np.eye(3)[axis]
-        index = offset[axis] + sum(step * grid for step, grid in zip(row, grids, strict=True) if step)
-        inside &= (index > -0.5 - 1e-4) & (index < size - 0.5 + 1e-4)
-    return inside

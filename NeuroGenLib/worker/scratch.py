@@ -14,7 +14,7 @@ import numpy as np
 
 from NeuroGenLib.core.errors import InputError, NeuroGenError
 from NeuroGenLib.spatial.result import Result
-from NeuroGenLib.spatial.spatial_map import SpatialMap
+from NeuroGenLib.spatial.transforms.spatial_map import SpatialMap
 from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:

@@ -45,9 +45,9 @@ from NeuroGenLib.models.hub import HubFile, fetch_files
 from NeuroGenLib.models.reference import HubReference
 from NeuroGenLib.registration.evaluation.measures import hausdorff95
 from NeuroGenLib.registration.losses import gradient_loss, mutual_information_loss, ncc_loss
-from NeuroGenLib.spatial.displacement import warp
 from NeuroGenLib.spatial.metrics import dice_by_label, psnr, ssim
 from NeuroGenLib.spatial.sliding_window import sliding_window_inference
+from NeuroGenLib.spatial.transforms.displacement import warp
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.training.run import cosine_schedule
 from Testing.hub_server import HubServer, Repository

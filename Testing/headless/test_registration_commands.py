@@ -20,8 +20,8 @@ import SimpleITK
 
 from NeuroGenLib import cli, models
 from NeuroGenLib.mask.infer import BrainMask
-from NeuroGenLib.spatial.landmark_files import read_point_file
-from NeuroGenLib.spatial.spatial_map_files import read_transform
+from NeuroGenLib.spatial.files.landmarks import read_point_file
+from NeuroGenLib.spatial.files.spatial_maps import read_transform
 from Testing.geometry import oblique, reoriented
 from Testing.registration_pairs import a_bent_pair, a_tiny_model
 

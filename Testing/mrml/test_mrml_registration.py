@@ -16,7 +16,7 @@ from NeuroGenLib.registration.config import RegisterConfig
 from NeuroGenLib.registration.output import registration_result
 from NeuroGenLib.spatial.labels import Label, LabelTable
 from NeuroGenLib.spatial.result import Result
-from NeuroGenLib.spatial.spatial_map import SpatialMap, from_voxel_displacement
+from NeuroGenLib.spatial.transforms.spatial_map import SpatialMap, from_voxel_displacement
 from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import a_brain_phantom, oblique, reoriented, rotation, same_in_world
 from Testing.mrml.places import WITHOUT_SLICER, to_lps, write_node

@@ -26,8 +26,8 @@ from NeuroGenLib.registration.losses import (
     ncc_loss,
     ndv_loss,
 )
-from NeuroGenLib.spatial.displacement import compose, voxel_grid, warp
-from NeuroGenLib.spatial.jacobian import discrete_jacobians, jacobian_determinants, ndv_map, overlap_mask
+from NeuroGenLib.spatial.transforms.displacement import compose, voxel_grid, warp
+from NeuroGenLib.spatial.transforms.jacobian import discrete_jacobians, jacobian_determinants, ndv_map, overlap_mask
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -29,7 +29,7 @@ from sitreg_case import (
 from NeuroGenLib.registration.network.affine import affine_matrix
 from NeuroGenLib.registration.network.grids import Grids
 from NeuroGenLib.registration.network.inversion import FixedPoint, invert
-from NeuroGenLib.spatial.b_splines import evaluate, evaluation_matrix, invertible_bound
+from NeuroGenLib.spatial.transforms.b_splines import evaluate, evaluation_matrix, invertible_bound
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -32,7 +32,7 @@ from NeuroGenLib.registration.network.configured import freeze_unused
 from NeuroGenLib.registration.network.inversion import FixedPoint, _mix, solve
 from NeuroGenLib.registration.objective import Objective, pairs_of
 from NeuroGenLib.registration.published.checkpoint import own_name
-from NeuroGenLib.spatial.displacement import sample, voxel_grid
+from NeuroGenLib.spatial.transforms.displacement import sample, voxel_grid
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ from NeuroGenLib.core import provenance
 from NeuroGenLib.core.files import staged_outputs
 from NeuroGenLib.core.reports import save_figure
 from NeuroGenLib.spatial.result import Result, write_result
-from NeuroGenLib.spatial.spatial_map import SpatialMap
+from NeuroGenLib.spatial.transforms.spatial_map import SpatialMap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -26,8 +26,8 @@ from NeuroGenLib.mask.infer import MaskModel
 from NeuroGenLib.mask.output import mask_result
 from NeuroGenLib.mask.run_config import MaskConfig
 from NeuroGenLib.models import open_model
+from NeuroGenLib.spatial.files.formats import ITK_SUFFIXES, WRITTEN_SUFFIXES
 from NeuroGenLib.spatial.volume import Volume
-from NeuroGenLib.spatial.volume_files import ITK_SUFFIXES, WRITTEN_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,11 +13,11 @@ from NeuroGenLib.commands.shared import close_bar, print_result
 from NeuroGenLib.core import provenance
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import require_folder_place, staged_outputs, write_json
+from NeuroGenLib.spatial.files.formats import ITK_SUFFIXES, WRITTEN_SUFFIXES
+from NeuroGenLib.spatial.files.landmarks import POINT_SUFFIXES, point_suffix, read_point_file
+from NeuroGenLib.spatial.files.spatial_maps import FileTransform, read_transform
 from NeuroGenLib.spatial.labels import as_label_map
-from NeuroGenLib.spatial.landmark_files import POINT_SUFFIXES, point_suffix, read_point_file
-from NeuroGenLib.spatial.spatial_map_files import FileTransform, read_transform
 from NeuroGenLib.spatial.volume import Volume
-from NeuroGenLib.spatial.volume_files import ITK_SUFFIXES, WRITTEN_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

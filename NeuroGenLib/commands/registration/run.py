@@ -37,7 +37,7 @@ from NeuroGenLib.registration.output import (
     registration_result,
     write_registration,
 )
-from NeuroGenLib.spatial.landmark_files import read_point_file
+from NeuroGenLib.spatial.files.landmarks import read_point_file
 from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import torch
 from NeuroGenLib.registration.data.pairs import Item, PairBatch
 from NeuroGenLib.registration.network.affine import affine_matrix
 from NeuroGenLib.registration.network.grids import Grids, Triple
-from NeuroGenLib.spatial.displacement import inside, sample, voxel_grid
+from NeuroGenLib.spatial.transforms.displacement import inside, sample, voxel_grid
 
 if TYPE_CHECKING:
     from torch import Tensor

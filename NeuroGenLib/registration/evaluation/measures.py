@@ -1,7 +1,8 @@
 """Measures of a registration: folding, overlap of labels and surface distances.
 
 Displacements are (3, I, J, K) or (1, 3, I, J, K) arrays or tensors in voxels, pull-back (see
-:mod:`NeuroGenLib.spatial.displacement`): ``forward`` takes fixed points to moving points, ``inverse`` the other way.
+:mod:`~NeuroGenLib.spatial.transforms.displacement`): ``forward`` takes fixed points to moving points, ``inverse``
+the other way.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class LabelScores:
 def ndv_percent(displacement: ArrayLike | Tensor) -> float:
     """Return the non-diffeomorphic volume as percent of the inner voxels (Liu et al.; 0: folds nowhere).
 
-    See :func:`NeuroGenLib.spatial.jacobian.ndv_map`.
+    See :func:`~NeuroGenLib.spatial.transforms.jacobian.ndv_map`.
 
     Raises
     ------
@@ -63,7 +64,7 @@ def ndv_percent(displacement: ArrayLike | Tensor) -> float:
     >>> ndv_percent(np.zeros((3, 4, 4, 4), np.float32))
     0.0
     """
-    from NeuroGenLib.spatial import jacobian
+    from NeuroGenLib.spatial.transforms import jacobian
 
     return float(jacobian.ndv_percent(_field(displacement))[0])
 

@@ -9,14 +9,14 @@ import numpy as np
 
 from NeuroGenLib.registration.evaluation.quality import RegistrationMaps
 from NeuroGenLib.spatial.intensity import intensity_range, rescale
-from NeuroGenLib.spatial.spatial_map import SpatialMap
+from NeuroGenLib.spatial.transforms.spatial_map import SpatialMap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from NeuroGenLib.registration.infer import Registration
-    from NeuroGenLib.spatial.spatial_map import SpatialMap
+    from NeuroGenLib.spatial.transforms.spatial_map import SpatialMap
     from NeuroGenLib.spatial.volume import Volume
 
 PLANES = ("axial", "coronal", "sagittal")

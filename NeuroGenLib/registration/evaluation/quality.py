@@ -11,7 +11,7 @@ from NeuroGenLib.alignment.prepared_image import first_channel
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.registration.evaluation.measures import label_dice, label_hd95, ndv_percent
 from NeuroGenLib.spatial.metrics import entropies
-from NeuroGenLib.spatial.spatial_map import SpatialMap
+from NeuroGenLib.spatial.transforms.spatial_map import SpatialMap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from NeuroGenLib.spatial.b_splines import evaluation_matrix, invertible_bound
-from NeuroGenLib.spatial.displacement import voxel_grid
+from NeuroGenLib.spatial.transforms.b_splines import evaluation_matrix, invertible_bound
+from NeuroGenLib.spatial.transforms.displacement import voxel_grid
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
-from NeuroGenLib.spatial.displacement import sample, voxel_grid
+from NeuroGenLib.spatial.transforms.displacement import sample, voxel_grid
 
 if TYPE_CHECKING:
     from collections.abc import Callable

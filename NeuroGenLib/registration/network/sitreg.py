@@ -18,8 +18,8 @@ from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.registration.network.affine import PARAMETERS, affine_matrix
 from NeuroGenLib.registration.network.grids import Grids, Triple
 from NeuroGenLib.registration.network.inversion import FixedPoint, invert
-from NeuroGenLib.spatial.b_splines import evaluate
-from NeuroGenLib.spatial.displacement import sample, voxel_grid
+from NeuroGenLib.spatial.transforms.b_splines import evaluate
+from NeuroGenLib.spatial.transforms.displacement import sample, voxel_grid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -284,7 +284,7 @@ def _points(
     """Return where the voxels of a box lie in the whole head, (1, 3, I, J, K); ``moved`` as a guide may be."""
     import torch
 
-    from NeuroGenLib.spatial.displacement import voxel_grid
+    from NeuroGenLib.spatial.transforms.displacement import voxel_grid
 
     grid = voxel_grid([stop - start for start, stop in box], torch.zeros((), device=generator.device))
     if moved:

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from NeuroGenLib.spatial.volume_files import NIFTI_SUFFIXES
+from NeuroGenLib.spatial.files.formats import NIFTI_SUFFIXES
 
 if TYPE_CHECKING:
     import os

@@ -24,8 +24,8 @@ from NeuroGenLib.alignment.rotation_search import scan_levels
 from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.spatial import foreground as foregrounds
-from NeuroGenLib.spatial.affine import Affine
 from NeuroGenLib.spatial.foreground import foreground, reduced, reduced_mask
+from NeuroGenLib.spatial.transforms.affine import Affine
 from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import a_brain_phantom, reoriented, rotation
 from Testing.raising import raises

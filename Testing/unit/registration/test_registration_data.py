@@ -25,8 +25,8 @@ from NeuroGenLib.registration.data.pairs import (
 )
 from NeuroGenLib.registration.data.table import TablePairs, read_points
 from NeuroGenLib.registration.network.grids import Grids
-from NeuroGenLib.spatial.displacement import warp
 from NeuroGenLib.spatial.grids import filled_grid
+from NeuroGenLib.spatial.transforms.displacement import warp
 from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import oblique
 from Testing.raising import raises

@@ -12,7 +12,7 @@ from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.registration.config import GeneratedConfig, MapsConfig
 from NeuroGenLib.registration.data.generated import GeneratedPairs, read_maps
 from NeuroGenLib.simulate.deformation import DeformationConfig
-from NeuroGenLib.spatial.displacement import warp
+from NeuroGenLib.spatial.transforms.displacement import warp
 from NeuroGenLib.spatial.volume import Volume
 from Testing.raising import raises
 from Testing.registration_fixtures import ball, label_map, write_scans

@@ -23,7 +23,7 @@ from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.registration import infer
 from NeuroGenLib.registration.config import RegisterConfig
 from NeuroGenLib.spatial import foreground as foregrounds
-from NeuroGenLib.spatial.spatial_map_files import read_transform, write_transform
+from NeuroGenLib.spatial.files.spatial_maps import read_transform, write_transform
 from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import (
     ORIENTATIONS,

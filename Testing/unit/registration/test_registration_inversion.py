@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from NeuroGenLib.registration.network import inversion
 from NeuroGenLib.registration.network.inversion import FixedPoint, invert, newton_inverse, solve
-from NeuroGenLib.spatial.displacement import compose, sample, voxel_grid
-from NeuroGenLib.spatial.jacobian import discrete_jacobians
+from NeuroGenLib.spatial.transforms.displacement import compose, sample, voxel_grid
+from NeuroGenLib.spatial.transforms.jacobian import discrete_jacobians
 
 SHAPE = (13, 11, 14)
 CLOSE = FixedPoint(threshold=1e-6, most=300)

@@ -23,7 +23,7 @@ from NeuroGenLib.registration.losses import (
     ncc_loss,
     ndv_loss,
 )
-from NeuroGenLib.spatial.jacobian import overlap_mask, sample_mask
+from NeuroGenLib.spatial.transforms.jacobian import overlap_mask, sample_mask
 from Testing.raising import raises
 
 pytestmark = pytest.mark.usefixtures("one_thread")

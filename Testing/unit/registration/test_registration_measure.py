@@ -12,7 +12,7 @@ from NeuroGenLib.alignment.prepared_image import PreparedImage
 from NeuroGenLib.core.errors import Cancelled
 from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.registration.evaluation.quality import STAGES, LabelMaps, RegistrationMaps, measure_quality
-from NeuroGenLib.spatial.spatial_map import SpatialMap, from_voxel_displacement
+from NeuroGenLib.spatial.transforms.spatial_map import SpatialMap, from_voxel_displacement
 from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import ORIENTATIONS, a_brain_phantom, dice, reoriented
 

@@ -15,9 +15,9 @@ from NeuroGenLib.core.errors import Cancelled
 from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.registration.network.inversion import FixedPoint, invert
 from NeuroGenLib.registration.network.sitreg import Mappings, SITReg, SITRegConfig
-from NeuroGenLib.spatial.b_splines import evaluate, evaluation_matrix
-from NeuroGenLib.spatial.displacement import compose, voxel_grid
-from NeuroGenLib.spatial.jacobian import discrete_jacobians
+from NeuroGenLib.spatial.transforms.b_splines import evaluate, evaluation_matrix
+from NeuroGenLib.spatial.transforms.displacement import compose, voxel_grid
+from NeuroGenLib.spatial.transforms.jacobian import discrete_jacobians
 from NeuroGenLib.training.random_streams import seeded_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")

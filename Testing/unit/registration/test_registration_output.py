@@ -29,9 +29,9 @@ from NeuroGenLib.registration.output import (
     summary,
     write_registration,
 )
+from NeuroGenLib.spatial.files.landmarks import read_point_file
+from NeuroGenLib.spatial.files.spatial_maps import read_transform
 from NeuroGenLib.spatial.foreground import foreground
-from NeuroGenLib.spatial.landmark_files import read_point_file
-from NeuroGenLib.spatial.spatial_map_files import read_transform
 from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import oblique, reoriented
 from Testing.registration_pairs import a_bent_pair, a_tiny_model

@@ -12,7 +12,7 @@ from NeuroGenLib.alignment.halfway import HalfwayGrid, HalfwayStart
 from NeuroGenLib.alignment.prepared_image import PreparedImage
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.registration.prepare import fine_grids, network_grid, prepared_side, prepared_sides
-from NeuroGenLib.spatial.affine import Affine
+from NeuroGenLib.spatial.transforms.affine import Affine
 from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import ORIENTATIONS, reoriented, rotation
 from Testing.raising import raises

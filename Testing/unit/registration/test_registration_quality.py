@@ -17,7 +17,7 @@ from NeuroGenLib.registration.evaluation.measures import (
     label_hd95,
     ndv_percent,
 )
-from NeuroGenLib.spatial.jacobian import (
+from NeuroGenLib.spatial.transforms.jacobian import (
     discrete_jacobians,
     displacement_at,
     jacobian_determinants,

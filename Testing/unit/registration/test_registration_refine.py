@@ -15,8 +15,8 @@ from NeuroGenLib.core.errors import Cancelled
 from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.registration.network.sitreg import SITReg, SITRegConfig
 from NeuroGenLib.registration.refine import Adam, HalfMaps, refine, relaxed, unfolded
-from NeuroGenLib.spatial.displacement import Displacement, compose, voxel_grid, warp
-from NeuroGenLib.spatial.jacobian import discrete_jacobians, jacobian_determinants
+from NeuroGenLib.spatial.transforms.displacement import Displacement, compose, voxel_grid, warp
+from NeuroGenLib.spatial.transforms.jacobian import discrete_jacobians, jacobian_determinants
 from NeuroGenLib.training.random_streams import seeded_weights
 from Testing.geometry import rotation
 

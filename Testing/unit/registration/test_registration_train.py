@@ -29,7 +29,7 @@ from NeuroGenLib.registration.network.grids import Grids
 from NeuroGenLib.registration.network.sitreg import Halves, Mappings, SITReg, SITRegConfig
 from NeuroGenLib.registration.objective import Objective, coarser_truth, pairs_of
 from NeuroGenLib.registration.train import RegistrationModule, train
-from NeuroGenLib.spatial.displacement import sample
+from NeuroGenLib.spatial.transforms.displacement import sample
 from NeuroGenLib.training.metrics_log import read_metrics
 from Testing.raising import raises
 from Testing.registration_fixtures import TINY_NETWORK, table_job, write_scans

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
 from NeuroGenLib.simulate.deformation import DeformationConfig, sample_deformation, warp
-from NeuroGenLib.spatial.displacement import voxel_grid
+from NeuroGenLib.spatial.transforms.displacement import voxel_grid
 from Testing.raising import raises
 
 SHAPE = (40, 47, 35)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from NeuroGenLib.spatial.affine import Affine
-from NeuroGenLib.spatial.displacement import Displacement
+from NeuroGenLib.spatial.transforms.affine import Affine
+from NeuroGenLib.spatial.transforms.displacement import Displacement
 from Testing.geometry import rotation
 from Testing.raising import raises
 

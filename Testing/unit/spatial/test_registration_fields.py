@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
-from NeuroGenLib.spatial.displacement import compose, inside, sample, voxel_grid, warp
+from NeuroGenLib.spatial.transforms.displacement import compose, inside, sample, voxel_grid, warp
 
 sizes = st.tuples(*[st.integers(1, 7)] * 3)
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from NeuroGenLib.spatial.landmark_files import point_suffix, read_point_file
+from NeuroGenLib.spatial.files.landmarks import point_suffix, read_point_file
 from Testing.raising import raises
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy.interpolate import BSpline
 
 from NeuroGenLib.registration.network.inversion import FixedPoint, invert
-from NeuroGenLib.spatial.b_splines import cubic_b_spline, evaluate, evaluation_matrix, invertible_bound
-from NeuroGenLib.spatial.displacement import sample, voxel_grid
-from NeuroGenLib.spatial.jacobian import discrete_jacobians
+from NeuroGenLib.spatial.transforms.b_splines import cubic_b_spline, evaluate, evaluation_matrix, invertible_bound
+from NeuroGenLib.spatial.transforms.displacement import sample, voxel_grid
+from NeuroGenLib.spatial.transforms.jacobian import discrete_jacobians
 
 positions = st.lists(st.floats(-5, 12), min_size=1, max_size=9).map(np.array)
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.spatial.spatial_map import SpatialMap, from_voxel_displacement
-from NeuroGenLib.spatial.spatial_map_files import read_transform, write_displacement_field, write_transform
+from NeuroGenLib.spatial.files.spatial_maps import read_transform, write_displacement_field, write_transform
+from NeuroGenLib.spatial.transforms.spatial_map import SpatialMap, from_voxel_displacement
 from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import a_brain_phantom, oblique, reoriented, rotation, same_in_world
 from Testing.raising import raises
@@ -248,7 +248,7 @@ def test_the_spline_and_channels(registration, head, tmp_path):
 
 def test_slabs_do_not_show(registration, head, monkeypatch):
     whole = registration.pull(head.image, head.image), registration.jacobian(head.image)
-    monkeypatch.setattr("NeuroGenLib.spatial.spatial_map._POINTS_AT_ONCE", 2500)
+    monkeypatch.setattr("NeuroGenLib.spatial.transforms.spatial_map._POINTS_AT_ONCE", 2500)
     assert np.array_equal(registration.pull(head.image, head.image).array, whole[0].array)
     assert np.array_equal(registration.jacobian(head.image).array, whole[1].array)
 

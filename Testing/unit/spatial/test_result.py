@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from NeuroGenLib.spatial.result import Result, write_result
-from NeuroGenLib.spatial.spatial_map import SpatialMap
+from NeuroGenLib.spatial.transforms.spatial_map import SpatialMap
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.worker.scratch import Scratch
 from Testing.geometry import a_brain_phantom

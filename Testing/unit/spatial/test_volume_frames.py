@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from NeuroGenLib.spatial.volume_files import write_frames
+from NeuroGenLib.spatial.files.volumes import write_frames
 from Testing.raising import raises
 
 AFFINE = np.array([[-2.0, 0, 0, 11], [0, 0, 3.0, -7], [0, 4.0, 0, 5], [0, 0, 0, 1]])

@@ -1,7 +1,7 @@
 """Jacobian determinants, folds and field of view of a displacement field.
 
-Displacements are (B, 3, I, J, K) in voxels, pull-back (see :mod:`NeuroGenLib.spatial.displacement`). The Jacobian of
-the map ``x + u(x)`` in voxels has the same determinant in mm, because both ends lie on one grid.
+Displacements are (B, 3, I, J, K) in voxels, pull-back (see :mod:`~NeuroGenLib.spatial.transforms.displacement`). The
+Jacobian of the map ``x + u(x)`` in voxels has the same determinant in mm, because both ends lie on one grid.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.spatial.displacement import sample, voxel_grid
+from NeuroGenLib.spatial.transforms.displacement import sample, voxel_grid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -129,7 +129,7 @@ def displacement_at(displacement: Tensor, points: Tensor) -> Tensor:
 def sample_mask(mask: Tensor | None, coordinates: Tensor, like: Tensor) -> Tensor:
     """Return where a mask holds between voxels, (B, 1, ...) 0 or 1; outside its grid it never does.
 
-    Unlike :func:`NeuroGenLib.spatial.displacement.inside`, a rounding error beyond the border does no harm.
+    Unlike :func:`NeuroGenLib.spatial.transforms.displacement.inside`, a rounding error beyond the border does no harm.
 
     Parameters
     ----------

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from NeuroGenLib.spatial.spatial_map import affine_matrix
+from NeuroGenLib.spatial.transforms.spatial_map import affine_matrix
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from NeuroGenLib.spatial.spatial_map import from_voxel_displacement
+from NeuroGenLib.spatial.transforms.spatial_map import from_voxel_displacement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
 
-    from NeuroGenLib.spatial.affine import Affine
-    from NeuroGenLib.spatial.spatial_map import SpatialMap
+    from NeuroGenLib.spatial.transforms.affine import Affine
+    from NeuroGenLib.spatial.transforms.spatial_map import SpatialMap
 
 
 @dataclass(frozen=True, eq=False)

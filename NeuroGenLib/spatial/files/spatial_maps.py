@@ -14,8 +14,8 @@ import numpy as np
 
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import atomic_file, existing_file
-from NeuroGenLib.spatial import volume_files as volume_io
-from NeuroGenLib.spatial.spatial_map import point_rows, require_displacements, require_order
+from NeuroGenLib.spatial.files.itk import to_itk
+from NeuroGenLib.spatial.transforms.spatial_map import point_rows, require_displacements, require_order
 from NeuroGenLib.spatial.volume import Grid, Volume
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import SimpleITK
 
-    from NeuroGenLib.spatial.spatial_map import SpatialMap
+    from NeuroGenLib.spatial.transforms.spatial_map import SpatialMap
 
 TRANSFORM_SUFFIXES = (".h5", ".tfm")
 """What is written as a transform."""
@@ -94,14 +94,14 @@ class FileTransform:
         require_order(order)
         interpolator = {0: SimpleITK.sitkNearestNeighbor, 1: SimpleITK.sitkLinear, 3: SimpleITK.sitkBSpline}[order]
         shape, affine = (like.shape, like.affine) if isinstance(like, Volume) else like
-        grid = volume_io.to_itk(np.zeros((1, 1, 1), np.uint8), affine, "The grid of the result")
+        grid = to_itk(np.zeros((1, 1, 1), np.uint8), affine, "The grid of the result")
         kept = order == 0 or volume.array.dtype == np.float64
         array = volume.array if kept else volume.array.astype(np.float32)
         layers = (array if volume.channels is not None else array[None]).view(_viewed(array.dtype))
         pulled = []
         for layer in layers:
             image = SimpleITK.Resample(
-                volume_io.to_itk(layer, volume.affine, "The volume"),
+                to_itk(layer, volume.affine, "The volume"),
                 [int(n) for n in shape],
                 self.itk,
                 interpolator,
@@ -243,9 +243,7 @@ def _displacement_transform(field: Volume, name: str) -> SimpleITK.DisplacementF
     import SimpleITK
 
     field = field.reorient("RAS")
-    return SimpleITK.DisplacementFieldTransform(
-        volume_io.to_itk(_to_lps(field.array).astype(np.float64), field.affine, name)
-    )
+    return SimpleITK.DisplacementFieldTransform(to_itk(_to_lps(field.array).astype(np.float64), field.affine, name))
 
 
 def _to_lps(vectors: np.ndarray) -> np.ndarray:
@@ -257,7 +255,7 @@ def _to_lps(vectors: np.ndarray) -> np.ndarray:
 def _write_nrrd(field: Volume, path: Path) -> None:
     import SimpleITK
 
-    image = volume_io.to_itk(_to_lps(field.array.astype(np.float32)), field.affine, str(path))
+    image = to_itk(_to_lps(field.array.astype(np.float32)), field.affine, str(path))
     image.SetMetaData(_FIELD_KIND, "resampling")
     with atomic_file(path) as temporary:
         try:

@@ -1,0 +1,1 @@
+"""File formats: volumes, landmarks and transforms."""

@@ -1,0 +1,142 @@
+"""NIfTI files: reading with the checks of a damaged header, writing with both forms of the affine."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import math
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from NeuroGenLib.core.errors import InputError, nearest
+from NeuroGenLib.core.files import atomic_file
+from NeuroGenLib.spatial.files.formats import channels_first, unreadable, volume_suffix
+
+if TYPE_CHECKING:
+    import io
+    from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+FRAME_UNITS = ("unknown", "sec", "msec", "usec", "hz", "ppm", "rads")
+
+_LARGEST_NIFTI_AXIS = 32767
+_GZIP_LEVEL = 6
+"""zlib's default, a compromise of time and size."""
+_GZIP_MOST = 1040
+"""Upper bound of gzip's compression ratio (1032 for deflate), with a margin for headers."""
+_GZIP_MAGIC = b"\x1f\x8b"
+_QFORM_TOLERANCE_MM = 0.01
+
+
+def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Array with channels first and affine to RAS mm of a NIfTI-1 or NIfTI-2 file."""
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError
+    from nibabel.wrapstruct import WrapStructError
+
+    broken = (
+        OSError,
+        EOFError,
+        ValueError,
+        OverflowError,
+        zlib.error,
+        ImageFileError,
+        HeaderDataError,
+        WrapStructError,
+    )
+    try:
+        with path.open("rb") as raw:
+            # The content decides, not the name: gzipped files that end in .nii are common.
+            stream: io.BufferedIOBase = raw
+            room = path.stat().st_size
+            if raw.peek(2)[:2] == _GZIP_MAGIC:
+                stream = gzip.GzipFile(fileobj=raw, mode="rb")
+                room *= _GZIP_MOST
+            array, affine, header = _parse_nifti(stream, room)
+            stream.read()  # to the end, where gzip keeps the checksum
+    except MemoryError as error:
+        raise InputError(
+            f"{path} claims more voxels than there is memory for.",
+            "Check its header, or use a machine with more memory.",
+            code="image-too-large",
+        ) from error
+    except broken as error:
+        raise unreadable(path, "NIfTI", error) from error
+    if not (header["sform_code"] or header["qform_code"]):
+        log.warning("%s has neither an sform nor a qform: its position and its left and right are a guess.", path)
+    return channels_first(array, path), affine
+
+
+def _parse_nifti(stream: io.BufferedIOBase, room: int) -> tuple[np.ndarray, np.ndarray, Any]:
+    import nibabel
+
+    kinds = {348: nibabel.Nifti1Image, 540: nibabel.Nifti2Image}
+    start = stream.read(4)
+    kind = kinds.get(int.from_bytes(start, "little")) or kinds.get(int.from_bytes(start, "big"))
+    if kind is None:
+        raise ValueError("it does not begin with a NIfTI header")
+    stream.seek(0)
+    # mmap would tie the array to the file, which may be replaced later (and cannot be on Windows).
+    image = kind.from_file_map(kind.make_file_map({"image": stream}), mmap=False)
+    size = math.prod(int(n) for n in image.shape) * image.get_data_dtype().itemsize
+    if size > room:  # before memory is taken for what a damaged header claims
+        raise ValueError(f"its header claims {size} bytes of voxels, the file holds fewer")
+    return np.asanyarray(image.dataobj), np.asarray(image.affine, dtype=np.float64), image.header
+
+
+def write_nifti(
+    path: Path,
+    data: np.ndarray,
+    affine: np.ndarray,
+    *,
+    frame_spacing: float,
+    frame_unit: str,
+    slope: float | None = None,
+) -> None:
+    """Write stored values (i, j, k[, frame[, channel]]); readers multiply them by ``slope``."""
+    import nibabel
+
+    if frame_unit not in FRAME_UNITS:
+        raise InputError(
+            f"'{frame_unit}' is not a unit of NIfTI's fourth axis.",
+            nearest(frame_unit, FRAME_UNITS),
+            code="name-unknown",
+        )
+    if not (np.isfinite(frame_spacing) and frame_spacing > 0):
+        raise InputError(
+            f"The frame spacing {frame_spacing} is not a positive number.", "Give one, such as 1.", code="value-invalid"
+        )
+    if max(data.shape) > _LARGEST_NIFTI_AXIS:
+        raise InputError(
+            f"{path} cannot be written: NIfTI has at most {_LARGEST_NIFTI_AXIS} voxels along an axis.",
+            "Save it as .nrrd.",
+            code="image-too-large",
+        )
+    image = nibabel.Nifti1Image(data, affine, dtype=data.dtype)
+    header = image.header
+    header.set_xyzt_units("mm", frame_unit if data.ndim > 3 else "unknown")
+    if data.ndim > 3:
+        header.set_zooms((*header.get_zooms()[:3], frame_spacing, *header.get_zooms()[4:]))
+    if slope is not None:
+        header.set_slope_inter(slope, 0.0)
+    image.set_sform(affine, code=1)
+    _set_qform(header, affine, data.shape[:3])
+    with atomic_file(path) as temporary, temporary.open("wb") as raw:
+        if volume_suffix(path) == ".nii":
+            image.to_stream(raw)
+        else:
+            # No name and no time in the gzip header: the same volume gives the same bytes.
+            with gzip.GzipFile(filename="", mode="wb", compresslevel=_GZIP_LEVEL, fileobj=raw, mtime=0) as packed:
+                image.to_stream(packed)
+
+
+def _set_qform(header: Any, affine: np.ndarray, shape: tuple[int, ...]) -> None:
+    """Write the qform where it equals the sform; a sheared affine has none."""
+    header.set_qform(affine, code=1)
+    corners = np.stack(np.meshgrid(*[(0, n - 1) for n in shape], [1.0], indexing="ij"), axis=-1).reshape(-1, 4)
+    gap = np.linalg.norm((corners @ (header.get_qform() - affine).T)[:, :3], axis=1).max()
+    if gap > _QFORM_TOLERANCE_MM:
+        header["qform_code"] = 0
