@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError, nearest
+from NeuroGenLib.core.job import running_job
 from NeuroGenLib.version import __version__
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
-    return run_safely(lambda: dispatch(words), debug=debug)
+    return run_safely(lambda: dispatch(words), ["neurogen", *words], debug=debug)
 
 
 def dispatch(words: list[str]) -> None:
@@ -153,10 +154,23 @@ def dispatch(words: list[str]) -> None:
     raise InputError(f"There is no command 'neurogen {tried}'.", nearest(tried, known), code="name-unknown")
 
 
-def run_safely(work: Callable[[], None], *, debug: bool = False) -> int:
-    """Run ``work`` and return an exit code; errors are printed as sentences, with a traceback only when debugging."""
+def run_safely(work: Callable[[], None], command: Sequence[str] = (), *, debug: bool = False) -> int:
+    """Run ``work`` as a job and return an exit code.
+
+    Errors are printed as sentences, with a traceback only when debugging.
+
+    Parameters
+    ----------
+    work:
+        What to do.
+    command:
+        The command line for the record of the result; that of this program when empty.
+    debug:
+        Whether errors are raised.
+    """
     try:
-        _run_and_flush(work)
+        with running_job(command or sys.argv):
+            _run_and_flush(work)
     except BrokenPipeError:
         # The reader of our output went away (`| head`); Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

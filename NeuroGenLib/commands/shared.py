@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from NeuroGenLib.core.config_command_line import parse_config
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import require_folder_place
+from NeuroGenLib.core.job import current_job
 from NeuroGenLib.core.progress import Progress, TerminalProgress
-from NeuroGenLib.core.provenance import RESEARCH_USE
+from NeuroGenLib.core.provenance import RECORD, RESEARCH_USE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -63,8 +64,16 @@ def run_training(
         print(f"The model is in {path}")
 
 
-def out_folder(text: str) -> Path:
-    """Return the folder to write into; ask this before the work.
+def out_folder(text: str, names: Sequence[str] = ()) -> Path:
+    """Return the folder to write into; ask this before the inputs are read.
+
+    Parameters
+    ----------
+    text:
+        Of ``--out``.
+    names:
+        Files that the command writes there, with ``*`` for any letters, besides its record: an input of such a name
+        is then refused when it is read, before the work.
 
     Raises
     ------
@@ -75,6 +84,9 @@ def out_folder(text: str) -> Path:
     """
     folder = Path(text)
     require_folder_place(folder)
+    job = current_job()
+    if job is not None:
+        job.plan(folder, (*names, RECORD))
     return folder
 
 
@@ -99,7 +111,7 @@ def scene_path(text: str | None) -> Path | None:
         raise InputError(
             f"{path} is a folder, not a scene.", "Choose another name for the scene.", code="file-unwritable"
         )
-    out_folder(str(path.parent))
+    require_folder_place(path.parent)
     import NeuroGenLib.mrml.core  # noqa: F401 (says what is missing)
 
     return path

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.core.errors import InputError, NeuroGenError
+from NeuroGenLib.core.job import note_input, require_no_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises
     ------
     InputError
-        When a file stands where a folder is needed.
+        When a file stands where a folder is needed, or ``path`` is an input of the running job.
     NeuroGenError
         When the file cannot be written (disk full, no permission).
     """
@@ -43,6 +44,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         _flush(temporary)
         temporary.chmod(0o666 & ~_umask())
+        require_no_inputs([path])
         temporary.replace(path)
     except OSError as error:
         raise _unwritable(path, error) from error
@@ -60,7 +62,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises
     ------
     InputError
-        When a file stands where a folder is needed.
+        When a file stands where a folder is needed, or an input of the running job would be replaced.
     NeuroGenError
         When the folder cannot be written.
     """
@@ -73,6 +75,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o777 & ~_umask())
         retired = temporary.with_name(temporary.name + ".old")
+        require_no_inputs([path])
         if path.exists():
             path.replace(retired)
         temporary.replace(path)
@@ -94,7 +97,8 @@ def staged_outputs(folder: str | os.PathLike[str]) -> Iterator[Path]:
     Raises
     ------
     InputError
-        When a file stands where a folder is needed, or a folder where a file is.
+        When a file stands where a folder is needed, a folder where a file is, or an input of the running job would be
+        replaced.
     NeuroGenError
         When the folder cannot be written.
     """
@@ -166,7 +170,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     InputError
         When it is missing or not JSON.
     """
-    path = existing_file(path)
+    path = require_file(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
@@ -176,6 +180,19 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def existing_file(path: str | os.PathLike[str]) -> Path:
+    """Return the path of an input when it is a file; no result of the running job may then replace it.
+
+    Raises
+    ------
+    InputError
+        When there is no such file, or the job would write one of its name.
+    """
+    path = require_file(path)
+    note_input(path)
+    return path
+
+
+def require_file(path: str | os.PathLike[str]) -> Path:
     """Return ``path`` when it is a file.
 
     Raises
@@ -201,6 +218,7 @@ def _move_up(staging: Path, folder: Path) -> None:
             raise InputError(
                 f"{target} is {what} to be written.", "Choose another folder to write into.", code="file-unwritable"
             )
+    require_no_inputs(target for item, target in moves if not item.is_dir())
     for item, target in moves:
         if item.is_dir():
             target.mkdir(exist_ok=True)

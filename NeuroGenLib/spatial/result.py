@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.core.files import write_json
+from NeuroGenLib.core.provenance import RECORD
 from NeuroGenLib.core.reports import write_table
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
     from NeuroGenLib.spatial.transforms.spatial_map import SpatialMap
     from NeuroGenLib.spatial.volume import Volume
-
-RECORD = "provenance.json"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -11,9 +11,10 @@ from NeuroGenLib.cohort.subjects import Cohort, read_table
 from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError, nearest
 from NeuroGenLib.core.files import read_json, staged_outputs
+from NeuroGenLib.core.job import note_input, part_of_job
 from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.core.provenance import RECORD
 from NeuroGenLib.core.reports import one_line, reason_of, write_table
-from NeuroGenLib.spatial.result import RECORD
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.output import IMAGE, superres_result, write_superres
 from NeuroGenLib.superres.stacks.preprocessing import AlreadyIsotropic
@@ -112,6 +113,7 @@ def read_cases(source: Path, scans: Sequence[str], guide: str | None = None) -> 
                 raise InputError(
                     f"The file {path} of {case.name} does not exist.", f"Correct {source}.", code="file-missing"
                 )
+            note_input(path, recorded=False)  # no result of an earlier case may replace it
     return cases
 
 
@@ -157,7 +159,8 @@ def run_batch(
         part = progress.part(number / len(cases), (number + 1) / len(cases), case.name)
         part.update(0, 1)
         try:
-            row, files = _done(model, case, out / case.name, settings, what, part)
+            with part_of_job():
+                row, files = _done(model, case, out / case.name, settings, what, part)
         except Cancelled:
             raise
         except AlreadyIsotropic as nothing:

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 EvaluationRow = dict[str, float | str]
 
 
+FILES = ("evaluation.tsv", "evaluation.png")
+"""What an evaluation writes beside its record and the folders of subjects."""
+
+
 @dataclass(frozen=True)
 class EvaluationSettings:
     """How subjects are compared.

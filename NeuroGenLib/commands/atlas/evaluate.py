@@ -59,9 +59,9 @@ def evaluate(arguments: list[str]) -> None:
     add_report_options(parser)
     options = parser.parse(arguments)
 
-    out = out_folder(options.out)
-    from NeuroGenLib.atlas.evaluation.table import EvaluationSettings, evaluate_to_folder
+    from NeuroGenLib.atlas.evaluation.table import FILES, EvaluationSettings, evaluate_to_folder
 
+    out = out_folder(options.out, FILES)
     if (options.subjects is None) == (options.splits is None):
         raise InputError(
             "The subjects to compare with are not clear.", "Give either --subjects or --splits.", code="value-conflict"

@@ -21,9 +21,8 @@ from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.files import read_json, staged_outputs
 from NeuroGenLib.core.progress import TerminalProgress
-from NeuroGenLib.core.provenance import RESEARCH_USE
+from NeuroGenLib.core.provenance import RECORD, RESEARCH_USE
 from NeuroGenLib.models import open_model
-from NeuroGenLib.spatial.result import RECORD
 from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
@@ -67,9 +66,10 @@ def fit(arguments: list[str]) -> None:
     add_report_options(parser)
     options = parser.parse(arguments)
 
-    out, scene = out_folder(options.out), scene_path(options.scene)
     from NeuroGenLib.atlas.fit.fit import fit_scan
-    from NeuroGenLib.atlas.fit.output import summary
+    from NeuroGenLib.atlas.fit.output import FILES, summary
+
+    out, scene = out_folder(options.out, FILES), scene_path(options.scene)
 
     started = time.monotonic()
     progress = make_progress(options.progress)

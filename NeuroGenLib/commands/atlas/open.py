@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.atlas.output import parse_ages
-from NeuroGenLib.atlas.precomputed import PrecomputedAtlas, export
+from NeuroGenLib.atlas.precomputed import FILES, PrecomputedAtlas, export
 from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
 from NeuroGenLib.commands.shared import add_scene_option, out_folder, print_files, scene_path
 from NeuroGenLib.core.errors import InputError
@@ -61,7 +61,7 @@ def open_(arguments: list[str]) -> None:
             "Give a folder for them as --out.",
             code="value-missing",
         )
-    out = None if options.out is None else out_folder(options.out)
+    out = None if options.out is None else out_folder(options.out, FILES)
     scene = scene_path(options.scene)
     progress = make_progress(options.progress)
     atlas = PrecomputedAtlas.open(

@@ -20,6 +20,7 @@ from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import require_folder_place, staged_outputs, write_json
+from NeuroGenLib.core.job import part_of_job, require_apart
 from NeuroGenLib.core.provenance import RESEARCH_USE
 from NeuroGenLib.mask.config import BUNDLED
 from NeuroGenLib.mask.infer import MaskModel
@@ -81,7 +82,8 @@ def run(arguments: list[str]) -> None:
     results = []
     for index, job in enumerate(jobs):
         begin, end = (0.02 + 0.98 * place / len(jobs) for place in (index, index + 1))
-        results.append(_masked(model, job, config, progress.part(begin, end, job.image.name)))
+        with part_of_job():
+            results.append(_masked(model, job, config, progress.part(begin, end, job.image.name)))
     close_bar(progress)
     _report(model, jobs, results, time.monotonic() - started, as_json=options.json)
 
@@ -119,11 +121,11 @@ def planned(images: Sequence[str], out: str) -> list[Job]:
                 code="value-duplicate",
             )
         taken[job.mask] = job.image
-        if job.mask.is_dir() or job.mask.resolve() in {scan.resolve() for scan in scans}:
-            what = "a folder" if job.mask.is_dir() else "one of the images"
+        if job.mask.is_dir():
             raise InputError(
-                f"The mask {job.mask} would replace {what}.", "Choose another name as --out.", code="file-occupied"
+                f"The mask {job.mask} would replace a folder.", "Choose another name as --out.", code="file-occupied"
             )
+    require_apart((file for job in jobs for file in (job.mask, job.record)), scans)
     return jobs
 
 

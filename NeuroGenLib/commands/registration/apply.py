@@ -13,6 +13,7 @@ from NeuroGenLib.commands.shared import close_bar, print_result
 from NeuroGenLib.core import provenance
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import require_folder_place, staged_outputs, write_json
+from NeuroGenLib.core.job import require_apart
 from NeuroGenLib.spatial.files.formats import ITK_SUFFIXES, WRITTEN_SUFFIXES
 from NeuroGenLib.spatial.files.landmarks import POINT_SUFFIXES, point_suffix, read_point_file
 from NeuroGenLib.spatial.files.spatial_maps import FileTransform, read_transform
@@ -183,7 +184,6 @@ def _into_file(read: Sequence[Path], marks: Path | None, place: Path) -> Plan:
 
 def _require_apart(plan: Plan, read: Sequence[Path]) -> None:
     taken: set[Path] = set()
-    inputs = {_resolved(path) for path in read}
     for place in plan.written:
         if place in taken:
             raise InputError(
@@ -192,18 +192,11 @@ def _require_apart(plan: Plan, read: Sequence[Path]) -> None:
                 code="value-duplicate",
             )
         taken.add(place)
-        if place.is_dir() or _resolved(place) in inputs:
-            what = "a folder" if place.is_dir() else "an input"
+        if place.is_dir():
             raise InputError(
-                f"The result {place} would replace {what}.", "Choose another name as --out.", code="file-occupied"
+                f"The result {place} would replace a folder.", "Choose another name as --out.", code="file-occupied"
             )
-
-
-def _resolved(path: Path) -> Path:
-    try:
-        return path.resolve()
-    except (OSError, ValueError):  # a name that no system takes; reading it says so
-        return path
+    require_apart(plan.written, read)
 
 
 def _transform(options: Any, plan: Plan, progress: Progress) -> dict[str, str]:

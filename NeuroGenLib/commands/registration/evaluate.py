@@ -13,16 +13,16 @@ from NeuroGenLib.commands.options import (
     make_progress,
     print_json,
 )
+from NeuroGenLib.commands.shared import out_folder
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError, NeuroGenError
-from NeuroGenLib.core.files import require_folder_place
 from NeuroGenLib.core.progress import TerminalProgress
 from NeuroGenLib.core.provenance import RESEARCH_USE
 from NeuroGenLib.models import open_model
 from NeuroGenLib.registration.config import BUNDLED, RegisterConfig
 from NeuroGenLib.registration.evaluation.checkpoints import SELECT, evaluate_run, run_checkpoints
 from NeuroGenLib.registration.evaluation.pairs import read_pairs
-from NeuroGenLib.registration.evaluation.table import evaluate_to_folder
+from NeuroGenLib.registration.evaluation.table import FILES, evaluate_to_folder
 from NeuroGenLib.registration.infer import RegistrationModel
 
 if TYPE_CHECKING:
@@ -38,8 +38,7 @@ def evaluate(arguments: list[str]) -> None:
 
     _require_consistent(options)
 
-    out = Path(options.out)
-    require_folder_place(out)
+    out = out_folder(options.out, FILES)
     settings = options_of(options, RegisterConfig)
     if options.run is not None and "refine" not in options:
         settings = replace(settings, refine=0)

@@ -32,6 +32,7 @@ from NeuroGenLib.registration.config import BUNDLED, RegisterRunConfig
 from NeuroGenLib.registration.evaluation.quality import STAGES
 from NeuroGenLib.registration.infer import RegistrationModel
 from NeuroGenLib.registration.output import (
+    FILES,
     RegistrationInputs,
     quality_rows,
     registration_result,
@@ -58,7 +59,7 @@ def run(arguments: list[str]) -> None:
     options = _parser().parse(arguments)
     settings = options_of(options, RegisterRunConfig)
 
-    out, scene = out_folder(options.out), scene_path(options.scene)
+    out, scene = out_folder(options.out, FILES), scene_path(options.scene)
 
     started = time.monotonic()
     progress = make_progress(options.progress)

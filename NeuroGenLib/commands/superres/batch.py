@@ -52,7 +52,7 @@ def batch(arguments: list[str]) -> None:
     add_report_options(parser)
     options = parser.parse(arguments)
 
-    out, settings = out_folder(options.out), options_of(options, SuperresConfig)
+    out, settings = out_folder(options.out, [SUMMARY]), options_of(options, SuperresConfig)
     names = [name.strip() for name in options.scans.split(",")]
     if not all(names):
         raise InputError(

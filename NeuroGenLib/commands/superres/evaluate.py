@@ -17,7 +17,7 @@ from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.models import open_model
 from NeuroGenLib.superres.batch import read_cases
-from NeuroGenLib.superres.evaluation.table import evaluate_cases, markdown, write_evaluation
+from NeuroGenLib.superres.evaluation.table import FILES, evaluate_cases, markdown, write_evaluation
 from NeuroGenLib.superres.infer import SuperresModel
 from NeuroGenLib.superres.run_config import BUNDLED, EvaluateConfig
 
@@ -46,7 +46,7 @@ def evaluate(arguments: list[str]) -> None:
     add_report_options(parser)
     options = parser.parse(arguments)
 
-    out, config = out_folder(options.out), options_of(options, EvaluateConfig)
+    out, config = out_folder(options.out, FILES), options_of(options, EvaluateConfig)
 
     started = time.monotonic()
     progress = make_progress(options.progress)

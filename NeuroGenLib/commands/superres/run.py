@@ -20,7 +20,7 @@ from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.models import open_model
 from NeuroGenLib.superres.infer import SuperresModel
-from NeuroGenLib.superres.output import superres_result, write_reference, write_superres
+from NeuroGenLib.superres.output import FILES, superres_result, write_reference, write_superres
 from NeuroGenLib.superres.run_config import BUNDLED, SLICE_OPTIONS, SuperresConfig
 from NeuroGenLib.superres.stacks.preprocessing import AlreadyIsotropic
 from NeuroGenLib.superres.stacks.slice_thickness import recorded_thickness
@@ -54,7 +54,7 @@ def run(arguments: list[str]) -> None:
     add_report_options(parser)
     options = parser.parse(arguments)
 
-    out = out_folder(options.out)
+    out = out_folder(options.out, FILES)
     settings = options_of(options, SuperresConfig, recorded=tuple(map(recorded_thickness, options.scan)))
 
     started = time.monotonic()

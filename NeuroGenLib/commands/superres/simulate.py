@@ -14,6 +14,7 @@ from NeuroGenLib.core import provenance
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import staged_outputs
+from NeuroGenLib.core.provenance import RECORD
 from NeuroGenLib.simulate.decimation import decimate_volume
 from NeuroGenLib.simulate.thick_slices import DIRECTIONS, SliceProfile, slice_axis, thick_slices, with_noise
 from NeuroGenLib.spatial.result import Result, write_result
@@ -50,7 +51,9 @@ def simulate(arguments: list[str]) -> None:
     add_report_options(parser)
     options = parser.parse(arguments)
 
-    out, config = out_folder(options.out), options_of(options, SimulateConfig)
+    config = options_of(options, SimulateConfig)
+    names = [f"{_name(options.scan, direction, config)}.nii.gz" for direction in config.directions]
+    out = out_folder(options.out, names)
 
     started = time.monotonic()
     progress = make_progress(options.progress)
@@ -58,7 +61,7 @@ def simulate(arguments: list[str]) -> None:
     with staged_outputs(out) as folder:
         write_result(result, folder)
     close_bar(progress)
-    files = [out / name for name in (*(f"{name}.nii.gz" for name in result.volumes), "provenance.json")]
+    files = [out / name for name in (*names, RECORD)]
     seconds, warnings = time.monotonic() - started, list(result.warnings)
     if options.json:
         written = [str(file) for file in files]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from NeuroGenLib.core.errors import InputError, nearest
+from NeuroGenLib.core.job import note_input
 from NeuroGenLib.spatial.files.itk import from_itk, read_itk
 
 _SLICE_TOLERANCE = 0.05
@@ -42,6 +43,7 @@ def read_folder(folder: Path, series: str | None) -> tuple[np.ndarray, np.ndarra
     if series is not None and series not in files:
         raise InputError(f"The folder {folder} has no series '{series}'.", nearest(series, files), code="name-unknown")
     names = [Path(name) for name in files[series or uids[0]]]
+    note_input(folder, names)
     images = [read_itk(name, "GDCMImageIO") for name in names]
     if len(images) == 1:
         return from_itk(images[0], names[0])

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from NeuroGenLib.core.files import existing_file
 from NeuroGenLib.spatial.files.formats import NIFTI_SUFFIXES
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _of_file(path: Path) -> object:
     sidecar = path.with_name(path.name.removesuffix(suffix) + ".json")
     if not sidecar.is_file():
         return UNKNOWN
-    content = json.loads(sidecar.read_text(encoding="utf-8"))
+    content = json.loads(existing_file(sidecar).read_text(encoding="utf-8"))
     return content.get(_FIELD) if isinstance(content, dict) else UNKNOWN
 
 
