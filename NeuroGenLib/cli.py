@@ -36,7 +36,7 @@ class Command:
 COMMANDS = (
     Command("demo", "Render the bundled atlas over age and ventricle size", "NeuroGenLib.commands.atlas.demo:demo"),
     Command("doctor", "Show versions, GPU, disk and models", "NeuroGenLib.commands.doctor:doctor"),
-    Command("cite", "Print what to cite for a model", "NeuroGenLib.commands.models:cite"),
+    Command("cite", "Print what to cite for a model or a result", "NeuroGenLib.commands.cite:cite"),
     Command("atlas generate", "Render brains of any age and condition", "NeuroGenLib.commands.atlas.generate:generate"),
     Command("atlas info", "Show an atlas's ages, conditions and labels", "NeuroGenLib.commands.atlas.info:info"),
     Command("atlas fit", "Fit the atlas to a scan: labels, age, deviation", "NeuroGenLib.commands.atlas.fit:fit"),

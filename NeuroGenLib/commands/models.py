@@ -1,4 +1,4 @@
-"""The commands about models: `neurogen models ...` and `neurogen cite`."""
+"""The commands about models: `neurogen models ...`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from NeuroGenLib.commands.options import add_report_options, make_parser, make_p
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.models.catalogue import download as fetch
 from NeuroGenLib.models.catalogue import import_model, list_models, model_info
-from NeuroGenLib.version import __version__
 
 
 def list_(arguments: list[str]) -> None:
@@ -38,7 +37,7 @@ def info(arguments: list[str]) -> None:
     parser = make_parser(
         "models info", "Show what a model is: licence, files, card.", ("neurogen models info bundled:fetal-sba",)
     )
-    parser.add_argument("model", help="a folder, bundled:NAME or hf:org/repo@rev")
+    parser.add_argument("model", help="a folder, bundled:NAME, hf:org/repo@rev, or as in 'neurogen models list'")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     options = parser.parse(arguments)
 
@@ -46,11 +45,17 @@ def info(arguments: list[str]) -> None:
     if options.json:
         print_json(facts)
         return
-    for name in ("reference", "where", "kind", "name", "revision", "path", "size", "license", "verified", "importer"):
+    for name in ("reference", "where", "kind", "name", "revision", "path", "size", "license", "problem"):
         if facts.get(name) is not None:
             print(f"{name:10}  {_shown(name, facts[name])}")
-    if facts.get("card"):
+    if facts["path"] is None and not facts["problem"]:
+        print(f"It is not on this computer yet: neurogen models download {facts['reference']}")
+    if facts["card"]:
         print(f"\n{facts['card']}")
+    elif facts["citation"]:
+        print("\n".join(f"- {entry}" for entry in facts["citation"]))
+    if facts["verified"] is False:
+        print("Its results were not compared with those of its authors' program.")
 
 
 def download(arguments: list[str]) -> None:
@@ -170,19 +175,6 @@ def _importer_options(options: Any) -> dict[str, Any]:
 
 def _path(text: str | None) -> Path | None:
     return None if text is None else Path(text)
-
-
-def cite(arguments: list[str]) -> None:
-    """`neurogen cite`."""
-    parser = make_parser(
-        "cite", "Print the papers and data sets behind a model, and the software.", ("neurogen cite bundled:fetal-sba",)
-    )
-    parser.add_argument("model", nargs="?", default="bundled:fetal-sba", help="a model (default: bundled:fetal-sba)")
-    options = parser.parse(arguments)
-
-    print(f"NeuroGen {__version__}, NeuroGen contributors, Apache-2.0.")
-    for entry in model_info(options.model)["citation"] or ["The model names no paper."]:
-        print(f"- {entry}")
 
 
 def _shown(name: str, value: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +16,7 @@ from NeuroGenLib.models.dotted import load_object
 from NeuroGenLib.models.folder import MANIFEST, ModelFolder
 from NeuroGenLib.models.hub import cached_model, download_model, require_online
 from NeuroGenLib.models.model import Model
-from NeuroGenLib.models.published import find_published, import_published
+from NeuroGenLib.models.published import find_listed, find_published, import_published
 from NeuroGenLib.models.reference import BUNDLED, HUB, HubReference
 
 Opened = TypeVar("Opened", bound=Model)
@@ -106,18 +107,24 @@ def resolve(reference: str | os.PathLike[str], *, offline: bool = False, progres
         return _bundled(text)
     if text.startswith(HUB):
         return _from_hub(HubReference.parse(text), progress, offline=offline)
-    if not Path(text).exists():
-        if text in bundled_models():
-            raise InputError(
-                f"There is no model folder {text}.", f"Did you mean '{BUNDLED}{text}'?", code="model-missing"
-            )
-        if re.fullmatch(r"[\w.-]+/[\w.-]+", text) and not Path(text).parent.is_dir():
-            raise InputError(
-                f"There is no model folder {text}.",
-                f"For a model on the hub write '{HUB}{text}'.",
-                code="model-missing",
-            )
+    hint = None if Path(text).exists() else _meant(text)
+    if hint:
+        raise InputError(f"There is no model '{text}'.", hint, code="model-missing")
     return ModelFolder.read(text)
+
+
+def _meant(name: str) -> str | None:
+    """Return how to name the model that was probably meant; None when the name looks like a path."""
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not Path(name).parent.is_dir():
+        return f"For a model on the hub write '{HUB}{name}'."
+    if not re.fullmatch(r"[\w-]+", name):
+        return None
+    with suppress(ModuleNotFoundError):  # a fresh Slicer lacks PyYAML
+        entry = find_listed(name)
+        if entry:
+            return f"Did you mean '{entry.reference}'?" if entry.reference else entry.problem
+    folders = [item.parent.name for item in Path().glob(f"*/{MANIFEST}")]
+    return nearest(name, [*(f"{BUNDLED}{known}" for known in bundled_models()), *folders])
 
 
 def bundled_models() -> list[str]:

@@ -314,7 +314,8 @@ def test_the_bundled_atlas_is_the_default(tmp_path: Path, capsys: pytest.Capture
     assert cli.main(["atlas", "info", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["model"] == "bundled:fetal-sba"
-    assert facts["age"] == "scan_age, 21 to 34 weeks"
+    assert facts["age"] == {"name": "scan_age", "unit": "weeks", "minimum": 21.0, "maximum": 34.0}
+    assert [condition["name"] for condition in facts["conditions"]] == ["lv_volume_normed"]
     assert cli.main(["cite"]) == 0
     assert "doi:10.12688/openreseurope.13914.1" in capsys.readouterr().out
     assert cli.main(["models", "list"]) == 0
