@@ -178,7 +178,7 @@ class Validation(Callback):
             rows, comparisons = [], []
             for subject in self._cohort:
                 own = folder / "fitted" / plain_name(subject.key) if settings.volumes else None
-                standing = self._progress.part(reached, reached, f"validating with {subject.key}")
+                standing = self._progress.part(reached, reached, f"step {step}, validating with {subject.key}")
                 row, comparison = evaluate_subject(model, subject, wanted, own, standing)
                 rows.append(row)
                 comparisons.append(comparison)
