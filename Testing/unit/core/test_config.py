@@ -328,8 +328,8 @@ def test_a_missing_or_binary_file_is_refused(tmp_path):
     with raises("file-missing"):
         load_config(Job, tmp_path / "none.yaml")
     binary = tmp_path / "binary.yaml"
-    binary.write_bytes(b"\xff\xfe\x00\x01")
-    with raises("file-damaged", "binary.yaml"):
+    binary.write_bytes(b"\x00\x80\x01")
+    with raises("file-type", "binary.yaml"):
         load_config(Job, binary)
 
 
