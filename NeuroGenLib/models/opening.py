@@ -6,7 +6,7 @@ import os
 import re
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, overload
 
 from NeuroGenLib.core.device import choose_device
 from NeuroGenLib.core.errors import InputError, nearest
@@ -30,14 +30,31 @@ CAPABILITIES = {
 """Kind of model -> class that opens it with ``from_folder(folder, device)``."""
 
 
+@overload
+def open_model(
+    reference: str | os.PathLike[str], *, offline: bool = False, progress: Progress = SILENT, device: str = "auto"
+) -> Model: ...
+
+
+@overload
 def open_model(
     reference: str | os.PathLike[str],
-    expected: type[Opened] = Model,  # type: ignore[assignment]  # any model, when the caller does not say
+    expected: type[Opened],
     *,
     offline: bool = False,
     progress: Progress = SILENT,
     device: str = "auto",
-) -> Opened:
+) -> Opened: ...
+
+
+def open_model(
+    reference: str | os.PathLike[str],
+    expected: type[Model] = Model,
+    *,
+    offline: bool = False,
+    progress: Progress = SILENT,
+    device: str = "auto",
+) -> Model:
     """Open a model.
 
     Parameters
@@ -45,7 +62,8 @@ def open_model(
     reference:
         A folder, ``bundled:NAME``, or ``hf:org/repo[@revision][/subfolder]``.
     expected:
-        The class of models that can be used, such as ``AtlasModel``; any when not given.
+        The class of models that can be used, such as ``AtlasModel``; any when not given. With it, editors and type
+        checkers know the methods of the model.
     offline:
         Make no request; also by the environment variable ``NEUROGEN_OFFLINE=1``.
     progress:
@@ -64,6 +82,14 @@ def open_model(
         When there is no such model, it is damaged, or its kind is unknown or not the expected one.
     NeuroGenError
         When it cannot be fetched, or was made by a newer NeuroGen.
+
+    Examples
+    --------
+    >>> from NeuroGenLib.atlas.infer import AtlasModel
+    >>> open_model("bundled:fetal-sba", AtlasModel, device="cpu").modalities
+    ('T2w',)
+    >>> open_model("bundled:brain-mask", device="cpu")
+    MaskModel(bundled:brain-mask on cpu, 4 mm)
     """
     place = choose_device(device)
     folder = resolve(reference, offline=offline, progress=progress)
@@ -73,7 +99,7 @@ def open_model(
             nearest(folder.kind, CAPABILITIES),
             code="model-kind",
         )
-    kind: type[Opened] = load_object(CAPABILITIES[folder.kind])
+    kind: type[Model] = load_object(CAPABILITIES[folder.kind])
     if not issubclass(kind, expected):
         require_kind(folder, expected)
     return kind.from_folder(folder, place)
