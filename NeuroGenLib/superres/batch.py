@@ -12,7 +12,7 @@ from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError, nearest
 from NeuroGenLib.core.files import read_json, staged_outputs
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.core.reports import one_line, reason_of, write_table
+from NeuroGenLib.core.reports import PICTURE, PictureConfig, one_line, reason_of, write_table
 from NeuroGenLib.spatial.result import RECORD
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.output import IMAGE, superres_result, write_superres
@@ -121,6 +121,7 @@ def run_batch(
     out: Path,
     settings: SuperresConfig,
     progress: Progress = SILENT,
+    picture: PictureConfig = PICTURE,
 ) -> CohortResult:
     """Super-resolve every case into a folder of its name, and write ``summary.tsv``.
 
@@ -137,6 +138,8 @@ def run_batch(
         Folder of the results.
     progress:
         Progress callback; when cancelled, finished cases stay.
+    picture:
+        Format and resolution of the figures; those of cases that are kept stay as they are.
 
     Raises
     ------
@@ -157,7 +160,7 @@ def run_batch(
         part = progress.part(number / len(cases), (number + 1) / len(cases), case.name)
         part.update(0, 1)
         try:
-            row, files = _done(model, case, out / case.name, settings, what, part)
+            row, files = _done(model, case, out / case.name, settings, what, part, picture)
         except Cancelled:
             raise
         except AlreadyIsotropic as nothing:
@@ -181,6 +184,7 @@ def _done(
     settings: SuperresConfig,
     what: Mapping[str, Any],
     progress: Progress,
+    picture: PictureConfig,
 ) -> tuple[SummaryRow, list[Path]]:
     settings = replace(settings, recorded=tuple(recorded_thickness(path) for path in case.scans))
     mark = case.fingerprint({**what, "settings": to_mapping(settings)})
@@ -191,7 +195,7 @@ def _done(
     super_resolution = model.super_resolve(scans, guide=guide, settings=settings, progress=progress)
     inputs = {"scan": [str(path) for path in case.scans], "guide": None if case.guide is None else str(case.guide)}
     result = superres_result(model, super_resolution, {**inputs, **to_mapping(settings)}, case=mark)
-    files = write_superres(result, scans[0], folder)
+    files = write_superres(result, scans[0], folder, picture)
     return _row(case, "done", super_resolution.quality.to_mapping(), " ".join(super_resolution.warnings)), files
 
 
