@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from NeuroGenLib.commands.options import make_parser, print_json
+from NeuroGenLib.commands.options import add_json_option, make_parser, print_json
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import read_json
 from NeuroGenLib.models import bundled_models
@@ -46,7 +46,7 @@ def cite(arguments: list[str]) -> None:
     )
     kinds = parser.add_mutually_exclusive_group()
     kinds.add_argument("--bibtex", action="store_true", help="print BibTeX")
-    kinds.add_argument("--json", action="store_true", help="print one line of JSON")
+    add_json_option(kinds)
     options = parser.parse(arguments)
 
     cited = [cited_of(item) for item in options.items or (f"{BUNDLED}{name}" for name in bundled_models())]

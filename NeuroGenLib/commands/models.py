@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
+from NeuroGenLib.commands.options import add_json_option, add_report_options, make_parser, make_progress, print_json
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.models.catalogue import download as fetch
 from NeuroGenLib.models.catalogue import import_model, list_models, model_info
@@ -18,7 +18,7 @@ def list_(arguments: list[str]) -> None:
         "List the models that are bundled, downloaded, imported, or known to be published.",
         ("neurogen models list", "neurogen models list --json"),
     )
-    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    add_json_option(parser)
     options = parser.parse(arguments)
 
     rows = list_models()
@@ -35,10 +35,14 @@ def list_(arguments: list[str]) -> None:
 def info(arguments: list[str]) -> None:
     """`neurogen models info`."""
     parser = make_parser(
-        "models info", "Show what a model is: licence, files, card.", ("neurogen models info bundled:fetal-sba",)
+        "models info",
+        "Show what a model is: licence, files, card.",
+        ("neurogen models info bundled:fetal-sba", "neurogen models info cinema --json"),
     )
-    parser.add_argument("model", help="a folder, bundled:NAME, hf:org/repo@rev, or as in 'neurogen models list'")
-    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    parser.add_argument(
+        "model", metavar="MODEL", help="a folder, bundled:NAME, hf:org/repo@rev, or as in 'neurogen models list'"
+    )
+    add_json_option(parser)
     options = parser.parse(arguments)
 
     facts = model_info(options.model)
@@ -66,7 +70,9 @@ def download(arguments: list[str]) -> None:
         "Without network: download elsewhere, copy the folder, and give its path (or set NEUROGEN_MODELS).",
         ("neurogen models download hf:org/repo", "neurogen models download hf:org/repo@v1.0"),
     )
-    parser.add_argument("model", help="hf:org/repo, hf:org/repo@revision")
+    parser.add_argument(
+        "model", metavar="MODEL", help="hf:org/repo, or hf:org/repo@revision for a branch, tag or commit"
+    )
     add_report_options(parser)
     options = parser.parse(arguments)
 
@@ -90,8 +96,8 @@ def import_(arguments: list[str]) -> None:
             "neurogen models import baby-ai pretrained_weights.pth --half",
         ),
     )
-    parser.add_argument("system", help="the program that wrote it: cinema, sitreg or baby-ai")
-    parser.add_argument("checkpoint", help="its file")
+    parser.add_argument("system", metavar="PROGRAM", help="the program that wrote it: cinema, sitreg or baby-ai")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="the file that it wrote")
     parser.add_argument(
         "--config-atlas",
         metavar="FILE",
@@ -124,7 +130,7 @@ def import_(arguments: list[str]) -> None:
     parser.add_argument(
         "--out", metavar="DIR", help="model folder to make (default: beside the checkpoint, named after it)"
     )
-    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    add_json_option(parser)
     options = parser.parse(arguments)
 
     checkpoint = Path(options.checkpoint)

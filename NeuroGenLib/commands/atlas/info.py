@@ -7,7 +7,7 @@ from typing import Any
 from NeuroGenLib.atlas.config import BUNDLED
 from NeuroGenLib.atlas.infer import AtlasModel
 from NeuroGenLib.atlas.output import atlas_facts
-from NeuroGenLib.commands.options import make_parser, print_json
+from NeuroGenLib.commands.options import add_json_option, make_parser, print_json
 from NeuroGenLib.commands.shared import add_model_option
 from NeuroGenLib.models import open_model
 
@@ -20,7 +20,7 @@ def info(arguments: list[str]) -> None:
         ("neurogen atlas info", "neurogen atlas info --model runs/mine/model --json"),
     )
     add_model_option(parser, BUNDLED)
-    parser.add_argument("--json", action="store_true", help="print it as one line of JSON")
+    add_json_option(parser)
     options = parser.parse(arguments)
 
     model = open_model(options.model, AtlasModel, device="cpu")

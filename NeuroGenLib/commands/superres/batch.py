@@ -12,10 +12,11 @@ from NeuroGenLib.commands.options import (
     make_progress,
     print_json,
 )
-from NeuroGenLib.commands.shared import add_model_option, close_bar, out_folder
+from NeuroGenLib.commands.shared import add_model_option, close_bar, out_folder, require_all
 from NeuroGenLib.core.config_command_line import add_options, options_of
-from NeuroGenLib.core.errors import InputError, NeuroGenError
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.provenance import RESEARCH_USE
+from NeuroGenLib.core.reports import PictureConfig
 from NeuroGenLib.models import open_model
 from NeuroGenLib.superres.batch import SUMMARY, read_cases, run_batch
 from NeuroGenLib.superres.infer import SuperresModel
@@ -48,6 +49,7 @@ def batch(arguments: list[str]) -> None:
     add_model_option(parser, BUNDLED)
     add_options(parser, SuperresConfig, only=SLICE_OPTIONS)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
+    add_options(parser, PictureConfig)
     add_device_option(parser)
     add_report_options(parser)
     options = parser.parse(arguments)
@@ -63,7 +65,7 @@ def batch(arguments: list[str]) -> None:
     progress = make_progress(options.progress)
     cases = read_cases(Path(options.source), names, options.guide)
     model = open_model(options.model, SuperresModel, device=options.device, progress=progress.part(0, 0.02))
-    result = run_batch(model, cases, out, settings, progress.part(0.02, 1))
+    result = run_batch(model, cases, out, settings, progress.part(0.02, 1), options_of(options, PictureConfig))
     close_bar(progress)
     seconds = time.monotonic() - started
     if options.json:
@@ -72,13 +74,15 @@ def batch(arguments: list[str]) -> None:
         print_json({**facts, "notice": model.notice})
     else:
         for row in result.rows:
-            note = f": {row['remarks']}" if row["status"] in ("failed", "isotropic") else ""
-            print(f"  {row['case']}  {row['status']}{note}")
+            if row["status"] != "failed":
+                note = f": {row['remarks']}" if row["status"] == "isotropic" else ""
+                print(f"  {row['case']}  {row['status']}{note}")
         print(f"Written in {seconds:.1f} s to {out}: {SUMMARY}, and a folder for each scan that is done.")
         print(f"{model.notice} {RESEARCH_USE}".strip())
-    if result.failed:
-        raise NeuroGenError(
-            f"{len(result.failed)} of {len(cases)} scans could not be super-resolved; the others are in {out}.",
-            f"The column remarks of {out / SUMMARY} says why; the same command tries them again.",
-            code="items-failed",
-        )
+    require_all(
+        {row["case"]: row["remarks"] for row in result.failed},
+        len(cases),
+        "scans could not be super-resolved",
+        f"The column remarks of {out / SUMMARY} says why; the same command tries them again.",
+        as_json=options.json,
+    )

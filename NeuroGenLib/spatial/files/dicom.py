@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from NeuroGenLib.core.errors import InputError, NeuroGenError
+from NeuroGenLib.core.files import files_in
 from NeuroGenLib.spatial.files.dicom_headers import DicomFile, Frame, is_dicom, read_header
 from NeuroGenLib.spatial.files.itk import LPS_TO_RAS, from_itk, read_itk
 
@@ -56,17 +57,19 @@ def read_folder(folder: Path, series: str | None) -> tuple[np.ndarray, np.ndarra
 def slice_thickness(path: Path, series: str | None = None) -> float | None:
     """Slice thickness in mm that a DICOM file, or a series in a folder, records; None where it records none."""
     try:
+        if not path.is_dir() and not is_dicom(path):
+            return None
         files = _chosen_files(path, series) if path.is_dir() else [read_header(path)]
-    except NeuroGenError:
+    except (NeuroGenError, OSError):
         return None
     return next((frame.thickness for file in files for frame in file.frames), None)
 
 
 def _chosen_files(folder: Path, series: str | None) -> list[DicomFile]:
     headers, broken = [], []
-    for path in sorted(folder.iterdir()):
+    for path in files_in(folder):
         try:
-            if path.is_file() and is_dicom(path):
+            if is_dicom(path):
                 headers.append(read_header(path))
         except (InputError, OSError):
             broken.append(path.name)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from NeuroGenLib.cohort.sidecars import read_sidecar
 from NeuroGenLib.spatial.files.dicom import slice_thickness
 from NeuroGenLib.spatial.files.formats import NIFTI_SUFFIXES
 
@@ -30,8 +30,8 @@ def recorded_thickness(path: str | os.PathLike[str]) -> float:
     Parameters
     ----------
     path:
-        A NIfTI file, beside which may lie a JSON file of that name; a DICOM file; or a folder with a DICOM series.
-        A file that cannot be read counts as one without a record.
+        A NIfTI file, beside or above which may lie JSON files, as BIDS has them; a DICOM file; or a folder with a DICOM
+        series. A file that cannot be read counts as one without a record, a JSON file with a warning.
 
     Examples
     --------
@@ -81,8 +81,4 @@ def _of_file(path: Path) -> object:
     suffix = next((suffix for suffix in NIFTI_SUFFIXES if path.name.endswith(suffix)), None)
     if suffix is None:
         return slice_thickness(path) or UNKNOWN
-    sidecar = path.with_name(path.name.removesuffix(suffix) + ".json")
-    if not sidecar.is_file():
-        return UNKNOWN
-    content = json.loads(sidecar.read_text(encoding="utf-8"))
-    return content.get(_FIELD) if isinstance(content, dict) else UNKNOWN
+    return read_sidecar(path, suffix).get(_FIELD, UNKNOWN)
