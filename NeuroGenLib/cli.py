@@ -29,8 +29,12 @@ class Command:
 
     def run(self, arguments: list[str]) -> None:
         """Import the function and call it."""
+        from NeuroGenLib.spatial.files.reading import reading_session
+
         module, _, name = self.function.partition(":")
-        getattr(importlib.import_module(module), name)(arguments)
+        function = getattr(importlib.import_module(module), name)
+        with reading_session():
+            function(arguments)
 
 
 COMMANDS = (

@@ -13,6 +13,7 @@ from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError, neares
 from NeuroGenLib.core.files import read_json, staged_outputs
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.core.reports import one_line, reason_of, write_table
+from NeuroGenLib.spatial.files.reading import reading, reading_session
 from NeuroGenLib.spatial.result import RECORD
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.output import IMAGE, superres_result, write_superres
@@ -149,6 +150,7 @@ def run_batch(
         "schema": _SCHEMA,
         "version": __version__,
         "model": model.folder.manifest["files"],
+        "reading": to_mapping(reading()),
     }
     rows: list[SummaryRow] = []
     written: list[Path] = []
@@ -157,7 +159,8 @@ def run_batch(
         part = progress.part(number / len(cases), (number + 1) / len(cases), case.name)
         part.update(0, 1)
         try:
-            row, files = _done(model, case, out / case.name, settings, what, part)
+            with reading_session():  # the record of a case has the warnings of its own files
+                row, files = _done(model, case, out / case.name, settings, what, part)
         except Cancelled:
             raise
         except AlreadyIsotropic as nothing:

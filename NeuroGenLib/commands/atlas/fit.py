@@ -15,7 +15,15 @@ from NeuroGenLib.commands.options import (
     make_progress,
     print_json,
 )
-from NeuroGenLib.commands.shared import add_model_option, add_scene_option, out_folder, print_files, scene_path
+from NeuroGenLib.commands.shared import (
+    add_model_option,
+    add_reading_options,
+    add_scene_option,
+    out_folder,
+    print_files,
+    scene_path,
+    use_reading_options,
+)
 from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError, nearest
@@ -64,6 +72,7 @@ def fit(arguments: list[str]) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_scene_option(parser)
     add_device_option(parser)
+    add_reading_options(parser)
     add_report_options(parser)
     options = parser.parse(arguments)
 
@@ -73,6 +82,7 @@ def fit(arguments: list[str]) -> None:
 
     started = time.monotonic()
     progress = make_progress(options.progress)
+    use_reading_options(options, progress)
     subject, settings = options_of(options, SubjectConfig), options_of(options, FitConfig)
 
     model = open_model(options.model, AtlasModel, device=options.device, progress=progress.part(0, 0.02))

@@ -15,7 +15,7 @@ from NeuroGenLib.commands.options import (
     make_progress,
     print_json,
 )
-from NeuroGenLib.commands.shared import add_model_option, close_bar
+from NeuroGenLib.commands.shared import add_model_option, add_reading_options, close_bar, use_reading_options
 from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError
@@ -27,6 +27,7 @@ from NeuroGenLib.mask.output import mask_result
 from NeuroGenLib.mask.run_config import MaskConfig
 from NeuroGenLib.models import open_model
 from NeuroGenLib.spatial.files.formats import ITK_SUFFIXES, WRITTEN_SUFFIXES
+from NeuroGenLib.spatial.files.reading import reading_session
 from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def run(arguments: list[str]) -> None:
     add_model_option(parser, BUNDLED)
     add_options(parser, MaskConfig)
     add_device_option(parser)
+    add_reading_options(parser)
     add_report_options(parser)
     options = parser.parse(arguments)
 
@@ -77,11 +79,13 @@ def run(arguments: list[str]) -> None:
     require_folder_place(jobs[0].mask.parent)
     started = time.monotonic()
     progress = make_progress(options.progress)
+    use_reading_options(options, progress)
     model = open_model(options.model, MaskModel, device=options.device, progress=progress.part(0, 0.02))
     results = []
     for index, job in enumerate(jobs):
         begin, end = (0.02 + 0.98 * place / len(jobs) for place in (index, index + 1))
-        results.append(_masked(model, job, config, progress.part(begin, end, job.image.name)))
+        with reading_session():  # the record of a mask has the warnings of its own scan
+            results.append(_masked(model, job, config, progress.part(begin, end, job.image.name)))
     close_bar(progress)
     _report(model, jobs, results, time.monotonic() - started, as_json=options.json)
 

@@ -13,6 +13,7 @@ from NeuroGenLib.commands.options import (
     make_progress,
     print_json,
 )
+from NeuroGenLib.commands.shared import add_reading_options, use_reading_options
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError, NeuroGenError
 from NeuroGenLib.core.files import require_folder_place
@@ -45,6 +46,7 @@ def evaluate(arguments: list[str]) -> None:
         settings = replace(settings, refine=0)
     pairs = read_pairs(Path(options.pairs))
     progress = make_progress(options.progress)
+    use_reading_options(options, progress)
     if options.run is not None:
         _evaluate_run(options, pairs, out, settings, progress)
     else:
@@ -84,6 +86,7 @@ def _parser() -> ArgumentParser:
     add_options(pair_options, RegisterConfig)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_device_option(parser)
+    add_reading_options(parser)
     add_report_options(parser)
     return parser
 

@@ -12,7 +12,13 @@ from NeuroGenLib.commands.options import (
     make_progress,
     print_json,
 )
-from NeuroGenLib.commands.shared import add_model_option, close_bar, out_folder
+from NeuroGenLib.commands.shared import (
+    add_model_option,
+    add_reading_options,
+    close_bar,
+    out_folder,
+    use_reading_options,
+)
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError, NeuroGenError
 from NeuroGenLib.core.provenance import RESEARCH_USE
@@ -49,6 +55,7 @@ def batch(arguments: list[str]) -> None:
     add_options(parser, SuperresConfig, only=SLICE_OPTIONS)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_device_option(parser)
+    add_reading_options(parser)
     add_report_options(parser)
     options = parser.parse(arguments)
 
@@ -61,6 +68,7 @@ def batch(arguments: list[str]) -> None:
 
     started = time.monotonic()
     progress = make_progress(options.progress)
+    use_reading_options(options, progress)
     cases = read_cases(Path(options.source), names, options.guide)
     model = open_model(options.model, SuperresModel, device=options.device, progress=progress.part(0, 0.02))
     result = run_batch(model, cases, out, settings, progress.part(0.02, 1))
