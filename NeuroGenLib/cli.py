@@ -39,8 +39,8 @@ class Command:
 
 COMMANDS = (
     Command("demo", "Render the bundled atlas over age and ventricle size", "NeuroGenLib.commands.atlas.demo:demo"),
-    Command("doctor", "Show versions, GPU, disk and models", "NeuroGenLib.commands.doctor:doctor"),
-    Command("cite", "Print what to cite for a model", "NeuroGenLib.commands.models:cite"),
+    Command("doctor", "Show versions, GPU, memory, disk and models", "NeuroGenLib.commands.doctor:doctor"),
+    Command("cite", "Print what to cite for a model or a result", "NeuroGenLib.commands.cite:cite"),
     Command("atlas generate", "Render brains of any age and condition", "NeuroGenLib.commands.atlas.generate:generate"),
     Command("atlas info", "Show an atlas's ages, conditions and labels", "NeuroGenLib.commands.atlas.info:info"),
     Command("atlas fit", "Fit the atlas to a scan: labels, age, deviation", "NeuroGenLib.commands.atlas.fit:fit"),
@@ -80,15 +80,14 @@ COMMANDS = (
         "Translate the published program's settings into NeuroGen's",
         "NeuroGenLib.commands.registration.import_config:import_config",
     ),
-    # Before "mask", whose first argument "train" would be.
-    Command("mask train", "Train a brain mask on label maps of heads", "NeuroGenLib.commands.mask.train:train"),
     Command("mask", "Find the brain in scans of the whole head", "NeuroGenLib.commands.mask.run:run"),
+    Command("mask train", "Train a brain mask on label maps of heads", "NeuroGenLib.commands.mask.train:train"),
     Command(
         "superres run", "Turn a scan in thick slices into an isotropic one", "NeuroGenLib.commands.superres.run:run"
     ),
     Command(
         "superres batch",
-        "The same for a whole cohort, table or BIDS folder",
+        "Super-resolve a whole cohort: a table or a BIDS folder",
         "NeuroGenLib.commands.superres.batch:batch",
     ),
     Command(
@@ -143,11 +142,10 @@ def dispatch(words: list[str]) -> None:
     if words[0] in ("--version", "-V"):
         print(f"neurogen {__version__}")
         return
-    for command in COMMANDS:
-        length = len(command.words.split())
-        if words[:length] == command.words.split():
-            command.run(words[length:])
-            return
+    command = command_of(words)
+    if command is not None:
+        command.run(words[len(command.words.split()) :])
+        return
     group = [command for command in COMMANDS if command.words.split()[0] == words[0]]
     if group and (len(words) == 1 or words[1] in _HELP):
         print(_overview(group, f"neurogen {words[0]}"))
@@ -155,6 +153,18 @@ def dispatch(words: list[str]) -> None:
     tried = " ".join(words[:2] if group else words[:1])
     known = [command.words for command in group or COMMANDS] + ([] if group else _groups())
     raise InputError(f"There is no command 'neurogen {tried}'.", nearest(tried, known), code="name-unknown")
+
+
+def command_of(words: list[str]) -> Command | None:
+    """Return the command that ``words`` begin with, the longest one: "mask train" is not "mask" with an argument.
+
+    Examples
+    --------
+    >>> command_of(["mask", "train", "--help"]).words, command_of(["mask", "head.nii"]).words, command_of(["fly"])
+    ('mask train', 'mask', None)
+    """
+    named = [command for command in COMMANDS if words[: len(command.words.split())] == command.words.split()]
+    return max(named, key=lambda command: len(command.words.split()), default=None)
 
 
 def run_safely(work: Callable[[], None], *, debug: bool = False) -> int:
@@ -226,11 +236,13 @@ def _overview(commands: Sequence[Command], name: str) -> str:
         [
             f"usage: {name} COMMAND [options]",
             "",
-            "Generative neuroimaging: brain atlases, registration, brain masks. For research use only.",
+            "Generative neuroimaging: brain atlases, registration, super-resolution, masks. For research use only.",
             "",
             *lines,
             "",
-            "Each command explains itself with --help. --debug shows tracebacks, --version the version.",
+            "To begin: neurogen demo. What a command takes, with examples: neurogen COMMAND --help.",
+            "--version shows the version, --debug the traceback of an error.",
+            "Exit codes: 0 done, 1 failed, 2 an input cannot be used, 130 stopped.",
         ]
     )
 

@@ -204,6 +204,7 @@ class NeuroGenAtlasWidget(CapabilityWidget):
     """Wires sliders, buttons and the scene to the parts in NeuroGenAtlasLib."""
 
     parameters_class = AtlasParameters
+    path_fields = ("openFile", "openSegmentation", "openLabels", "exportFolder")
     model_kind = "atlas"
 
     def build(self) -> None:
@@ -376,8 +377,9 @@ class NeuroGenAtlasWidget(CapabilityWidget):
         self.controls.set_values(saved)
         self._conditions_changed()
         for widget in (self.ui.ageSlider, self.ui.fromBox, self.ui.toBox, self.ui.scanAgeBox):
-            widget.setRange(low, high)
-            widget.setSuffix(f" {unit}")
+            # ctkSliderWidget's setRange and setSuffix are plain C++ methods, which Python does not see.
+            widget.minimum, widget.maximum = low, high
+            widget.suffix = f" {unit}"
         labels = [one["name"] for one in atlas["labels"] if not one["background"]]
         self._filling = True
         _fill(self.ui.certaintyCombo, [NO_LABEL, *labels], self.parameters.certainty)

@@ -81,7 +81,7 @@ class ConditionControls:
         decimals = decimals_of(low, high)
         widget.setDecimals(max(decimals, 0))
         widget.singleStep = 10.0**-decimals
-        widget.setRange(*rounded_inwards(low, high, max(decimals, 0)))
+        widget.minimum, widget.maximum = rounded_inwards(low, high, max(decimals, 0))
         widget.setValue(float(condition["middle"]))
         widget.valueChanged.connect(self._changed)
         return widget

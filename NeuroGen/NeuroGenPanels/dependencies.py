@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 TORCH = "torch"
-SLICERS_OWN = ("numpy", "SimpleITK")
+SLICERS_OWN = ("numpy", "SimpleITK", "pydicom")
 """Never touched: another version of these breaks Slicer."""
 
 

@@ -21,6 +21,11 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     parameters_class: ClassVar[Any]
     """Its ``@parameterNodeWrapper`` class."""
+    path_fields: ClassVar[tuple[str, ...]] = ()
+    """Text parameters that path editors of the same names show.
+
+    Slicer's own connector knows ``pathlib.Path`` alone, which an empty field turns into Slicer's working folder.
+    """
 
     def __init__(self, parent: Any = None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
@@ -57,6 +62,8 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.layout.addWidget(widget)
         self.ui = slicer.util.childWidgetVariables(widget)
         widget.setMRMLScene(slicer.mrmlScene)
+        for name in self.path_fields:
+            getattr(self.ui, name).currentPathChanged.connect(lambda path, name=name: self._path_chosen(name, path))
         self.build()
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._scene_closes)
@@ -99,8 +106,20 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.parameters = parameters
         if parameters is not None:
             self._gui_tag = parameters.connectGui(self.ui)
+            self._show_paths()
             self.addObserver(parameters, vtk.vtkCommand.ModifiedEvent, self._modified)
 
     def _modified(self, _caller: Any = None, _event: Any = None) -> None:
         if self.parameters is not None:
+            self._show_paths()
             self.parameters_changed()
+
+    def _path_chosen(self, name: str, path: str) -> None:
+        if self.parameters is not None:
+            setattr(self.parameters, name, path.strip())
+
+    def _show_paths(self) -> None:
+        for name in self.path_fields:
+            path = getattr(self.parameters, name)
+            if path != getattr(self.ui, name).currentPath.strip():
+                getattr(self.ui, name).currentPath = path

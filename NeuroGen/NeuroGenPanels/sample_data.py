@@ -13,7 +13,7 @@ from NeuroGenPanels.metadata import CATEGORY
 from NeuroGenPanels.worker_service import WorkerService
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 
@@ -47,6 +47,24 @@ def register() -> None:
             nodeNames=name,
             customDownloader=bring,
         )
+    if not hasattr(SampleDataLogic.downloadFromSource, "for_neurogen"):
+        SampleDataLogic.downloadFromSource = _with_neurogen(SampleDataLogic.downloadFromSource)
+
+
+def _with_neurogen(download: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+    """``downloadFromSource`` that brings NeuroGen's samples, and does what Slicer's own does with all others.
+
+    Slicer asks for ``customDownloader`` behind its buttons alone: ``SampleData.downloadSample(name)``, as tutorials and
+    tests call it, would try to download the placeholder of an address.
+    """
+
+    def download_from_source(logic: Any, source: Any, *arguments: Any, **options: Any) -> list[Any]:
+        if source.customDownloader is bring:
+            return bring(source)
+        return download(logic, source, *arguments, **options)
+
+    download_from_source.for_neurogen = True  # type: ignore[attr-defined]
+    return download_from_source
 
 
 def bring(source: Any) -> list[Any]:

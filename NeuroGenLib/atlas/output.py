@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,6 +51,31 @@ class Written:
     files: list[Path]
     warnings: list[str]
     seconds: float
+
+
+def atlas_facts(model: AtlasModel) -> dict[str, Any]:
+    """Return what an atlas can render, as values that JSON can hold.
+
+    Returns
+    -------
+    dict
+        ``age`` (name, unit, minimum, maximum), ``bandwidth`` (in the unit of age), ``conditions`` (with ranges),
+        ``modalities``, ``labels``, ``box`` (mm) and the training ``subjects`` (age, conditions, volumes in ml).
+    """
+    low, high = model.age_range
+    classes = enumerate(model.labels)
+    return {
+        "age": {"name": model.age_name, "unit": model.age_unit, "minimum": low, "maximum": high},
+        "bandwidth": model.bandwidth,
+        "conditions": [{**asdict(condition), "middle": condition.middle} for condition in model.conditions],
+        "modalities": model.modalities,
+        "labels": [{**asdict(entry), "background": index in model.background} for index, entry in classes],
+        "box": model.box.tolist(),
+        "subjects": [
+            {"age": subject["age"], "conditions": subject["conditions"], "volumes_ml": subject.get("volumes_ml")}
+            for subject in model.subjects
+        ],
+    }
 
 
 def image_name(modality: str, modalities: Sequence[str]) -> str:

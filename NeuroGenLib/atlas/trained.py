@@ -121,6 +121,17 @@ class TrainedAtlas(Model):
                 raise ValueError(f"it names {named} {what}, the weights have {held}")
 
     @property
+    def traits(self) -> list[str]:
+        """Images, labels, ages and conditions."""
+        low, high = self.age_range
+        return [
+            "+".join(self.modalities),
+            f"{len(self.labels)} labels",
+            f"{self.age_name} {low:g} to {high:g} {self.age_unit}",
+            *(f"{condition.name} {condition.describe()}" for condition in self.conditions),
+        ]
+
+    @property
     def age_range(self) -> tuple[float, float]:
         """Youngest and oldest training subject, in :attr:`age_unit`."""
         return float(self.ages.min()), float(self.ages.max())

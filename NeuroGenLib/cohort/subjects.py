@@ -18,6 +18,7 @@ import numpy as np
 from NeuroGenLib.cohort.tables import MISSING, AnyPath, age_unit, few, read_splits, read_table, repeated
 from NeuroGenLib.core.config import Config, Help, Range
 from NeuroGenLib.core.errors import InputError, nearest
+from NeuroGenLib.core.files import files_in
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -466,8 +467,7 @@ def _stem(file: Path) -> str:
 
 
 def _images(folder: Path, pattern: str) -> list[Path]:
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
-    images = [file for file in files if _holds_images([file.name]) and not file.name.startswith(".")]
+    images = files_in(folder, IMAGE_SUFFIXES) if folder.is_dir() else []
     return [file for file in images if fnmatch.fnmatch(file.name, pattern)]
 
 

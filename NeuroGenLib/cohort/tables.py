@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from NeuroGenLib.core.errors import InputError, nearest
-from NeuroGenLib.core.files import existing_file, read_json
+from NeuroGenLib.core.files import read_json, read_text
 from NeuroGenLib.core.yaml_files import read_yaml
 
 if TYPE_CHECKING:
@@ -87,18 +87,12 @@ def age_unit(column: str, participants_json: AnyPath | None = None) -> str:
 
 
 def read_table(path: AnyPath) -> tuple[list[str], list[dict[str, str]]]:
-    """Read a table of tab-, comma- or semicolon-separated text, UTF-8, all cells as text.
+    """Read a table of tab-, comma- or semicolon-separated text, all cells as text.
 
     Returns the header's names (without unnamed columns), and a mapping of column to cell for each row. What is no
     such table, names a column twice, or has a row with too few or many cells is an ``InputError``.
     """
-    path = existing_file(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path} is not a UTF-8 text file.", "Save the table as tab-separated UTF-8 text.", code="file-type"
-        ) from error
+    path, text = Path(path), read_text(path)
     header = text.partition("\n")[0]
     usual = "\t" if path.suffix.lower() == ".tsv" else ","
     reader = csv.reader(io.StringIO(text), delimiter=max((usual, "\t", ",", ";"), key=header.count), strict=True)

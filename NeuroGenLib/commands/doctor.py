@@ -9,7 +9,7 @@ import shutil
 import sys
 from typing import Any
 
-from NeuroGenLib.commands.options import make_parser, print_json
+from NeuroGenLib.commands.options import add_json_option, make_parser, print_json
 from NeuroGenLib.core.errors import NeuroGenError
 from NeuroGenLib.models import bundled_models
 from NeuroGenLib.models.reference import models_folder, must_stay_offline
@@ -27,7 +27,7 @@ def doctor(arguments: list[str]) -> None:
         "Show versions, GPU, disk and models: what to send with a question.",
         ("neurogen doctor", "neurogen doctor --json"),
     )
-    parser.add_argument("--json", action="store_true", help="print it as one line of JSON")
+    add_json_option(parser)
     options = parser.parse(arguments)
     report = examine()
     if options.json:

@@ -1,15 +1,14 @@
-"""The commands about models: `neurogen models ...` and `neurogen cite`."""
+"""The commands about models: `neurogen models ...`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
+from NeuroGenLib.commands.options import add_json_option, add_report_options, make_parser, make_progress, print_json
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.models.catalogue import download as fetch
 from NeuroGenLib.models.catalogue import import_model, list_models, model_info
-from NeuroGenLib.version import __version__
 
 
 def list_(arguments: list[str]) -> None:
@@ -19,7 +18,7 @@ def list_(arguments: list[str]) -> None:
         "List the models that are bundled, downloaded, imported, or known to be published.",
         ("neurogen models list", "neurogen models list --json"),
     )
-    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    add_json_option(parser)
     options = parser.parse(arguments)
 
     rows = list_models()
@@ -36,21 +35,31 @@ def list_(arguments: list[str]) -> None:
 def info(arguments: list[str]) -> None:
     """`neurogen models info`."""
     parser = make_parser(
-        "models info", "Show what a model is: licence, files, card.", ("neurogen models info bundled:fetal-sba",)
+        "models info",
+        "Show what a model is: licence, files, card.",
+        ("neurogen models info bundled:fetal-sba", "neurogen models info cinema --json"),
     )
-    parser.add_argument("model", help="a folder, bundled:NAME or hf:org/repo@rev")
-    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    parser.add_argument(
+        "model", metavar="MODEL", help="a folder, bundled:NAME, hf:org/repo@rev, or as in 'neurogen models list'"
+    )
+    add_json_option(parser)
     options = parser.parse(arguments)
 
     facts = model_info(options.model)
     if options.json:
         print_json(facts)
         return
-    for name in ("reference", "where", "kind", "name", "revision", "path", "size", "license", "verified", "importer"):
+    for name in ("reference", "where", "kind", "name", "revision", "path", "size", "license", "problem"):
         if facts.get(name) is not None:
             print(f"{name:10}  {_shown(name, facts[name])}")
-    if facts.get("card"):
+    if facts["path"] is None and not facts["problem"]:
+        print(f"It is not on this computer yet: neurogen models download {facts['reference']}")
+    if facts["card"]:
         print(f"\n{facts['card']}")
+    elif facts["citation"]:
+        print("\n".join(f"- {entry}" for entry in facts["citation"]))
+    if facts["verified"] is False:
+        print("Its results were not compared with those of its authors' program.")
 
 
 def download(arguments: list[str]) -> None:
@@ -61,7 +70,9 @@ def download(arguments: list[str]) -> None:
         "Without network: download elsewhere, copy the folder, and give its path (or set NEUROGEN_MODELS).",
         ("neurogen models download hf:org/repo", "neurogen models download hf:org/repo@v1.0"),
     )
-    parser.add_argument("model", help="hf:org/repo, hf:org/repo@revision")
+    parser.add_argument(
+        "model", metavar="MODEL", help="hf:org/repo, or hf:org/repo@revision for a branch, tag or commit"
+    )
     add_report_options(parser)
     options = parser.parse(arguments)
 
@@ -85,8 +96,8 @@ def import_(arguments: list[str]) -> None:
             "neurogen models import baby-ai pretrained_weights.pth --half",
         ),
     )
-    parser.add_argument("system", help="the program that wrote it: cinema, sitreg or baby-ai")
-    parser.add_argument("checkpoint", help="its file")
+    parser.add_argument("system", metavar="PROGRAM", help="the program that wrote it: cinema, sitreg or baby-ai")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="the file that it wrote")
     parser.add_argument(
         "--config-atlas",
         metavar="FILE",
@@ -119,7 +130,7 @@ def import_(arguments: list[str]) -> None:
     parser.add_argument(
         "--out", metavar="DIR", help="model folder to make (default: beside the checkpoint, named after it)"
     )
-    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    add_json_option(parser)
     options = parser.parse(arguments)
 
     checkpoint = Path(options.checkpoint)
@@ -170,19 +181,6 @@ def _importer_options(options: Any) -> dict[str, Any]:
 
 def _path(text: str | None) -> Path | None:
     return None if text is None else Path(text)
-
-
-def cite(arguments: list[str]) -> None:
-    """`neurogen cite`."""
-    parser = make_parser(
-        "cite", "Print the papers and data sets behind a model, and the software.", ("neurogen cite bundled:fetal-sba",)
-    )
-    parser.add_argument("model", nargs="?", default="bundled:fetal-sba", help="a model (default: bundled:fetal-sba)")
-    options = parser.parse(arguments)
-
-    print(f"NeuroGen {__version__}, NeuroGen contributors, Apache-2.0.")
-    for entry in model_info(options.model)["citation"] or ["The model names no paper."]:
-        print(f"- {entry}")
 
 
 def _shown(name: str, value: object) -> str:

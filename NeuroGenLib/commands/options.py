@@ -12,6 +12,7 @@ from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, JsonLinesProgress, Progress, TerminalProgress
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 
@@ -20,21 +21,29 @@ def make_parser(name: str, description: str, examples: Sequence[str] = ()) -> Ar
     return ArgumentParser(f"neurogen {name}", description, examples)
 
 
+def add_json_option(parser: argparse._ActionsContainer) -> None:
+    """Add ``--json``."""
+    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of text")
+
+
 def add_report_options(parser: ArgumentParser) -> None:
     """Add ``--json`` and ``--progress``."""
-    parser.add_argument("--json", action="store_true", help="print what was done as one line of JSON")
+    add_json_option(parser)
     parser.add_argument(
         "--progress",
         choices=("bar", "json", "none"),
         default="bar",
-        help="how to show progress (default: bar, on stderr)",
+        help="how to show progress on stderr (default: bar)",
     )
 
 
 def add_device_option(parser: ArgumentParser) -> None:
     """Add ``--device``."""
     parser.add_argument(
-        "--device", default="auto", metavar="NAME", help="auto (a GPU when there is one), cpu, cuda, cuda:N or mps"
+        "--device",
+        default="auto",
+        metavar="NAME",
+        help="auto (a GPU when there is one), cpu, cuda, cuda:N or mps (default: auto)",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
+from NeuroGenLib.commands.options import add_json_option, add_report_options, make_parser, make_progress, print_json
 from NeuroGenLib.core.progress import TerminalProgress
 from NeuroGenLib.core.provenance import RESEARCH_USE
 from NeuroGenLib.samples.fetch import fetch_sample, sample_offer
@@ -25,7 +25,7 @@ def list_(arguments: list[str]) -> None:
         "List the sample data: heads that the bundled atlas draws, and public data that are downloaded.",
         ("neurogen samples list", "neurogen samples list --json"),
     )
-    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    add_json_option(parser)
     options = parser.parse(arguments)
 
     samples = list_samples()
@@ -48,8 +48,8 @@ def info(arguments: list[str]) -> None:
             "neurogen samples info cinema-atlases --json",
         ),
     )
-    parser.add_argument("name", help="the sample, see 'neurogen samples list'")
-    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    parser.add_argument("name", metavar="NAME", help="the sample, see 'neurogen samples list'")
+    add_json_option(parser)
     options = parser.parse(arguments)
 
     offer = sample_offer(options.name, ZENODO_API)
@@ -74,7 +74,7 @@ def get(arguments: list[str]) -> None:
             "neurogen samples get baby-ai-demo --out infant",
         ),
     )
-    parser.add_argument("name", help="the sample, see 'neurogen samples list'")
+    parser.add_argument("name", metavar="NAME", help="the sample, see 'neurogen samples list'")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     parser.add_argument(
         "--accept-licence", metavar="ID", help="the licence of data to download, which you have read and accept"

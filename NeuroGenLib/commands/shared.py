@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from NeuroGenLib.core.config_command_line import add_options, options_of, parse_config
-from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.errors import InputError, NeuroGenError
 from NeuroGenLib.core.files import require_folder_place
 from NeuroGenLib.core.progress import Progress, TerminalProgress
 from NeuroGenLib.core.provenance import RESEARCH_USE
@@ -16,7 +16,7 @@ from NeuroGenLib.spatial.files.reading import ReadingConfig, use_reading
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from NeuroGenLib.core.arguments import ArgumentParser
     from NeuroGenLib.core.config import Config
@@ -155,6 +155,36 @@ def notes_on_stderr(progress: Progress, package: str) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
+
+
+def require_all(failed: Mapping[str, str], total: int, done: str, remedy: str, *, as_json: bool) -> None:
+    """End a command that worked on many items: print why some failed, and exit with 1 for those.
+
+    Parameters
+    ----------
+    failed:
+        Reasons by the names of the items.
+    total:
+        How many items there were.
+    done:
+        What was to be done, for messages: ``"scans could not be masked"``.
+    remedy:
+        What the person can do.
+    as_json:
+        The reasons were printed as JSON.
+
+    Raises
+    ------
+    NeuroGenError
+        When an item failed.
+    """
+    if not failed:
+        return
+    if not as_json:
+        width = max(map(len, failed))
+        for name, reason in failed.items():
+            print(f"  {name.ljust(width)}  failed: {reason}")
+    raise NeuroGenError(f"{len(failed)} of {total} {done}; the others are done.", remedy, code="items-failed")
 
 
 def print_files(files: Sequence[Path], folder: Path) -> None:

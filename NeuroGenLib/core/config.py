@@ -144,10 +144,10 @@ class Parameter:
         notes = [f"in {self.unit}" if self.unit else "", str(self.range or "")]
         if self.required:
             notes.append("required")
-        elif self.default not in (None, {}, (), []):
-            notes.append(f"default {as_text(self.default)}")
+        elif self.default not in (None, {}, (), [], ""):
+            notes.append(f"default: {as_text(self.default)}")
         words = ", ".join(note for note in notes if note)
-        return f"{self.help} [{words}]".strip() if words else self.help
+        return f"{self.help} ({words})".strip() if words else self.help
 
 
 def from_mapping(cls: type[Job], mapping: Mapping[str, Any], where: str = "", *, ignore_unknown: bool = False) -> Job:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 Job = TypeVar("Job", bound=Config)
 
+_PROPER_NOUNS = ("Jacobian", "Rician")
+
 
 def load_config(
     cls: type[Job], path: str | os.PathLike[str] | None = None, overrides: Mapping[str, Any] | None = None
@@ -128,10 +130,14 @@ def options_of(namespace: argparse.Namespace, cls: type[Job], **more: Any) -> Jo
 
 def add_arguments(parser: ArgumentParser, cls: type[Config]) -> None:
     """Add one ``--dotted.name VALUE`` option per parameter of ``cls``, for settings that may also come from a file."""
-    for parameter in parameters(cls):
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for parameter in sorted(parameters(cls), key=lambda parameter: "." in parameter.name):
+        title = parameter.name.rpartition(".")[0] or "general"
+        if title not in groups:
+            groups[title] = parser.add_argument_group(title)
         # No default here: the parsed result then holds what was typed, and nothing that would override the file.
         metavar, text = _metavar(parameter), _help(parameter.describe())
-        parser.add_argument(f"--{parameter.name}", default=argparse.SUPPRESS, metavar=metavar, help=text)
+        groups[title].add_argument(f"--{parameter.name}", default=argparse.SUPPRESS, metavar=metavar, help=text)
 
 
 def parse_config(cls: type[Job], arguments: Sequence[str], program: str, description: str) -> Job:
@@ -148,6 +154,7 @@ def parse_config(cls: type[Job], arguments: Sequence[str], program: str, descrip
         When an option is unknown or abbreviated, lacks its value, or has a value that does not fit.
     """
     parser = ArgumentParser(program, description)
+    parser.usage = f"{program} [-h] [--config FILE] [--print-config] [--GROUP.SETTING VALUE ...]"
     parser.add_argument("--config", metavar="FILE", help="YAML file with the settings")
     parser.add_argument("--print-config", action="store_true", help="print the resulting settings as YAML and stop")
     add_arguments(parser, cls)
@@ -163,7 +170,10 @@ def parse_config(cls: type[Job], arguments: Sequence[str], program: str, descrip
 
 
 def _help(text: str) -> str:
-    return text.replace("%", "%%")  # argparse formats it
+    """Return a parameter's help as argparse formats it, with a small letter first like the help of other options."""
+    first = text.partition(" ")[0]
+    plain = first.capitalize() == first and first not in _PROPER_NOUNS
+    return (text[:1].lower() + text[1:] if plain else text).replace("%", "%%")
 
 
 def _origin(annotation: Any) -> Any:

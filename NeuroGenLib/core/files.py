@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import json
+import logging
 import os
 import re
 import shutil
@@ -16,6 +18,8 @@ from NeuroGenLib.core.errors import InputError, NeuroGenError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -164,15 +168,61 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     Raises
     ------
     InputError
-        When it is missing or not JSON.
+        When it is missing, not text or not JSON.
+    """
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path} is not readable as JSON ({error}).", "Correct the file, or make it again.", code="file-type"
+        ) from error
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """Read a text file: UTF-8 with or without a byte order mark, or UTF-16 with one.
+
+    Raises
+    ------
+    InputError
+        When it is missing, may not be read, or is not such text.
     """
     path = existing_file(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+        with path.open("rb") as file:
+            is_utf16 = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        return path.read_text(encoding="utf-16" if is_utf16 else "utf-8-sig")
+    except UnicodeError as error:
+        raise InputError(f"{path} is not a UTF-8 text file.", "Save it as UTF-8 text.", code="file-type") from error
+    except OSError as error:
         raise InputError(
-            f"{path} is not readable as JSON ({error}).", "Restore the file or make it again.", code="file-type"
+            f"{path} cannot be read: {error.strerror}.", "Check the permissions of the file.", code="file-missing"
         ) from error
+
+
+def files_in(folder: Path, suffixes: tuple[str, ...] = ("",)) -> list[Path]:
+    """Files of a folder whose lower-case names end in one of these, in the order of their names.
+
+    Hidden files are left out, and so are links to files that are not there, with a warning: data sets of DataLad hold
+    many of those.
+
+    Raises
+    ------
+    InputError
+        When the folder may not be read.
+    """
+    try:
+        entries = sorted(entry for entry in folder.iterdir() if entry.name.lower().endswith(suffixes))
+        files = [entry for entry in entries if entry.is_file() and not entry.name.startswith(".")]
+    except OSError as error:
+        raise InputError(
+            f"The folder {folder} cannot be read: {error.strerror}.", "Check its permissions.", code="file-missing"
+        ) from error
+    dangling = [entry.name for entry in entries if entry.is_symlink() and not entry.exists()]
+    if dangling:
+        shown = ", ".join(dangling[:5]) + (f" and {len(dangling) - 5} more" if len(dangling) > 5 else "")
+        log.warning("%s: passing over links to files that are not there: %s.", folder, shown)
+    return files
 
 
 def existing_file(path: str | os.PathLike[str]) -> Path:

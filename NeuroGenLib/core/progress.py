@@ -85,9 +85,19 @@ class _Part(Progress):
 
 
 class TerminalProgress(Progress):
-    """A bar on a terminal, or a line every ten seconds where the output is a log file."""
+    """A bar on a terminal; where the output is a log file, a line at the start, every 5 % or ten minutes, and the end.
+
+    Parameters
+    ----------
+    stream:
+        Where it is shown; stderr when not given.
+    quiet_seconds:
+        Least seconds between two lines of a log file, but for the last.
+    """
 
     width = 28
+    percent_of_a_line = 5.0
+    seconds_of_a_line = 600.0
 
     def __init__(self, stream: TextIO | None = None, quiet_seconds: float = 10.0) -> None:
         super().__init__()
@@ -96,28 +106,36 @@ class TerminalProgress(Progress):
         self._quiet_seconds = quiet_seconds
         self._started = time.monotonic()
         self._shown = -1e9
+        self._percent = -1e9
         self._length = 0
 
     def show(self, step: float, total: float, message: str) -> None:
         """Draw the bar again, or write a line when it is time."""
         now = time.monotonic()
-        finished = bool(total) and step >= total
-        pause = 0.1 if self._is_terminal else self._quiet_seconds
-        if now - self._shown < pause and not finished:
-            return
-        self._shown = now
         fraction = min(max(step / total, 0.0), 1.0) if total else 0.0
+        if not self._is_due(now - self._shown, 100 * fraction):
+            return
+        self._shown, self._percent = now, 100 * fraction
         elapsed = now - self._started
         left = f", {_clock(elapsed / fraction - elapsed)} left" if 0.02 < fraction < 1 else ""
+        percent = int(100 * fraction + 1e-6)  # rounded down: 100 % is the end
         if not self._is_terminal:
-            self._stream.write(f"{100 * fraction:3.0f} %  {message}{left}\n")
+            self._stream.write(f"{percent:3d} %  {message}{left}\n")
         else:
             filled = round(self.width * fraction)
             bar = "█" * filled + "░" * (self.width - filled)
-            line = f"{bar} {100 * fraction:3.0f} %  {message}{left}"
+            line = f"{bar} {percent:3d} %  {message}{left}"
             self._stream.write("\r" + line.ljust(self._length))
             self._length = len(line)
         self._stream.flush()
+
+    def _is_due(self, pause: float, percent: float) -> bool:
+        if self._is_terminal:
+            return pause >= 0.1 or percent == 100
+        if percent == 100:
+            return self._percent < 100
+        advance = abs(percent - self._percent)  # a second part of the work begins at 0 again
+        return pause >= self.seconds_of_a_line or (pause >= self._quiet_seconds and advance >= self.percent_of_a_line)
 
     def close(self) -> None:
         """End the bar's line."""

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.core.files import existing_file
+from NeuroGenLib.core.files import read_text
 
 if TYPE_CHECKING:
     import os
@@ -21,7 +21,7 @@ def read_yaml(path: str | os.PathLike[str], *, as_text: bool = False) -> Any:
     Parameters
     ----------
     path:
-        The file, UTF-8.
+        The file.
     as_text:
         Leave every scalar as text (subject ids that look like numbers).
 
@@ -32,16 +32,16 @@ def read_yaml(path: str | os.PathLike[str], *, as_text: bool = False) -> Any:
     """
     import yaml
 
-    path = existing_file(path)
+    text = read_text(path)
     try:
-        return _parse_yaml(path.read_text(encoding="utf-8-sig"), as_text=as_text)
+        return _parse_yaml(text, as_text=as_text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f" in line {mark.line + 1}" if mark else ""
         raise InputError(
             f"{path} is not valid YAML{line}: {error.problem or error.context}.", "Correct it.", code="file-damaged"
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except yaml.YAMLError as error:
         raise InputError(
             f"{path} is not a YAML text file ({error}).", "Save it as UTF-8 text.", code="file-damaged"
         ) from error

@@ -89,6 +89,11 @@ class MaskModel(Model):
 
         return cls(folder, network_from_tensors(folder.read_as(MaskManifest).network, tensors), device)
 
+    @property
+    def traits(self) -> list[str]:
+        """Voxel size of its network."""
+        return [f"{self.spacing:g} mm"]
+
     def find(self, image: Volume, progress: Progress = SILENT, *, spacing: float | None = None) -> BrainMask:
         """Find the brain in a scan.
 

@@ -14,18 +14,18 @@ from NeuroGenLib.models.dotted import load_object
 from NeuroGenLib.models.folder import ModelFolder
 from NeuroGenLib.models.hub import DOWNLOADED, IMPORTED, cached_model, download_model
 from NeuroGenLib.models.opening import bundled_models, resolve
-from NeuroGenLib.models.published import Published, find_published, import_published, published_models
+from NeuroGenLib.models.published import (
+    IMPORTERS,
+    Published,
+    find_listed,
+    find_published,
+    import_published,
+    published_models,
+)
 from NeuroGenLib.models.reference import BUNDLED, HUB, HubReference, models_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-IMPORTERS = {
-    "cinema": "NeuroGenLib.atlas.published.checkpoint:import_checkpoint",
-    "baby-ai": "NeuroGenLib.superres.published.checkpoint:import_checkpoint",
-    "sitreg": "NeuroGenLib.registration.published.model:import_checkpoint",
-}
-"""Program whose checkpoints are read -> ``function(checkpoint: Path, destination: Path, **options)``."""
 
 
 def list_models(*, published: bool = True) -> list[dict[str, Any]]:
@@ -57,13 +57,18 @@ def list_models(*, published: bool = True) -> list[dict[str, Any]]:
 def model_info(reference: str | os.PathLike[str]) -> dict[str, Any]:
     """Return what is known about a model; makes no request.
 
+    Parameters
+    ----------
+    reference:
+        As for :func:`~NeuroGenLib.models.opening.open_model`, or a name of :func:`list_models`.
+
     Returns
     -------
     dict
         ``reference``, ``where``, ``revision``, ``path``, ``manifest``, ``card``, ``size`` in bytes, ``license``,
         ``citation``, ``verified`` (whether this project compared a published model's results with its authors';
-        None for NeuroGen's own models). All checksums are compared. For a published model that is not in the cache
-        ``path``, ``manifest``, ``card`` and ``size`` are None.
+        None for NeuroGen's own models), ``problem`` (None, or why it cannot be opened). All checksums are compared.
+        For a published model that is not in the cache ``path``, ``manifest``, ``card`` and ``size`` are None.
 
     Raises
     ------
@@ -73,14 +78,20 @@ def model_info(reference: str | os.PathLike[str]) -> dict[str, Any]:
         When it is on the hub and not in the cache.
     """
     text = os.fspath(reference)
+    entry = None
+    if not text.startswith((BUNDLED, HUB)) and not Path(text).exists():
+        entry = find_listed(text)
+        text = entry.listed_as if entry else text
     hub_reference = HubReference.parse(text) if text.startswith(HUB) else None
-    entry = find_published(hub_reference) if hub_reference else None
+    if hub_reference:
+        entry = find_published(hub_reference)
     verified = entry.verified if entry else None
-    if entry and hub_reference and cached_model(hub_reference) is None:
+    if entry and (hub_reference is None or cached_model(hub_reference) is None):
         facts = {key: dataclasses.asdict(entry)[key] for key in ("name", "kind", "license", "citation", "importer")}
         missing = dict.fromkeys(("revision", "path", "manifest", "card", "size"))
-        return {"reference": text, "where": "published", **facts, **missing, "verified": verified}
-    folder = resolve(reference, offline=True)
+        state = {"verified": verified, "problem": entry.problem}
+        return {"reference": text, "where": "published", **facts, **missing, **state}
+    folder = resolve(text, offline=True)
     folder.verify()
     return {
         "reference": folder.reference,
@@ -93,6 +104,7 @@ def model_info(reference: str | os.PathLike[str]) -> dict[str, Any]:
         "license": folder.about.license or None,
         "citation": list(folder.about.citation),
         "verified": verified,
+        "problem": None,
     }
 
 
@@ -175,20 +187,12 @@ def _row(reference: str, where: str) -> dict[str, Any]:
 def _published_row(entry: Published) -> dict[str, Any]:
     sizes = [file.get("size") for file in entry.files]
     return {
-        "reference": entry.reference or entry.system,
+        "reference": entry.listed_as,
         "where": "published",
         "name": entry.name,
         "kind": entry.kind,
         "license": entry.license,
         "revision": entry.revision,
         "size": sum(sizes) if sizes and None not in sizes else None,
-        "problem": _why_not(entry),
+        "problem": entry.problem,
     }
-
-
-def _why_not(entry: Published) -> str | None:
-    if entry.reference is None and entry.system in IMPORTERS:
-        return f"No published weights are known; import your own with 'neurogen models import {entry.system}'."
-    if entry.reference is None:
-        return "No published weights are known, and its importer is not part of this version."
-    return None if entry.importer else "Its importer is not part of this version."

@@ -385,7 +385,7 @@ def _require_folder(path: Path) -> None:
             code="model-damaged",
         )
     if not path.is_dir():
-        beside = [item.name for item in path.parent.iterdir() if item.is_dir()] if path.parent.is_dir() else []
+        beside = [item.parent.name for item in path.parent.glob(f"*/{MANIFEST}")]
         hint = nearest(path.name, beside) if beside else "Check the name and the folder you started from."
         raise InputError(f"There is no model folder {path}.", hint, code="model-missing")
     if not (path / MANIFEST).is_file():

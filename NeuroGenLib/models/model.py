@@ -61,7 +61,12 @@ class Model:
             ) from error
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.folder.reference} on {self.device}>"
+        return f"{type(self).__name__}({', '.join([f'{self.folder.reference} on {self.device}', *self.traits])})"
+
+    @property
+    def traits(self) -> list[str]:
+        """What a person should know of the model at a glance, a phrase each; subclasses override it."""
+        return []
 
     @property
     def notice(self) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, overload
 
 from NeuroGenLib.core.device import choose_device
 from NeuroGenLib.core.errors import InputError, nearest
@@ -15,7 +16,7 @@ from NeuroGenLib.models.dotted import load_object
 from NeuroGenLib.models.folder import MANIFEST, ModelFolder
 from NeuroGenLib.models.hub import cached_model, download_model, require_online
 from NeuroGenLib.models.model import Model
-from NeuroGenLib.models.published import find_published, import_published
+from NeuroGenLib.models.published import find_listed, find_published, import_published
 from NeuroGenLib.models.reference import BUNDLED, HUB, HubReference
 
 Opened = TypeVar("Opened", bound=Model)
@@ -29,14 +30,31 @@ CAPABILITIES = {
 """Kind of model -> class that opens it with ``from_folder(folder, device)``."""
 
 
+@overload
+def open_model(
+    reference: str | os.PathLike[str], *, offline: bool = False, progress: Progress = SILENT, device: str = "auto"
+) -> Model: ...
+
+
+@overload
 def open_model(
     reference: str | os.PathLike[str],
-    expected: type[Opened] = Model,  # type: ignore[assignment]  # any model, when the caller does not say
+    expected: type[Opened],
     *,
     offline: bool = False,
     progress: Progress = SILENT,
     device: str = "auto",
-) -> Opened:
+) -> Opened: ...
+
+
+def open_model(
+    reference: str | os.PathLike[str],
+    expected: type[Model] = Model,
+    *,
+    offline: bool = False,
+    progress: Progress = SILENT,
+    device: str = "auto",
+) -> Model:
     """Open a model.
 
     Parameters
@@ -44,7 +62,8 @@ def open_model(
     reference:
         A folder, ``bundled:NAME``, or ``hf:org/repo[@revision][/subfolder]``.
     expected:
-        The class of models that can be used, such as ``AtlasModel``; any when not given.
+        The class of models that can be used, such as ``AtlasModel``; any when not given. With it, editors and type
+        checkers know the methods of the model.
     offline:
         Make no request; also by the environment variable ``NEUROGEN_OFFLINE=1``.
     progress:
@@ -63,6 +82,14 @@ def open_model(
         When there is no such model, it is damaged, or its kind is unknown or not the expected one.
     NeuroGenError
         When it cannot be fetched, or was made by a newer NeuroGen.
+
+    Examples
+    --------
+    >>> from NeuroGenLib.atlas.infer import AtlasModel
+    >>> open_model("bundled:fetal-sba", AtlasModel, device="cpu").modalities
+    ('T2w',)
+    >>> open_model("bundled:brain-mask", device="cpu")
+    MaskModel(bundled:brain-mask on cpu, 4 mm)
     """
     place = choose_device(device)
     folder = resolve(reference, offline=offline, progress=progress)
@@ -72,7 +99,7 @@ def open_model(
             nearest(folder.kind, CAPABILITIES),
             code="model-kind",
         )
-    kind: type[Opened] = load_object(CAPABILITIES[folder.kind])
+    kind: type[Model] = load_object(CAPABILITIES[folder.kind])
     if not issubclass(kind, expected):
         require_kind(folder, expected)
     return kind.from_folder(folder, place)
@@ -106,18 +133,24 @@ def resolve(reference: str | os.PathLike[str], *, offline: bool = False, progres
         return _bundled(text)
     if text.startswith(HUB):
         return _from_hub(HubReference.parse(text), progress, offline=offline)
-    if not Path(text).exists():
-        if text in bundled_models():
-            raise InputError(
-                f"There is no model folder {text}.", f"Did you mean '{BUNDLED}{text}'?", code="model-missing"
-            )
-        if re.fullmatch(r"[\w.-]+/[\w.-]+", text) and not Path(text).parent.is_dir():
-            raise InputError(
-                f"There is no model folder {text}.",
-                f"For a model on the hub write '{HUB}{text}'.",
-                code="model-missing",
-            )
+    hint = None if Path(text).exists() else _meant(text)
+    if hint:
+        raise InputError(f"There is no model '{text}'.", hint, code="model-missing")
     return ModelFolder.read(text)
+
+
+def _meant(name: str) -> str | None:
+    """Return how to name the model that was probably meant; None when the name looks like a path."""
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not Path(name).parent.is_dir():
+        return f"For a model on the hub write '{HUB}{name}'."
+    if not re.fullmatch(r"[\w-]+", name):
+        return None
+    with suppress(ModuleNotFoundError):  # a fresh Slicer lacks PyYAML
+        entry = find_listed(name)
+        if entry:
+            return f"Did you mean '{entry.reference}'?" if entry.reference else entry.problem
+    folders = [item.parent.name for item in Path().glob(f"*/{MANIFEST}")]
+    return nearest(name, [*(f"{BUNDLED}{known}" for known in bundled_models()), *folders])
 
 
 def bundled_models() -> list[str]:

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 _LIST = Path(__file__).with_name("published.yaml")
 
+IMPORTERS = {
+    "cinema": "NeuroGenLib.atlas.published.checkpoint:import_checkpoint",
+    "baby-ai": "NeuroGenLib.superres.published.checkpoint:import_checkpoint",
+    "sitreg": "NeuroGenLib.registration.published.model:import_checkpoint",
+}
+"""Program whose checkpoints are read -> ``function(checkpoint: Path, destination: Path, **options)``."""
+
 
 @dataclass(frozen=True)
 class Published:
@@ -37,6 +44,20 @@ class Published:
     citation: list[str] = field(default_factory=list)
     verified: bool = False
 
+    @property
+    def listed_as(self) -> str:
+        """What ``neurogen models list`` calls it: the reference of its weights, or its program where there are none."""
+        return self.reference or self.system
+
+    @property
+    def problem(self) -> str | None:
+        """Why it cannot be opened, with the way out; None when it can."""
+        if self.reference is None and self.system in IMPORTERS:
+            return f"No published weights are known; import your own with 'neurogen models import {self.system}'."
+        if self.reference is None:
+            return "No published weights are known, and its importer is not part of this version."
+        return None if self.importer else "Its importer is not part of this version."
+
 
 @functools.cache
 def published_models(path: Path = _LIST) -> tuple[Published, ...]:
@@ -54,6 +75,18 @@ def find_published(reference: HubReference) -> Published | None:
             if (listed.repository, listed.subfolder) == (reference.repository, reference.subfolder):
                 return entry
     return None
+
+
+def find_listed(name: str) -> Published | None:
+    """Return the entry that ``neurogen models list`` calls so, or the only one of a program; None when there is none.
+
+    Examples
+    --------
+    >>> find_listed("cinema").kind, find_listed("baby-ai").reference, find_listed("imlatent")
+    ('atlas', 'hf:almalennartsson/baby-ai', None)
+    """
+    listed = [entry for entry in published_models() if name in (entry.listed_as, entry.system)]
+    return listed[0] if len(listed) == 1 else None
 
 
 def import_published(entry: Published, reference: HubReference, progress: Progress = SILENT) -> ModelFolder:

@@ -544,5 +544,5 @@ class RegisterRunConfig(RegisterConfig):
         Help("Find the masks that are not given: adult heads; they are written, look at them"),
     ] = None
     format: Annotated[
-        TransformFormat, Help("Of forward and inverse: ITK transforms (h5, tfm), or displacement fields")
+        TransformFormat, Help("Format of forward and inverse: ITK transforms (h5, tfm), or displacement fields")
     ] = "h5"

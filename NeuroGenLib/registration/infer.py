@@ -137,6 +137,12 @@ class RegistrationModel(Model):
         """Images that the network compares at once."""
         return self.network_config.channels
 
+    @property
+    def traits(self) -> list[str]:
+        """Grid of its network, and the images it compares where they are more than one."""
+        grid = " x ".join(map(str, self.preparation["grid"]))
+        return [f"grid of {grid} voxels", *([f"{self.channels} channels"] if self.channels > 1 else [])]
+
     def register(
         self,
         fixed: Volume,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from NeuroGenLib.core.errors import InputError, nearest
-from NeuroGenLib.core.files import existing_file, write_text
+from NeuroGenLib.core.files import read_text, write_text
 from NeuroGenLib.spatial.volume import Volume, require_3d
 
 if TYPE_CHECKING:
@@ -201,13 +201,7 @@ class LabelTable:
         >>> LabelTable.from_tsv(resource("labels/fetal-tissues.tsv")).names[:3]
         ('background', 'white_matter', 'ventricles')
         """
-        path = existing_file(path)
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (UnicodeDecodeError, OSError) as error:
-            raise InputError(
-                f"{path} is not readable as text ({error}).", "Save it as UTF-8.", code="table-invalid"
-            ) from error
+        text = read_text(path)
         rows = list(csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE))
         header = [name.strip().lower() for name in rows[0]] if rows else []
         if not {"index", "name"} <= set(header):

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.cohort.subjects import Cohort, read_table
+from NeuroGenLib.core.batch import work_on_each
 from NeuroGenLib.core.config import to_mapping
-from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError, nearest
+from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.files import read_json, staged_outputs
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.core.reports import one_line, reason_of, write_table
-from NeuroGenLib.spatial.files.reading import reading, reading_session
+from NeuroGenLib.core.reports import one_line, write_table
+from NeuroGenLib.spatial.files.reading import reading
 from NeuroGenLib.spatial.result import RECORD
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.output import IMAGE, superres_result, write_superres
@@ -97,23 +98,15 @@ def read_cases(source: Path, scans: Sequence[str], guide: str | None = None) -> 
     Raises
     ------
     InputError
-        When the source or a named column is missing, no case has the first, two cases have one name, or a file that is
-        named does not exist.
+        When the source or a named column is missing, no case has the first, or two cases have one name.
     """
     first = _by_case(source, scans[0])
     others = [_by_case(source, name) for name in scans[1:]]
     guides = _by_case(source, guide) if guide is not None else _guides_there_are(source)
-    cases = [
+    return [
         Case(name, (path, *(other[name] for other in others if name in other)), guides.get(name))
         for name, path in first.items()
     ]
-    for case in cases:
-        for path in (*case.scans, *([case.guide] if case.guide else [])):
-            if not path.exists():
-                raise InputError(
-                    f"The file {path} of {case.name} does not exist.", f"Correct {source}.", code="file-missing"
-                )
-    return cases
 
 
 def run_batch(
@@ -152,29 +145,19 @@ def run_batch(
         "model": model.folder.manifest["files"],
         "reading": to_mapping(reading()),
     }
-    rows: list[SummaryRow] = []
-    written: list[Path] = []
-    first: tuple[Case, Exception] | None = None
-    for number, case in enumerate(cases):
-        part = progress.part(number / len(cases), (number + 1) / len(cases), case.name)
-        part.update(0, 1)
+
+    def work(case: Case, part: Progress) -> tuple[SummaryRow, list[Path]]:
         try:
-            with reading_session():  # the record of a case has the warnings of its own files
-                row, files = _done(model, case, out / case.name, settings, what, part)
-        except Cancelled:
-            raise
+            return _done(model, case, out / case.name, settings, what, part)
         except AlreadyIsotropic as nothing:
-            row, files = _row(case, "isotropic", remarks=nothing.problem), []
-        except (NeuroGenError, RuntimeError, MemoryError, OSError, ValueError) as error:
-            first = first or (case, error)
-            row, files = _row(case, "failed", remarks=reason_of(error)), []
-        rows.append(row)
-        written += files
-    if first is not None and all(row["status"] == "failed" for row in rows):
-        raise _nothing_done(*first) from first[1]
+            return _row(case, "isotropic", remarks=nothing.problem), []
+
+    outcomes = work_on_each(cases, work, lambda case: case.name, "super-resolved", progress)
+    results = [outcome.output or (_row(outcome.item, "failed", remarks=outcome.reason), []) for outcome in outcomes]
+    rows = [row for row, _ in results]
     with staged_outputs(out) as staging:
         write_table(staging / SUMMARY, rows)
-    return CohortResult(rows, [*written, out / SUMMARY])
+    return CohortResult(rows, [*(file for _, files in results for file in files), out / SUMMARY])
 
 
 def _done(
@@ -258,14 +241,3 @@ def _folder_name(key: str) -> str:
 def _facts(path: Path) -> list[object]:
     facts = path.stat()
     return [path.name, facts.st_size, facts.st_mtime_ns]
-
-
-def _nothing_done(case: Case, error: Exception) -> NeuroGenError:
-    if isinstance(error, NeuroGenError):
-        return error.within(f"{case.name} cannot be super-resolved")
-    reason, no_memory = reason_of(error), isinstance(error, MemoryError)
-    return NeuroGenError(
-        f"{case.name} could not be super-resolved ({reason}).",
-        "Close other programs, or try a smaller scan.",
-        code="memory-exhausted" if no_memory else "unexpected",
-    )

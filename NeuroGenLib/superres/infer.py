@@ -129,6 +129,12 @@ class SuperresModel(Model):
         known = [float(mm) for mm in self._preparation.spacing or _SPACINGS_MM]
         return min(known), max(known)
 
+    @property
+    def traits(self) -> list[str]:
+        """Voxel sizes it was trained at, and whether it uses a guide."""
+        low, high = self.spacings
+        return [f"{low:g} mm" if low == high else f"{low:g} to {high:g} mm", f"guide {self.guide}"]
+
     def super_resolve(
         self,
         scans: Volume | Sequence[Volume],

@@ -41,21 +41,23 @@ class SuperresConfig(Config):
         Range(0.2, 5),
         Unit("mm"),
         Option(metavar="MM"),
-        Help("Voxel size of the result; when not given that within the slices, in the range the model was trained at"),
+        Help("Voxel size of the result; when not given, that within the slices, in the range the model was trained at"),
     ] = None
     thickness: Annotated[
         float | None,
         Range(0.1, 50),
         Unit("mm"),
         Option(metavar="MM"),
-        Help("Of the slices; when not given as DICOM or the BIDS file beside the scan records it, else their distance"),
+        Help(
+            "Slice thickness; when not given, as DICOM or the BIDS file beside the scan records it, else their distance"
+        ),
     ] = None
     gap: Annotated[
         float | None,
         Range(-50, 50),
         Unit("mm"),
         Option(metavar="MM"),
-        Help("Between slices, below 0 where they overlap; when not given what thickness and header leave"),
+        Help("Gap between slices, below 0 where they overlap; when not given, what thickness and header leave"),
     ] = None
     recorded: Annotated[
         tuple[float, ...],
@@ -65,12 +67,12 @@ class SuperresConfig(Config):
     ] = ()
     direction: Annotated[
         Direction | None,
-        Help("Of the slices of a single scan, by anatomy; that of the largest distance when not given"),
+        Help("Direction of the slices of a single scan, by anatomy; when not given, that of the largest voxel side"),
     ] = None
     profile: Annotated[ProfileKind, Help("Slice profile: how each place across a slice contributes to it")] = "gaussian"
-    align: Annotated[
-        bool, Help("Registration of guide and further scans to the first one; without it the headers are trusted")
-    ] = True
+    align: Annotated[bool, Help("Register guide and further scans to the first one; --no-align trusts the headers")] = (
+        True
+    )
     back_projection: BackProjection = 1
     reference: Annotated[
         bool, Help("The published pipeline number for number, for scans on the grid of the infant atlas")
@@ -101,17 +103,21 @@ class EvaluateConfig(Config):
         Range(0, exclusive_low=True),
         Unit("mm"),
         Option("thickness", "MM", several=True),
-        Help("Of the slices"),
+        Help("Slice thicknesses to simulate"),
     ] = (2.0, 3.0, 4.0, 5.0)
     directions: Annotated[
-        tuple[Direction, ...], Option("direction", "DIRECTION", several=True), Help("Of the slices, by anatomy")
+        tuple[Direction, ...],
+        Option("direction", "DIRECTION", several=True),
+        Help("Directions of the slices, by anatomy"),
     ] = DIRECTIONS
     noise: Annotated[
-        float, Range(0), Option(metavar="LEVEL"), Help("Rician, as a part of the 99th percentile, such as 0.02")
+        float, Range(0), Option(metavar="LEVEL"), Help("Rician noise as a part of the 99th percentile, such as 0.02")
     ] = 0.0
-    seed: Annotated[int, Range(0), Option(metavar="N"), Help("Of the noise")] = 0
+    seed: Annotated[int, Range(0), Option(metavar="N"), Help("Seed of the noise")] = 0
     back_projection: BackProjection = 1
-    most: Annotated[int | None, Range(1), Option(metavar="N"), Help("Scans at most, the first ones")] = None
+    most: Annotated[
+        int | None, Range(1), Option(metavar="N"), Help("Largest number of scans, the first of the source")
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -131,15 +137,17 @@ class SimulateConfig(Config):
         Range(0, exclusive_low=True),
         Unit("mm"),
         Option(metavar="MM"),
-        Help("Of the slices: full width at half maximum of their profile"),
+        Help("Slice thickness: full width at half maximum of the slice profile"),
     ] = None
-    gap: Annotated[float, Range(0), Unit("mm"), Option(metavar="MM"), Help("Between slices")] = 0.0
-    direction: Annotated[Literal["axial", "coronal", "sagittal", "all"], Help("Of the slices, by anatomy")] = "axial"
+    gap: Annotated[float, Range(0), Unit("mm"), Option(metavar="MM"), Help("Gap between slices")] = 0.0
+    direction: Annotated[
+        Literal["axial", "coronal", "sagittal", "all"], Help("Direction of the slices, by anatomy")
+    ] = "axial"
     profile: Annotated[ProfileKind, Help("Slice profile")] = "gaussian"
     noise: Annotated[
-        float, Range(0), Option(metavar="LEVEL"), Help("Rician, as a part of the 99th percentile, such as 0.02")
+        float, Range(0), Option(metavar="LEVEL"), Help("Rician noise as a part of the 99th percentile, such as 0.02")
     ] = 0.0
-    seed: Annotated[int, Range(0), Option(metavar="N"), Help("Of the noise")] = 0
+    seed: Annotated[int, Range(0), Option(metavar="N"), Help("Seed of the noise")] = 0
     offset: Annotated[
         float, Unit("mm"), Option(metavar="MM"), Help("Shifts the slices towards right, anterior or superior")
     ] = 0.0

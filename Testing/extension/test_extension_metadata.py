@@ -35,12 +35,17 @@ OPTIONAL_KEYS = {
 
 @pytest.fixture(scope="module")
 def variables() -> dict[str, str]:
-    """The variables that the top CMakeLists.txt sets, with their references to one another resolved."""
+    """The variables that the top CMakeLists.txt sets, as the ExtensionsIndex reads them: as text, nothing resolved."""
     text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
-    values = {"CMAKE_CURRENT_SOURCE_DIR": ROOT.as_posix()}
-    for name, value in re.findall(r'^set\((\w+) "([^"]*)"', text, re.MULTILINE):
-        values[name] = re.sub(r"\$\{(\w+)\}", lambda found: values.get(found[1], ""), value)
-    return values
+    return dict(re.findall(r'^set\((\w+) "([^"]*)"', text, re.MULTILINE))
+
+
+@pytest.fixture(scope="module")
+def repository(entry: dict) -> str:
+    """Owner and name of the repository on GitHub."""
+    address = re.fullmatch(r"https://github\.com/([\w-]+/\w+)\.git", entry["scm_url"])
+    assert address
+    return address[1]
 
 
 @pytest.fixture(scope="module")
@@ -59,18 +64,18 @@ def test_the_entry_has_the_keys_of_its_schema(entry: dict) -> None:
 def test_the_entry_says_what_cmake_says(entry: dict, variables: dict[str, str]) -> None:
     assert entry["category"] == variables["EXTENSION_CATEGORY"]
     assert entry["build_dependencies"] == variables["EXTENSION_DEPENDS"].split()
-    assert entry["scm_url"] == f"https://github.com/{variables['NEUROGEN_REPOSITORY']}.git"
-    assert entry["scm_revision"] == variables["NEUROGEN_BRANCH"]
 
 
-def test_the_repository_has_the_name_that_the_index_asks_for(variables: dict[str, str]) -> None:
+def test_the_repository_has_the_name_that_the_index_asks_for(repository: str) -> None:
     assert re.search(r"^project\(NeuroGen\)$", (ROOT / "CMakeLists.txt").read_text(encoding="utf-8"), re.MULTILINE)
-    assert variables["NEUROGEN_REPOSITORY"].split("/")[1:] == ["SlicerNeuroGen"]
+    assert repository.split("/")[1:] == ["SlicerNeuroGen"]
 
 
-def test_homepage_icon_and_screenshots_are_in_the_repository(variables: dict[str, str]) -> None:
-    raw = f"https://raw.githubusercontent.com/{variables['NEUROGEN_REPOSITORY']}/{variables['NEUROGEN_BRANCH']}/"
-    assert variables["EXTENSION_HOMEPAGE"].startswith(f"https://github.com/{variables['NEUROGEN_REPOSITORY']}")
+def test_homepage_icon_and_screenshots_are_in_the_repository(
+    variables: dict[str, str], entry: dict, repository: str
+) -> None:
+    raw = f"https://raw.githubusercontent.com/{repository}/{entry['scm_revision']}/"
+    assert variables["EXTENSION_HOMEPAGE"].startswith(f"https://github.com/{repository}")
     urls = [variables["EXTENSION_ICONURL"], *variables["EXTENSION_SCREENSHOTURLS"].split()]
     assert len(urls) >= 2
     for url in urls:
@@ -83,8 +88,12 @@ def test_people_licence_and_description_are_given(variables: dict[str, str]) -> 
     assert variables["EXTENSION_DEPENDS"] == "PyTorch"
     assert 1 <= variables["EXTENSION_DESCRIPTION"].count(". ") + 1 <= 2
     for name in ("LICENSE", "README"):
-        assert Path(variables[f"EXTENSION_{name}_FILE"]).is_file()
-    assert "Apache License" in Path(variables["EXTENSION_LICENSE_FILE"]).read_text(encoding="utf-8")
+        assert _in_checkout(variables[f"EXTENSION_{name}_FILE"]).is_file()
+    assert "Apache License" in _in_checkout(variables["EXTENSION_LICENSE_FILE"]).read_text(encoding="utf-8")
+
+
+def _in_checkout(path: str) -> Path:
+    return Path(path.replace("${CMAKE_CURRENT_SOURCE_DIR}", str(ROOT)))
 
 
 def test_the_owner_is_to_be_set_in_two_files_alone() -> None:

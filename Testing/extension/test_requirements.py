@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-OF_SLICER = {"numpy", "SimpleITK"}  # Slicer has its own, which must not be replaced
+OF_SLICER = {"numpy", "SimpleITK", "pydicom"}  # Slicer has its own, which must not be replaced
 
 
 def required() -> list[str]:

@@ -99,10 +99,12 @@ def test_every_example_of_the_help_is_a_valid_line(help_of: Callable[[str], str]
     """Each option of an example exists: examples that do not run are worse than none."""
     for command in COMMANDS:
         text = help_of(command.words)
-        usage, _, rest = text.partition("\n\n")
+        _, _, rest = text.partition("\n\n")
         examples = [line for line in rest.splitlines() if line.strip().startswith("neurogen ")]
         for option in re.findall(r"--[a-z][a-z._-]*", " ".join(examples)):
-            assert option in usage, f"{option} of an example of '{command.words}' does not exist"
+            assert re.search(rf"^  {option}\b", rest, re.MULTILINE), (
+                f"{option} of an example of '{command.words}' does not exist"
+            )
 
 
 def test_overview_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -314,7 +316,8 @@ def test_the_bundled_atlas_is_the_default(tmp_path: Path, capsys: pytest.Capture
     assert cli.main(["atlas", "info", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["model"] == "bundled:fetal-sba"
-    assert facts["age"] == "scan_age, 21 to 34 weeks"
+    assert facts["age"] == {"name": "scan_age", "unit": "weeks", "minimum": 21.0, "maximum": 34.0}
+    assert [condition["name"] for condition in facts["conditions"]] == ["lv_volume_normed"]
     assert cli.main(["cite"]) == 0
     assert "doi:10.12688/openreseurope.13914.1" in capsys.readouterr().out
     assert cli.main(["models", "list"]) == 0

@@ -10,7 +10,7 @@ import pytest
 
 from NeuroGenLib.atlas.config import AtlasTrainConfig
 from NeuroGenLib.atlas.published.training_config import _NO_COUNTERPART
-from NeuroGenLib.cli import COMMANDS
+from NeuroGenLib.cli import COMMANDS, command_of
 from NeuroGenLib.core.config import parameters
 from NeuroGenLib.registration.config import RegistrationTrainConfig
 from NeuroGenLib.superres.config import SuperresTrainConfig
@@ -70,7 +70,7 @@ def test_there_is_python_to_run():
 @pytest.mark.parametrize("line", LINES)
 def test_the_commands_of_the_documents_exist(line, capsys):
     words = shlex.split(line)[1:]
-    command = next(one for one in COMMANDS if words[: len(one.words.split())] == one.words.split())
+    command = command_of(words)
     with pytest.raises(SystemExit):
         command.run(["--help"])
     known = capsys.readouterr().out

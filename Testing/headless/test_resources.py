@@ -144,7 +144,8 @@ def lines_without_docstrings(path: Path) -> int:
 
 
 def test_files_are_short_enough_to_read() -> None:
-    lengths = {relative(path): lines_without_docstrings(path) for path in [*LIBRARY, *OTHERS]}
+    long = [path for path in [*LIBRARY, *OTHERS] if path.read_bytes().count(b"\n") > LONGEST_FILE]
+    lengths = {relative(path): lines_without_docstrings(path) for path in long}
     assert not {path: lines for path, lines in lengths.items() if lines > LONGEST_FILE}
 
 

@@ -290,6 +290,26 @@ def test_the_logic_hands_its_jobs_to_the_runner(desktop: Desktop, drawn_panel: P
     np.testing.assert_array_equal(sent["images"]["T2w"].array, seen_image(drawn_panel).array)
 
 
+def test_paths_are_empty_until_one_is_chosen_and_come_back_with_the_scene(
+    desktop: Desktop, atlas_panel: Panel, tmp_path: Path
+) -> None:
+    ui, fields = atlas_panel.ui, atlas_panel.widget.path_fields
+    assert {getattr(ui, name).currentPath for name in fields} == {""}
+    for name in fields:
+        getattr(ui, name).currentPath = str(tmp_path / name)
+    assert {getattr(atlas_panel.widget.parameters, name) for name in fields} == {
+        str(tmp_path / name) for name in fields
+    }
+    assert desktop.scene.Commit(str(tmp_path / "saved.mrml"))
+    desktop.scene.Clear(0)
+    desktop.process()
+    assert {getattr(ui, name).currentPath for name in fields} == {""}
+    desktop.scene.SetURL(str(tmp_path / "saved.mrml"))
+    desktop.scene.Import()
+    desktop.process()
+    assert [getattr(ui, name).currentPath for name in fields] == [str(tmp_path / name) for name in fields]
+
+
 def test_export_writes_files(desktop: Desktop, drawn_panel: Panel, tmp_path: Path) -> None:
     ui = drawn_panel.ui
     ui.exportSection.setChecked(True)

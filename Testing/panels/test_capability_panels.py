@@ -231,6 +231,8 @@ def test_use_in_the_list_of_models_opens_this_panel(
     home_panel.widget.enter()
     row = [home_panel.widget.models._rows[index]["reference"] for index in range(table.rowCount)].index(model_folder)
     table.setCurrentCell(row, 0)
+    title = panel.module.parent.title.removeprefix("NeuroGen ")
+    assert home_panel.ui.useButton.text == f"Open in {title}"
     desktop.click(home_panel.ui.useButton)
     assert desktop.selected_module == panel_case.module
     assert panel.widget.parameters.model == model_folder

@@ -41,9 +41,11 @@ OFFER = {
 class SampleDataSource:
     """As Slicer's: every field must have one value for each address."""
 
-    def __init__(self, sampleName: str, uris: str, fileNames: str, nodeNames: str, customDownloader: Callable) -> None:
+    def __init__(
+        self, sampleName: str, uris: str, fileNames: str, nodeNames: str, customDownloader: Callable | None
+    ) -> None:
         assert all(isinstance(text, str) for text in (sampleName, uris, fileNames, nodeNames))
-        self.sampleName, self.customDownloader = sampleName, customDownloader
+        self.sampleName, self.uris, self.customDownloader = sampleName, uris, customDownloader
 
 
 @pytest.fixture
@@ -55,6 +57,15 @@ def buttons(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[SampleDataSource]
         @staticmethod
         def registerCustomSampleDataSource(category: str, **fields: Any) -> None:
             registered.setdefault(category, []).append(SampleDataSource(**fields))
+
+        def downloadFromSource(self, source: SampleDataSource) -> list[Any]:
+            """As Slicer's: the custom downloader is not asked."""
+            raise ValueError(f"unknown url type: {source.uris}")
+
+        def downloadSample(self, name: str) -> Any:
+            """As Slicer's."""
+            everything = [source for sources in registered.values() for source in sources]
+            return self.downloadFromSource(next(source for source in everything if source.sampleName == name))[0]
 
     module = ModuleType("SampleData")
     module.SampleDataLogic = SampleDataLogic  # type: ignore[attr-defined]
@@ -168,6 +179,21 @@ def test_without_slicers_module_nothing_happens(sample_data: ModuleType, monkeyp
 def test_every_sample_has_a_button(sample_data: ModuleType, buttons: dict) -> None:
     sample_data.register()
     assert [source.sampleName for source in buttons["NeuroGen"]] == [sample.name for sample in list_samples()]
+
+
+def test_a_script_gets_a_sample_by_name(
+    sample_data: ModuleType, buttons: dict, worker: FakeWorker, desktop: Desktop, tmp_path: Path
+) -> None:
+    import SampleData
+
+    worker.offer = {"needs_acceptance": False}
+    sample_data.register()
+    sample_data.register()  # a reloaded module
+    logic = SampleData.SampleDataLogic()
+    assert logic.downloadSample("fetal-brain-thick").IsA("vtkMRMLScalarVolumeNode")
+    others = SampleDataSource("MRHead", "https://example.org/MRHead.nrrd", "MRHead.nrrd", "MRHead", None)
+    with pytest.raises(ValueError, match="unknown url type"):
+        logic.downloadFromSource(others)
 
 
 def test_a_drawn_head_is_loaded_in_its_place(

@@ -283,11 +283,13 @@ def test_click_on_what_a_person_cannot_click(desktop: Desktop, panel: Panel) -> 
 
 
 def test_click_folds_a_section(desktop: Desktop, panel: Panel) -> None:
+    from Testing.slicer_desktop.ctk_widgets import HEADER_HEIGHT
+
     assert panel.ui.smoothBox.isVisible()
     inside = panel.ui.inputsButton.layout().sizeHint().height()
-    assert panel.ui.inputsButton.sizeHint().height() >= inside + panel.ui.inputsButton.HEADER
+    assert panel.ui.inputsButton.sizeHint().height() >= inside + HEADER_HEIGHT
     desktop.click(panel.ui.inputsButton)
-    assert panel.ui.inputsButton.height == panel.ui.inputsButton.HEADER
+    assert panel.ui.inputsButton.height == HEADER_HEIGHT
     assert panel.ui.inputsButton.collapsed
     assert not panel.ui.smoothBox.isVisible()
     desktop.click(panel.ui.inputsButton)

@@ -63,10 +63,9 @@ class ctkDirectoryButton(QPushButton):
 
     directoryChanged = Signal(str)
 
-    def setDirectory(self, directory: str) -> None:
-        """Set the folder."""
+    def _set_directory(self, directory: str) -> None:
         if directory != self.text:
             self.setText(directory)
             self.directoryChanged.emit(directory)
 
-    directory = Property(str, lambda self: self.text, setDirectory)
+    directory = Property(str, lambda self: self.text, _set_directory)

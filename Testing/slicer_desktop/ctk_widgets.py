@@ -21,6 +21,8 @@ from Testing.slicer_desktop.ui_files import custom_widget
 
 SLIDER_STEPS = 10_000
 """Positions of the slider's handle."""
+HEADER_HEIGHT = 24
+"""Pixels of the title of a section."""
 
 
 @custom_widget
@@ -29,8 +31,6 @@ class ctkCollapsibleButton(QAbstractButton):
 
     contentsCollapsed = Signal(bool)
 
-    HEADER = 24
-
     def __init__(self, text: Any = "", parent: QWidget | None = None) -> None:
         title, parent = (text, parent) if isinstance(text, str) else ("", text)
         super().__init__(parent)
@@ -38,18 +38,17 @@ class ctkCollapsibleButton(QAbstractButton):
         self.setText(title)
         self.setCheckable(True)
         self.setChecked(True)
-        self.setContentsMargins(0, self.HEADER, 0, 0)
+        self.setContentsMargins(0, HEADER_HEIGHT, 0, 0)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
         self.toggled.connect(self._fold)
 
     def _collapsed(self) -> bool:
         return not self.isChecked()
 
-    def setCollapsed(self, collapsed: bool) -> None:
-        """Fold or unfold."""
+    def _set_collapsed(self, collapsed: bool) -> None:
         self.setChecked(not collapsed)
 
-    collapsed = Property(bool, _collapsed, setCollapsed)
+    collapsed = Property(bool, _collapsed, _set_collapsed)
 
     def _fold(self, unfolded: bool) -> None:
         if unfolded:
@@ -61,7 +60,7 @@ class ctkCollapsibleButton(QAbstractButton):
             self._hidden_by_folding = [child for child in children if not child.isHidden()]
             for child in self._hidden_by_folding:
                 child.hide()
-        self.setMaximumHeight(16_777_215 if unfolded else self.HEADER)
+        self.setMaximumHeight(16_777_215 if unfolded else HEADER_HEIGHT)
         self.updateGeometry()
         self.contentsCollapsed.emit(not unfolded)
 
@@ -69,23 +68,23 @@ class ctkCollapsibleButton(QAbstractButton):
         """Title plus contents."""
         layout = self.layout()
         if layout is None or not self.isChecked():
-            return QSize(120, self.HEADER)
-        return layout.totalSizeHint().expandedTo(QSize(120, self.HEADER))  # with the margin that the title is in
+            return QSize(120, HEADER_HEIGHT)
+        return layout.totalSizeHint().expandedTo(QSize(120, HEADER_HEIGHT))  # with the margin that the title is in
 
     def minimumSizeHint(self) -> QSize:
         """Title plus contents at their smallest."""
         layout = self.layout()
-        return layout.totalMinimumSize() if layout is not None and self.isChecked() else QSize(120, self.HEADER)
+        return layout.totalMinimumSize() if layout is not None and self.isChecked() else QSize(120, HEADER_HEIGHT)
 
     def hitButton(self, position: QPoint) -> bool:
         """Only the title folds."""
-        return 0 <= position.y() < self.HEADER
+        return 0 <= position.y() < HEADER_HEIGHT
 
     def paintEvent(self, _event: QPaintEvent) -> None:
         """Draw the title with its arrow."""
         option = QStyleOptionButton()
         option.initFrom(self)
-        option.rect = QRect(0, 0, self.width, self.HEADER)
+        option.rect = QRect(0, 0, self.width, HEADER_HEIGHT)
         option.state |= QStyle.StateFlag.State_Raised
         painter = QPainter(self)
         style = self.style()
@@ -96,7 +95,7 @@ class ctkCollapsibleButton(QAbstractButton):
             arrow if self.isChecked() else QStyle.PrimitiveElement.PE_IndicatorArrowRight, option, painter, self
         )
         painter.drawText(
-            QRect(26, 0, self.width - 26, self.HEADER),
+            QRect(26, 0, self.width - 26, HEADER_HEIGHT),
             int(Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft),
             self.text,
         )
@@ -143,21 +142,13 @@ class ctkSliderWidget(QWidget):
 
     value = Property(float, _get_value, setValue)
 
-    def setMinimum(self, minimum: float) -> None:
-        """Set the lower end; the value follows."""
+    def _set_minimum(self, minimum: float) -> None:
         self._box.setMinimum(minimum)
         self.setValue(self._value)
         self._show()
 
-    def setMaximum(self, maximum: float) -> None:
-        """Set the upper end; the value follows."""
+    def _set_maximum(self, maximum: float) -> None:
         self._box.setMaximum(maximum)
-        self.setValue(self._value)
-        self._show()
-
-    def setRange(self, minimum: float, maximum: float) -> None:
-        """Set both ends; the value follows."""
-        self._box.setRange(minimum, maximum)
         self.setValue(self._value)
         self._show()
 
@@ -165,34 +156,30 @@ class ctkSliderWidget(QWidget):
         """Set how many digits the spin box shows and keeps."""
         self._box.setDecimals(decimals)
 
-    def setSingleStep(self, step: float) -> None:
-        """Set the step of the spin box's arrows."""
+    def _set_single_step(self, step: float) -> None:
         self._box.setSingleStep(step)
 
-    def setSuffix(self, suffix: str) -> None:
-        """Set the unit after the number."""
+    def _set_suffix(self, suffix: str) -> None:
         self._box.setSuffix(suffix)
 
-    def setPrefix(self, prefix: str) -> None:
-        """Set the text before the number."""
+    def _set_prefix(self, prefix: str) -> None:
         self._box.setPrefix(prefix)
 
-    def setTracking(self, tracking: bool) -> None:
-        """Choose whether a drag changes the value at every move."""
+    def _set_tracking(self, tracking: bool) -> None:
         self._tracking = tracking
 
     def setSpinBoxVisible(self, visible: bool) -> None:
         """Show or hide the spin box."""
         self._box.setVisible(visible)
 
-    minimum = Property(float, lambda self: self._box.minimum, setMinimum)
-    maximum = Property(float, lambda self: self._box.maximum, setMaximum)
+    minimum = Property(float, lambda self: self._box.minimum, _set_minimum)
+    maximum = Property(float, lambda self: self._box.maximum, _set_maximum)
     decimals = Property(int, lambda self: self._box.decimals, setDecimals)
-    singleStep = Property(float, lambda self: self._box.singleStep, setSingleStep)
+    singleStep = Property(float, lambda self: self._box.singleStep, _set_single_step)
     pageStep = Property(float, lambda self: self._page, lambda self, step: setattr(self, "_page", step))
-    suffix = Property(str, lambda self: self._box.suffix, setSuffix)
-    prefix = Property(str, lambda self: self._box.prefix, setPrefix)
-    tracking = Property(bool, lambda self: self._tracking, setTracking)
+    suffix = Property(str, lambda self: self._box.suffix, _set_suffix)
+    prefix = Property(str, lambda self: self._box.prefix, _set_prefix)
+    tracking = Property(bool, lambda self: self._tracking, _set_tracking)
     spinBoxVisible = Property(bool, lambda self: not self._box.isHidden(), setSpinBoxVisible)
 
     _page = 10.0

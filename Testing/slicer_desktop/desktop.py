@@ -236,6 +236,8 @@ class Desktop:
         from PySide6.QtCore import QPoint, Qt
         from PySide6.QtTest import QTest
 
+        from Testing.slicer_desktop.ctk_widgets import HEADER_HEIGHT
+
         self.process()
         window = widget.window()
         if not widget.isVisibleTo(window):
@@ -244,7 +246,7 @@ class Desktop:
             raise RuntimeError(f"{widget.name} is disabled, so that no person can click it.")
         window.show()
         # Near the left: a check box is wider than its text, a collapsible button's title is at the top.
-        height = getattr(widget, "HEADER", widget.height)
+        height = HEADER_HEIGHT if widget.className() == "ctkCollapsibleButton" else widget.height
         QTest.mouseClick(
             widget, Qt.MouseButton.LeftButton, pos=QPoint(min(widget.width // 2, 10), min(widget.height, height) // 2)
         )
@@ -298,6 +300,13 @@ class Desktop:
     def answer(self, *answers: bool) -> None:
         """Answer the panels' next questions (``slicer.util.confirm...Display``); unanswered ones hear yes."""
         self._displays.answers.extend(answers)
+
+    def answer_as_in_testing_mode(self) -> None:
+        """Answer every further question with no, as Slicer does with ``--testing``.
+
+        It compares True with ``QMessageBox.Ok`` there, whatever its documentation says.
+        """
+        self._displays.default_answer = False
 
     # Eyes
 

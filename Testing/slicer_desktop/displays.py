@@ -27,6 +27,7 @@ class Displays:
     def __init__(self) -> None:
         self.messages: list[Message] = []
         self.answers: list[bool] = []
+        self.default_answer = True
         self._replaced: dict[str, Any] = {}
 
     def install(self) -> None:
@@ -62,7 +63,7 @@ class Displays:
 
     def _ask(self, text: str, windowTitle: str | None = None, *_arguments: Any, **details: Any) -> bool:
         self._keep("question", text, windowTitle, details)
-        return self.answers.pop(0) if self.answers else True
+        return self.answers.pop(0) if self.answers else self.default_answer
 
     def _pass_by(self, message: str, *_arguments: Any, **_details: Any) -> None:
         import slicer

@@ -12,23 +12,15 @@ from Testing.slicer_desktop.ui_files import custom_widget
 
 
 class SceneWidget(QWidget):
-    """A widget that is told the scene and passes it on."""
-
-    mrmlSceneChanged = Signal(object)
+    """A widget that holds the scene."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._scene: Any = None
 
-    def mrmlScene(self) -> Any:
-        """Return the scene, or None."""
-        return self._scene
-
     def setMRMLScene(self, scene: Any) -> None:
         """Take a scene, or None."""
-        if scene is not self._scene:
-            self._scene = scene
-            self.mrmlSceneChanged.emit(scene)
+        self._scene = scene
 
 
 @custom_widget
@@ -38,7 +30,19 @@ class qSlicerWidget(SceneWidget):
 
 @custom_widget
 class qMRMLWidget(SceneWidget):
-    """The widget that a module's panel is put into."""
+    """The widget that a module's panel is put into; tells when its scene changes."""
+
+    mrmlSceneChanged = Signal(object)
+
+    def mrmlScene(self) -> Any:
+        """Return the scene, or None."""
+        return self._scene
+
+    def setMRMLScene(self, scene: Any) -> None:
+        """Take a scene, or None."""
+        if scene is not self._scene:
+            super().setMRMLScene(scene)
+            self.mrmlSceneChanged.emit(scene)
 
 
 class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):

@@ -66,13 +66,12 @@ class qMRMLNodeComboBox(SceneWidget):
     baseName = _option("baseName", str, "")
     del _option
 
-    def setNodeTypes(self, types: Any) -> None:
-        """List only nodes of these classes."""
+    def _set_node_types(self, types: Any) -> None:
         self._values["nodeTypes"] = [str(name) for name in types]
         self._refresh()
 
     # Slicer's own connectors compare with a tuple, as PythonQt gives it.
-    nodeTypes = Property("QStringList", lambda self: tuple(self._values.get("nodeTypes", ())), setNodeTypes)
+    nodeTypes = Property("QStringList", lambda self: tuple(self._values.get("nodeTypes", ())), _set_node_types)
 
     def addAttribute(self, node_type: str, name: str, value: Any = None) -> None:
         """List nodes of this class only when they carry the attribute (with this value, when one is given)."""
@@ -119,6 +118,10 @@ class qMRMLNodeComboBox(SceneWidget):
             self.setCurrentNode(node)
         self.nodeAddedByUser.emit(node)
         return node
+
+    def mrmlScene(self) -> Any:
+        """Return the scene, or None."""
+        return self._scene
 
     def setMRMLScene(self, scene: Any) -> None:
         """Watch this scene, or none."""

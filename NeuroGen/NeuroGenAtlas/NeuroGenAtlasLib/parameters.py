@@ -1,11 +1,10 @@
 """The panel's parameter node."""
 
 # The wrapper reads the annotations themselves: no postponed evaluation here.
-from pathlib import Path
 from typing import Annotated, Union
 
 from slicer import vtkMRMLLabelMapVolumeNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
-from slicer.parameterNodeWrapper import Choice, Decimals, Default, SingleStep, WithinRange, parameterNodeWrapper
+from slicer.parameterNodeWrapper import Choice, Decimals, SingleStep, WithinRange, parameterNodeWrapper
 
 from NeuroGenLib.atlas.config import FitConfig, GenerateConfig
 from NeuroGenPanels.parameter_fields import with_fields_of
@@ -52,13 +51,13 @@ class AtlasParameters:
     scanAge: Age = 28.0
     conditionsKnown: bool = False
 
-    openFile: Annotated[Path, Default(Path())]
+    openFile: str = ""
     openAges: str = ""
-    openSegmentation: Annotated[Path, Default(Path())]
-    openLabels: Annotated[Path, Default(Path())]
+    openSegmentation: str = ""
+    openLabels: str = ""
     openFixOrigin: bool = False
 
-    exportFolder: Annotated[Path, Default(Path())]
+    exportFolder: str = ""
     exportCertainty: bool = False
     exportGrowth: bool = False
     exportScene: bool = False

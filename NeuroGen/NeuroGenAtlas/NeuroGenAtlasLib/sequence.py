@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from NeuroGenPanels.run_bar import RunBar
 
 JSON_PROGRESS = ("--progress", "json")
-NOT_CHOSEN = Path()
-"""What a path of the parameter node is before one was chosen."""
 
 
 def make_sequence(
@@ -38,36 +36,36 @@ def make_sequence(
 
 def open_published(
     run_bar: RunBar,
-    file: Path,
+    file: str,
     *,
     ages: str,
-    segmentation: Path,
-    labels: Path,
+    segmentation: str,
+    labels: str,
     fix_origin: bool,
     on_shown: Callable[[], object],
 ) -> bool:
     """Load a published atlas that is a 4-D NIfTI file as a sequence; return whether it began."""
-    if file == NOT_CHOSEN:
+    if not file:
         raise InputError("No file is chosen.", "Choose the 4-D NIfTI file of the atlas.", code="value-missing")
-    words = ["atlas", "open", str(file)]
+    words = ["atlas", "open", file]
     if ages.strip():
         words += ["--ages", ages.strip()]
-    if segmentation != NOT_CHOSEN:
-        words += ["--segmentation", str(segmentation)]
-    if labels != NOT_CHOSEN:
-        words += ["--labels", str(labels)]
+    if segmentation:
+        words += ["--segmentation", segmentation]
+    if labels:
+        words += ["--labels", labels]
     if fix_origin:
         words.append("--fix-origin")
-    return _into_scene(run_bar, f"Opening {file.name}", words, on_shown)
+    return _into_scene(run_bar, f"Opening {Path(file).name}", words, on_shown)
 
 
-def export(run_bar: RunBar, view: View, folder: Path, *, certainty: bool, growth: bool, scene: bool) -> bool:
+def export(run_bar: RunBar, view: View, folder: str, *, certainty: bool, growth: bool, scene: bool) -> bool:
     """Write the brain of a view into a folder; return whether it began."""
-    if folder == NOT_CHOSEN:
+    if not folder:
         raise InputError("No folder is chosen.", "Choose the folder to export to.", code="value-missing")
     words = ["atlas", "generate", *model_words(view), "--age", f"{view.brain.age:g}", "--spacing", spacing_word(view)]
-    words += ["--out", str(folder), *(["--certainty"] if certainty else []), *(["--growth"] if growth else [])]
-    words += ["--scene", str(folder / "atlas.mrb")] if scene else []
+    words += ["--out", folder, *(["--certainty"] if certainty else []), *(["--growth"] if growth else [])]
+    words += ["--scene", str(Path(folder) / "atlas.mrb")] if scene else []
 
     def written(_result: dict[str, Any]) -> None:
         run_bar.say(f"Written to {folder}.")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import ctk
 import slicer
+from slicer.i18n import tr as _
 
 from NeuroGenLib.core.errors import InputError
 from NeuroGenPanels import model_store
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
 
 HEADINGS = ("model", "kind", "where", "licence", "size")
 PANELS = {
-    "atlas": "NeuroGenAtlas",
-    "registration": "NeuroGenRegistration",
-    "superres": "NeuroGenSuperResolution",
+    "atlas": ("NeuroGenAtlas", _("Open in Atlas")),
+    "registration": ("NeuroGenRegistration", _("Open in Registration")),
+    "superres": ("NeuroGenSuperResolution", _("Open in Super-Resolution")),
 }
-"""Kind of model to the module that uses it."""
+"""Kind of model to the module that uses it, and the text of the button that opens it there."""
 
 
 class ModelList:
@@ -70,6 +71,7 @@ class ModelList:
         usable = row is not None and not row["problem"] and row["where"] != "published" and row["kind"] in PANELS
         free = not self._run_bar.busy
         self._ui.useButton.setEnabled(bool(usable))
+        self._ui.useButton.setText(PANELS[row["kind"]][1] if row is not None and row["kind"] in PANELS else _("Open"))
         self._ui.removeButton.setEnabled(row is not None and row["where"] == "folder")
         self._ui.downloadButton.setEnabled(free and bool(self._to_download()))
 
@@ -134,7 +136,7 @@ class ModelList:
         row = self.chosen
         if row is None or not model_store.acknowledge(row):
             return
-        module = PANELS[row["kind"]]
+        module, _text = PANELS[row["kind"]]
         slicer.util.selectModule(module)
         getattr(slicer.modules, f"{module}Widget").use_model(row["reference"])
 

@@ -25,6 +25,7 @@ from NeuroGenLib.atlas.evaluation.table import (
     value_of,
 )
 from NeuroGenLib.atlas.fit.scan import require_known_labels
+from NeuroGenLib.atlas.infer import AtlasModel
 from NeuroGenLib.atlas.output import plain_name
 from NeuroGenLib.atlas.regression import default_bandwidth, subject_weights
 from NeuroGenLib.core.errors import Cancelled, InputError
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from NeuroGenLib.atlas.data.dataset import AtlasDataset
     from NeuroGenLib.atlas.data.points import SubjectPoints
     from NeuroGenLib.atlas.evaluation.table import EvaluationRow
-    from NeuroGenLib.atlas.infer import AtlasModel
     from NeuroGenLib.cohort.subjects import Cohort
     from NeuroGenLib.core.progress import Progress
     from NeuroGenLib.models.folder import ModelFolder
@@ -168,7 +168,7 @@ class Validation(Callback):
     def _validate(self, module: StepModule, step: int) -> dict[str, float]:
         run = Path(self._config.train.out)
         self._write(module, run / "model")
-        model: AtlasModel = open_model(str(run / "model"), device=str(module.device))
+        model = open_model(str(run / "model"), AtlasModel, device=str(module.device))
         settings = self._config.validation
         wanted = EvaluationSettings(
             self._config.data.segmentation, FitConfig(steps=settings.steps), {}, volumes=settings.volumes
@@ -178,7 +178,7 @@ class Validation(Callback):
             rows, comparisons = [], []
             for subject in self._cohort:
                 own = folder / "fitted" / plain_name(subject.key) if settings.volumes else None
-                standing = self._progress.part(reached, reached, f"validating with {subject.key}")
+                standing = self._progress.part(reached, reached, f"step {step}, validating with {subject.key}")
                 row, comparison = evaluate_subject(model, subject, wanted, own, standing)
                 rows.append(row)
                 comparisons.append(comparison)

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
     from NeuroGenLib.atlas.network import DecoderConfig
 
-CITATION = "Dannecker M, et al. CINeMA. IEEE Transactions on Medical Imaging 2025. doi:10.1109/TMI.2025.3605194"
+CITATION = (
+    "Dannecker M, et al. CINeMA: Conditional Implicit Neural Multi-Modal Atlas for a spatio-temporal representation of"
+    " the perinatal brain. IEEE Transactions on Medical Imaging 2025. doi:10.1109/TMI.2025.3605194"
+)
 AGE = "scan_age"
 BACKGROUND = "BG"
 TRANSFORM_KINDS = {6: "rigid", 9: "rigid+scale", 12: "affine"}

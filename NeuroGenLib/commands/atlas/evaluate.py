@@ -42,8 +42,10 @@ def evaluate(arguments: list[str]) -> None:
     add_model_option(parser, BUNDLED)
     parser.add_argument("--table", required=True, metavar="FILE", help="cohort table")
     parser.add_argument("--subjects", metavar="ID,ID...", help="ids of the subjects to compare with")
-    parser.add_argument("--splits", metavar="FILE", help="YAML file with the ids of train, val and test, instead")
-    parser.add_argument("--split", default="val", metavar="NAME", help="which split of it (default: val)")
+    parser.add_argument(
+        "--splits", metavar="FILE", help="YAML file with the ids of train, val and test, instead of --subjects"
+    )
+    parser.add_argument("--split", default="val", metavar="NAME", help="which split of --splits (default: val)")
     parser.add_argument(
         "--segmentation", default="Seg", metavar="NAME", help="column with the label maps (default: Seg)"
     )

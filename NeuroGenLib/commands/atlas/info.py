@@ -6,7 +6,8 @@ from typing import Any
 
 from NeuroGenLib.atlas.config import BUNDLED
 from NeuroGenLib.atlas.infer import AtlasModel
-from NeuroGenLib.commands.options import make_parser, print_json
+from NeuroGenLib.atlas.output import atlas_facts
+from NeuroGenLib.commands.options import add_json_option, make_parser, print_json
 from NeuroGenLib.commands.shared import add_model_option
 from NeuroGenLib.models import open_model
 
@@ -19,41 +20,47 @@ def info(arguments: list[str]) -> None:
         ("neurogen atlas info", "neurogen atlas info --model runs/mine/model --json"),
     )
     add_model_option(parser, BUNDLED)
-    parser.add_argument("--json", action="store_true", help="print it as one line of JSON")
+    add_json_option(parser)
     options = parser.parse(arguments)
 
     model = open_model(options.model, AtlasModel, device="cpu")
-    facts = _facts(model)
     if options.json:
-        print_json(facts)
+        print_json(_described(model) | atlas_facts(model))
         return
-    width = max(len(name) for name in facts)
-    for name, value in facts.items():
-        print(f"{name.ljust(width)}  {_shown(value)}")
+    lines = _lines(model)
+    width = max(len(name) for name in lines)
+    for name, text in lines.items():
+        print(f"{name.ljust(width)}  {text}")
 
 
-def _facts(model: AtlasModel) -> dict[str, Any]:
-    manifest = model.folder.manifest
-    low, high = model.age_range
+def _described(model: AtlasModel) -> dict[str, Any]:
+    about = model.folder.about
     return {
         "model": model.folder.reference,
-        "name": manifest.get("name"),
-        "description": manifest.get("description"),
-        "age": f"{model.age_name}, {low:g} to {high:g} {model.age_unit}",
-        "conditions": {one.name: one.describe() for one in model.conditions},
-        "images": list(model.modalities),
-        "labels": list(model.labels.names),
-        "box (mm)": model.box.tolist(),
-        "subjects": len(model.subjects),
-        "bandwidth": f"{model.bandwidth:g} {model.age_unit}",
-        "licence": manifest.get("license"),
+        "name": about.name,
+        "description": about.description,
+        "licence": about.license,
+        "citation": model.citation,
         "notice": model.notice,
     }
 
 
-def _shown(value: object) -> str:
-    if isinstance(value, dict):
-        return "; ".join(f"{name}: {text}" for name, text in value.items()) or "none"
-    if isinstance(value, list):
-        return ", ".join(f"{item:g}" if isinstance(item, float) else str(item) for item in value)
-    return str(value)
+def _lines(model: AtlasModel) -> dict[str, str]:
+    """Return what a person reads, by title."""
+    about = model.folder.about
+    low, high = model.age_range
+    return {
+        "model": model.folder.reference,
+        "name": about.name,
+        "description": about.description,
+        "age": f"{model.age_name}, {low:g} to {high:g} {model.age_unit}",
+        "conditions": "; ".join(f"{condition.name}: {condition.describe()}" for condition in model.conditions)
+        or "none",
+        "images": ", ".join(model.modalities),
+        "labels": ", ".join(model.labels.names),
+        "box (mm)": ", ".join(f"{length:g}" for length in model.box),
+        "subjects": str(len(model.subjects)),
+        "bandwidth": f"{model.bandwidth:g} {model.age_unit}",
+        "licence": about.license,
+        "notice": model.notice,
+    }

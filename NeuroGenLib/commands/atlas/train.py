@@ -11,8 +11,9 @@ def train(arguments: list[str]) -> None:
     """`neurogen atlas train`: the same program as training/train_atlas.py."""
     description = (
         "Train a conditional atlas on a cohort: a table with one image column per modality, one label-map column, the\n"
-        "age and any conditions. Stop it whenever you like: the same command goes on where it was. Example: neurogen\n"
-        "atlas train --config training/configs/atlas/fetal_sba.yaml --data.table participants.tsv --train.out runs/mine"
+        "age and any conditions. Stop it whenever you like: the same command goes on where it was.\n\nexample:\n"
+        "  neurogen atlas train --config training/configs/atlas/fetal_sba.yaml --data.table participants.tsv \\\n"
+        "      --train.out runs/mine"
     )
     run_training(
         AtlasTrainConfig, "NeuroGenLib.atlas", arguments, "neurogen atlas train", description, make_progress("bar")

@@ -15,11 +15,18 @@ from NeuroGenLib.commands.options import (
     make_progress,
     print_json,
 )
-from NeuroGenLib.commands.shared import add_model_option, add_reading_options, close_bar, use_reading_options
+from NeuroGenLib.commands.shared import (
+    add_model_option,
+    add_reading_options,
+    close_bar,
+    require_all,
+    use_reading_options,
+)
+from NeuroGenLib.core.batch import work_on_each
 from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.core.files import require_folder_place, staged_outputs, write_json
+from NeuroGenLib.core.files import files_in, require_folder_place, staged_outputs, write_json
 from NeuroGenLib.core.provenance import RESEARCH_USE
 from NeuroGenLib.mask.config import BUNDLED
 from NeuroGenLib.mask.infer import MaskModel
@@ -27,12 +34,12 @@ from NeuroGenLib.mask.output import mask_result
 from NeuroGenLib.mask.run_config import MaskConfig
 from NeuroGenLib.models import open_model
 from NeuroGenLib.spatial.files.formats import ITK_SUFFIXES, WRITTEN_SUFFIXES
-from NeuroGenLib.spatial.files.reading import reading_session
 from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from NeuroGenLib.core.batch import Outcome
     from NeuroGenLib.core.progress import Progress
     from NeuroGenLib.spatial.result import Result
 
@@ -81,13 +88,15 @@ def run(arguments: list[str]) -> None:
     progress = make_progress(options.progress)
     use_reading_options(options, progress)
     model = open_model(options.model, MaskModel, device=options.device, progress=progress.part(0, 0.02))
-    results = []
-    for index, job in enumerate(jobs):
-        begin, end = (0.02 + 0.98 * place / len(jobs) for place in (index, index + 1))
-        with reading_session():  # the record of a mask has the warnings of its own scan
-            results.append(_masked(model, job, config, progress.part(begin, end, job.image.name)))
+    outcomes = work_on_each(
+        jobs,
+        lambda job, part: _masked(model, job, config, part),
+        lambda job: str(job.image),
+        "masked",
+        progress.part(0.02, 1),
+    )
     close_bar(progress)
-    _report(model, jobs, results, time.monotonic() - started, as_json=options.json)
+    _report(model, outcomes, time.monotonic() - started, as_json=options.json)
 
 
 def planned(images: Sequence[str], out: str) -> list[Job]:
@@ -143,8 +152,7 @@ def _scans(path: Path) -> list[Path]:
         )
     if not is_folder:
         return [path]
-    files = [file for file in sorted(path.iterdir()) if file.name.lower().endswith(IMAGE_SUFFIXES)]
-    inside = [file for file in files if not file.name.startswith(".") and not _stem(file).endswith("_mask")]
+    inside = [file for file in files_in(path, IMAGE_SUFFIXES) if not _stem(file).endswith("_mask")]
     return inside or [path]
 
 
@@ -156,10 +164,7 @@ def _stem(path: Path) -> str:
 def _masked(model: MaskModel, job: Job, config: MaskConfig, progress: Progress) -> Result:
     """Find the brain in one scan and write its mask and the record."""
     scan = Volume.load(job.image)
-    try:
-        brain = model.find(scan, progress.part(0, 0.95), spacing=config.spacing)
-    except InputError as error:
-        raise error.within(f"{job.image} cannot be masked") from error
+    brain = model.find(scan, progress.part(0, 0.95), spacing=config.spacing)
     result = mask_result(
         model, brain, {"image": str(job.image), **to_mapping(config), "spacing": config.spacing or model.spacing}
     )
@@ -170,8 +175,9 @@ def _masked(model: MaskModel, job: Job, config: MaskConfig, progress: Progress) 
     return result
 
 
-def _report(model: MaskModel, jobs: Sequence[Job], results: Sequence[Result], seconds: float, *, as_json: bool) -> None:
-    pairs = list(zip(jobs, results, strict=True))
+def _report(model: MaskModel, outcomes: Sequence[Outcome[Job, Result]], seconds: float, *, as_json: bool) -> None:
+    pairs = [(outcome.item, outcome.output) for outcome in outcomes if outcome.output is not None]
+    failed = {outcome.name: outcome.reason for outcome in outcomes if outcome.reason}
     if as_json:
         masks = [
             {
@@ -182,12 +188,20 @@ def _report(model: MaskModel, jobs: Sequence[Job], results: Sequence[Result], se
             }
             for job, result in pairs
         ]
-        written = [str(file) for job in jobs for file in (job.mask, job.record)]
-        print_json({"written": written, "masks": masks, "notice": model.notice, "seconds": round(seconds, 2)})
-        return
-    for job, result in pairs:
-        print(f"{job.mask}: {result.facts['brain']['volume_ml']:.0f} ml")
-        for text in result.warnings:
-            print(f"Note: {text}")
-    print(f"Written in {seconds:.1f} s.")
-    print(f"{model.notice} {RESEARCH_USE}".strip())
+        written = [str(file) for job, _ in pairs for file in (job.mask, job.record)]
+        facts = {"written": written, "masks": masks, "failed": failed, "notice": model.notice}
+        print_json({**facts, "seconds": round(seconds, 2)})
+    else:
+        for job, result in pairs:
+            print(f"{job.mask}: {result.facts['brain']['volume_ml']:.0f} ml")
+            for text in result.warnings:
+                print(f"Note: {text}")
+        print(f"Written in {seconds:.1f} s.")
+        print(f"{model.notice} {RESEARCH_USE}".strip())
+    require_all(
+        failed,
+        len(outcomes),
+        "images could not be masked",
+        "Correct or leave out those, and run the command again.",
+        as_json=as_json,
+    )

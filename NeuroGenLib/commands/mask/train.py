@@ -11,8 +11,9 @@ def train(arguments: list[str]) -> None:
     """`neurogen mask train`: the same program as training/train_mask.py."""
     description = (
         "Train a brain mask on images generated from label maps of whole heads. Stop it whenever you like: the same\n"
-        "command goes on where it was. Example: neurogen mask train --config training/configs/mask/bundled.yaml\n"
-        "--maps.source data/adult_labels --train.out runs/mask"
+        "command goes on where it was.\n\nexample:\n"
+        "  neurogen mask train --config training/configs/mask/bundled.yaml --maps.source data/adult_labels \\\n"
+        "      --train.out runs/mask"
     )
     run_training(
         MaskTrainConfig, "NeuroGenLib.mask", arguments, "neurogen mask train", description, make_progress("bar")

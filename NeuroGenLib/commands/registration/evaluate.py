@@ -71,15 +71,19 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("--pairs", required=True, metavar="FILE", help="table of the pairs")
     parser.add_argument("--model", metavar="M", help=f"a folder, bundled:NAME or hf:org/repo@rev (default: {BUNDLED})")
-    parser.add_argument("--run", metavar="DIR", help="folder of a training, instead: its checkpoints are compared")
     parser.add_argument(
-        "--epochs", metavar="LIST", help="of a published run: 3,5,7 or 10-24, or best (of --out); default all"
+        "--run", metavar="DIR", help="folder of a training, instead of --model: its checkpoints are compared"
     )
-    parser.add_argument("--steps", metavar="LIST", help="of NeuroGen's own run: the same in steps")
+    parser.add_argument(
+        "--epochs", metavar="LIST", help="epochs of a published run: 3,5,7 or 10-24, or best (of --out) (default: all)"
+    )
+    parser.add_argument(
+        "--steps", metavar="LIST", help="steps of NeuroGen's own run, written in the same way (default: all)"
+    )
     parser.add_argument(
         "--select",
         choices=("dice", "tre", "similarity"),
-        help="by what a checkpoint is best (default: dice with labels, else tre with landmarks, else similarity)",
+        help="measure of the best checkpoint (default: dice with labels, else tre with landmarks, else similarity)",
     )
     parser.add_argument("--orientation", metavar="CODES", help="how a published run's images were stored, such as LIA")
     pair_options = parser.add_argument_group("registration of each pair (with --run, refine is 0 unless given)")

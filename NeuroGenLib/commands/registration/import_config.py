@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from NeuroGenLib.commands.options import make_parser, whole_number
+from NeuroGenLib.commands.options import add_json_option, make_parser, whole_number
 from NeuroGenLib.commands.translation import report_translation
 from NeuroGenLib.registration.published import training_config as published_config
 
@@ -20,7 +20,9 @@ def import_config(arguments: list[str]) -> None:
             "neurogen registration import-config lumir_stage_2.json --start-epoch 30 --out lumir_finetune.yaml",
         ),
     )
-    parser.add_argument("config", help="training_config.json of a run, or a settings file of the published program")
+    parser.add_argument(
+        "config", metavar="FILE", help="training_config.json of a run, or a settings file of the published program"
+    )
     parser.add_argument(
         "--data-root", metavar="DIR", help="folder that the published program has its data sets in (default: data)"
     )
@@ -36,7 +38,7 @@ def import_config(arguments: list[str]) -> None:
         help="also train the finest stages that the published program leaves out when coarse levels have none",
     )
     parser.add_argument("--out", required=True, metavar="FILE", help="settings file to write, .yaml")
-    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    add_json_option(parser)
     options = parser.parse(arguments)
 
     translation, files = published_config.import_config(

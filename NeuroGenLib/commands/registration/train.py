@@ -11,8 +11,9 @@ def train(arguments: list[str]) -> None:
     """`neurogen registration train`: the same program as training/train_registration.py."""
     description = (
         "Train a registration network: on a table of scans, on images generated from label maps, or on a published\n"
-        "data set. Stop it whenever you like: the same command goes on where it was. Example: neurogen registration\n"
-        "train --config training/configs/registration/bundled.yaml --train.out runs/registration"
+        "data set. Stop it whenever you like: the same command goes on where it was.\n\nexample:\n"
+        "  neurogen registration train --config training/configs/registration/bundled.yaml \\\n"
+        "      --train.out runs/registration"
     )
     run_training(
         RegistrationTrainConfig,

@@ -17,10 +17,11 @@ from NeuroGenLib.commands.shared import (
     add_reading_options,
     close_bar,
     out_folder,
+    require_all,
     use_reading_options,
 )
 from NeuroGenLib.core.config_command_line import add_options, options_of
-from NeuroGenLib.core.errors import InputError, NeuroGenError
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.provenance import RESEARCH_USE
 from NeuroGenLib.models import open_model
 from NeuroGenLib.superres.batch import SUMMARY, read_cases, run_batch
@@ -80,13 +81,15 @@ def batch(arguments: list[str]) -> None:
         print_json({**facts, "notice": model.notice})
     else:
         for row in result.rows:
-            note = f": {row['remarks']}" if row["status"] in ("failed", "isotropic") else ""
-            print(f"  {row['case']}  {row['status']}{note}")
+            if row["status"] != "failed":
+                note = f": {row['remarks']}" if row["status"] == "isotropic" else ""
+                print(f"  {row['case']}  {row['status']}{note}")
         print(f"Written in {seconds:.1f} s to {out}: {SUMMARY}, and a folder for each scan that is done.")
         print(f"{model.notice} {RESEARCH_USE}".strip())
-    if result.failed:
-        raise NeuroGenError(
-            f"{len(result.failed)} of {len(cases)} scans could not be super-resolved; the others are in {out}.",
-            f"The column remarks of {out / SUMMARY} says why; the same command tries them again.",
-            code="items-failed",
-        )
+    require_all(
+        {row["case"]: row["remarks"] for row in result.failed},
+        len(cases),
+        "scans could not be super-resolved",
+        f"The column remarks of {out / SUMMARY} says why; the same command tries them again.",
+        as_json=options.json,
+    )

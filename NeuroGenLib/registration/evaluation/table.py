@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from NeuroGenLib.core.batch import work_on_each
 from NeuroGenLib.core.config import to_mapping
-from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError
+from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import read_json, require_folder_place, staged_outputs, write_json
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.core.reports import one_line, reason_of, save_figure, write_table
+from NeuroGenLib.core.reports import one_line, save_figure, write_table
 from NeuroGenLib.registration.data.table import read_points
 from NeuroGenLib.registration.evaluation.cost import Cost
 from NeuroGenLib.registration.evaluation.figure import evaluation_figure
@@ -75,28 +76,18 @@ def evaluate_to_folder(
         "model": model.folder.manifest["files"],
         "settings": to_mapping(settings),
     }
-    rows: list[Row] = []
-    labels: list[Row] = []
-    first: tuple[PairFiles, Exception] | None = None
-    for number, pair in enumerate(pairs):
-        part = progress.part(number / len(pairs), (number + 1) / len(pairs), pair.name)
+
+    def work(pair: PairFiles, part: Progress) -> tuple[Row, list[Row]]:
         place = out / DONE / f"{pair.fingerprint(what)}.json"
         finished = _finished(place)
         if finished is None:
-            try:
-                finished = evaluate_pair(model, pair, settings, part)
-            except Cancelled:
-                raise
-            except (NeuroGenError, RuntimeError, MemoryError, OSError, ValueError) as error:
-                first = first or (pair, error)
-                rows.append(_failed(pair, error))
-                continue
+            finished = evaluate_pair(model, pair, settings, part)
             write_json(place, {"row": finished[0], "labels": finished[1]})
-        part.update(1, 1)
-        rows.append(finished[0])
-        labels += finished[1]
-    if first is not None and not any(row["status"] == "done" for row in rows):
-        raise _nothing_done(*first) from first[1]
+        return finished
+
+    outcomes = work_on_each(pairs, work, lambda pair: pair.name, "registered", progress)
+    results = [outcome.output or (_failed(outcome.item, outcome.reason), []) for outcome in outcomes]
+    rows, labels = [row for row, _ in results], [row for _, of_pair in results for row in of_pair]
     evaluation = Evaluation(rows, labels, _summary(rows))
     write_evaluation(evaluation, model, out, {**what, "pairs": [list(pair.named) for pair in pairs]}, command)
     return evaluation
@@ -230,20 +221,9 @@ def _finished(place: Path) -> tuple[Row, list[Row]] | None:
         return None
 
 
-def _failed(pair: PairFiles, error: Exception) -> Row:
+def _failed(pair: PairFiles, reason: str) -> Row:
     row: Row = {"fixed": pair.named[0], "moving": pair.named[1], "kind": pair.kind or None, "status": "failed"}
-    return row | dict.fromkeys(METRICS) | {"remarks": reason_of(error)}
-
-
-def _nothing_done(pair: PairFiles, error: Exception) -> NeuroGenError:
-    if isinstance(error, NeuroGenError):
-        return error.within(f"{pair.name} cannot be registered")
-    reason = reason_of(error)
-    return NeuroGenError(
-        f"{pair.name} could not be registered ({reason}).",
-        "Close other programs, or try a smaller pair.",
-        code="memory-exhausted",
-    )
+    return row | dict.fromkeys(METRICS) | {"remarks": reason}
 
 
 def _for_people(row: Row) -> Row:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import SimpleITK
 
 _ITK_KINDS = {"NrrdImageIO": "NRRD", "MetaImageIO": "MetaImage", "GDCMImageIO": "DICOM"}
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _SHEAR_TOLERANCE = 1e-4
 
 
@@ -52,7 +52,7 @@ def from_itk(image: SimpleITK.Image, path: Path) -> tuple[np.ndarray, np.ndarray
     direction = np.reshape(image.GetDirection(), (dimension, dimension))
     affine[:axes, :axes] = direction[:axes, :axes] * np.asarray(image.GetSpacing())[:axes]
     affine[:axes, 3] = image.GetOrigin()[:axes]
-    return array, _LPS_TO_RAS @ affine
+    return array, LPS_TO_RAS @ affine
 
 
 def to_itk(array: np.ndarray, affine: np.ndarray, name: str) -> SimpleITK.Image:
@@ -65,7 +65,7 @@ def to_itk(array: np.ndarray, affine: np.ndarray, name: str) -> SimpleITK.Image:
     """
     import SimpleITK
 
-    lps = _LPS_TO_RAS @ affine
+    lps = LPS_TO_RAS @ affine
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
     direction = lps[:3, :3] / spacing
     if np.abs(direction.T @ direction - np.eye(3)).max() > _SHEAR_TOLERANCE:

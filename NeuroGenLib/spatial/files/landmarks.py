@@ -19,7 +19,7 @@ import numpy as np
 
 from NeuroGenLib.cohort.tables import read_table
 from NeuroGenLib.core.errors import InputError, nearest
-from NeuroGenLib.core.files import existing_file, read_json, write_text
+from NeuroGenLib.core.files import existing_file, read_json, read_text, write_text
 
 if TYPE_CHECKING:
     import os
@@ -213,12 +213,7 @@ class _Fiducials:
 
 
 def _read_fcsv(path: Path) -> tuple[_Content, np.ndarray]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path} is not a UTF-8 text file.", "Save the points again in Slicer.", code="table-invalid"
-        ) from error
+    lines = read_text(path).splitlines()
     header = [line for line in lines if line.startswith("#")]
     fields = {name.strip().lower(): value.strip() for name, _, value in (line[1:].partition("=") for line in header)}
     stated = fields.get("coordinatesystem", "nothing")

@@ -72,7 +72,7 @@ def reading_session(config: ReadingConfig | None = None) -> Iterator[provenance.
     token = _READING.set(config)
     logger = logging.getLogger(__package__)
     with provenance.session() as session:
-        handler = _Warnings(session)
+        handler = _Warnings(logging.WARNING)
         logger.addHandler(handler)
         try:
             yield session
@@ -91,14 +91,11 @@ def use_reading(config: ReadingConfig, show: Callable[[str], object]) -> None:
 
 
 class _Warnings(logging.Handler):
-    """Keeps each warning once, for the records of its session, and shows it."""
-
-    def __init__(self, session: provenance.Session) -> None:
-        super().__init__(logging.WARNING)
-        self._session = session
+    """Keeps each warning once, for the records of the innermost session, and shows it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
-        if provenance.current_session() is self._session and text not in self._session.warnings:
-            self._session.warnings.append(text)
-            self._session.show(text)
+        session = provenance.current_session()
+        if session is not None and text not in session.warnings:
+            session.warnings.append(text)
+            session.show(text)

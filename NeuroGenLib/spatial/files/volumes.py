@@ -13,6 +13,7 @@ import numpy as np
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import existing_file
 from NeuroGenLib.spatial.files import dicom
+from NeuroGenLib.spatial.files.dicom_headers import is_dicom
 from NeuroGenLib.spatial.files.formats import ITK_SUFFIXES, NIFTI_SUFFIXES, WRITTEN_SUFFIXES, volume_suffix
 from NeuroGenLib.spatial.files.itk import from_itk, read_itk, write_nrrd
 from NeuroGenLib.spatial.files.nifti import read_nifti, write_nifti
@@ -31,7 +32,7 @@ def read(path: str | os.PathLike[str], series: str | None = None) -> tuple[np.nd
     path:
         NIfTI, NRRD or MetaImage file by its suffix, a DICOM file, or a folder of DICOM files.
     series:
-        SeriesInstanceUID, for a folder that holds several series.
+        For a folder that holds several: SeriesInstanceUID, the beginning of one, or a series number.
 
     Returns
     -------
@@ -170,8 +171,8 @@ def _read_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
         return read_nifti(path)
     if suffix in ITK_SUFFIXES:
         return from_itk(read_itk(path, ITK_SUFFIXES[suffix]), path)
-    if dicom.is_dicom(path):
-        return from_itk(read_itk(path, "GDCMImageIO"), path)
+    if is_dicom(path):
+        return dicom.read_file(path)
     raise InputError(
         f"{path} is not a volume NeuroGen reads.",
         f"Give a DICOM folder or a file that ends in {', '.join((*NIFTI_SUFFIXES, *ITK_SUFFIXES))}.",

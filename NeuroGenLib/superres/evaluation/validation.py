@@ -184,7 +184,7 @@ class Validation(Callback):
         settings, steps = self._config.validation, self._config.train.steps
 
         def standing(message: str) -> None:
-            self._progress.update(done, steps, message)
+            self._progress.update(done, steps, f"step {done}, {message}")
 
         if settings.keep == "last":
             self._write(module, done)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from NeuroGenLib.cohort.sidecars import read_sidecar
+from NeuroGenLib.spatial.files.dicom import slice_thickness
 from NeuroGenLib.spatial.files.formats import NIFTI_SUFFIXES
 
 if TYPE_CHECKING:
@@ -17,10 +18,8 @@ if TYPE_CHECKING:
 UNKNOWN = 0.0
 THICKEST_MM = 1000.0
 """Larger values are not taken for a thickness."""
-_TAG = "0018|0050"
-"""Slice Thickness of DICOM."""
 _FIELD = "SliceThickness"
-"""The same in the JSON file beside a NIfTI file, by BIDS."""
+"""In the JSON file beside a NIfTI file, by BIDS."""
 _IMPLAUSIBLE = 4.0
 """Factor between thickness and distance of slices from which on a record is implausible."""
 
@@ -31,8 +30,8 @@ def recorded_thickness(path: str | os.PathLike[str]) -> float:
     Parameters
     ----------
     path:
-        A NIfTI file, beside which may lie a JSON file of that name; a DICOM file; or a folder with a DICOM series.
-        A file that cannot be read counts as one without a record.
+        A NIfTI file, beside or above which may lie JSON files, as BIDS has them; a DICOM file; or a folder with a DICOM
+        series. A file that cannot be read counts as one without a record, a JSON file with a warning.
 
     Examples
     --------
@@ -41,7 +40,7 @@ def recorded_thickness(path: str | os.PathLike[str]) -> float:
     """
     path = Path(path)
     try:
-        text = _of_dicom(path) if path.is_dir() else _of_file(path)
+        text = _of_file(path)
         value = float(text) if isinstance(text, int | float | str) and not isinstance(text, bool) else UNKNOWN
     except (OSError, RuntimeError, ValueError):
         return UNKNOWN
@@ -81,26 +80,5 @@ def plausible_thickness(
 def _of_file(path: Path) -> object:
     suffix = next((suffix for suffix in NIFTI_SUFFIXES if path.name.endswith(suffix)), None)
     if suffix is None:
-        return _of_dicom_file(path)
-    sidecar = path.with_name(path.name.removesuffix(suffix) + ".json")
-    if not sidecar.is_file():
-        return UNKNOWN
-    content = json.loads(sidecar.read_text(encoding="utf-8"))
-    return content.get(_FIELD) if isinstance(content, dict) else UNKNOWN
-
-
-def _of_dicom(folder: Path) -> object:
-    import SimpleITK
-
-    names = SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder))
-    return _of_dicom_file(Path(names[0])) if names else UNKNOWN
-
-
-def _of_dicom_file(path: Path) -> object:
-    import SimpleITK
-
-    reader = SimpleITK.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    return reader.GetMetaData(_TAG) if reader.HasMetaDataKey(_TAG) else UNKNOWN
+        return slice_thickness(path) or UNKNOWN
+    return read_sidecar(path, suffix).get(_FIELD, UNKNOWN)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from NeuroGenLib.atlas.config import RenderConfig
-from NeuroGenLib.atlas.output import CERTAINTY, GROWTH, PROBABILITIES, brain_result
+from NeuroGenLib.atlas.output import CERTAINTY, GROWTH, PROBABILITIES, atlas_facts, brain_result
 from NeuroGenLib.core.config import from_mapping, to_mapping
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.worker.jobs.arguments import group
@@ -36,20 +36,7 @@ OPTIONS = tuple(one.name for one in fields(RenderConfig) if one.name != "spacing
 
 def facts(model: AtlasModel) -> dict[str, Any]:
     """Return what a panel shows of an atlas: ages, conditions with ranges, labels, training subjects."""
-    low, high = model.age_range
-    classes = enumerate(model.labels)
-    return {
-        "age": {"name": model.age_name, "unit": model.age_unit, "minimum": low, "maximum": high},
-        "bandwidth": model.bandwidth,
-        "conditions": [{**asdict(one), "middle": one.middle} for one in model.conditions],
-        "modalities": model.modalities,
-        "labels": [{**asdict(entry), "background": index in model.background} for index, entry in classes],
-        "box": model.box.tolist(),
-        "subjects": [
-            {"age": one["age"], "conditions": one["conditions"], "volumes_ml": one.get("volumes_ml")}
-            for one in model.subjects
-        ],
-    }
+    return atlas_facts(model)
 
 
 def slices_job(arguments: dict[str, Any], context: Context) -> dict[str, Result]:

@@ -179,7 +179,7 @@ def _for_number(widget: Any, plain: Any, annotations: Sequence[Any]) -> GuiConne
     _set_digits(widget, annotations)
     if plain is int and not isinstance(widget, (QSlider, QSpinBox)):
         widget.setDecimals(0)
-    widget.setRange(low, high)
+    widget.minimum, widget.maximum = low, high
     return SignalConnector(widget, widget.valueChanged, lambda: plain(widget.value), widget.setValue)
 
 
@@ -238,12 +238,15 @@ def _for_path(widget: Any, plain: Any, _annotations: Any) -> GuiConnector:
 
 def _for_folder(widget: Any, plain: Any, _annotations: Any) -> GuiConnector:
     return SignalConnector(
-        widget, widget.directoryChanged, lambda: plain(widget.directory), lambda value: widget.setDirectory(str(value))
+        widget,
+        widget.directoryChanged,
+        lambda: plain(widget.directory),
+        lambda value: setattr(widget, "directory", str(value)),
     )
 
 
 def _for_node(widget: Any, plain: Any, _annotations: Any) -> GuiConnector:
-    widget.setNodeTypes([node_class().GetClassName() for node_class in _node_classes(plain)])
+    widget.nodeTypes = [node_class().GetClassName() for node_class in _node_classes(plain)]
     return SignalConnector(widget, widget.currentNodeChanged, widget.currentNode, widget.setCurrentNode)
 
 

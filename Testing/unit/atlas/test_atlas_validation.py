@@ -188,7 +188,7 @@ def test_validation_does_not_change_the_training(run, five, tmp_path):
 def test_a_run_that_was_stopped_goes_on_with_its_validations(run, five, tmp_path):
     config = job(five, tmp_path / "run", volumes=False)
     with pytest.raises(Cancelled, match=f"step 5 of {STEPS}"):
-        train(config, Stopper("step 4,"))
+        train(config, Stopper("step 4, loss"))
     assert (tmp_path / "run" / "validation" / "step=000004" / "validation.tsv").is_file()
     again = trained(config)
     assert same_weights(run, again)

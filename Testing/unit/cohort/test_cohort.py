@@ -216,6 +216,13 @@ def test_two_files_for_one_modality_need_a_choice(tree):
     assert Cohort.from_folder(tree, pattern="*rec-mial*").ids == ("sub-02",)
 
 
+def test_links_to_missing_files_are_passed_over(tree, caplog):
+    (tree / "sub-03/anat").mkdir(parents=True)
+    (tree / "sub-03/anat/sub-03_T2w.nii.gz").symlink_to("../.git/annex/objects/absent")
+    assert Cohort.from_folder(tree, ["T2w"]).ids == ("sub-01", "sub-01", "sub-02")
+    assert "sub-03_T2w.nii.gz" in caplog.text
+
+
 def test_a_flat_folder(tmp_path):
     for name in ("b.nii.gz", "a_1.nii", "c.nrrd", "notes.txt", ".hidden.nii"):
         (tmp_path / name).touch()

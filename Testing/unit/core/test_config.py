@@ -328,8 +328,8 @@ def test_a_missing_or_binary_file_is_refused(tmp_path):
     with raises("file-missing"):
         load_config(Job, tmp_path / "none.yaml")
     binary = tmp_path / "binary.yaml"
-    binary.write_bytes(b"\xff\xfe\x00\x01")
-    with raises("file-damaged", "binary.yaml"):
+    binary.write_bytes(b"\x00\x80\x01")
+    with raises("file-type", "binary.yaml"):
         load_config(Job, binary)
 
 
@@ -461,8 +461,8 @@ def test_help_shows_unit_range_default_and_ends(capsys):
         parse("--help")
     assert ended.value.code == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "Passes over the data, 100% of it [in passes, at least 1 and at most 10000, default 5]" in shown
-    assert "Participants table [required]" in shown
+    assert "passes over the data, 100% of it (in passes, at least 1 and at most 10000, default: 5)" in shown
+    assert "participants table (required)" in shown
     assert "{l1,mse}" in shown
 
 

@@ -18,6 +18,7 @@ from NeuroGenLib.core.files import (
     atomic_folder,
     existing_file,
     read_json,
+    read_text,
     require_folder_place,
     staged_outputs,
     write_json,
@@ -122,6 +123,21 @@ def test_a_folder_is_as_it_was_when_the_block_fails(tmp_path: Path) -> None:
     with pytest.raises(Broken):
         write_half(atomic_folder(target), Broken(), "new")
     assert names(tmp_path) == ["model", "model/old"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16-le", "utf-16-be"])
+def test_text_is_read_with_any_byte_order_mark(encoding: str, tmp_path: Path) -> None:
+    mark = "\ufeff" if encoding.startswith("utf-16") else ""
+    (tmp_path / "text").write_bytes(f"{mark}größe\r\nb".encode(encoding))
+    assert read_text(tmp_path / "text") == "größe\nb"
+
+
+def test_what_is_not_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text").write_bytes(b"\x80")
+    with raises("file-type", tmp_path / "text"):
+        read_text(tmp_path / "text")
+    with raises("file-missing", tmp_path / "absent"):
+        read_text(tmp_path / "absent")
 
 
 @pytest.mark.parametrize("writer", [atomic_folder, staged_outputs])

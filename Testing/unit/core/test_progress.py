@@ -107,6 +107,29 @@ def test_a_log_file_gets_a_line_now_and_then() -> None:
     assert stream.getvalue() == "  0 %  training\n100 %  training\n"
 
 
+def test_a_log_file_stays_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("NeuroGenLib.core.progress.time.monotonic", lambda: clock[0])
+    stream = io.StringIO()
+    progress = TerminalProgress(stream)
+    for step in range(1000):  # an hour of training
+        clock[0] += 3.6
+        progress.update(step + 1, 1000, f"step {step + 1}, loss 0.5")
+    for case in range(90):  # and a quarter of an hour of looking at its result
+        clock[0] += 10
+        progress.update(1000, 1000, f"step 1000, validating with {case}")
+    lines = stream.getvalue().splitlines()
+    assert 20 <= len(lines) <= 22
+    assert lines[1].startswith("  5 %  step 51, loss 0.5, ")
+    assert lines[-1] == "100 %  step 1000, loss 0.5"
+    for _ in range(90):  # at one place for a quarter of an hour
+        clock[0] += 10
+        progress.update(999, 1000, "validating")
+    more = stream.getvalue().splitlines()[len(lines) :]
+    assert len(more) <= 2
+    assert more[0].startswith(" 99 %  validating")
+
+
 def test_a_terminal_gets_a_bar_that_overwrites_itself() -> None:
     stream = Terminal()
     progress = TerminalProgress(stream)

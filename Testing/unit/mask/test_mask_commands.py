@@ -126,9 +126,21 @@ def test_json_tells_all(scans: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_a_bad_scan_among_others_is_named_and_the_others_stay(
     scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Volume(np.ones((20, 20, 20)), np.diag([4.0, 4, 4, 1])).save(scans / "sub-3_T1w.nii.gz")
+    Volume(np.ones((20, 20, 20)), np.diag([4.0, 4, 4, 1])).save(scans / "sub-0_T1w.nii.gz")
     out = tmp_path / "masks"
-    assert cli.main(["mask", str(scans), "--out", str(out), "--progress", "none"]) == 2
-    said = capsys.readouterr().err
-    assert "sub-3_T1w.nii.gz cannot be masked: The image has the same value everywhere." in said
+    assert cli.main(["mask", str(scans), "--out", str(out), "--progress", "none"]) == 1
+    said = capsys.readouterr()
+    assert "sub-0_T1w.nii.gz  failed: The image has the same value everywhere." in said.out
+    assert "1 of 3 images could not be masked" in said.err
     assert len(list(out.iterdir())) == 4
+    assert cli.main(["mask", str(scans), "--out", str(out), "--progress", "none", "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert [Path(name).name for name in told["failed"]] == ["sub-0_T1w.nii.gz"]
+    assert len(told["masks"]) == 2
+
+
+def test_one_bad_scan_is_an_error_of_the_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scan = tmp_path / "flat.nii.gz"
+    Volume(np.ones((20, 20, 20)), np.diag([4.0, 4, 4, 1])).save(scan)
+    assert cli.main(["mask", str(scan), "--out", str(tmp_path / "mask.nii.gz"), "--progress", "none"]) == 2
+    assert f"{scan} cannot be masked: The image has the same value everywhere." in capsys.readouterr().err

@@ -509,6 +509,36 @@ def test_list_and_info(hub: HubServer, repository: Repository, entry: Published,
     assert catalogue.model_info("hf:author/weights")["verified"] is False
 
 
+def test_listed_names_of_published_programs_are_described(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for row in catalogue.list_models():
+        info = catalogue.model_info(row["reference"])
+        assert (info["reference"], info["kind"] if "kind" in info else info["manifest"]["kind"]) == (
+            row["reference"],
+            row["kind"],
+        )
+        assert info["citation"]
+    assert catalogue.model_info("baby-ai")["reference"] == "hf:almalennartsson/baby-ai"
+    with raises("model-missing", "cinema", "neurogen models import cinema"):
+        models.resolve("cinema")
+    with raises("model-missing", "baby-ai", "hf:almalennartsson/baby-ai"):
+        models.resolve("baby-ai")
+
+
+def test_a_missing_model_is_compared_with_models_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "neurogen.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for name in ("phots", str(tmp_path / "phots")):
+        with pytest.raises(InputError) as caught:
+            models.resolve(name)
+        assert "photos" not in caught.value.remedy
+        assert "own" in caught.value.remedy
+    with raises("model-missing", "bundled:fetal-sba"):
+        models.resolve("fetal-sba")
+
+
 def test_damaged_cached_model_is_listed_with_its_problem(hub: HubServer, repository: Repository, bundle: Path) -> None:
     folder = catalogue.download(REFERENCE)
     (folder.path / "model.safetensors").write_bytes(b"")

@@ -173,7 +173,7 @@ def test_broken_tables_are_refused_by_name(tmp_path: Path, text: str, code: Code
 
 def test_binary_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "dseg.tsv").write_bytes(b"index\tname\n1\t\xff\xfe\n")
-    with raises("table-invalid", tmp_path / "dseg.tsv"):
+    with raises("file-type", tmp_path / "dseg.tsv"):
         LabelTable.from_tsv(tmp_path / "dseg.tsv")
     with raises("file-missing", tmp_path / "none.tsv"):
         LabelTable.from_tsv(tmp_path / "none.tsv")

@@ -178,7 +178,7 @@ def test_broken_files_are_refused_with_their_place(name: str, placed: Callable[[
 
 def test_a_file_of_bytes_and_one_that_is_missing(tmp_path: Path) -> None:
     (tmp_path / "bytes.fcsv").write_bytes(b"\xff\xfe\x00")
-    with raises("table-invalid", tmp_path / "bytes.fcsv"):
+    with raises("file-type", tmp_path / "bytes.fcsv"):
         read_point_file(tmp_path / "bytes.fcsv")
     with raises("file-missing", tmp_path / "missing.tsv"):
         read_point_file(tmp_path / "missing.tsv")

@@ -1,10 +1,9 @@
-"""Files of volumes: NIfTI, NRRD, MetaImage and DICOM, whole and broken."""
+"""Files of volumes: NIfTI, NRRD and MetaImage, whole and broken."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
-import shutil
 from typing import TYPE_CHECKING
 
 import nibabel
@@ -14,8 +13,7 @@ import SimpleITK
 
 from NeuroGenLib.core.errors import InputError, NeuroGenError
 from NeuroGenLib.spatial.volume import Volume
-from Testing.dicom_files import write_dicom
-from Testing.geometry import SWEEP, oblique, reoriented, rotation, same_in_world
+from Testing.geometry import SWEEP, reoriented, rotation, same_in_world
 from Testing.raising import raises
 
 if TYPE_CHECKING:
@@ -390,94 +388,6 @@ def test_a_failed_write_leaves_what_was_there(
     assert caught.value.exit_code == 1
     assert digest(path) == kept
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
-
-
-# --- DICOM ---
-
-
-@pytest.fixture
-def stack() -> Volume:
-    """Six thick oblique slices, right-handed in their order as the DICOM normal asks."""
-    array = np.random.default_rng(0).integers(-500, 2000, (8, 9, 6)).astype(np.int16)
-    return oblique(Volume(array, np.diag([-0.8, -0.9, 4.5, 1.0])), 30)
-
-
-@pytest.mark.parametrize("flipped", [False, True])
-def test_an_oblique_dicom_series_lies_where_its_slices_say(tmp_path: Path, stack: Volume, flipped: bool) -> None:
-    stored = Volume(stack.array, stack.affine @ np.diag([1.0, 1, -1, 1])) if flipped else stack
-    write_dicom(tmp_path / "T2", stored)
-    loaded = Volume.load(tmp_path / "T2")
-    assert loaded.array.dtype.kind == "i"
-    assert same_in_world(loaded, stored)
-
-
-def test_a_tilted_gantry_gives_a_sheared_affine(tmp_path: Path, stack: Volume) -> None:
-    affine = np.array(stack.affine)
-    affine[:3, 2] += 0.4 * affine[:3, 1]
-    tilted = Volume(stack.array, affine)
-    write_dicom(tmp_path / "CT", tilted)
-    assert same_in_world(Volume.load(tmp_path / "CT"), tilted)
-
-
-def test_one_dicom_file_is_a_volume_of_one_slice(tmp_path: Path, stack: Volume) -> None:
-    named = write_dicom(tmp_path / "T2", stack)[2]
-    unnamed = shutil.copy(named, tmp_path / "IM0002")
-    for path in (named, unnamed):
-        loaded = Volume.load(path)
-        np.testing.assert_array_equal(loaded.array, stack.array[:, :, 2:3])
-        assert loaded.voxel_to_world((1, 2, 0)) == pytest.approx(stack.voxel_to_world((1, 2, 2)), abs=1e-3)
-
-
-def test_several_series_are_listed_and_one_is_chosen(tmp_path: Path, stack: Volume) -> None:
-    one, other = "1.2.826.0.1.3680043.2.1125.1", "1.2.826.0.1.3680043.2.1125.2"
-    write_dicom(tmp_path / "scans", stack, one, "T2 HASTE")
-    write_dicom(
-        tmp_path / "scans", stack.with_array(stack.array + 1).crop([(0, 8), (0, 9), (0, 4)]), other, "T1 MPRAGE"
-    )
-    with raises("series-ambiguous", f"{one} (T2 HASTE, 6 slices)", f"{other} (T1 MPRAGE, 4 slices)"):
-        Volume.load(tmp_path / "scans")
-    np.testing.assert_array_equal(Volume.load(tmp_path / "scans", series=other).array, stack.array[:, :, :4] + 1)
-    with raises("name-unknown", "'9.9'"):
-        Volume.load(tmp_path / "scans", series="9.9")
-    stack.save(tmp_path / "a.nii")
-    with raises("value-conflict", tmp_path / "a.nii"):
-        Volume.load(tmp_path / "a.nii", series=one)
-
-
-def test_a_missing_slice_is_named(tmp_path: Path, stack: Volume) -> None:
-    write_dicom(tmp_path / "T2", stack)[3].unlink()
-    with raises("geometry-invalid", "1 slice(s)", "4.50 mm"):
-        Volume.load(tmp_path / "T2")
-
-
-def test_two_volumes_in_one_series_are_refused(tmp_path: Path, stack: Volume) -> None:
-    files = write_dicom(tmp_path / "T2", stack)
-    shutil.copy(files[2], tmp_path / "T2" / "again.dcm")
-    with raises("series-ambiguous", tmp_path / "T2"):
-        Volume.load(tmp_path / "T2")
-
-
-def test_uneven_and_mixed_slices_are_refused(tmp_path: Path, stack: Volume) -> None:
-    nudged = np.array(stack.affine)
-    nudged[:3, 3] += 0.2 * nudged[:3, 2]
-    write_dicom(tmp_path / "T2", stack)
-    write_dicom(tmp_path / "nudged", Volume(stack.array, nudged))
-    names = sorted(file.name for file in (tmp_path / "T2").iterdir())
-    shutil.copy(tmp_path / "nudged" / names[2], tmp_path / "T2" / names[2])
-    with raises("geometry-invalid", tmp_path / "T2", "4.50 mm"):
-        Volume.load(tmp_path / "T2")
-    write_dicom(tmp_path / "turned", oblique(stack, 10))
-    shutil.copy(tmp_path / "turned" / names[2], tmp_path / "T2" / names[2])
-    with raises("geometry-mismatch", tmp_path / "T2"):
-        Volume.load(tmp_path / "T2")
-
-
-def test_a_broken_dicom_file_is_named(tmp_path: Path, stack: Volume) -> None:
-    last = write_dicom(tmp_path / "T2", stack)[-1]
-    (tmp_path / "T2" / "notes.txt").write_text("fine", encoding="utf-8")
-    last.write_bytes(last.read_bytes()[:-60])
-    with raises("file-damaged", "1 DICOM", last.name):
-        Volume.load(tmp_path / "T2")
 
 
 # --- real volumes ---

@@ -54,6 +54,39 @@ def test_a_senseless_record_is_none(scan: Volume, tmp_path: Path, text: str) -> 
     assert recorded_thickness(path) == UNKNOWN
 
 
+@pytest.mark.parametrize("mark", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_changes_nothing(scan: Volume, tmp_path: Path, mark: str) -> None:
+    path = with_sidecar(tmp_path, scan, "{}")
+    path.with_name("sub-1_T2w.json").write_text('{"SliceThickness": 4}', encoding=mark)
+    assert recorded_thickness(path) == 4
+
+
+def test_a_record_that_cannot_be_read_is_told(scan: Volume, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = with_sidecar(tmp_path, scan, '{"SliceThickness": 4,}')
+    assert recorded_thickness(path) == UNKNOWN
+    assert str(tmp_path / "sub-1_T2w.json") in caplog.text
+
+
+def test_records_are_inherited(scan: Volume, tmp_path: Path) -> None:
+    anat = tmp_path / "data" / "sub-1" / "ses-2" / "anat"
+    path = anat / "sub-1_ses-2_acq-ax_T2w.nii.gz"
+    scan.save(path)
+    (tmp_path / "T2w.json").write_text('{"SliceThickness": 9}', encoding="utf-8")
+    assert recorded_thickness(path) == UNKNOWN, "above the data set"
+    thicknesses = {
+        "T1w.json": 9.5,
+        "acq-cor_T2w.json": 9.6,
+        "T2w.json": 6.0,
+        "acq-ax_T2w.json": 5.5,
+        "sub-1/sub-1_T2w.json": 5.0,
+        "sub-1/ses-2/sub-1_ses-2_T2w.json": 4.5,
+        "sub-1/ses-2/anat/sub-1_ses-2_acq-ax_T2w.json": 4.0,
+    }
+    for name, thickness in thicknesses.items():
+        (tmp_path / "data" / name).write_text(json.dumps({"SliceThickness": thickness}), encoding="utf-8")
+        assert recorded_thickness(path) == (thickness if thickness < 9 else UNKNOWN), name
+
+
 def test_where_nothing_lies_nothing_is_recorded(scan: Volume, tmp_path: Path) -> None:
     scan.save(tmp_path / "plain.nii.gz")
     scan.save(tmp_path / "plain.nrrd")

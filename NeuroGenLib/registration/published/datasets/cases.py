@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.core.files import existing_file, read_json
+from NeuroGenLib.core.files import read_json, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -145,13 +145,7 @@ def read_lines(path: Path) -> list[str]:
     InputError
         When it is missing, empty or no text.
     """
-    try:
-        lines = [line.strip() for line in existing_file(path).read_text(encoding="utf-8").splitlines()]
-    except UnicodeDecodeError:
-        raise InputError(
-            f"{path} is not text.", "Restore the file as its authors distribute it.", code="file-type"
-        ) from None
-    lines = [line for line in lines if line]
+    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     if not lines:
         raise InputError(f"{path} is empty.", "Restore the file as its authors distribute it.", code="table-empty")
     return lines
