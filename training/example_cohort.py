@@ -150,7 +150,7 @@ def write_cohort(model: AtlasModel, heads: Sequence[Head], out: Path, progress: 
         write_json(staging / "participants.json", {"scan_age": {"Description": "gestational age", "Units": "weeks"}})
         model.labels.to_tsv(staging / "labels.tsv")
         write_text(staging / "splits.yaml", splits_text(heads))
-        save_figure(staging / "cohort.png", cohort_figure(heads, images))
+        save_figure(staging / "cohort", cohort_figure(heads, images))
         folder = model.folder
         record = provenance.record(
             "example cohort",

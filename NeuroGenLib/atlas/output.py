@@ -16,7 +16,7 @@ from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import staged_outputs, write_json
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.core.reports import save_figure, write_table
+from NeuroGenLib.core.reports import PICTURE, PictureConfig, save_figure, write_table
 from NeuroGenLib.spatial.files.volumes import write_frames
 from NeuroGenLib.spatial.result import RECORD, Result
 
@@ -135,7 +135,9 @@ def brain_result(model: AtlasModel, brain: AtlasBrain, record: Mapping[str, Any]
     )
 
 
-def generate_to_folder(model: AtlasModel, config: SeriesConfig, out: Path, progress: Progress = SILENT) -> Written:
+def generate_to_folder(
+    model: AtlasModel, config: SeriesConfig, out: Path, progress: Progress = SILENT, picture: PictureConfig = PICTURE
+) -> Written:
     """Generate brains and write them, all or none.
 
     One combination of condition values is written into ``out`` itself, several into a subfolder each, named
@@ -175,7 +177,7 @@ def generate_to_folder(model: AtlasModel, config: SeriesConfig, out: Path, progr
             warnings += [text for frame in frames for text in frame.warnings]
             write_json(folder / RECORD, _record(model, config, frames))
         if len(config.ages) > 1:
-            save_figure(staging / "growth.png", growth_figure(model, series))
+            save_figure(staging / "growth", growth_figure(model, series), picture)
         files = sorted(path.relative_to(staging) for path in staging.rglob("*") if path.is_file())
     return Written(out, [out / name for name in files], list(dict.fromkeys(warnings)), time.monotonic() - started)
 

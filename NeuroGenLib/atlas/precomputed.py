@@ -17,7 +17,7 @@ from NeuroGenLib.core import provenance
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.files import existing_file, read_json, staged_outputs, write_json
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.core.reports import save_figure, write_table
+from NeuroGenLib.core.reports import PICTURE, PictureConfig, save_figure, write_table
 from NeuroGenLib.models.folder import sha256_of
 from NeuroGenLib.spatial.files.volumes import write_frames
 from NeuroGenLib.spatial.labels import LabelTable, as_label_map, label_volumes_ml
@@ -405,7 +405,9 @@ def centred(file: FrameFile) -> np.ndarray:
     return affine
 
 
-def export(atlas: PrecomputedAtlas, out: Path, progress: Progress = SILENT) -> list[Path]:
+def export(
+    atlas: PrecomputedAtlas, out: Path, progress: Progress = SILENT, picture: PictureConfig = PICTURE
+) -> list[Path]:
     """Write an opened atlas as `neurogen atlas generate` writes one, all files or none; the inputs stay as they are.
 
     ``image.nii.gz`` and, where they were opened, ``labels.nii.gz`` with ``labels.tsv``, ``growth.tsv`` and
@@ -436,7 +438,8 @@ def export(atlas: PrecomputedAtlas, out: Path, progress: Progress = SILENT) -> l
             write_table(staging / "growth.tsv", rows)
             if len(rows) > 1:
                 # The figure needs no more of a model than the name and unit of its age, and its subjects.
-                save_figure(staging / "growth.png", growth_figure(cast("AtlasModel", atlas), {atlas.name: rows}))
+                figure = growth_figure(cast("AtlasModel", atlas), {atlas.name: rows})
+                save_figure(staging / "growth", figure, picture)
         if atlas.classes:
             bytes_ = [
                 np.rint(atlas.probabilities(age).array / PROBABILITY_STEP).astype(np.uint8)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from NeuroGenLib.core.config import Config, Help, Option, Range
 from NeuroGenLib.core.files import atomic_file, write_text
 
 if TYPE_CHECKING:
@@ -41,12 +43,51 @@ def reason_of(error: Exception) -> str:
     return one_line(str(error)) or type(error).__name__
 
 
-def save_figure(path: Path, figure: Figure) -> None:
-    """Write a figure as PNG, whole or not at all, and close it."""
-    import matplotlib.pyplot as plt
+PictureFormat = Literal["png", "svg", "pdf"]
 
+
+@dataclass(frozen=True)
+class PictureConfig(Config):
+    """How the pictures of a job are written.
+
+    Examples
+    --------
+    >>> PictureConfig(picture_format="svg").dpi
+    150
+    """
+
+    picture_format: Annotated[PictureFormat, Help("Of the pictures; svg and pdf keep lines sharp")] = "png"
+    dpi: Annotated[int, Range(50, 1200), Option(metavar="N"), Help("Pixels of the pictures per inch")] = 150
+
+
+PICTURE = PictureConfig()
+"""Pictures as they are written when nothing else is asked for."""
+
+
+def save_figure(path: Path, figure: Figure, picture: PictureConfig = PICTURE) -> Path:
+    """Write a figure, whole or not at all, and return the file; the same figure gives the same bytes.
+
+    Parameters
+    ----------
+    path:
+        Folder and name, without an ending.
+    figure:
+        Made without pyplot, which would keep it in memory.
+    picture:
+        Format and resolution.
+    """
+    import matplotlib as mpl
+
+    kind = picture.picture_format
+    file = path.with_name(f"{path.name}.{kind}")
+    no_date: dict[str, dict[str, Any]] = {
+        "png": {"Software": None},
+        "svg": {"Date": None},
+        "pdf": {"CreationDate": None},
+    }
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    plt.close(figure)
-    with atomic_file(path) as temporary:
+    with mpl.rc_context({"svg.hashsalt": "neurogen", "pdf.fonttype": 42}):
+        figure.savefig(buffer, format=kind, dpi=picture.dpi, metadata=no_date[kind])
+    with atomic_file(file) as temporary:
         temporary.write_bytes(buffer.getvalue())
+    return file

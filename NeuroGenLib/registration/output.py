@@ -11,7 +11,7 @@ import numpy as np
 from NeuroGenLib.alignment.prepared_image import first_channel
 from NeuroGenLib.core import provenance
 from NeuroGenLib.core.files import staged_outputs
-from NeuroGenLib.core.reports import save_figure
+from NeuroGenLib.core.reports import PICTURE, PictureConfig, save_figure
 from NeuroGenLib.registration.config import TransformFormat
 from NeuroGenLib.registration.evaluation.overview_figure import registration_figure
 from NeuroGenLib.registration.evaluation.quality import STAGES
@@ -88,12 +88,13 @@ def write_registration(
     inputs: RegistrationInputs,
     out: Path,
     transform_format: TransformFormat = "h5",
+    picture: PictureConfig = PICTURE,
 ) -> list[Path]:
     """Write a registration, all or nothing, and return the files.
 
     What :func:`NeuroGenLib.spatial.result.write_result` writes; ``forward`` and ``inverse`` in ``transform_format``;
     ``points`` in the format they came in, mapped into the space of the fixed image; the masks that were found; and
-    ``registration.png``.
+    the overview figure ``registration.png``.
 
     Parameters
     ----------
@@ -106,6 +107,8 @@ def write_registration(
     transform_format:
         As a field (nrrd, nii.gz), ``forward`` lies on the grid of the fixed image and ``inverse`` on that of the moving
         one; both displace nothing outside of it.
+    picture:
+        Format and resolution of the figure.
 
     Raises
     ------
@@ -125,9 +128,8 @@ def write_registration(
             if mask is not None and role in inputs.found_masks:
                 mask.save(staging / f"{role}_mask.nii.gz")
         images = first_channel(inputs.fixed), first_channel(inputs.moving)
-        save_figure(
-            staging / "registration.png", registration_figure(registration, *images, result.record.get("shows") or "")
-        )
+        figure = registration_figure(registration, *images, result.record.get("shows") or "")
+        save_figure(staging / "registration", figure, picture)
         files = sorted(path.relative_to(staging) for path in staging.rglob("*") if path.is_file())
     return [out / name for name in files]
 

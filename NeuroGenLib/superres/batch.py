@@ -13,7 +13,7 @@ from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.files import read_json, staged_outputs
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.core.reports import one_line, write_table
+from NeuroGenLib.core.reports import PICTURE, PictureConfig, one_line, write_table
 from NeuroGenLib.spatial.files.reading import reading
 from NeuroGenLib.spatial.result import RECORD
 from NeuroGenLib.spatial.volume import Volume
@@ -115,6 +115,7 @@ def run_batch(
     out: Path,
     settings: SuperresConfig,
     progress: Progress = SILENT,
+    picture: PictureConfig = PICTURE,
 ) -> CohortResult:
     """Super-resolve every case into a folder of its name, and write ``summary.tsv``.
 
@@ -131,6 +132,8 @@ def run_batch(
         Folder of the results.
     progress:
         Progress callback; when cancelled, finished cases stay.
+    picture:
+        Format and resolution of the figures; those of cases that are kept stay as they are.
 
     Raises
     ------
@@ -148,7 +151,7 @@ def run_batch(
 
     def work(case: Case, part: Progress) -> tuple[SummaryRow, list[Path]]:
         try:
-            return _done(model, case, out / case.name, settings, what, part)
+            return _done(model, case, out / case.name, settings, what, part, picture)
         except AlreadyIsotropic as nothing:
             return _row(case, "isotropic", remarks=nothing.problem), []
 
@@ -167,6 +170,7 @@ def _done(
     settings: SuperresConfig,
     what: Mapping[str, Any],
     progress: Progress,
+    picture: PictureConfig,
 ) -> tuple[SummaryRow, list[Path]]:
     settings = replace(settings, recorded=tuple(recorded_thickness(path) for path in case.scans))
     mark = case.fingerprint({**what, "settings": to_mapping(settings)})
@@ -177,7 +181,7 @@ def _done(
     super_resolution = model.super_resolve(scans, guide=guide, settings=settings, progress=progress)
     inputs = {"scan": [str(path) for path in case.scans], "guide": None if case.guide is None else str(case.guide)}
     result = superres_result(model, super_resolution, {**inputs, **to_mapping(settings)}, case=mark)
-    files = write_superres(result, scans[0], folder)
+    files = write_superres(result, scans[0], folder, picture)
     return _row(case, "done", super_resolution.quality.to_mapping(), " ".join(super_resolution.warnings)), files
 
 

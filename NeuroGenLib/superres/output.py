@@ -9,7 +9,7 @@ import numpy as np
 
 from NeuroGenLib.core import provenance
 from NeuroGenLib.core.files import staged_outputs
-from NeuroGenLib.core.reports import save_figure
+from NeuroGenLib.core.reports import PICTURE, PictureConfig, save_figure
 from NeuroGenLib.spatial.result import RECORD, Result, write_result
 from NeuroGenLib.superres.evaluation.figure import superres_figure
 from NeuroGenLib.superres.evaluation.quality_table import quality_rows
@@ -51,7 +51,7 @@ def superres_result(model: SuperresModel, found: SuperResolution, parameters: Ma
     )
 
 
-def write_superres(result: Result, scan: Volume, out: Path) -> list[Path]:
+def write_superres(result: Result, scan: Volume, out: Path, picture: PictureConfig = PICTURE) -> list[Path]:
     """Write a super-resolution, all or nothing, and return the files.
 
     ``superres.nii.gz`` and ``residual.nii.gz`` (the slices less the acquisition simulated from the result), in the
@@ -63,6 +63,8 @@ def write_superres(result: Result, scan: Volume, out: Path) -> list[Path]:
         Of :func:`superres_result`, and the (first) scan.
     out:
         The folder.
+    picture:
+        Format and resolution of the figure.
 
     Raises
     ------
@@ -74,7 +76,7 @@ def write_superres(result: Result, scan: Volume, out: Path) -> list[Path]:
     volumes = {name: result.volumes[name] for name in _WRITTEN}
     with staged_outputs(out) as staging:
         write_result(replace(result, volumes=volumes, labels={}, tables={}), staging)
-        save_figure(staging / "superres.png", superres_figure(result, scan))
+        save_figure(staging / "superres", superres_figure(result, scan), picture)
         files = sorted(path.name for path in staging.iterdir())
     return [out / name for name in files]
 

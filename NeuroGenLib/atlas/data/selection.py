@@ -53,7 +53,7 @@ def write_selection(
     if importlib.util.find_spec("matplotlib") is None:
         log.info("%s is not plotted: matplotlib is not installed.", picture)
         return
-    save_figure(picture, selection_figure(candidates, chosen, data, unit))
+    save_figure(folder / "selection", selection_figure(candidates, chosen, data, unit))
 
 
 def summary(candidates: Cohort, chosen: Cohort, age: str, unit: str) -> str:

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from NeuroGenLib.spatial.figures.drawing import draw_tissue_legend, paint, show_section
+from NeuroGenLib.spatial.figures.planes import HeadWindow
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -14,13 +17,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from NeuroGenLib.atlas.trained import TrainedAtlas
+    from NeuroGenLib.spatial.figures.planes import Plane
     from NeuroGenLib.spatial.volume import Volume
 
 MOST_SHOWN = 6
 """Subjects in the picture; the table has all."""
 
-COLUMN, BARS = 2.0, 2.7
-"""Inches: width of a section, and height of the bars."""
+COLUMN, BARS, LEGEND = 2.0, 2.7, 0.5
+"""Inches: width of a section, height of the bars, and of the legend above them."""
 
 LOWEST, HIGHEST = 1.6, 3.2
 """Inches of a row: name and score of a flat head need room, a tall one takes not all."""
@@ -53,69 +57,53 @@ def evaluation_figure(
     rows:
         The rows of the table, the mean last.
     """
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     shown = comparisons[:MOST_SHOWN]
     fitted = shown[0].fitted is not None
     columns = ["subject", "atlas, aligned", *(["fitted"] if fitted else [])]
     columns += ["labels", "labels of the atlas", *(["labels of the fit"] if fitted else [])]
-    heights = [_row_inches(comparison.labels) for comparison in shown]
+    planes = [HeadWindow.of(comparison.labels, comparison.labels).plane("axial") for comparison in shown]
+    heights = [_row_inches(plane) for plane in planes]
     engine = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.1)  # inches
-    figure = plt.figure(figsize=(COLUMN * len(columns), sum(heights) + BARS), layout=engine)
-    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[sum(heights), BARS]).flat
+    figure = Figure(figsize=(COLUMN * len(columns), sum(heights) + LEGEND + BARS), layout=engine)
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[sum(heights) + LEGEND, BARS]).flat
     axes = above.subplots(len(shown), len(columns), squeeze=False, height_ratios=heights)
+    values: set[int] = set()
     for line, comparison in enumerate(shown):
-        _show_subject(axes[line], comparison, model, rows[line])
+        values |= _show_subject(axes[line], comparison, planes[line], model, rows[line])
+    draw_tissue_legend(above, model.labels, values)
     for axis, title in zip(axes[0], columns, strict=True):
         axis.set_title(title, fontsize=9)
     _plot_dice(below.subplots(), model, rows[-1], fitted=fitted)
     return figure
 
 
-def _show_subject(axes: Sequence[Axes], one: Comparison, model: TrainedAtlas, row: Mapping[str, float | str]) -> None:
-    labels = one.labels.reorient("RAS")
-    window = _axial_window(labels)
-    aspect = labels.spacing[1] / labels.spacing[0]
-    images = [volume for volume in (one.image, one.atlas, one.fitted) if volume is not None]
-    maps = [volume for volume in (one.labels, one.atlas_labels, one.fitted_labels) if volume is not None]
-    for axis, volume in zip(axes, images, strict=False):
-        section = volume.reorient("RAS").array[window]
-        axis.imshow(section[::-1].T, origin="lower", cmap="gray", aspect=aspect, vmin=0)
+def _show_subject(
+    axes: Sequence[Axes], subject: Comparison, plane: Plane, model: TrainedAtlas, row: Mapping[str, float | str]
+) -> set[int]:
+    """Show a subject's images and label maps, and return the label values on them."""
+    images = [volume for volume in (subject.image, subject.atlas, subject.fitted) if volume is not None]
+    maps = [volume for volume in (subject.labels, subject.atlas_labels, subject.fitted_labels) if volume is not None]
+    for number, (axis, volume) in enumerate(zip(axes, images, strict=False)):
+        show_section(axis, plane, plane.cut(volume), scale_bar=number == 0, cmap="gray", vmin=0)
+    values: set[int] = set()
     for axis, volume in zip(axes[len(images) :], maps, strict=True):
-        axis.imshow(painted(volume.reorient("RAS").array[window][::-1].T, model), origin="lower", aspect=aspect)
-    for axis in axes:
-        axis.set(xticks=[], yticks=[])
-        axis.spines[:].set_visible(False)
-    axes[0].set_ylabel(f"{one.name}\n{row[model.age_name]:g} {model.age_unit}", fontsize=8)
+        section = plane.cut(volume, order=0)
+        values |= set(np.unique(section).tolist())
+        show_section(axis, plane, paint(section, model.labels))
+    axes[0].set_ylabel(f"{subject.name}\n{row[model.age_name]:g} {model.age_unit}", fontsize=8)
     axes[len(images) + 1].set_xlabel(f"Dice {row['dice']:.3f}", fontsize=8)
-    if one.fitted is not None:
+    if subject.fitted is not None:
         axes[-1].set_xlabel(f"Dice {row['fitted_dice']:.3f}, age {row['fitted_age']:.1f}", fontsize=8)
+    return values
 
 
-def _axial_window(labels: Volume) -> tuple[slice, slice, int]:
-    """Return the axial section through the middle of what is labelled in a volume stored as RAS, and a margin."""
-    found = np.argwhere(labels.array)
-    low, high = found.min(0), found.max(0) + 1
-    right, front = (slice(max(int(low[axis]) - 3, 0), int(high[axis]) + 3) for axis in (0, 1))
-    return right, front, round(float(found[:, 2].mean()))
-
-
-def _row_inches(labels: Volume) -> float:
+def _row_inches(plane: Plane) -> float:
     """Return the height of a row whose sections, with title and score, are as wide as a column."""
-    labels = labels.reorient("RAS")
-    across, along = labels.array[_axial_window(labels)].shape
-    tall = COLUMN * along * labels.spacing[1] / (across * labels.spacing[0])
-    return float(np.clip(tall + 0.5, LOWEST, HIGHEST))
-
-
-def painted(section: np.ndarray, model: TrainedAtlas) -> np.ndarray:
-    """Return a section of a label map, (a, b), as colours, (a, b, 3) in 0..1, by the model's label table."""
-    colours = np.zeros((*section.shape, 3))
-    for entry in model.labels:
-        if entry.value:
-            colours[section == entry.value] = np.array(entry.colour[:3]) / 255
-    return colours
+    width, height = plane.size_mm
+    return float(np.clip(COLUMN * height / width + 0.5, LOWEST, HIGHEST))
 
 
 def _plot_dice(axis: Axes, model: TrainedAtlas, mean: Mapping[str, float | str], *, fitted: bool) -> None:

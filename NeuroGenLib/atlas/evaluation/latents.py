@@ -21,7 +21,7 @@ from NeuroGenLib.cohort.tables import MISSING, read_table
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.files import staged_outputs, write_json
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.core.reports import save_figure, write_table
+from NeuroGenLib.core.reports import PICTURE, PictureConfig, save_figure, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,7 +128,12 @@ class Finding:
 
 
 def analyse_to_folder(
-    model: TrainedAtlas, out: Path, table: Path | None = None, columns: Sequence[str] = (), progress: Progress = SILENT
+    model: TrainedAtlas,
+    out: Path,
+    table: Path | None = None,
+    columns: Sequence[str] = (),
+    progress: Progress = SILENT,
+    picture: PictureConfig = PICTURE,
 ) -> tuple[list[Finding], Written]:
     """Predict age, conditions and columns of a table from the latents, and write what came of it, all or nothing.
 
@@ -142,6 +147,10 @@ def analyse_to_folder(
     table, columns:
         A cohort table whose ids are the model's, and which of its columns to predict; without ``columns`` all that
         can be.
+    progress:
+        Progress callback.
+    picture:
+        Format and resolution of the figure.
 
     Raises
     ------
@@ -185,7 +194,7 @@ def analyse_to_folder(
     with staged_outputs(out) as staging:
         write_table(staging / "predictions.tsv", _prediction_rows(model, findings))
         write_table(staging / "latents.tsv", [finding.row() for finding in findings])
-        save_figure(staging / "latents.png", latents_figure(model, features, findings[0]))
+        save_figure(staging / "latents", latents_figure(model, features, findings[0]), picture)
         write_json(staging / "provenance.json", _record(model, table, columns, findings, warnings))
         files = sorted(out / path.name for path in staging.iterdir())
     return findings, Written(out, files, warnings, time.monotonic() - started)
@@ -415,14 +424,15 @@ def _interval(values: np.ndarray) -> tuple[float, float]:
 
 def latents_figure(model: TrainedAtlas, features: np.ndarray, finding: Finding) -> Figure:
     """Draw the first two principal components of the latents, coloured by age, and a numeric value as predicted."""
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     standard, _ = _standardised(features, features[0])
     places, strengths, _ = np.linalg.svd(standard, full_matrices=False)
     shares = np.square(strengths) / np.square(strengths).sum().clip(1e-30)
     age = f"{model.age_name.replace('_', ' ')} ({model.age_unit})"
     numeric = finding.target.kind == "numeric"
-    figure, axes = plt.subplots(1, 1 + numeric, figsize=(5.2 * (1 + numeric), 4.4), squeeze=False, layout="constrained")
+    figure = Figure(figsize=(5.2 * (1 + numeric), 4.4), layout="constrained")
+    axes = figure.subplots(1, 1 + numeric, squeeze=False)
     left = axes[0, 0]
     dots = left.scatter(*(places[:, :2] * strengths[:2]).T, c=model.ages, cmap="viridis", s=36)
     left.set(title="latents of the training subjects")

@@ -21,7 +21,7 @@ from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import staged_outputs, write_json
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.core.reports import save_figure, write_table
+from NeuroGenLib.core.reports import PICTURE, PictureConfig, save_figure, write_table
 from NeuroGenLib.spatial.intensity import intensity_range, rescale
 from NeuroGenLib.spatial.metrics import bounding_box, dice_by_label, psnr, ssim
 
@@ -56,6 +56,7 @@ class EvaluationSettings:
     fit: FitConfig | None = field(default_factory=FitConfig)
     rendering: Mapping[str, Any] = field(default_factory=dict)
     volumes: bool = False
+    picture: PictureConfig = PICTURE
 
 
 def evaluate_to_folder(
@@ -95,7 +96,7 @@ def evaluate_to_folder(
             comparisons.append(comparison)
         rows.append(mean_row(rows))
         write_table(staging / "evaluation.tsv", rows)
-        save_figure(staging / "evaluation.png", evaluation_figure(model, comparisons, rows))
+        save_figure(staging / "evaluation", evaluation_figure(model, comparisons, rows), settings.picture)
         record = model.provenance(
             "atlas evaluate",
             {
@@ -151,7 +152,9 @@ def evaluate_subject(
     row |= dice_columns(model, after)
     comparison = Comparison(subject.key, reference[first], labels, atlas[first], atlas_labels)
     if settings.fit is not None:
-        fitted, comparison = _fitted(model, comparison, reference, age, settings.fit, folder, progress.part(share, 1))
+        fitted, comparison = _fitted(
+            model, comparison, reference, age, settings.fit, folder, settings.picture, progress.part(share, 1)
+        )
         row |= fitted
     progress.update(1, 1)
     return row, comparison
@@ -201,6 +204,7 @@ def _fitted(
     age: float,
     settings: FitConfig,
     folder: Path | None,
+    picture: PictureConfig,
     progress: Progress,
 ) -> tuple[EvaluationRow, Comparison]:
     """Fit the atlas to the images alone and compare the result with the label map."""
@@ -213,7 +217,8 @@ def _fitted(
     except InputError as error:
         raise error.within(f"The atlas cannot be fitted to {comparison.name}") from error
     if folder is not None:
-        write_fit(model, fitted, reference, folder, {"subject": comparison.name, **to_mapping(settings)})
+        parameters = {"subject": comparison.name, **to_mapping(settings)}
+        write_fit(model, fitted, reference, folder, parameters, picture)
     row = dice_columns(model, overlaps(model, fitted.labels, labels), "fitted_")
     for name, image in fitted.reconstruction.items():
         row |= intensity_metrics(name, image, reference[name], "fitted_")

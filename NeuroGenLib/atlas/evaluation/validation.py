@@ -184,7 +184,7 @@ class Validation(Callback):
                 comparisons.append(comparison)
             rows.append(mean_row(rows))
             write_table(folder / "validation.tsv", rows)
-            save_figure(folder / "validation.png", evaluation_figure(model, comparisons, rows))
+            save_figure(folder / "validation", evaluation_figure(model, comparisons, rows))
             metrics = _numbers("validation", rows[-1])
             if self._trained is not None:
                 trained = self._reconstructed(model, self._trained, folder if settings.volumes else None)

@@ -143,14 +143,15 @@ def deviation_figure(
     model: TrainedAtlas, tissues: list[TissueDeviation], age: float, conditions: Mapping[str, object]
 ) -> Figure:
     """Draw each tissue's volume against age: training subjects, expectation with +-2 SD, and the subject's dot."""
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     position = _relative(model, conditions)
     low, high = model.age_range
     ages = np.linspace(min(low, age), max(high, age), 60)
     columns = 3
     rows = -(-len(tissues) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(11, 2.6 * rows), layout="constrained", squeeze=False)
+    figure = Figure(figsize=(11, 2.6 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
     for axis, tissue in zip(axes.flat, tissues, strict=False):
         _plot_tissue(axis, model, tissue, age, ages, position)
     for axis in axes.flat[len(tissues) :]:

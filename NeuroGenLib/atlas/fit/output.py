@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from NeuroGenLib.atlas.evaluation.figure import painted
 from NeuroGenLib.atlas.fit.age_interval import FEW
 from NeuroGenLib.atlas.fit.deviation import deviation_figure
 from NeuroGenLib.atlas.output import plain_name
 from NeuroGenLib.core import provenance
 from NeuroGenLib.core.files import staged_outputs
-from NeuroGenLib.core.reports import save_figure
+from NeuroGenLib.core.reports import PICTURE, PictureConfig, save_figure
+from NeuroGenLib.spatial.figures.drawing import DIVERGING, draw_tissue_legend, paint, show_section
+from NeuroGenLib.spatial.figures.planes import PLANES, HeadWindow
 from NeuroGenLib.spatial.result import Result, write_result
 from NeuroGenLib.spatial.transforms.spatial_map import SpatialMap
 
@@ -63,7 +64,12 @@ def fit_result(model: TrainedAtlas, fit: FittedBrain, record: Mapping[str, Any] 
 
 
 def write_fit(
-    model: TrainedAtlas, fit: FittedBrain, images: Mapping[str, Volume], out: Path, parameters: dict[str, Any]
+    model: TrainedAtlas,
+    fit: FittedBrain,
+    images: Mapping[str, Volume],
+    out: Path,
+    parameters: dict[str, Any],
+    picture: PictureConfig = PICTURE,
 ) -> list[Path]:
     """Write a fit, all or nothing, and return the files.
 
@@ -76,8 +82,8 @@ def write_fit(
         write_result(fit_result(model, fit, _record(model, fit, parameters)), staging)
         model.labels.to_tsv(staging / "labels.tsv")
         age = fit.age.value if fit.known_age is None else fit.known_age
-        save_figure(staging / "growth.png", deviation_figure(model, fit.tissues, age, fit.conditions))
-        save_figure(staging / "fit.png", fit_figure(model, fit, images))
+        save_figure(staging / "growth", deviation_figure(model, fit.tissues, age, fit.conditions), picture)
+        save_figure(staging / "fit", fit_figure(model, fit, images), picture)
         files = sorted(path.relative_to(staging) for path in staging.rglob("*") if path.is_file())
     return [out / name for name in files]
 
@@ -127,50 +133,46 @@ def summary(model: TrainedAtlas, fit: FittedBrain) -> dict[str, Any]:
 
 def fit_figure(model: TrainedAtlas, fit: FittedBrain, images: Mapping[str, Volume]) -> Figure:
     """Plot sections of scan, labels, fitted brain, atlas and deviation; below, how well each age of the atlas fits."""
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     name = next(iter(images))
-    labels = fit.labels.reorient("RAS")
+    scan = images[name]
+    age = fit.match.age if fit.known_age is None else fit.known_age
     columns = {
-        "scan": images[name].reorient("RAS"),
-        "labels": labels,
-        "reconstruction": fit.reconstruction[name].reorient("RAS"),
-        f"atlas at {fit.match.age if fit.known_age is None else fit.known_age:.1f} {model.age_unit}": fit.atlas[
-            name
-        ].reorient("RAS"),
-        "scan - atlas": fit.deviation[name].reorient("RAS"),
+        "scan": scan,
+        "labels": fit.labels,
+        "reconstruction": fit.reconstruction[name],
+        f"atlas at {age:.1f} {model.age_unit}": fit.atlas[name],
+        "scan - atlas": fit.deviation[name],
     }
-    brain = np.argwhere(labels.array)
-    centre = brain.mean(0).round().astype(int) if len(brain) else np.array(labels.shape) // 2
-    low, high = (brain.min(0), brain.max(0) + 1) if len(brain) else (np.zeros(3, int), np.array(labels.shape))
-    inside = columns["scan"].array[labels.array > 0] if len(brain) else columns["scan"].array
-    top = float(np.percentile(inside, 99.5)) if inside.size else 1.0
-    figure = plt.figure(figsize=(2.3 * len(columns), 9.8), layout="constrained")
-    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[3.2, 1]).flat
-    axes = above.subplots(3, len(columns))
-    for column, (title, volume) in enumerate(columns.items()):
-        for row, axis in enumerate((2, 1, 0)):
-            spread = [step for other, step in enumerate(volume.spacing) if other != axis]
-            window = tuple(
-                int(centre[axis]) if other == axis else slice(max(int(low[other]) - 3, 0), int(high[other]) + 3)
-                for other in range(3)
-            )
-            _show(axes[row, column], volume.array[window], title, spread[1] / spread[0], top, model)
-        axes[0, column].set_title(title, fontsize=10)
+    window = HeadWindow.of(scan, fit.labels)
+    inside = scan.array[fit.labels.array > 0]
+    top = float(np.percentile(inside if inside.size else scan.array, 99.5))
+    grey = {"cmap": "gray", "vmin": 0, "vmax": top}
+    figure = Figure(figsize=(2.3 * len(columns) + 0.6, 10.4), layout="constrained")
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[3.5, 1]).flat
+    axes = above.subplots(len(PLANES), len(columns), squeeze=False)
+    values: set[int] = set()
+    for row, plane_name in enumerate(PLANES):
+        plane = window.plane(plane_name)
+        for column, (axis, (title, volume)) in enumerate(zip(axes[row], columns.items(), strict=True)):
+            if title == "labels":
+                section = plane.cut(volume, order=0)
+                values |= set(np.unique(section).tolist())
+                show_section(axis, plane, paint(section, model.labels))
+            else:
+                how = grey if title != "scan - atlas" else {"cmap": DIVERGING, "vmin": -0.5, "vmax": 0.5}
+                show_section(axis, plane, plane.cut(volume), scale_bar=column == 0, **how)
+        axes[row, 0].set_ylabel(plane_name, fontsize=9)
+    for axis, title in zip(axes[0], columns, strict=True):
+        axis.set_title(title, fontsize=9)
+    bar = above.colorbar(axes[0, -1].images[0], ax=axes[:, -1], shrink=0.6)
+    bar.set_label("share of the scan's range of intensities", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    draw_tissue_legend(above, model.labels, values)
     _plot_profile(below.subplots(), model, fit)
-    above.suptitle(f"{model.folder.manifest.get('name', '')}: {model.notice}", fontsize=7, color="0.4", wrap=True)
+    above.suptitle(f"{model.folder.manifest.get('name', '')}: {model.notice}", fontsize=8, color="0.4", wrap=True)
     return figure
-
-
-def _show(axis: Axes, section: np.ndarray, title: str, aspect: float, top: float, model: TrainedAtlas) -> None:
-    """Show one section, patient's right on the left, superior or anterior up."""
-    shown = section[::-1].T if title != "labels" else painted(section[::-1].T, model)
-    limits: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": top}
-    if title == "scan - atlas":
-        limits = {"cmap": "RdBu_r", "vmin": -0.5, "vmax": 0.5}
-    axis.imshow(shown, origin="lower", aspect=aspect, **({} if title == "labels" else limits))
-    axis.set(xticks=[], yticks=[])
-    axis.spines[:].set_visible(False)
 
 
 def _plot_profile(axis: Axes, model: TrainedAtlas, fit: FittedBrain) -> None:

@@ -59,23 +59,27 @@ def growth_figure(model: TrainedAtlas, series: Mapping[str, Sequence[Mapping[str
     series:
         Rows of :func:`growth_row` by name of the series, such as ``"lv_volume_normed = 0.12"``.
     """
-    import matplotlib.pyplot as plt
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
 
     first = next(iter(series.values()))
     names = [name[:-3] for name in first[0] if name.endswith("_ml")]
     columns = 3
-    figure, axes = plt.subplots(
-        -(-len(names) // columns), columns, figsize=(11, 2.6 * -(-len(names) // columns)), layout="constrained"
-    )
-    colours = plt.get_cmap("viridis")(np.linspace(0.1, 0.8, len(series)))
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(11, 2.6 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    colours = colormaps["viridis"](np.linspace(0.1, 0.8, len(series)))
     for axis, name in zip(axes.flat, names, strict=False):
         dots = [(subject["age"], subject_volume(subject, name)) for subject in model.subjects]
         known = [(age, volume) for age, volume in dots if volume is not None]
         if known:
             axis.plot(*zip(*known, strict=True), "o", color="0.6", markersize=4, label="training subjects")
-        for colour, (label, rows) in zip(colours, series.items(), strict=True):
+        for colour, (label, brains) in zip(colours, series.items(), strict=True):
             axis.plot(
-                [row[model.age_name] for row in rows], [row[f"{name}_ml"] for row in rows], color=colour, label=label
+                [row[model.age_name] for row in brains],
+                [row[f"{name}_ml"] for row in brains],
+                color=colour,
+                label=label,
             )
         axis.set_title(name.replace("_", " "), fontsize=10)
         axis.spines[["top", "right"]].set_visible(False)

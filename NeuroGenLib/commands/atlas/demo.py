@@ -17,6 +17,7 @@ from NeuroGenLib.commands.options import (
 )
 from NeuroGenLib.core.config import Config
 from NeuroGenLib.core.config_command_line import add_options, options_of
+from NeuroGenLib.core.reports import PictureConfig
 from NeuroGenLib.models import open_model
 
 DEMO_CONDITION = "lv_volume_normed"
@@ -43,6 +44,7 @@ def demo(arguments: list[str]) -> None:
         "--out", default="demo-output", metavar="DIR", help="folder to write into (default: demo-output)"
     )
     add_options(parser, DemoConfig)
+    add_options(parser, PictureConfig)
     add_device_option(parser)
     add_report_options(parser)
     options = parser.parse(arguments)
@@ -51,5 +53,6 @@ def demo(arguments: list[str]) -> None:
 
     model = open_model(BUNDLED, AtlasModel, device=options.device)
     spacing = options_of(options, DemoConfig).spacing
-    written = run_demo(model, spacing, DEMO_CONDITION, DEMO_VALUES, Path(options.out), progress)
+    picture = options_of(options, PictureConfig)
+    written = run_demo(model, spacing, DEMO_CONDITION, DEMO_VALUES, Path(options.out), progress, picture)
     report_written(model, written, progress, as_json=options.json)

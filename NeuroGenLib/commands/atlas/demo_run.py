@@ -11,8 +11,10 @@ from NeuroGenLib.atlas.config import SeriesConfig
 from NeuroGenLib.atlas.output import Written, folder_name, generate_to_folder
 from NeuroGenLib.core.files import staged_outputs
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.core.reports import save_figure
+from NeuroGenLib.core.reports import PICTURE, PictureConfig, save_figure
 from NeuroGenLib.mrml import SlicerMissing
+from NeuroGenLib.spatial.figures.drawing import draw_outlines, draw_tissue_legend, show_section
+from NeuroGenLib.spatial.figures.planes import HeadWindow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,11 +22,9 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from NeuroGenLib.atlas.brain import AtlasBrain
     from NeuroGenLib.atlas.infer import AtlasModel
 
-PICTURE = "atlas.png"
-PICTURE_SPACING = 1.0
+SECTION_SPACING = 1.0
 SCENE = "atlas.mrb"
 
 
@@ -35,6 +35,7 @@ def run_demo(
     values: Sequence[float],
     out: Path,
     progress: Progress = SILENT,
+    picture: PictureConfig = PICTURE,
 ) -> Written:
     """Generate whole weeks (or years) of the trained range for each value, and plot the figure, all or nothing.
 
@@ -53,12 +54,13 @@ def run_demo(
     config = SeriesConfig(ages=ages, conditions={condition: tuple(values)}, spacing=spacing)
     shown = ages[:: max(len(ages) // 5, 1)]
     with staged_outputs(out) as staging:
-        written = generate_to_folder(model, config, staging, progress.part(0, 0.8))
-        save_figure(staging / PICTURE, growing_figure(model, shown, condition, values, progress.part(0.8, 0.95)))
+        written = generate_to_folder(model, config, staging, progress.part(0, 0.8), picture)
+        figure = growing_figure(model, shown, condition, values, progress.part(0.8, 0.95))
+        drawn = save_figure(staging / "atlas", figure, picture).name
         middle = {condition: values[len(values) // 2]}
         brains = staging if len(values) == 1 else staging / folder_name(middle)
         missing = _write_scene(model, brains, staging / SCENE, progress.part(0.95, 1))
-        own = [PICTURE] if missing else [PICTURE, SCENE]
+        own = [drawn] if missing else [drawn, SCENE]
         files = [*(out / name for name in own), *(out / file.relative_to(staging) for file in written.files)]
     return Written(out, files, missing + written.warnings, time.monotonic() - started)
 
@@ -77,38 +79,28 @@ def growing_figure(
     model: AtlasModel, ages: Sequence[float], condition: str, values: Sequence[float], progress: Progress = SILENT
 ) -> Figure:
     """Plot axial sections: ages from left to right, values of a condition from top to bottom, labels as outlines."""
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     rows = len(values)
-    figure, axes = plt.subplots(
-        rows,
-        len(ages),
-        figsize=(1.9 * len(ages), 2.35 * rows + 0.6),
-        squeeze=False,
-        facecolor="black",
-        layout="constrained",
-    )
     cells = [(row, column) for row in range(rows) for column in range(len(ages))]
-    for row, column in progress.track(cells, "plotting the figure"):
-        brain = model.slices((0, 0, 0), ages[column], {condition: values[row]}, PICTURE_SPACING)["axial"]
-        axis = axes[row, column]
-        _show_section(model, brain, axis)
+    brains = {
+        (row, column): model.slices((0, 0, 0), ages[column], {condition: values[row]}, SECTION_SPACING)["axial"]
+        for row, column in progress.track(cells, "rendering the figure")
+    }
+    labels = [brain.labels for brain in brains.values()]
+    largest = max(labels, key=lambda volume: np.count_nonzero(volume.array))
+    plane = HeadWindow.of(largest, largest).plane("axial")
+    width, height = plane.size_mm
+    figure = Figure(figsize=(1.9 * len(ages) + 0.4, (1.9 * height / width + 0.1) * rows + 1.1), layout="constrained")
+    axes = figure.subplots(rows, len(ages), squeeze=False)
+    for (row, column), brain in brains.items():
+        axis, section = axes[row, column], plane.cut(brain.labels, order=0)
+        show_section(axis, plane, plane.cut(brain.image), scale_bar=column == 0, cmap="gray", vmin=0, vmax=1)
+        draw_outlines(axis, plane, section, model.labels)
         if row == 0:
-            axis.set_title(f"{ages[column]:g} {model.age_unit}", color="white", fontsize=11)
+            axis.set_title(f"{ages[column]:g} {model.age_unit}", fontsize=10)
         if column == 0:
-            axis.set_ylabel(f"{condition} = {values[row]:g}", color="white", fontsize=9)
-    figure.suptitle(f"{model.folder.manifest['name']}: {model.notice}", color="0.75", fontsize=7, wrap=True)
+            axis.set_ylabel(f"{condition} = {values[row]:g}", fontsize=9)
+    draw_tissue_legend(figure, model.labels, {int(value) for volume in labels for value in np.unique(volume.array)})
+    figure.suptitle(f"{model.folder.manifest['name']}: {model.notice}", color="0.4", fontsize=8, wrap=True)
     return figure
-
-
-def _show_section(model: AtlasModel, brain: AtlasBrain, axis: object) -> None:
-    """Show one axial section, anterior up, the patient's right on the left, with the labels' outlines."""
-    image = brain.image.array[::-1, :, 0].T
-    labels = brain.labels.array[::-1, :, 0].T
-    axis.imshow(image, cmap="gray", origin="lower", vmin=0, vmax=1, interpolation="bilinear")  # type: ignore[attr-defined]
-    for entry in model.labels:
-        if entry.value and (labels == entry.value).any():
-            colour = [part / 255 for part in entry.colour]
-            axis.contour(labels == entry.value, levels=[0.5], colors=[colour], linewidths=0.6)  # type: ignore[attr-defined]
-    axis.set(xticks=[], yticks=[])  # type: ignore[attr-defined]
-    axis.spines[:].set_visible(False)  # type: ignore[attr-defined]

@@ -21,6 +21,7 @@ from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.progress import TerminalProgress
 from NeuroGenLib.core.provenance import RESEARCH_USE
+from NeuroGenLib.core.reports import PictureConfig
 from NeuroGenLib.models import open_model
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def evaluate(arguments: list[str]) -> None:
     parser.add_argument("--bandwidth", metavar="B", help="kernel width of the age regression, in the unit of age")
     parser.add_argument("--volumes", action="store_true", help="also write each subject's fit")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
+    add_options(parser, PictureConfig)
     add_device_option(parser)
     add_reading_options(parser)
     add_report_options(parser)
@@ -73,7 +75,13 @@ def evaluate(arguments: list[str]) -> None:
     if options.bandwidth is not None:
         rendering["bandwidth"] = number(options.bandwidth, "a bandwidth", positive=True)
     fit = options_of(options, FitConfig)
-    settings = EvaluationSettings(options.segmentation, None if options.no_fit else fit, rendering, options.volumes)
+    settings = EvaluationSettings(
+        options.segmentation,
+        None if options.no_fit else fit,
+        rendering,
+        options.volumes,
+        options_of(options, PictureConfig),
+    )
     progress = make_progress(options.progress)
     use_reading_options(options, progress)
 

@@ -30,6 +30,7 @@ from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.files import read_json, staged_outputs
 from NeuroGenLib.core.progress import TerminalProgress
 from NeuroGenLib.core.provenance import RESEARCH_USE
+from NeuroGenLib.core.reports import PictureConfig
 from NeuroGenLib.models import open_model
 from NeuroGenLib.spatial.result import RECORD
 from NeuroGenLib.spatial.volume import Volume
@@ -71,6 +72,7 @@ def fit(arguments: list[str]) -> None:
     add_options(parser, FitConfig, FIT_OPTIONS)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_scene_option(parser)
+    add_options(parser, PictureConfig)
     add_device_option(parser)
     add_reading_options(parser)
     add_report_options(parser)
@@ -106,7 +108,7 @@ def fit(arguments: list[str]) -> None:
         "conditions": {name: fitted.conditions[name] for name in subject.conditions},
         **to_mapping(settings),
     }
-    written = _write(model, fitted, images, parameters, out, scene)
+    written = _write(model, fitted, images, parameters, options_of(options, PictureConfig), out, scene)
     progress.update(1, 1)
     if isinstance(progress, TerminalProgress):
         progress.close()
@@ -125,6 +127,7 @@ def _write(
     fitted: FittedBrain,
     images: Mapping[str, Volume],
     parameters: dict[str, Any],
+    picture: PictureConfig,
     out: Path,
     scene: Path | None,
 ) -> list[Path]:
@@ -132,11 +135,11 @@ def _write(
     from NeuroGenLib.atlas.fit.output import fit_result, write_fit
 
     if scene is None:
-        return write_fit(model, fitted, images, out, parameters)
+        return write_fit(model, fitted, images, out, parameters, picture)
     from NeuroGenLib.scenes.atlas_fit import write_fit_scene
 
     with staged_outputs(scene.parent) as beside, staged_outputs(out) as folder:
-        files = write_fit(model, fitted, images, folder, parameters)
+        files = write_fit(model, fitted, images, folder, parameters, picture)
         result = fit_result(model, fitted, read_json(folder / RECORD))
         write_fit_scene(result, model.labels, images, beside / scene.name, model.subjects)
     return [*(out / file.relative_to(folder) for file in files), scene]

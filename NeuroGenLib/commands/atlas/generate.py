@@ -21,6 +21,7 @@ from NeuroGenLib.commands.shared import add_model_option, add_scene_option, out_
 from NeuroGenLib.core.config import parameters
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.files import staged_outputs
+from NeuroGenLib.core.reports import PictureConfig
 from NeuroGenLib.models import open_model
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def generate(arguments: list[str]) -> None:
     add_options(parser, SeriesConfig, [one.name for one in parameters(SeriesConfig) if one.name != "ages"])
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_scene_option(parser)
+    add_options(parser, PictureConfig)
     add_device_option(parser)
     add_report_options(parser)
     options = parser.parse(arguments)
@@ -61,19 +63,26 @@ def generate(arguments: list[str]) -> None:
     config = options_of(options, SeriesConfig, ages=ages)
 
     model = open_model(options.model, AtlasModel, device=options.device, progress=progress.part(0, 0.02))
-    written = _write(model, config, out, scene, progress)
+    written = _write(model, config, out, scene, progress, options_of(options, PictureConfig))
     report_written(model, written, progress, as_json=options.json)
 
 
-def _write(model: AtlasModel, config: SeriesConfig, out: Path, scene: Path | None, progress: Progress) -> Written:
+def _write(
+    model: AtlasModel,
+    config: SeriesConfig,
+    out: Path,
+    scene: Path | None,
+    progress: Progress,
+    picture: PictureConfig,
+) -> Written:
     """Write the brains, and the scene where one is asked for, all or nothing."""
     if scene is None:
-        return generate_to_folder(model, config, out, progress)
+        return generate_to_folder(model, config, out, progress, picture)
     from NeuroGenLib.scenes.atlas import write_generated_scene
 
     started = time.monotonic()
     with staged_outputs(scene.parent) as beside, staged_outputs(out) as folder:
-        written = generate_to_folder(model, config, folder, progress.part(0, 0.9))
+        written = generate_to_folder(model, config, folder, progress.part(0, 0.9), picture)
         brains = [file.parent for file in written.files if file.name == "provenance.json"]
         write_generated_scene(brains, beside / scene.name, model, progress.part(0.9, 1))
     files = [*(out / file.relative_to(folder) for file in written.files), scene]

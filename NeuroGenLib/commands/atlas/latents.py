@@ -10,6 +10,8 @@ from NeuroGenLib.atlas.infer import AtlasModel
 from NeuroGenLib.commands.atlas.shared import report_written
 from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
 from NeuroGenLib.commands.shared import add_model_option, out_folder
+from NeuroGenLib.core.config_command_line import add_options, options_of
+from NeuroGenLib.core.reports import PictureConfig
 from NeuroGenLib.models import open_model
 
 
@@ -29,6 +31,7 @@ def latents(arguments: list[str]) -> None:
     parser.add_argument("--table", metavar="FILE", help="cohort table; its ids are those that the model stores")
     parser.add_argument("--columns", metavar="NAME,NAME...", help="its columns to predict (default: all that can be)")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
+    add_options(parser, PictureConfig)
     add_report_options(parser)
     options = parser.parse(arguments)
 
@@ -39,7 +42,7 @@ def latents(arguments: list[str]) -> None:
     model = open_model(options.model, AtlasModel, device="cpu")
     table = None if options.table is None else Path(options.table)
     columns = [] if options.columns is None else [name.strip() for name in options.columns.split(",")]
-    findings, written = analyse_to_folder(model, out, table, columns, progress)
+    findings, written = analyse_to_folder(model, out, table, columns, progress, options_of(options, PictureConfig))
     if options.json:
         rows = [finding.row() for finding in findings]
         print_json({"out": options.out, "rows": rows, "warnings": written.warnings, "notice": model.notice})

@@ -9,10 +9,12 @@ from NeuroGenLib.atlas.output import parse_ages
 from NeuroGenLib.atlas.precomputed import PrecomputedAtlas, export
 from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
 from NeuroGenLib.commands.shared import add_scene_option, out_folder, print_files, scene_path
+from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import staged_outputs
 from NeuroGenLib.core.progress import TerminalProgress
 from NeuroGenLib.core.provenance import RESEARCH_USE
+from NeuroGenLib.core.reports import PictureConfig
 
 if TYPE_CHECKING:
     from NeuroGenLib.core.progress import Progress
@@ -48,6 +50,7 @@ def open_(arguments: list[str]) -> None:
     )
     parser.add_argument("--out", metavar="DIR", help="folder to write into (default: write nothing)")
     add_scene_option(parser)
+    add_options(parser, PictureConfig)
     add_report_options(parser)
     options = parser.parse(arguments)
 
@@ -73,7 +76,7 @@ def open_(arguments: list[str]) -> None:
         certainty=[Path(file) for file in options.certainty],
     )
     facts = atlas.summary(progress.part(0, 0.5))
-    files = [] if out is None else _write(atlas, out, scene, progress.part(0.5, 1))
+    files = [] if out is None else _write(atlas, out, scene, progress.part(0.5, 1), options_of(options, PictureConfig))
     if isinstance(progress, TerminalProgress):
         progress.close()
     if options.json:
@@ -88,14 +91,16 @@ def open_(arguments: list[str]) -> None:
     print(RESEARCH_USE)
 
 
-def _write(atlas: PrecomputedAtlas, out: Path, scene: Path | None, progress: Progress) -> list[Path]:
+def _write(
+    atlas: PrecomputedAtlas, out: Path, scene: Path | None, progress: Progress, picture: PictureConfig
+) -> list[Path]:
     """Write the atlas, and the scene where one is asked for, all or nothing."""
     if scene is None:
-        return export(atlas, out, progress)
+        return export(atlas, out, progress, picture)
     from NeuroGenLib.scenes.atlas import write_generated_scene
 
     with staged_outputs(scene.parent) as beside, staged_outputs(out) as folder:
-        files = export(atlas, folder, progress.part(0, 0.7))
+        files = export(atlas, folder, progress.part(0, 0.7), picture)
         write_generated_scene([folder], beside / scene.name, progress=progress.part(0.7, 1))
     return [*(out / file.relative_to(folder) for file in files), scene]
 

@@ -19,6 +19,7 @@ from NeuroGenLib.core.errors import InputError, NeuroGenError
 from NeuroGenLib.core.files import require_folder_place
 from NeuroGenLib.core.progress import TerminalProgress
 from NeuroGenLib.core.provenance import RESEARCH_USE
+from NeuroGenLib.core.reports import PictureConfig
 from NeuroGenLib.models import open_model
 from NeuroGenLib.registration.config import BUNDLED, RegisterConfig
 from NeuroGenLib.registration.evaluation.checkpoints import SELECT, evaluate_run, run_checkpoints
@@ -89,6 +90,7 @@ def _parser() -> ArgumentParser:
     pair_options = parser.add_argument_group("registration of each pair (with --run, refine is 0 unless given)")
     add_options(pair_options, RegisterConfig)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
+    add_options(parser, PictureConfig)
     add_device_option(parser)
     add_reading_options(parser)
     add_report_options(parser)
@@ -118,12 +120,13 @@ def _evaluate_model(
     model = open_model(
         options.model or BUNDLED, RegistrationModel, device=options.device, progress=progress.part(0, 0.02)
     )
-    evaluation = evaluate_to_folder(model, pairs, out, settings, progress.part(0.02, 1))
+    picture = options_of(options, PictureConfig)
+    evaluation = evaluate_to_folder(model, pairs, out, settings, progress.part(0.02, 1), picture=picture)
     _close(progress)
     if options.json:
         print_json({"out": options.out, **evaluation.summary, "rows": evaluation.rows, "notice": model.notice})
     else:
-        _print_summary(evaluation, out, model.notice)
+        _print_summary(evaluation, out, picture, model.notice)
     if evaluation.failed:
         raise NeuroGenError(
             f"{len(evaluation.failed)} of {len(pairs)} pairs could not be registered; the others are in {out}.",
@@ -132,13 +135,14 @@ def _evaluate_model(
         )
 
 
-def _print_summary(evaluation: Evaluation, out: Path, notice: str) -> None:
+def _print_summary(evaluation: Evaluation, out: Path, picture: PictureConfig, notice: str) -> None:
     width = max(len(name) for name in evaluation.summary["metrics"])
     pairs = evaluation.summary["pairs"]
     print(f"{pairs - evaluation.summary['failed']} of {pairs} pairs, mean and SD:")
     for name, numbers in evaluation.summary["metrics"].items():
         print(f"  {name.ljust(width)}  {numbers['mean']:.4g}  {numbers['sd']:.2g}")
-    print(f"Written to {out}: pairs.tsv, {'labels.tsv, ' if evaluation.labels else ''}summary.json, evaluation.png")
+    names = ["pairs.tsv", *(["labels.tsv"] if evaluation.labels else []), "summary.json"]
+    print(f"Written to {out}: {', '.join(names)}, evaluation.{picture.picture_format}")
     print(f"{notice} {RESEARCH_USE}".strip())
 
 
@@ -163,6 +167,7 @@ def _evaluate_run(
         options.select,
         device=options.device,
         orientation=options.orientation,
+        picture=options_of(options, PictureConfig),
         progress=progress,
     )
     _close(progress)

@@ -27,6 +27,7 @@ from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import staged_outputs
+from NeuroGenLib.core.reports import PictureConfig
 from NeuroGenLib.mask.config import BUNDLED as MASK_MODEL
 from NeuroGenLib.mask.infer import MaskModel
 from NeuroGenLib.models import open_model
@@ -81,7 +82,7 @@ def run(arguments: list[str]) -> None:
     registration.warnings[:0] = remarks
     paths = {name: getattr(options, name) for name in ("fixed", "moving", *OPTIONAL_FILES)}
     result = registration_result(model, registration, {**paths, **to_mapping(settings)})
-    files = _write(result, registration, inputs, settings, out, scene)
+    files = _write(result, registration, inputs, options, out, scene)
     progress.update(1, 1, "written")
     close_bar(progress)
     seconds = time.monotonic() - started
@@ -123,6 +124,7 @@ def _parser() -> ArgumentParser:
     add_options(parser, RegisterRunConfig)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_scene_option(parser)
+    add_options(parser, PictureConfig)
     add_device_option(parser)
     add_reading_options(parser)
     add_report_options(parser)
@@ -170,17 +172,18 @@ def _write(
     result: Result,
     registration: Registration,
     inputs: RegistrationInputs,
-    settings: RegisterRunConfig,
+    options: Namespace,
     out: Path,
     scene: Path | None,
 ) -> list[Path]:
     """Write the registration, and the scene where one is asked for, all or nothing."""
+    form = options_of(options, RegisterRunConfig).format, options_of(options, PictureConfig)
     if scene is None:
-        return write_registration(result, registration, inputs, out, settings.format)
+        return write_registration(result, registration, inputs, out, *form)
     from NeuroGenLib.scenes.registration import write_registration_scene
 
     with staged_outputs(scene.parent) as beside, staged_outputs(out) as folder:
-        files = write_registration(result, registration, inputs, folder, settings.format)
+        files = write_registration(result, registration, inputs, folder, *form)
         write_registration_scene(result, inputs.fixed, inputs.moving, beside / scene.name)
     return [*(out / file.relative_to(folder) for file in files), scene]
 

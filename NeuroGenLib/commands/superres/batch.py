@@ -23,6 +23,7 @@ from NeuroGenLib.commands.shared import (
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.provenance import RESEARCH_USE
+from NeuroGenLib.core.reports import PictureConfig
 from NeuroGenLib.models import open_model
 from NeuroGenLib.superres.batch import SUMMARY, read_cases, run_batch
 from NeuroGenLib.superres.infer import SuperresModel
@@ -55,6 +56,7 @@ def batch(arguments: list[str]) -> None:
     add_model_option(parser, BUNDLED)
     add_options(parser, SuperresConfig, only=SLICE_OPTIONS)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
+    add_options(parser, PictureConfig)
     add_device_option(parser)
     add_reading_options(parser)
     add_report_options(parser)
@@ -72,7 +74,7 @@ def batch(arguments: list[str]) -> None:
     use_reading_options(options, progress)
     cases = read_cases(Path(options.source), names, options.guide)
     model = open_model(options.model, SuperresModel, device=options.device, progress=progress.part(0, 0.02))
-    result = run_batch(model, cases, out, settings, progress.part(0.02, 1))
+    result = run_batch(model, cases, out, settings, progress.part(0.02, 1), options_of(options, PictureConfig))
     close_bar(progress)
     seconds = time.monotonic() - started
     if options.json:

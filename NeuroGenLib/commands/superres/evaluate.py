@@ -22,6 +22,7 @@ from NeuroGenLib.commands.shared import (
 )
 from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.config_command_line import add_options, options_of
+from NeuroGenLib.core.reports import PictureConfig
 from NeuroGenLib.models import open_model
 from NeuroGenLib.superres.batch import read_cases
 from NeuroGenLib.superres.evaluation.table import evaluate_cases, markdown, write_evaluation
@@ -49,6 +50,7 @@ def evaluate(arguments: list[str]) -> None:
     add_model_option(parser, BUNDLED)
     add_options(parser, EvaluateConfig, only=("thicknesses", "directions", "noise", "back_projection", "most"))
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
+    add_options(parser, PictureConfig)
     add_device_option(parser)
     add_reading_options(parser)
     add_report_options(parser)
@@ -63,7 +65,7 @@ def evaluate(arguments: list[str]) -> None:
     model = open_model(options.model, SuperresModel, device=options.device, progress=progress.part(0, 0.02))
     evaluation = evaluate_cases(model, cases, config, progress.part(0.02, 0.98))
     parameters = {"source": options.source, "scans": len(cases), **to_mapping(config)}
-    files = write_evaluation(evaluation, model, out, parameters)
+    files = write_evaluation(evaluation, model, out, parameters, options_of(options, PictureConfig))
     progress.update(1, 1, "written")
     close_bar(progress)
     seconds = time.monotonic() - started

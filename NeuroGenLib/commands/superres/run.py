@@ -25,6 +25,7 @@ from NeuroGenLib.commands.superres.shared import read_scan
 from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.reports import PictureConfig
 from NeuroGenLib.models import open_model
 from NeuroGenLib.superres.infer import SuperresModel
 from NeuroGenLib.superres.output import superres_result, write_reference, write_superres
@@ -57,6 +58,7 @@ def run(arguments: list[str]) -> None:
     add_model_option(parser, BUNDLED)
     add_options(parser, SuperresConfig, only=(*SLICE_OPTIONS, "reference"))
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
+    add_options(parser, PictureConfig)
     add_device_option(parser)
     add_reading_options(parser)
     add_report_options(parser)
@@ -88,7 +90,7 @@ def run(arguments: list[str]) -> None:
             _say_nothing_to_do(nothing, as_json=options.json)
             return
         result = superres_result(model, found, parameters)
-        files = write_superres(result, scans[0], out)
+        files = write_superres(result, scans[0], out, options_of(options, PictureConfig))
     progress.update(1, 1, "written")
     close_bar(progress)
     seconds = time.monotonic() - started

@@ -14,7 +14,7 @@ from NeuroGenLib.core.device import choose_device
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import read_json, require_folder_place, staged_outputs, write_json
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.core.reports import save_figure, write_table
+from NeuroGenLib.core.reports import PICTURE, PictureConfig, save_figure, write_table
 from NeuroGenLib.models.folder import ModelFolder
 from NeuroGenLib.registration.config import RegistrationTrainConfig
 from NeuroGenLib.registration.data.sources import pair_source
@@ -202,6 +202,7 @@ def evaluate_run(
     *,
     device: str = "auto",
     orientation: str | None = None,
+    picture: PictureConfig = PICTURE,
     progress: Progress = SILENT,
 ) -> RunEvaluation:
     """Evaluate checkpoints of a run, and say which is best.
@@ -227,6 +228,8 @@ def evaluate_run(
         As of :func:`NeuroGenLib.models.open_model`.
     orientation:
         Of a published run's images; see :func:`~NeuroGenLib.registration.published.model.import_checkpoint`.
+    picture:
+        Format and resolution of the figures.
 
     Raises
     ------
@@ -252,11 +255,11 @@ def evaluate_run(
             folder = temporary / checkpoint.name
             write_checkpoint_model(run, checkpoint, folder, orientation)
             model = RegistrationModel.from_folder(_read(folder), place)
-            found = evaluate_to_folder(model, pairs, out / name / checkpoint.name, settings, part)
+            found = evaluate_to_folder(model, pairs, out / name / checkpoint.name, settings, part, picture=picture)
             rows.append(_row(checkpoint, found))
         best = checkpoints[_best_index(rows, by)]
         if not again:
-            _write_choice(rows, best, by, out, name, temporary / best.name)
+            _write_choice(rows, best, by, out / name, temporary / best.name, picture)
     return RunEvaluation(rows, best, None if again else by)
 
 
@@ -343,15 +346,15 @@ def _best_index(rows: Sequence[dict[str, Any]], by: Select) -> int:
 
 
 def _write_choice(
-    rows: Sequence[dict[str, Any]], best: Checkpoint, by: Select, out: Path, name: str, model: Path
+    rows: Sequence[dict[str, Any]], best: Checkpoint, by: Select, results: Path, model: Path, picture: PictureConfig
 ) -> None:
-    column = SELECT[by][0]
-    with staged_outputs(out) as staging:
+    column, name = SELECT[by][0], results.name
+    with staged_outputs(results.parent) as staging:
         table = [{key: MISSING if value is None else value for key, value in row.items()} for row in rows]
         write_table(staging / name / "checkpoints.tsv", table)
         if any(row[column] is not None for row in rows):
             figure = checkpoints_figure(rows, best.unit, column, best.number)
-            save_figure(staging / name / "checkpoints.png", figure)
+            save_figure(staging / name / "checkpoints", figure, picture)
         content = {
             best.unit: best.number,
             "checkpoint": best.path.name,

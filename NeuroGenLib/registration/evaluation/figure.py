@@ -32,10 +32,11 @@ _MOST_NAMED = 24
 
 def evaluation_figure(evaluation: Evaluation) -> Figure:
     """Draw every pair's score as the headers place it, after the start and at the end, and Dice by label."""
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     panels = 2 if evaluation.labels else 1
-    figure, axes = plt.subplots(panels, 1, figsize=(9, 3.6 * panels), layout="constrained", squeeze=False)
+    figure = Figure(figsize=(9, 3.6 * panels), layout="constrained")
+    axes = figure.subplots(panels, 1, squeeze=False)
     _plot_pairs(axes[0, 0], [row for row in evaluation.rows if row["status"] == "done"])
     if evaluation.labels:
         _plot_labels(axes[1, 0], evaluation.labels)
@@ -56,9 +57,10 @@ def checkpoints_figure(rows: Sequence[dict[str, Any]], unit: str, column: str, b
     best:
         Epoch or step of the best one.
     """
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
-    figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    axis = figure.subplots()
     measured = [(row[unit], row[column]) for row in rows if row[column] is not None]
     axis.plot(*zip(*measured, strict=True), "o-", color=STAGES[-1][2], markersize=4)
     value = dict(measured)[best]

@@ -12,7 +12,7 @@ from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import read_json, require_folder_place, staged_outputs, write_json
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.core.reports import one_line, save_figure, write_table
+from NeuroGenLib.core.reports import PICTURE, PictureConfig, one_line, save_figure, write_table
 from NeuroGenLib.registration.data.table import read_points
 from NeuroGenLib.registration.evaluation.cost import Cost
 from NeuroGenLib.registration.evaluation.figure import evaluation_figure
@@ -42,6 +42,7 @@ def evaluate_to_folder(
     progress: Progress = SILENT,
     *,
     command: str = "registration evaluate",
+    picture: PictureConfig = PICTURE,
 ) -> Evaluation:
     """Register every pair; write ``pairs.tsv``, ``labels.tsv``, ``summary.json``, ``evaluation.png``.
 
@@ -61,6 +62,8 @@ def evaluate_to_folder(
         Progress callback; a cancelled one ends the work, finished pairs stay.
     command:
         What the record of the results calls this.
+    picture:
+        Format and resolution of the figure.
 
     Raises
     ------
@@ -89,7 +92,7 @@ def evaluate_to_folder(
     results = [outcome.output or (_failed(outcome.item, outcome.reason), []) for outcome in outcomes]
     rows, labels = [row for row, _ in results], [row for _, of_pair in results for row in of_pair]
     evaluation = Evaluation(rows, labels, _summary(rows))
-    write_evaluation(evaluation, model, out, {**what, "pairs": [list(pair.named) for pair in pairs]}, command)
+    write_evaluation(evaluation, model, out, {**what, "pairs": [list(pair.named) for pair in pairs]}, command, picture)
     return evaluation
 
 
@@ -123,7 +126,12 @@ def evaluate_pair(
 
 
 def write_evaluation(
-    evaluation: Evaluation, model: RegistrationModel, out: Path, parameters: Mapping[str, Any], command: str
+    evaluation: Evaluation,
+    model: RegistrationModel,
+    out: Path,
+    parameters: Mapping[str, Any],
+    command: str,
+    picture: PictureConfig,
 ) -> None:
     """Write tables, summary, picture and record; all appear, or none."""
     with staged_outputs(out) as staging:
@@ -131,7 +139,7 @@ def write_evaluation(
         if evaluation.labels:
             write_table(staging / "labels.tsv", [_for_people(row) for row in evaluation.labels])
         write_json(staging / "summary.json", evaluation.summary)
-        save_figure(staging / "evaluation.png", evaluation_figure(evaluation))
+        save_figure(staging / "evaluation", evaluation_figure(evaluation), picture)
         record = model.provenance(
             command,
             {name: value for name, value in parameters.items() if name in ("settings", "pairs")},

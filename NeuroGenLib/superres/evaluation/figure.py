@@ -6,6 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from NeuroGenLib.simulate.thick_slices import slice_axis
+from NeuroGenLib.spatial.figures.drawing import DIVERGING, show_section
+from NeuroGenLib.spatial.figures.planes import PLANES, HeadWindow
+from NeuroGenLib.superres.evaluation.profile import DISTANCE, INTERPOLATED, RESULT, SLICES, profile_rows
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -13,10 +18,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.spatial.result import Result
     from NeuroGenLib.spatial.volume import Volume
 
-_PLANES = (("axial", 2), ("coronal", 1), ("sagittal", 0))
-_MOST_PIXELS = 400
-"""Of a side of a section; more would not be seen at this size."""
-_PROFILES = {"slices": "#bdbdbd", "interpolated": "#6baed6", "result": "#d94801"}
+_PROFILES = {SLICES: "#969696", INTERPOLATED: "#6baed6", RESULT: "#d94801"}
 """Colours of the profiles."""
 
 
@@ -28,52 +30,61 @@ def superres_figure(result: Result, scan: Volume) -> Figure:
     result, scan:
         Of :func:`NeuroGenLib.superres.output.superres_result`, and the (first) scan as it was measured.
     """
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
-    image, interpolated = (result.volumes[name].reorient("RAS") for name in ("superres", "interpolated"))
+    image, interpolated = result.volumes["superres"], result.volumes["interpolated"]
     volumes = {
-        "slices": scan.resample(like=image, order=0),
+        "slices": scan,
         "result": image,
         "added to the interpolation": image.with_array(image.array - interpolated.array),
-        "not reproduced": result.volumes["residual"].reorient("RAS"),
+        "not reproduced": result.volumes["residual"],
     }
-    head, quality = result.labels["head"].reorient("RAS").array, result.facts["quality"]
-    centre = [int(place) for place in np.argwhere(head).mean(axis=0).round()]
+    quality = result.facts["quality"]
+    window = HeadWindow.of(image, result.labels["head"])
     dark, bright = quality["dark"], quality["bright"]
     extent = 0.25 * (bright - dark)
-    figure, axes = plt.subplots(4, len(volumes), figsize=(2.6 * len(volumes), 10), layout="constrained")
-    for row, (name, axis) in enumerate(_PLANES):
-        for column, (title, volume) in enumerate(volumes.items()):
+    figure = Figure(figsize=(2.6 * len(volumes) + 0.7, 10.2), layout="constrained")
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[3.4, 1]).flat
+    axes = above.subplots(len(PLANES), len(volumes), squeeze=False)
+    for row, name in enumerate(PLANES):
+        plane = window.plane(name)
+        for column, volume in enumerate(volumes.values()):
             grey = column < 2
-            section = np.take(volume.array, centre[axis], axis).T[::-1]
-            step = max(1, -(-max(section.shape) // _MOST_PIXELS))
             limits = (dark, bright) if grey else (-extent, extent)
-            axes[row, column].imshow(
-                section[::step, ::step], cmap="gray" if grey else "RdBu_r", vmin=limits[0], vmax=limits[1]
+            show_section(
+                axes[row, column],
+                plane,
+                plane.cut(volume, order=0 if column == 0 else 1),
+                scale_bar=column == 0,
+                cmap="gray" if grey else DIVERGING,
+                vmin=limits[0],
+                vmax=limits[1],
             )
-            axes[row, column].set_axis_off()
-            if row == 0:
-                axes[row, column].set_title(title, fontsize=9)
-        axes[row, 0].text(-0.06, 0.5, name, rotation=90, va="center", fontsize=8, transform=axes[row, 0].transAxes)
-    for axis in axes[3, 1:]:
-        axis.remove()
-    line = figure.add_subplot(axes[3, 0].get_gridspec()[3, :])
-    axes[3, 0].remove()
-    profiles = {name: volumes.get(name, interpolated) for name in _PROFILES}
-    _plot_profiles(line, profiles, quality["stacks"][0]["direction"], centre)
-    figure.suptitle(str(result.record.get("shows") or ""), fontsize=7, wrap=True)
+        axes[row, 0].set_ylabel(name, fontsize=9)
+    for axis, title in zip(axes[0], volumes, strict=True):
+        axis.set_title(title, fontsize=9)
+    bar = above.colorbar(axes[0, -1].images[0], ax=axes[:, -1], shrink=0.6)
+    bar.set_label("difference, in units of the scan", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    profiles = {SLICES: scan, INTERPOLATED: interpolated, RESULT: image}
+    across = scan.affine[:3, slice_axis(scan, quality["stacks"][0]["direction"])]
+    towards = 1 if across[np.abs(across).argmax()] > 0 else -1  # right, anterior or superior
+    _plot_profiles(below.subplots(), profiles, image, window.centre, towards * across)
+    figure.suptitle(str(result.record.get("shows") or ""), fontsize=8, color="0.4", wrap=True)
     return figure
 
 
-def _plot_profiles(axes: Axes, profiles: dict[str, Volume], direction: str, centre: list[int]) -> None:
+def _plot_profiles(
+    axes: Axes, images: dict[str, Volume], result: Volume, point: np.ndarray, across: np.ndarray
+) -> None:
     """Plot intensities along a line through the middle of the head, across the slices of the first scan."""
-    along = dict(_PLANES)[direction]
-    line = tuple(slice(None) if axis == along else centre[axis] for axis in range(3))
-    for name, volume in profiles.items():
-        style = "steps-mid" if name == "slices" else "default"
-        millimetres = np.arange(volume.shape[along]) * volume.spacing[along]
-        axes.plot(millimetres, volume.array[line], color=_PROFILES[name], label=name, linewidth=1, drawstyle=style)
-    axes.set_xlabel("mm across the slices", fontsize=8)
+    rows = profile_rows(images, result, point, across)
+    columns = {name: np.array([row[name] for row in rows], float) for name in (DISTANCE, *_PROFILES)}  # None is NaN
+    for name, colour in _PROFILES.items():
+        style = "steps-mid" if name == SLICES else "default"
+        axes.plot(columns[DISTANCE], columns[name], color=colour, label=name, linewidth=1.2, drawstyle=style)
+    axes.set_xlabel("distance from the middle of the head, across the slices (mm)", fontsize=9)
+    axes.set_ylabel("intensity", fontsize=9)
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=7, frameon=False)
+    axes.legend(fontsize=8, frameon=False)

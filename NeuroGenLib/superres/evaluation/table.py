@@ -11,7 +11,7 @@ import numpy as np
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import staged_outputs, write_json, write_text
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.core.reports import save_figure, write_table
+from NeuroGenLib.core.reports import PICTURE, PictureConfig, save_figure, write_table
 from NeuroGenLib.simulate.thick_slices import Direction, SliceProfile, slice_axis, thick_slices, with_noise
 from NeuroGenLib.spatial.intensity import rescale
 from NeuroGenLib.spatial.metrics import nrmse, psnr, ssim
@@ -87,13 +87,15 @@ def evaluate_cases(
     return Evaluation(rows, means_of(rows))
 
 
-def write_evaluation(found: Evaluation, model: SuperresModel, out: Path, parameters: dict[str, Any]) -> list[Path]:
+def write_evaluation(
+    found: Evaluation, model: SuperresModel, out: Path, parameters: dict[str, Any], picture: PictureConfig = PICTURE
+) -> list[Path]:
     """Write ``scans.tsv``, ``means.tsv``, ``table.md`` (for a card), ``evaluation.png``, ``provenance.json``."""
     with staged_outputs(out) as staging:
         write_table(staging / "scans.tsv", found.rows)
         write_table(staging / "means.tsv", found.means)
         write_text(staging / "table.md", markdown(found.means))
-        save_figure(staging / "evaluation.png", _figure(found.means))
+        save_figure(staging / "evaluation", _figure(found.means), picture)
         record = model.provenance("superres evaluate", parameters, ())
         write_json(staging / "provenance.json", record)
         files = sorted(path.name for path in staging.iterdir())
@@ -221,10 +223,11 @@ def means_of(rows: Sequence[Row]) -> list[Row]:
 
 def _figure(means: Sequence[Row]) -> Any:
     """Plot PSNR and SSIM against the thickness, means over the directions, a line a method."""
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     colours = {"nearest": "#d9d9d9", "linear": "#bdbdbd", "cubic": "#6baed6", MODEL: "#d94801", GUIDED: "#31688e"}
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    axes = figure.subplots(1, 2)
     for axis, name, title in zip(axes, ("psnr_db", "ssim"), ("PSNR in the head (dB)", "SSIM in the head"), strict=True):
         for method in dict.fromkeys(row["method"] for row in means):
             own = [row for row in means if row["method"] == method]

@@ -203,7 +203,7 @@ def test_the_picture_shows_each_tissue_with_its_z(crowd: AtlasModel, tmp_path: P
         dot = axis.lines[-1]
         assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (age, tissue.volume_ml)
         assert len(axis.lines[0].get_xdata()) == 14
-    save_figure(tmp_path / "growth.png", figure)
+    save_figure(tmp_path / "growth", figure)
     assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -212,4 +212,4 @@ def test_the_picture_of_an_atlas_of_a_few_has_dots_alone(atlas, tmp_path):
     tissues = tissue_deviations(atlas, {"white_matter": 20.0}, 27.0, conditions)
     figure = deviation_figure(atlas, tissues, 27.0, conditions)
     assert [len(line.get_xdata()) for line in figure.axes[0].lines] == [4, 1]
-    save_figure(tmp_path / "growth.png", figure)
+    save_figure(tmp_path / "growth", figure)

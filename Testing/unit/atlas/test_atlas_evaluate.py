@@ -220,8 +220,6 @@ def test_rows_as_markdown():
 
 @pytest.mark.parametrize("fitted", [False, True])
 def test_the_picture_shows_some_subjects_and_all_tissues(atlas, strangers, fitted):
-    import matplotlib.pyplot as plt
-
     images, labels = strangers.people[1].head()
     one = Comparison("sub-12", images["T2w"], labels, images["T2w"], labels)
     row: EvaluationRow = {"scan_age": 30.4, "fitted_age": 30.0} | {
@@ -236,14 +234,13 @@ def test_the_picture_shows_some_subjects_and_all_tissues(atlas, strangers, fitte
     bars = figure.axes[-1].patches
     assert len(bars) == (len(TISSUES) + 1) * (2 if fitted else 1)
     assert {bar.get_height() for bar in bars} == {0.5}
-    plt.close(figure)
 
 
 @pytest.mark.parametrize("shape", [(70, 26, 12), (30, 32, 12), (20, 60, 12)], ids=["wide", "round", "tall"])
 @pytest.mark.parametrize("fitted", [False, True])
 def test_every_word_of_the_picture_is_on_it(atlas, shape, fitted):
     """Also with one subject alone; in pixels of 1/100 inch, and not on the edge."""
-    import matplotlib.pyplot as plt
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     labels = Volume(np.pad(np.ones(shape, np.uint8), 4), np.eye(4))
     one = Comparison("sub-CC00000XX00_ses-1", labels, labels, labels, labels)
@@ -251,7 +248,7 @@ def test_every_word_of_the_picture_is_on_it(atlas, shape, fitted):
         one = replace(one, fitted=labels, fitted_labels=labels)
     row: EvaluationRow = {"scan_age": 30.4, "fitted_age": 30.0, "dice": 0.5, "fitted_dice": 0.5}
     figure = evaluation_figure(atlas, [one], [row] * 2)
-    figure.canvas.draw()
+    FigureCanvasAgg(figure).draw()
     width, height = figure.canvas.get_width_height()
     for axis in figure.axes:
         for text in (axis.title, axis.xaxis.label, axis.yaxis.label):
@@ -261,7 +258,6 @@ def test_every_word_of_the_picture_is_on_it(atlas, shape, fitted):
                 assert box.y0 >= 4, text
                 assert box.x1 <= width - 2, text
                 assert box.y1 <= height - 6, text
-    plt.close(figure)
 
 
 # --- what cannot be compared ----------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
@@ -12,9 +13,11 @@ from NeuroGenLib.core.errors import NeuroGenError
 from NeuroGenLib.models import open_model
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres import output
+from NeuroGenLib.superres.evaluation.figure import superres_figure
 from NeuroGenLib.superres.evaluation.quality import Quality, StackQuality
 from NeuroGenLib.superres.infer import SuperresModel, SuperResolution
 from NeuroGenLib.superres.output import superres_result, write_reference, write_superres
+from Testing.geometry import reoriented
 from Testing.superres_models import MM, a_head, in_thick_slices, write_residual_model
 
 if TYPE_CHECKING:
@@ -74,6 +77,31 @@ def test_everything_is_written_in_the_space_of_the_result(
     quality = json.loads((tmp_path / "out" / "quality.json").read_text(encoding="utf-8"))
     assert quality["stacks"][0]["percent"] == 1.5
     assert "research use" in quality["research_use"]
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "PSR"])
+def test_the_picture_shows_the_patients_left_on_the_right(
+    model: SuperresModel, found: SuperResolution, scan: Volume, codes: str
+) -> None:
+    names = ("image", "residual", "interpolated")
+    volumes = {name: brighter_on_the_left(reoriented(getattr(found, name), codes)) for name in names}
+    result = superres_result(model, replace(found, head=reoriented(found.head, codes), **volumes), {})
+    figure = superres_figure(result, brighter_on_the_left(reoriented(scan, codes)))
+    for title in ("slices", "result"):
+        axial = next(axis for axis in figure.axes if axis.get_title() == title)
+        section = np.asarray(axial.images[0].get_array())
+        middle = section.shape[1] // 2
+        assert section[:, middle:].mean() > 1.2 * section[:, :middle].mean()
+        assert "L" in [text.get_text() for text in axial.texts if text.get_position()[0] > 0.9]
+    profile = figure.axes[-1].lines
+    assert [line.get_label() for line in profile] == ["slices", "interpolated", "result"]
+    assert all(np.nanmax(line.get_ydata()) > 100 for line in profile)
+
+
+def brighter_on_the_left(volume: Volume) -> Volume:
+    """The same head with its left half twice as bright."""
+    world = volume.voxel_to_world(np.argwhere(np.ones(volume.shape)))[:, 0].reshape(volume.shape)
+    return volume.with_array(volume.array * np.where(world < volume.centre[0], 2, 1).astype(np.float32))
 
 
 def test_a_full_disk_leaves_nothing(
