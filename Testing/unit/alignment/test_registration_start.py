@@ -21,7 +21,7 @@ from NeuroGenLib.alignment.halfway import (
 from NeuroGenLib.alignment.mutual_information import _Histogram, _values_and_slopes
 from NeuroGenLib.alignment.prepared_image import PreparedImage
 from NeuroGenLib.alignment.rotation_search import scan_levels
-from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError
+from NeuroGenLib.core.errors import Cancelled, NeuroGenError
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.spatial import foreground as foregrounds
 from NeuroGenLib.spatial.foreground import foreground, reduced, reduced_mask
@@ -414,14 +414,14 @@ def test_values_and_slopes_of_a_linear_image_are_exact():
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "code"),
     [
-        (lambda array: array * 0 + 3, "moving image has the same value"),
-        (lambda array: np.where(array > 500, np.nan, array), "moving image has .* NaN"),
+        (lambda array: array * 0 + 3, "image-empty"),
+        (lambda array: np.where(array > 500, np.nan, array), "image-not-finite"),
     ],
 )
-def test_an_unusable_image_is_named(head, change, message):
-    with pytest.raises(InputError, match=message):
+def test_an_unusable_image_is_named(head, change, code):
+    with raises(code, "moving image"):
         start_of(head.image, Volume(change(head.image.array), head.image.affine))
 
 
@@ -430,9 +430,9 @@ def test_unusable_requests_are_refused(head):
         start_of(head.image, head.image, "afine")
     assert "affine" in raised.value.remedy
     empty = head.labels.with_array(head.labels.array * 0)
-    with pytest.raises(InputError, match="fixed mask is empty"):
+    with raises("image-empty", "fixed mask"):
         start_of(head.image, head.image, fixed_mask=empty)
-    with pytest.raises(InputError, match="moving mask"):
+    with raises("geometry-mismatch", "moving image", "moving mask"):
         start_of(head.image, head.image, moving_mask=Volume(head.labels.array, shift(9, 0, 0)))
 
 

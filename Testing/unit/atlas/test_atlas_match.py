@@ -23,7 +23,7 @@ from NeuroGenLib.models import open_model
 from NeuroGenLib.spatial.volume import Volume
 from Testing.atlas_fixtures import PEOPLE
 from Testing.geometry import oblique, rotation
-from Testing.strangers import head, whole
+from Testing.held_out_heads import head, whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

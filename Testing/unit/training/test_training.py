@@ -240,11 +240,11 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path):
     assert again["nested"][:4] == content["nested"][:4]
 
 
-@pytest.mark.parametrize("stranger", [Path("x"), np.float64(1), object(), StepLoader])
-def test_what_needs_code_to_be_read_is_refused_by_name(tmp_path, stranger):
+@pytest.mark.parametrize("unsafe", [Path("x"), np.float64(1), object(), StepLoader])
+def test_a_value_that_needs_code_to_be_read_is_refused_by_name(tmp_path, unsafe):
     path = checkpoint_path(tmp_path, 1)
     with raises("value-invalid", "callbacks", "best", kind=NeuroGenError):
-        write_checkpoint({"callbacks": [{"best": stranger}]}, path)
+        write_checkpoint({"callbacks": [{"best": unsafe}]}, path)
     assert not path.exists()
 
 
