@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError, nearest
+from NeuroGenLib.spatial.files.reading import reading_session
 from NeuroGenLib.version import __version__
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ class Command:
 
     def run(self, arguments: list[str]) -> None:
         """Import the function and call it."""
-        from NeuroGenLib.spatial.files.reading import reading_session
-
         module, _, name = self.function.partition(":")
         function = getattr(importlib.import_module(module), name)
         with reading_session():
