@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError, nearest
 from NeuroGenLib.core.job import running_job
+from NeuroGenLib.spatial.files.reading import reading_session
 from NeuroGenLib.version import __version__
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ class Command:
     def run(self, arguments: list[str]) -> None:
         """Import the function and call it."""
         module, _, name = self.function.partition(":")
-        getattr(importlib.import_module(module), name)(arguments)
+        function = getattr(importlib.import_module(module), name)
+        with reading_session():
+            function(arguments)
 
 
 COMMANDS = (

@@ -7,14 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from NeuroGenLib.core.config_command_line import parse_config
+from NeuroGenLib.core.config_command_line import add_options, options_of, parse_config
 from NeuroGenLib.core.errors import InputError, NeuroGenError
 from NeuroGenLib.core.files import require_folder_place
 from NeuroGenLib.core.job import current_job
 from NeuroGenLib.core.progress import Progress, TerminalProgress
 from NeuroGenLib.core.provenance import RECORD, RESEARCH_USE
+from NeuroGenLib.spatial.files.reading import ReadingConfig, use_reading
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Iterator, Mapping, Sequence
 
     from NeuroGenLib.core.arguments import ArgumentParser
@@ -35,6 +37,21 @@ def add_scene_option(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--scene", metavar="FILE", help="also everything as a scene for 3D Slicer, NAME.mrb (needs slicer-core)"
     )
+
+
+def add_reading_options(parser: ArgumentParser) -> None:
+    """Add ``--geometry``, ``--series`` and ``--any-size``; :func:`use_reading_options` puts them into effect."""
+    add_options(parser.add_argument_group("how image files are read"), ReadingConfig)
+
+
+def use_reading_options(options: Namespace, progress: Progress) -> None:
+    """Read files as the options say until the command ends, and print warnings of readers on stderr."""
+
+    def show(text: str) -> None:
+        close_bar(progress)
+        print(f"Note: {text}", file=sys.stderr, flush=True)
+
+    use_reading(options_of(options, ReadingConfig), show)
 
 
 def run_training(

@@ -16,6 +16,7 @@ from NeuroGenLib.core.job import note_input
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.core.provenance import RECORD
 from NeuroGenLib.core.reports import PICTURE, PictureConfig, one_line, write_table
+from NeuroGenLib.spatial.files.reading import reading
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.output import IMAGE, superres_result, write_superres
 from NeuroGenLib.superres.stacks.preprocessing import AlreadyIsotropic
@@ -146,6 +147,7 @@ def run_batch(
         "schema": _SCHEMA,
         "version": __version__,
         "model": model.folder.manifest["files"],
+        "reading": to_mapping(reading()),
     }
     for path in (path for case in cases for path in (*case.scans, case.guide) if path is not None):
         note_input(path, recorded=False)  # no result of an earlier case may replace it

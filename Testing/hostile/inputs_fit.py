@@ -88,11 +88,6 @@ def a_scan_of_a_whole_head_without_a_mask(made: Workspace) -> Path:
     return made.image()
 
 
-@hostile("brain", says=("ml", "in mm"))
-def a_scan_in_metres(made: Workspace) -> None:
-    rewrite(made.brain, voxels(made.brain), nibabel.load(made.brain).affine * (1e-3, 1e-3, 1e-3, 1))
-
-
 @hostile("scan", says="has no image 'T1w'")
 def a_scan_of_another_image(made: Workspace) -> str:
     return f"T1w={made.image()}"

@@ -16,7 +16,7 @@ from NeuroGenLib.commands.options import (
     number,
     print_json,
 )
-from NeuroGenLib.commands.shared import add_model_option, out_folder
+from NeuroGenLib.commands.shared import add_model_option, add_reading_options, out_folder, use_reading_options
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.progress import TerminalProgress
@@ -60,6 +60,7 @@ def evaluate(arguments: list[str]) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_options(parser, PictureConfig)
     add_device_option(parser)
+    add_reading_options(parser)
     add_report_options(parser)
     options = parser.parse(arguments)
 
@@ -82,6 +83,7 @@ def evaluate(arguments: list[str]) -> None:
         options_of(options, PictureConfig),
     )
     progress = make_progress(options.progress)
+    use_reading_options(options, progress)
 
     model = open_model(options.model, AtlasModel, device=options.device)
     cohort = Cohort.from_table(Path(options.table), (*model.modalities, options.segmentation))

@@ -15,7 +15,15 @@ from NeuroGenLib.commands.options import (
     make_progress,
     print_json,
 )
-from NeuroGenLib.commands.shared import add_model_option, add_scene_option, out_folder, print_files, scene_path
+from NeuroGenLib.commands.shared import (
+    add_model_option,
+    add_reading_options,
+    add_scene_option,
+    out_folder,
+    print_files,
+    scene_path,
+    use_reading_options,
+)
 from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError, nearest
@@ -65,6 +73,7 @@ def fit(arguments: list[str]) -> None:
     add_scene_option(parser)
     add_options(parser, PictureConfig)
     add_device_option(parser)
+    add_reading_options(parser)
     add_report_options(parser)
     options = parser.parse(arguments)
 
@@ -75,6 +84,7 @@ def fit(arguments: list[str]) -> None:
 
     started = time.monotonic()
     progress = make_progress(options.progress)
+    use_reading_options(options, progress)
     subject, settings = options_of(options, SubjectConfig), options_of(options, FitConfig)
 
     model = open_model(options.model, AtlasModel, device=options.device, progress=progress.part(0, 0.02))

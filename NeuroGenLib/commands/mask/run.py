@@ -15,7 +15,13 @@ from NeuroGenLib.commands.options import (
     make_progress,
     print_json,
 )
-from NeuroGenLib.commands.shared import add_model_option, close_bar, require_all
+from NeuroGenLib.commands.shared import (
+    add_model_option,
+    add_reading_options,
+    close_bar,
+    require_all,
+    use_reading_options,
+)
 from NeuroGenLib.core.batch import work_on_each
 from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.config_command_line import add_options, options_of
@@ -72,6 +78,7 @@ def run(arguments: list[str]) -> None:
     add_model_option(parser, BUNDLED)
     add_options(parser, MaskConfig)
     add_device_option(parser)
+    add_reading_options(parser)
     add_report_options(parser)
     options = parser.parse(arguments)
 
@@ -80,6 +87,7 @@ def run(arguments: list[str]) -> None:
     require_folder_place(jobs[0].mask.parent)
     started = time.monotonic()
     progress = make_progress(options.progress)
+    use_reading_options(options, progress)
     model = open_model(options.model, MaskModel, device=options.device, progress=progress.part(0, 0.02))
     outcomes = work_on_each(
         jobs,

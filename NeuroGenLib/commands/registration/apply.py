@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from NeuroGenLib.cohort.subjects import IMAGE_SUFFIXES
 from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
-from NeuroGenLib.commands.shared import close_bar, print_result
+from NeuroGenLib.commands.shared import add_reading_options, close_bar, print_result, use_reading_options
 from NeuroGenLib.core import provenance
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import require_folder_place, staged_outputs, write_json
@@ -63,6 +63,7 @@ def apply(arguments: list[str]) -> None:
         raise InputError("Label maps are not interpolated.", "Leave out --order, or --labels.", code="value-conflict")
     started = time.monotonic()
     progress = make_progress(options.progress)
+    use_reading_options(options, progress)
     used = _transform(options, plan, progress)
     close_bar(progress)
     seconds = time.monotonic() - started
@@ -155,6 +156,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--out", required=True, metavar="PLACE", help="a file (.nii.gz, .nii, .nrrd; as --points), or a folder"
     )
+    add_reading_options(parser)
     add_report_options(parser)
     return parser
 

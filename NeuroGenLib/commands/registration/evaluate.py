@@ -13,7 +13,7 @@ from NeuroGenLib.commands.options import (
     make_progress,
     print_json,
 )
-from NeuroGenLib.commands.shared import out_folder
+from NeuroGenLib.commands.shared import add_reading_options, out_folder, use_reading_options
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError, NeuroGenError
 from NeuroGenLib.core.progress import TerminalProgress
@@ -45,6 +45,7 @@ def evaluate(arguments: list[str]) -> None:
         settings = replace(settings, refine=0)
     pairs = read_pairs(Path(options.pairs))
     progress = make_progress(options.progress)
+    use_reading_options(options, progress)
     if options.run is not None:
         _evaluate_run(options, pairs, out, settings, progress)
     else:
@@ -89,6 +90,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_options(parser, PictureConfig)
     add_device_option(parser)
+    add_reading_options(parser)
     add_report_options(parser)
     return parser
 

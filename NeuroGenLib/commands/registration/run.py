@@ -15,11 +15,13 @@ from NeuroGenLib.commands.options import (
 )
 from NeuroGenLib.commands.shared import (
     add_model_option,
+    add_reading_options,
     add_scene_option,
     close_bar,
     out_folder,
     print_result,
     scene_path,
+    use_reading_options,
 )
 from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.config_command_line import add_options, options_of
@@ -64,6 +66,7 @@ def run(arguments: list[str]) -> None:
 
     started = time.monotonic()
     progress = make_progress(options.progress)
+    use_reading_options(options, progress)
 
     model = open_model(options.model, RegistrationModel, device=options.device, progress=progress.part(0, 0.02))
     inputs, remarks = _read_inputs(options, settings, progress.part(0.02, 0.1))
@@ -124,6 +127,7 @@ def _parser() -> ArgumentParser:
     add_scene_option(parser)
     add_options(parser, PictureConfig)
     add_device_option(parser)
+    add_reading_options(parser)
     add_report_options(parser)
     return parser
 

@@ -12,7 +12,14 @@ from NeuroGenLib.commands.options import (
     make_progress,
     print_json,
 )
-from NeuroGenLib.commands.shared import add_model_option, close_bar, out_folder, require_all
+from NeuroGenLib.commands.shared import (
+    add_model_option,
+    add_reading_options,
+    close_bar,
+    out_folder,
+    require_all,
+    use_reading_options,
+)
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.provenance import RESEARCH_USE
@@ -51,6 +58,7 @@ def batch(arguments: list[str]) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_options(parser, PictureConfig)
     add_device_option(parser)
+    add_reading_options(parser)
     add_report_options(parser)
     options = parser.parse(arguments)
 
@@ -63,6 +71,7 @@ def batch(arguments: list[str]) -> None:
 
     started = time.monotonic()
     progress = make_progress(options.progress)
+    use_reading_options(options, progress)
     cases = read_cases(Path(options.source), names, options.guide)
     model = open_model(options.model, SuperresModel, device=options.device, progress=progress.part(0, 0.02))
     result = run_batch(model, cases, out, settings, progress.part(0.02, 1), options_of(options, PictureConfig))

@@ -12,7 +12,14 @@ from NeuroGenLib.commands.options import (
     make_progress,
     print_json,
 )
-from NeuroGenLib.commands.shared import add_model_option, close_bar, out_folder, print_result
+from NeuroGenLib.commands.shared import (
+    add_model_option,
+    add_reading_options,
+    close_bar,
+    out_folder,
+    print_result,
+    use_reading_options,
+)
 from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.reports import PictureConfig
@@ -45,6 +52,7 @@ def evaluate(arguments: list[str]) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_options(parser, PictureConfig)
     add_device_option(parser)
+    add_reading_options(parser)
     add_report_options(parser)
     options = parser.parse(arguments)
 
@@ -52,6 +60,7 @@ def evaluate(arguments: list[str]) -> None:
 
     started = time.monotonic()
     progress = make_progress(options.progress)
+    use_reading_options(options, progress)
     cases = read_cases(Path(options.source), [options.scan], options.guide)[: config.most]
     model = open_model(options.model, SuperresModel, device=options.device, progress=progress.part(0, 0.02))
     evaluation = evaluate_cases(model, cases, config, progress.part(0.02, 0.98))

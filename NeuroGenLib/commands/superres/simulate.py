@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
 from NeuroGenLib.commands.registration.apply import stem
-from NeuroGenLib.commands.shared import close_bar, out_folder, print_result
+from NeuroGenLib.commands.shared import add_reading_options, close_bar, out_folder, print_result, use_reading_options
 from NeuroGenLib.commands.superres.shared import read_scan
 from NeuroGenLib.core import provenance
 from NeuroGenLib.core.config_command_line import add_options, options_of
@@ -48,6 +48,7 @@ def simulate(arguments: list[str]) -> None:
     parser.add_argument("scan", metavar="SCAN", help="a 3-D scan, or a folder with a DICOM series")
     add_options(parser, SimulateConfig)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
+    add_reading_options(parser)
     add_report_options(parser)
     options = parser.parse(arguments)
 
@@ -57,6 +58,7 @@ def simulate(arguments: list[str]) -> None:
 
     started = time.monotonic()
     progress = make_progress(options.progress)
+    use_reading_options(options, progress)
     result = simulated_scans(read_scan(Path(options.scan)), options.scan, config, progress)
     with staged_outputs(out) as folder:
         write_result(result, folder)

@@ -14,6 +14,7 @@ import numpy as np
 
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import atomic_file, existing_file
+from NeuroGenLib.spatial.files import volumes
 from NeuroGenLib.spatial.files.itk import to_itk
 from NeuroGenLib.spatial.transforms.spatial_map import point_rows, require_displacements, require_order
 from NeuroGenLib.spatial.volume import Grid, Volume
@@ -280,7 +281,8 @@ def _write_nifti(field: Volume, path: Path) -> None:
 def _read_field(path: Path) -> Volume:
     """Return the displacement field of a file in RAS mm."""
     remedy = "Give a field with displacements along x, y and z in mm."
-    volume = Volume.load(path)
+    array, affine = volumes.read(path)  # not Volume.load: the grid of a field may be coarser than that of an image
+    volume = Volume(array, affine)
     if volume.channels != 3:
         raise InputError(
             f"{path} is an image of {volume.channels or 1} channel(s), no displacement field.",

@@ -17,6 +17,7 @@ from NeuroGenLib.spatial.files.dicom_headers import is_dicom
 from NeuroGenLib.spatial.files.formats import ITK_SUFFIXES, NIFTI_SUFFIXES, WRITTEN_SUFFIXES, volume_suffix
 from NeuroGenLib.spatial.files.itk import from_itk, read_itk, write_nrrd
 from NeuroGenLib.spatial.files.nifti import read_nifti, write_nifti
+from NeuroGenLib.spatial.files.reading import reading
 
 if TYPE_CHECKING:
     import os
@@ -54,7 +55,7 @@ def read(path: str | os.PathLike[str], series: str | None = None) -> tuple[np.nd
     """
     path = Path(path)
     if path.is_dir():
-        array, affine = dicom.read_folder(path, series)
+        array, affine = dicom.read_folder(path, series or reading().series)
     elif series is not None:
         raise InputError(
             f"{path} is not a folder, so it has no DICOM series to choose.",
