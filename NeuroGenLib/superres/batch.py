@@ -246,5 +246,13 @@ def _folder_name(key: str) -> str:
 
 
 def _facts(path: Path) -> list[object]:
-    facts = path.stat()
+    try:
+        facts = path.stat()
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        raise InputError(
+            f"The file {path} {'does not exist' if missing else f'cannot be read: {error.strerror}'}.",
+            "Correct the table.",
+            code="file-missing",
+        ) from error
     return [path.name, facts.st_size, facts.st_mtime_ns]
