@@ -8,18 +8,10 @@ from typing import TYPE_CHECKING, Any
 from NeuroGenLib.atlas.config import BUNDLED, FitConfig
 from NeuroGenLib.atlas.infer import AtlasModel
 from NeuroGenLib.cohort.subjects import Cohort, read_splits
-from NeuroGenLib.commands.options import (
-    add_device_option,
-    add_report_options,
-    make_parser,
-    make_progress,
-    number,
-    print_json,
-)
-from NeuroGenLib.commands.shared import add_model_option, add_reading_options, out_folder, use_reading_options
+from NeuroGenLib.commands.options import make_parser, make_progress, number, print_json
+from NeuroGenLib.commands.shared import add_model_option, add_run_options, out_folder, use_reading_options
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError, nearest
-from NeuroGenLib.core.progress import TerminalProgress
 from NeuroGenLib.core.provenance import RESEARCH_USE
 from NeuroGenLib.core.reports import PictureConfig
 from NeuroGenLib.models import open_model
@@ -57,11 +49,7 @@ def evaluate(arguments: list[str]) -> None:
     )
     parser.add_argument("--bandwidth", metavar="B", help="kernel width of the age regression, in the unit of age")
     parser.add_argument("--volumes", action="store_true", help="also write each subject's fit")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
-    add_options(parser, PictureConfig)
-    add_device_option(parser)
-    add_reading_options(parser)
-    add_report_options(parser)
+    add_run_options(parser)
     options = parser.parse(arguments)
 
     from NeuroGenLib.atlas.evaluation.table import FILES, EvaluationSettings, evaluate_to_folder
@@ -89,8 +77,7 @@ def evaluate(arguments: list[str]) -> None:
     cohort = Cohort.from_table(Path(options.table), (*model.modalities, options.segmentation))
     cohort = cohort.select(_ids(options.subjects, options.splits, options.split))
     table = evaluate_to_folder(model, cohort, out, settings, progress)
-    if isinstance(progress, TerminalProgress):
-        progress.close()
+    progress.close()
     if options.json:
         print_json({"out": options.out, "rows": table, "notice": model.notice})
         return

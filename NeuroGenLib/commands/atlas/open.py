@@ -12,7 +12,6 @@ from NeuroGenLib.commands.shared import add_scene_option, out_folder, print_file
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import staged_outputs
-from NeuroGenLib.core.progress import TerminalProgress
 from NeuroGenLib.core.provenance import RESEARCH_USE
 from NeuroGenLib.core.reports import PictureConfig
 
@@ -77,8 +76,7 @@ def open_(arguments: list[str]) -> None:
     )
     facts = atlas.summary(progress.part(0, 0.5))
     files = [] if out is None else _write(atlas, out, scene, progress.part(0.5, 1), options_of(options, PictureConfig))
-    if isinstance(progress, TerminalProgress):
-        progress.close()
+    progress.close()
     if options.json:
         print_json(facts | {"corrections": atlas.corrections, "out": options.out, "written": files})
         return

@@ -18,7 +18,6 @@ from NeuroGenLib.commands.options import (
 from NeuroGenLib.commands.shared import (
     add_model_option,
     add_reading_options,
-    close_bar,
     require_all,
     use_reading_options,
 )
@@ -96,7 +95,7 @@ def run(arguments: list[str]) -> None:
         "masked",
         progress.part(0.02, 1),
     )
-    close_bar(progress)
+    progress.close()
     _report(model, outcomes, time.monotonic() - started, as_json=options.json)
 
 

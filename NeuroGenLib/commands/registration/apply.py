@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from NeuroGenLib.cohort.subjects import IMAGE_SUFFIXES
 from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
-from NeuroGenLib.commands.shared import add_reading_options, close_bar, print_result, use_reading_options
+from NeuroGenLib.commands.shared import add_reading_options, print_result, use_reading_options
 from NeuroGenLib.core import provenance
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import require_folder_place, staged_outputs, write_json
@@ -65,7 +65,7 @@ def apply(arguments: list[str]) -> None:
     progress = make_progress(options.progress)
     use_reading_options(options, progress)
     used = _transform(options, plan, progress)
-    close_bar(progress)
+    progress.close()
     seconds = time.monotonic() - started
     if options.json:
         print_json({"written": list(map(str, plan.written)), "transforms": used, "seconds": round(seconds, 2)})

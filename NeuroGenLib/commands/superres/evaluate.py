@@ -5,21 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from NeuroGenLib.commands.options import (
-    add_device_option,
-    add_report_options,
-    make_parser,
-    make_progress,
-    print_json,
-)
-from NeuroGenLib.commands.shared import (
-    add_model_option,
-    add_reading_options,
-    close_bar,
-    out_folder,
-    print_result,
-    use_reading_options,
-)
+from NeuroGenLib.commands.options import make_parser, make_progress, print_json
+from NeuroGenLib.commands.shared import add_model_option, add_run_options, out_folder, print_result, use_reading_options
 from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.reports import PictureConfig
@@ -49,11 +36,7 @@ def evaluate(arguments: list[str]) -> None:
     )
     add_model_option(parser, BUNDLED)
     add_options(parser, EvaluateConfig, only=("thicknesses", "directions", "noise", "back_projection", "most"))
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
-    add_options(parser, PictureConfig)
-    add_device_option(parser)
-    add_reading_options(parser)
-    add_report_options(parser)
+    add_run_options(parser)
     options = parser.parse(arguments)
 
     out, config = out_folder(options.out, FILES), options_of(options, EvaluateConfig)
@@ -67,7 +50,7 @@ def evaluate(arguments: list[str]) -> None:
     parameters = {"source": options.source, "scans": len(cases), **to_mapping(config)}
     files = write_evaluation(evaluation, model, out, parameters, options_of(options, PictureConfig))
     progress.update(1, 1, "written")
-    close_bar(progress)
+    progress.close()
     seconds = time.monotonic() - started
     if options.json:
         written = [str(file) for file in files]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
 from NeuroGenLib.commands.registration.apply import stem
-from NeuroGenLib.commands.shared import add_reading_options, close_bar, out_folder, print_result, use_reading_options
+from NeuroGenLib.commands.shared import add_reading_options, out_folder, print_result, use_reading_options
 from NeuroGenLib.commands.superres.shared import read_scan
 from NeuroGenLib.core import provenance
 from NeuroGenLib.core.config_command_line import add_options, options_of
@@ -62,7 +62,7 @@ def simulate(arguments: list[str]) -> None:
     result = simulated_scans(read_scan(Path(options.scan)), options.scan, config, progress)
     with staged_outputs(out) as folder:
         write_result(result, folder)
-    close_bar(progress)
+    progress.close()
     files = [out / name for name in (*names, RECORD)]
     seconds, warnings = time.monotonic() - started, list(result.warnings)
     if options.json:
