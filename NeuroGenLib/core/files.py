@@ -245,6 +245,18 @@ def existing_file(path: str | os.PathLike[str]) -> Path:
     return path
 
 
+def require_content(path: Path) -> None:
+    """Demand that a library, whose writer does not say whether it succeeded, has written something.
+
+    Raises
+    ------
+    OSError
+        When the file is empty or gone; :func:`atomic_file` turns it into a sentence.
+    """
+    if not path.is_file() or path.stat().st_size == 0:
+        raise OSError("nothing was written")
+
+
 def require_file(path: str | os.PathLike[str]) -> Path:
     """Return ``path`` when it is a file.
 

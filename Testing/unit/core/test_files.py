@@ -19,6 +19,7 @@ from NeuroGenLib.core.files import (
     existing_file,
     read_json,
     read_text,
+    require_content,
     require_folder_place,
     staged_outputs,
     write_json,
@@ -251,6 +252,15 @@ def test_what_is_not_json_is_named(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "content.json").write_bytes(content)
     with raises("file-type", "content.json"):
         read_json(tmp_path / "content.json")
+
+
+def test_a_library_that_wrote_nothing_is_no_success(tmp_path: Path) -> None:
+    with (
+        raises("file-unwritable", "field.nrrd", "nothing was written", kind=NeuroGenError),
+        atomic_file(tmp_path / "field.nrrd") as temporary,
+    ):
+        require_content(temporary)
+    assert names(tmp_path) == []
 
 
 def test_a_missing_file_and_a_folder_are_told_apart(tmp_path: Path) -> None:
