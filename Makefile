@@ -28,7 +28,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP)  ## render the bundled atlas into demo-output
-	$(BIN)/neurogen demo --out demo-output
+	$(BIN)/neurogen demo --out demo-output --overwrite
 
 test: $(STAMP)  ## everything that matters, in minutes: no case of more than two CPU seconds
 	$(PYTEST) --doctest-modules --doctest-ignore-import-errors NeuroGenLib

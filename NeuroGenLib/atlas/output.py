@@ -40,6 +40,8 @@ PROBABILITIES = "probabilities"
 GROWTH = "growth"
 """Name of the table; the growth maps' names begin with it."""
 CERTAINTY = "certainty"
+LABELS = "labels.tsv"
+"""The table that every folder of brains has."""
 ONLY_IMAGE = "image"
 """Name of the image of a model that has one."""
 
@@ -177,6 +179,14 @@ def generate_to_folder(
             write_table(folder / f"{GROWTH}.tsv", rows)
             warnings += [text for frame in frames for text in frame.warnings]
             write_json(folder / RECORD, _record(model, config, frames))
+        if len(combinations) > 1:
+            record = model.provenance(
+                "atlas generate",
+                to_mapping(config),
+                list(dict.fromkeys(warnings)),
+                folders=list(map(folder_name, combinations)),
+            )
+            write_json(staging / RECORD, record)
         if len(config.ages) > 1:
             save_figure(staging / "growth", growth_figure(model, series), picture)
         files = sorted(path.relative_to(staging) for path in staging.rglob("*") if path.is_file())
@@ -193,7 +203,7 @@ def write_volumes(model: AtlasModel, frames: Sequence[Result], folder: Path) -> 
     for name in stacks[0]:
         slope = PROBABILITY_STEP if name == PROBABILITIES else None
         _write_stack(folder / f"{name}.nii.gz", frames, [stack[name] for stack in stacks], slope)
-    model.labels.to_tsv(folder / "labels.tsv")
+    model.labels.to_tsv(folder / LABELS)
 
 
 def write_certainty(model: AtlasModel, frames: Sequence[Result], folder: Path) -> None:

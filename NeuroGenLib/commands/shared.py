@@ -12,9 +12,9 @@ from NeuroGenLib.commands.options import add_device_option, add_report_options
 from NeuroGenLib.core.config_command_line import add_options, options_of, parse_config
 from NeuroGenLib.core.errors import InputError, NeuroGenError
 from NeuroGenLib.core.files import require_folder_place
-from NeuroGenLib.core.job import current_job
+from NeuroGenLib.core.job import OutputFolder, current_job
 from NeuroGenLib.core.progress import TerminalProgress
-from NeuroGenLib.core.provenance import RECORD, RESEARCH_USE
+from NeuroGenLib.core.provenance import RECORD, RESEARCH_USE, recorded_outputs
 from NeuroGenLib.core.reports import PictureConfig
 from NeuroGenLib.spatial.files.reading import ReadingConfig, use_reading
 
@@ -58,9 +58,15 @@ def use_reading_options(options: Namespace, progress: Progress) -> None:
     use_reading(options_of(options, ReadingConfig), show)
 
 
-def add_run_options(parser: ArgumentParser) -> None:
-    """Add the options that every job on images has: ``--out``, ``--device``, of pictures, files and the report."""
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
+def add_run_options(parser: ArgumentParser, *, continues: bool = False) -> None:
+    """Add the options that every job on images has: ``--out``, ``--device``, of pictures, files and the report.
+
+    ``continues`` says that the job adds to what is in its folder, so that there is no ``--overwrite``.
+    """
+    if continues:
+        parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into, or to go on in")
+    else:
+        add_out_option(parser)
     add_options(parser, PictureConfig)
     add_device_option(parser)
     add_reading_options(parser)
@@ -88,7 +94,23 @@ def run_training(config: type[Config], arguments: Sequence[str], program: str, d
         print(f"The model is in {path}")
 
 
-def out_folder(text: str, names: Sequence[str] = ()) -> Path:
+def add_out_option(parser: ArgumentParser, default: str | None = None) -> None:
+    """Add ``--out`` and ``--overwrite`` for a folder, which is required unless it has a default."""
+    shown = "" if default is None else f" (default: {default})"
+    parser.add_argument(
+        "--out", default=default, required=default is None, metavar="DIR", help=f"folder to write into{shown}"
+    )
+    add_overwrite_option(parser)
+
+
+def add_overwrite_option(parser: ArgumentParser) -> None:
+    """Add ``--overwrite``."""
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace an earlier result in the folder, with all its files"
+    )
+
+
+def out_folder(text: str, names: Sequence[str] = (), *, overwrite: bool = False, continues: bool = False) -> Path:
     """Return the folder to write into; ask this before the inputs are read.
 
     Parameters
@@ -98,19 +120,32 @@ def out_folder(text: str, names: Sequence[str] = ()) -> Path:
     names:
         Files that the command writes there, with ``*`` for any letters, besides its record: an input of such a name
         is then refused when it is read, before the work.
+    overwrite:
+        Whether an earlier result there is replaced: the files that its record lists are removed when the new result is
+        complete.
+    continues:
+        Whether the command adds to an earlier result there, such as a cohort that is done in part.
 
     Raises
     ------
     InputError
-        When it is a file, or inside one.
+        When it is a file, inside one, or holds an earlier result that is to be kept.
     NeuroGenError
         When it may not be written into.
     """
     folder = Path(text)
     require_folder_place(folder)
+    there = (folder / RECORD).exists() and not continues
+    if there and not overwrite:
+        raise InputError(
+            f"{folder} holds an earlier result, described by its {RECORD}.",
+            "Choose another folder, or give --overwrite to replace that result.",
+            code="file-occupied",
+        )
     job = current_job()
     if job is not None:
-        job.plan(folder, (*names, RECORD))
+        earlier = tuple(recorded_outputs(folder)) if there else ()
+        job.write_into(OutputFolder(folder, earlier, continues), (*names, RECORD))
     return folder
 
 

@@ -11,11 +11,12 @@ import re
 import shutil
 import tempfile
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.core.errors import InputError, NeuroGenError
-from NeuroGenLib.core.job import note_input, require_no_inputs
+from NeuroGenLib.core.job import OutputFolder, current_job, note_input, require_no_inputs
+from NeuroGenLib.core.provenance import RECORD, recorded_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,7 +97,8 @@ def staged_outputs(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary folder inside ``folder``; all its files move up when the block ends well.
 
     For jobs with several outputs: when one fails or the job is cancelled, none appears, and a ``folder`` that was
-    not there before is removed again. Files of the same names are replaced, others in ``folder`` stay.
+    not there before is removed again. Files of the same names are replaced, others in ``folder`` stay, but for those
+    of an earlier result that the running job replaces. Records list the files of their result as ``outputs``.
 
     Raises
     ------
@@ -115,8 +117,11 @@ def staged_outputs(folder: str | os.PathLike[str]) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
         yield staging
+        names = [PurePosixPath(file.relative_to(staging).as_posix()) for file in _files_below(staging)]
+        _list_outputs(staging, folder)
         _move_up(staging, folder)
         finished = True
+        _settle(folder, names)
     except OSError as error:
         raise _unwritable(folder, error) from error
     finally:
@@ -272,6 +277,51 @@ def require_file(path: str | os.PathLike[str]) -> Path:
             f"The file {path} {what}.", "Check the name and the folder you started from.", code="file-missing"
         )
     return path
+
+
+def _files_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _list_outputs(staging: Path, folder: Path) -> None:
+    """Let each record in a finished staging folder list the files of its result, relative to itself."""
+    for path in sorted(staging.rglob(f"*{RECORD}")):
+        content = read_json(path)
+        if isinstance(content, dict) and "action" in content:
+            outputs = {PurePosixPath(file.relative_to(path.parent).as_posix()) for file in _files_below(path.parent)}
+            job = current_job()
+            if job is not None and job.out is not None and path == staging / RECORD:
+                outputs |= _outputs_until_now(job.out, folder)
+            write_json(path, {**content, "outputs": sorted(map(str, outputs))})
+
+
+def _outputs_until_now(out: OutputFolder, folder: Path) -> set[PurePosixPath]:
+    """Return what else the record of a job's folder lists: of the job itself, and of those that it continues."""
+    if out.place_of(folder) != PurePosixPath():
+        return set()
+    earlier = recorded_outputs(folder) if out.continues and (folder / RECORD).is_file() else []
+    return out.written | {PurePosixPath(file.relative_to(folder).as_posix()) for file in earlier}
+
+
+def _settle(folder: Path, names: list[PurePosixPath]) -> None:
+    """Note what was written into the folder of the running job; remove what is left there of an earlier result."""
+    job = current_job()
+    out = None if job is None else job.out
+    place = None if out is None else out.place_of(folder)
+    if job is None or out is None or place is None or any(part.startswith(".writing-") for part in place.parts):
+        return  # elsewhere, or a part of what another call moves to its place
+    out.written |= {place / name for name in names}
+    if PurePosixPath(RECORD) in out.written and not out.recorded:
+        out.recorded = True
+        for file in out.earlier:
+            if PurePosixPath(file.relative_to(out.folder).as_posix()) not in out.written and not job.holds(file):
+                file.unlink(missing_ok=True)
+                with suppress(OSError):  # other files are in its folder
+                    file.parent.rmdir()
+    elif out.recorded:
+        content = read_json(out.folder / RECORD)
+        outputs = {*content["outputs"], *map(str, out.written)}
+        write_json(out.folder / RECORD, {**content, "outputs": sorted(outputs)})
 
 
 def _move_up(staging: Path, folder: Path) -> None:

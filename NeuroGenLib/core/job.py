@@ -8,12 +8,13 @@ Outside a job, as in a notebook, both do nothing.
 from __future__ import annotations
 
 import fnmatch
+import glob
 import os
 import stat
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from NeuroGenLib.core.errors import InputError
@@ -42,6 +43,38 @@ class Input:
 
 
 @dataclass(eq=False)
+class OutputFolder:
+    """Folder that a job writes its results into.
+
+    Attributes
+    ----------
+    folder:
+        As the person named it.
+    earlier:
+        Files of an earlier result, which are removed when the new one is complete.
+    continues:
+        Whether the job adds to an earlier result.
+    written:
+        Files of the job until now, relative to the folder.
+    recorded:
+        Whether its record is among them.
+    """
+
+    folder: Path
+    earlier: tuple[Path, ...] = ()
+    continues: bool = False
+    written: set[PurePosixPath] = field(default_factory=set)
+    recorded: bool = False
+
+    def place_of(self, folder: Path) -> PurePosixPath | None:
+        """Return where another folder is inside of this one, None when it is elsewhere."""
+        root, place = _key(self.folder), _key(folder)
+        if place != root and not place.startswith(root + os.sep):
+            return None
+        return PurePosixPath(Path(os.path.realpath(folder)).relative_to(os.path.realpath(self.folder)).as_posix())
+
+
+@dataclass(eq=False)
 class Job:
     """Job that is running.
 
@@ -53,11 +86,14 @@ class Job:
         The job that this is a part of, such as one case of a cohort.
     inputs:
         What was read until now, by resolved path.
+    out:
+        The folder of its results, where it has one.
     """
 
     command: tuple[str, ...]
     parent: Job | None = None
     inputs: dict[str, Input] = field(default_factory=dict)
+    out: OutputFolder | None = None
     _keys: set[str] = field(default_factory=set)
     _identities: set[tuple[int, int]] = field(default_factory=set)
     _planned: list[tuple[str, str]] = field(default_factory=list)
@@ -65,6 +101,13 @@ class Job:
     def plan(self, folder: Path, names: Iterable[str]) -> None:
         """Announce files that will be written: ``names`` in ``folder``, with ``*`` for any letters."""
         self._planned += [(_key(folder), name) for name in names]
+
+    def write_into(self, out: OutputFolder, names: Iterable[str]) -> None:
+        """Set the folder of the results, and announce ``names`` in it; the files of an earlier result go as well."""
+        self.out = out
+        self.plan(out.folder, names)
+        for file in out.earlier:
+            self.plan(file.parent, [glob.escape(file.name)])
 
     def note(self, entry: Input) -> None:
         """Note an input.
@@ -153,7 +196,7 @@ def part_of_job() -> Iterator[None]:
     if whole is None:
         yield
         return
-    part = Job(whole.command, whole)
+    part = Job(whole.command, whole, out=whole.out)
     token = _RUNNING.set(part)
     try:
         yield

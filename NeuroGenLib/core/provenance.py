@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib.metadata
+import json
 import platform
+import re
 import subprocess
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from NeuroGenLib.core.checksums import input_facts
+from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.job import current_job
 from NeuroGenLib.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 _RECORDED = ("torch", "numpy", "monai", "nibabel", "SimpleITK", "scipy", "lightning", "safetensors")
+
+_SECRET_OPTION = re.compile(r"--?[\w.-]*(token|password|passwd|secret|api-?key)[\w.-]*", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"://[^/@\s]+@")
+_HUB_TOKEN = re.compile(r"hf_[A-Za-z0-9]{16,}")
 
 RECORD = "provenance.json"
 """Name of the record in the folder of a result."""
@@ -97,9 +106,13 @@ def record(
     model:
         What identifies the model: reference, revision, licence.
     more:
-        Anything else worth keeping: seed, device, warnings, inputs, outputs. The entries and warnings of the current
-        :class:`Session` are added.
+        Anything else worth keeping: seed, device, warnings. The entries and warnings of the current :class:`Session`
+        are added, and of the running job the command line and the inputs, with checksums.
     """
+    job = current_job()
+    if job is not None:
+        inputs = [input_facts(entry) for entry in job.inputs.values() if entry.recorded]
+        more = {"command": without_secrets(job.command), "inputs": inputs, **more}
     current = _SESSION.get()
     if current is not None:
         more = {**current.entries, **more}
@@ -115,6 +128,49 @@ def record(
         "software": software_versions(),
         "notice": RESEARCH_USE,
     }
+
+
+def without_secrets(command: Sequence[str]) -> list[str]:
+    """Return the words of a command line without tokens, passwords and the credentials in an address.
+
+    Examples
+    --------
+    >>> without_secrets(["neurogen", "models", "download", "--token", "abc", "--api-key=x", "https://me:pw@host/a"])
+    ['neurogen', 'models', 'download', '--token', '***', '--api-key=***', 'https://***@host/a']
+    """
+    words: list[str] = []
+    for word in command:
+        hidden = _HUB_TOKEN.sub("***", _CREDENTIALS.sub("://***@", word))
+        if words and _SECRET_OPTION.fullmatch(words[-1]):
+            hidden = "***"
+        name, equals, _ = hidden.partition("=")
+        words.append(f"{name}=***" if equals and _SECRET_OPTION.fullmatch(name) else hidden)
+    return words
+
+
+def recorded_outputs(folder: Path) -> list[Path]:
+    """Return the files that the record in a folder lists as its result, as far as they are files inside the folder.
+
+    Raises
+    ------
+    InputError
+        When the record is damaged.
+    """
+    path = folder / RECORD
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        names = content.get("outputs", [])
+        places = [folder / PurePosixPath(name) for name in names]
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise InputError(
+            f"{path} is not a readable record of a result ({error}).", "Choose another folder.", code="file-damaged"
+        ) from error
+    root = folder.resolve()
+    return [
+        place
+        for place in places
+        if ".." not in place.parts and place.parent.resolve().is_relative_to(root) and place.is_file()
+    ]
 
 
 def checkout_commit() -> str | None:

@@ -11,7 +11,7 @@ from NeuroGenLib.cohort.subjects import Cohort, read_table
 from NeuroGenLib.core.batch import work_on_each
 from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.errors import InputError, nearest
-from NeuroGenLib.core.files import read_json, staged_outputs
+from NeuroGenLib.core.files import read_json, staged_outputs, write_json
 from NeuroGenLib.core.job import note_input
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.core.provenance import RECORD
@@ -163,6 +163,7 @@ def run_batch(
     rows = [row for row, _ in results]
     with staged_outputs(out) as staging:
         write_table(staging / SUMMARY, rows)
+        write_json(staging / RECORD, model.provenance("superres batch", to_mapping(settings), cases=len(cases)))
     return CohortResult(rows, [*(file for _, files in results for file in files), out / SUMMARY])
 
 

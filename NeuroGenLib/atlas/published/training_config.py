@@ -22,11 +22,11 @@ from NeuroGenLib.atlas.published.checkpoint import (
 )
 from NeuroGenLib.atlas.published.rendering import halo_as_published
 from NeuroGenLib.core import provenance
+from NeuroGenLib.core.checksums import sha256_of
 from NeuroGenLib.core.config import from_mapping
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import staged_outputs, write_json, write_text
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.models.folder import sha256_of
 from NeuroGenLib.spatial.labels import LabelTable, as_label_map
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.training.published_settings import plain, reason_for, require_new_settings_file, shown

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from NeuroGenLib.atlas.config import BUNDLED, Spacing
 from NeuroGenLib.atlas.infer import AtlasModel
@@ -15,6 +14,7 @@ from NeuroGenLib.commands.options import (
     make_parser,
     make_progress,
 )
+from NeuroGenLib.commands.shared import add_out_option, out_folder
 from NeuroGenLib.core.config import Config
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.reports import PictureConfig
@@ -40,19 +40,18 @@ def demo(arguments: list[str]) -> None:
         "3D Slicer (atlas.mrb). Needs no network and no GPU.",
         ("neurogen demo --out demo-output",),
     )
-    parser.add_argument(
-        "--out", default="demo-output", metavar="DIR", help="folder to write into (default: demo-output)"
-    )
+    add_out_option(parser, "demo-output")
     add_options(parser, DemoConfig)
     add_options(parser, PictureConfig)
     add_device_option(parser)
     add_report_options(parser)
     options = parser.parse(arguments)
 
+    out = out_folder(options.out, overwrite=options.overwrite)
     progress = make_progress(options.progress)
 
     model = open_model(BUNDLED, AtlasModel, device=options.device)
     spacing = options_of(options, DemoConfig).spacing
     picture = options_of(options, PictureConfig)
-    written = run_demo(model, spacing, DEMO_CONDITION, DEMO_VALUES, Path(options.out), progress, picture)
+    written = run_demo(model, spacing, DEMO_CONDITION, DEMO_VALUES, out, progress, picture)
     report_written(model, written, progress, as_json=options.json)

@@ -54,7 +54,7 @@ def evaluate(arguments: list[str]) -> None:
 
     from NeuroGenLib.atlas.evaluation.table import FILES, EvaluationSettings, evaluate_to_folder
 
-    out = out_folder(options.out, FILES)
+    out = out_folder(options.out, FILES, overwrite=options.overwrite)
     if (options.subjects is None) == (options.splits is None):
         raise InputError(
             "The subjects to compare with are not clear.", "Give either --subjects or --splits.", code="value-conflict"

@@ -69,7 +69,7 @@ def fit(arguments: list[str]) -> None:
     from NeuroGenLib.atlas.fit.fit import fit_scan
     from NeuroGenLib.atlas.fit.output import FILES, summary
 
-    out, scene = out_folder(options.out, FILES), scene_path(options.scene)
+    out, scene = out_folder(options.out, FILES, overwrite=options.overwrite), scene_path(options.scene)
 
     started = time.monotonic()
     progress = make_progress(options.progress)

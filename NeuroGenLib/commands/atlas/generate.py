@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from NeuroGenLib.atlas.config import BUNDLED, SeriesConfig
 from NeuroGenLib.atlas.infer import AtlasModel
-from NeuroGenLib.atlas.output import generate_to_folder, parse_ages
+from NeuroGenLib.atlas.output import LABELS, generate_to_folder, parse_ages
 from NeuroGenLib.commands.atlas.shared import report_written
 from NeuroGenLib.commands.options import (
     add_device_option,
@@ -17,7 +17,7 @@ from NeuroGenLib.commands.options import (
     make_progress,
     number,
 )
-from NeuroGenLib.commands.shared import add_model_option, add_scene_option, out_folder, scene_path
+from NeuroGenLib.commands.shared import add_model_option, add_out_option, add_scene_option, out_folder, scene_path
 from NeuroGenLib.core.config import parameters
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.files import staged_outputs
@@ -49,14 +49,14 @@ def generate(arguments: list[str]) -> None:
     which.add_argument("--age", metavar="A", help="one age, in the model's unit")
     which.add_argument("--ages", dest="range", metavar="A:B:STEP", help="ages from A to B, both included")
     add_options(parser, SeriesConfig, [one.name for one in parameters(SeriesConfig) if one.name != "ages"])
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
+    add_out_option(parser)
     add_scene_option(parser)
     add_options(parser, PictureConfig)
     add_device_option(parser)
     add_report_options(parser)
     options = parser.parse(arguments)
 
-    out, scene = out_folder(options.out), scene_path(options.scene)
+    out, scene = out_folder(options.out, overwrite=options.overwrite), scene_path(options.scene)
 
     progress = make_progress(options.progress)
     ages = parse_ages(options.range) if options.age is None else (number(options.age, "an age"),)
@@ -83,7 +83,7 @@ def _write(
     started = time.monotonic()
     with staged_outputs(scene.parent) as beside, staged_outputs(out) as folder:
         written = generate_to_folder(model, config, folder, progress.part(0, 0.9), picture)
-        brains = [file.parent for file in written.files if file.name == "provenance.json"]
+        brains = [file.parent for file in written.files if file.name == LABELS]
         write_generated_scene(brains, beside / scene.name, model, progress.part(0.9, 1))
     files = [*(out / file.relative_to(folder) for file in written.files), scene]
     return replace(written, folder=out, files=files, seconds=time.monotonic() - started)

@@ -9,7 +9,7 @@ from NeuroGenLib.atlas.evaluation.latents import FILES, analyse_to_folder
 from NeuroGenLib.atlas.infer import AtlasModel
 from NeuroGenLib.commands.atlas.shared import report_written
 from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
-from NeuroGenLib.commands.shared import add_model_option, out_folder
+from NeuroGenLib.commands.shared import add_model_option, add_out_option, out_folder
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.reports import PictureConfig
 from NeuroGenLib.models import open_model
@@ -30,12 +30,12 @@ def latents(arguments: list[str]) -> None:
     add_model_option(parser, BUNDLED)
     parser.add_argument("--table", metavar="FILE", help="cohort table; its ids are those that the model stores")
     parser.add_argument("--columns", metavar="NAME,NAME...", help="its columns to predict (default: all that can be)")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
+    add_out_option(parser)
     add_options(parser, PictureConfig)
     add_report_options(parser)
     options = parser.parse(arguments)
 
-    out = out_folder(options.out, FILES)
+    out = out_folder(options.out, FILES, overwrite=options.overwrite)
 
     progress = make_progress(options.progress)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from NeuroGenLib.atlas.output import parse_ages
 from NeuroGenLib.atlas.precomputed import FILES, PrecomputedAtlas, export
 from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
-from NeuroGenLib.commands.shared import add_scene_option, out_folder, print_files, scene_path
+from NeuroGenLib.commands.shared import add_overwrite_option, add_scene_option, out_folder, print_files, scene_path
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import staged_outputs
@@ -48,6 +48,7 @@ def open_(arguments: list[str]) -> None:
         "--fix-origin", action="store_true", help="put the centre of the box at (0, 0, 0), where the origin is 0"
     )
     parser.add_argument("--out", metavar="DIR", help="folder to write into (default: write nothing)")
+    add_overwrite_option(parser)
     add_scene_option(parser)
     add_options(parser, PictureConfig)
     add_report_options(parser)
@@ -63,7 +64,7 @@ def open_(arguments: list[str]) -> None:
             "Give a folder for them as --out.",
             code="value-missing",
         )
-    out = None if options.out is None else out_folder(options.out, FILES)
+    out = None if options.out is None else out_folder(options.out, FILES, overwrite=options.overwrite)
     scene = scene_path(options.scene)
     progress = make_progress(options.progress)
     atlas = PrecomputedAtlas.open(

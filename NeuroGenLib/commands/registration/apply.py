@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING
 
 from NeuroGenLib.cohort.subjects import IMAGE_SUFFIXES
 from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
-from NeuroGenLib.commands.shared import add_reading_options, print_result, use_reading_options
+from NeuroGenLib.commands.shared import (
+    add_overwrite_option,
+    add_reading_options,
+    out_folder,
+    print_result,
+    use_reading_options,
+)
 from NeuroGenLib.core import provenance
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import require_folder_place, staged_outputs, write_json
 from NeuroGenLib.core.job import require_apart
+from NeuroGenLib.core.provenance import RECORD
 from NeuroGenLib.spatial.files.formats import ITK_SUFFIXES, WRITTEN_SUFFIXES
 from NeuroGenLib.spatial.files.landmarks import POINT_SUFFIXES, point_suffix, read_point_file
 from NeuroGenLib.spatial.files.spatial_maps import FileTransform, read_transform
@@ -52,7 +59,10 @@ def apply(arguments: list[str]) -> None:
 
     plan = planned(options.volume, options.points, options.out)
 
-    require_folder_place(plan.record.parent)
+    if plan.record.name == RECORD:
+        out_folder(options.out, overwrite=options.overwrite)
+    else:
+        require_folder_place(plan.record.parent)
     if plan.images and options.like is None:
         raise InputError(
             "It is not said onto which grid the volumes go.",
@@ -107,7 +117,7 @@ def planned(volumes: Sequence[str], points: str | None, out: str) -> Plan:
     else:
         images = [(one, place / f"{stem(one)}_carried.nii.gz") for one in read]
         both = None if marks is None else (marks, place / f"{stem(marks)}_carried{point_suffix(marks)}")
-        plan = Plan(images, both, place / "provenance.json")
+        plan = Plan(images, both, place / RECORD)
     _require_apart(plan, [*read, *([] if marks is None else [marks])])
     return plan
 
@@ -156,6 +166,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--out", required=True, metavar="PLACE", help="a file (.nii.gz, .nii, .nrrd; as --points), or a folder"
     )
+    add_overwrite_option(parser)
     add_reading_options(parser)
     add_report_options(parser)
     return parser

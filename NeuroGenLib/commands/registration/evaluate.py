@@ -32,7 +32,7 @@ def evaluate(arguments: list[str]) -> None:
 
     _require_consistent(options)
 
-    out = out_folder(options.out, FILES)
+    out = out_folder(options.out, FILES, continues=True)
     settings = options_of(options, RegisterConfig)
     if options.run is not None and "refine" not in options:
         settings = replace(settings, refine=0)
@@ -80,7 +80,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--orientation", metavar="CODES", help="how a published run's images were stored, such as LIA")
     pair_options = parser.add_argument_group("registration of each pair (with --run, refine is 0 unless given)")
     add_options(pair_options, RegisterConfig)
-    add_run_options(parser)
+    add_run_options(parser, continues=True)
     return parser
 
 

@@ -55,7 +55,7 @@ def run(arguments: list[str]) -> None:
     options = _parser().parse(arguments)
     settings = options_of(options, RegisterRunConfig)
 
-    out, scene = out_folder(options.out, FILES), scene_path(options.scene)
+    out, scene = out_folder(options.out, FILES, overwrite=options.overwrite), scene_path(options.scene)
 
     started = time.monotonic()
     progress = make_progress(options.progress)

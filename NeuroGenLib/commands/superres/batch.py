@@ -42,10 +42,10 @@ def batch(arguments: list[str]) -> None:
     )
     add_model_option(parser, BUNDLED)
     add_options(parser, SuperresConfig, only=SLICE_OPTIONS)
-    add_run_options(parser)
+    add_run_options(parser, continues=True)
     options = parser.parse(arguments)
 
-    out, settings = out_folder(options.out, [SUMMARY]), options_of(options, SuperresConfig)
+    out, settings = out_folder(options.out, [SUMMARY], continues=True), options_of(options, SuperresConfig)
     names = [name.strip() for name in options.scans.split(",")]
     if not all(names):
         raise InputError(

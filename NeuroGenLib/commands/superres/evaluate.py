@@ -39,7 +39,7 @@ def evaluate(arguments: list[str]) -> None:
     add_run_options(parser)
     options = parser.parse(arguments)
 
-    out, config = out_folder(options.out, FILES), options_of(options, EvaluateConfig)
+    out, config = out_folder(options.out, FILES, overwrite=options.overwrite), options_of(options, EvaluateConfig)
 
     started = time.monotonic()
     progress = make_progress(options.progress)

@@ -47,7 +47,7 @@ def run(arguments: list[str]) -> None:
     add_run_options(parser)
     options = parser.parse(arguments)
 
-    out = out_folder(options.out, FILES)
+    out = out_folder(options.out, FILES, overwrite=options.overwrite)
     settings = options_of(options, SuperresConfig, recorded=tuple(map(recorded_thickness, options.scan)))
 
     started = time.monotonic()

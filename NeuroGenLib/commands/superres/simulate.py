@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, cast
 
 from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
 from NeuroGenLib.commands.registration.apply import stem
-from NeuroGenLib.commands.shared import add_reading_options, out_folder, print_result, use_reading_options
+from NeuroGenLib.commands.shared import (
+    add_out_option,
+    add_reading_options,
+    out_folder,
+    print_result,
+    use_reading_options,
+)
 from NeuroGenLib.commands.superres.shared import read_scan
 from NeuroGenLib.core import provenance
 from NeuroGenLib.core.config_command_line import add_options, options_of
@@ -47,14 +53,14 @@ def simulate(arguments: list[str]) -> None:
     )
     parser.add_argument("scan", metavar="SCAN", help="a 3-D scan, or a folder with a DICOM series")
     add_options(parser, SimulateConfig)
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
+    add_out_option(parser)
     add_reading_options(parser)
     add_report_options(parser)
     options = parser.parse(arguments)
 
     config = options_of(options, SimulateConfig)
     names = [f"{_name(options.scan, direction, config)}.nii.gz" for direction in config.directions]
-    out = out_folder(options.out, names)
+    out = out_folder(options.out, names, overwrite=options.overwrite)
 
     started = time.monotonic()
     progress = make_progress(options.progress)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from NeuroGenLib.core.config import from_mapping
+from NeuroGenLib.core import provenance
+from NeuroGenLib.core.config import from_mapping, to_mapping
 from NeuroGenLib.core.device import choose_device
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import read_json, require_folder_place, staged_outputs, write_json
@@ -260,6 +261,14 @@ def evaluate_run(
         best = checkpoints[_best_index(rows, by)]
         if not again:
             _write_choice(rows, best, by, out / name, temporary / best.name, picture)
+    record = provenance.record(
+        "registration evaluate",
+        parameters={"run": str(run), "checkpoints": wanted, "pairs": name, "select": by, **to_mapping(settings)},
+        evaluated=[checkpoint.name for checkpoint in checkpoints],
+        best=best.name,
+    )
+    with staged_outputs(out) as staging:
+        write_json(staging / provenance.RECORD, record)
     return RunEvaluation(rows, best, None if again else by)
 
 

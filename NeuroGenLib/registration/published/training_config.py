@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from NeuroGenLib.core import provenance
+from NeuroGenLib.core.checksums import sha256_of
 from NeuroGenLib.core.config import from_mapping
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.files import staged_outputs, write_json, write_text
-from NeuroGenLib.models.folder import sha256_of
 from NeuroGenLib.registration.config import RegistrationTrainConfig
 from NeuroGenLib.registration.published.loss_config import translated_losses
 from NeuroGenLib.registration.published.network_config import shape_of
