@@ -259,7 +259,7 @@ def test_a_scan_is_fitted_in_its_own_space(inputs: Workspace) -> None:
     report = json.loads(done.stdout)
     out = inputs.folder / "fit"
     assert {Path(file).name for file in report["written"]} == {path.name for path in out.iterdir()}
-    assert report["conditions"]["sex"] == {"value": "M", "how": "given"}
+    assert report["conditions"]["sex"] == {"value": "M", "how": "given", "at_bound": False}
     assert AGES[0] <= report["age"] <= 33
     scan = nibabel.load(inputs.image("sub-03"))
     for name in ("labels", "reconstruction", "atlas", "deviation"):

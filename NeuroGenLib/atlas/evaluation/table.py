@@ -222,8 +222,8 @@ def _fitted(
     row = dice_columns(model, overlaps(model, fitted.labels, labels), "fitted_")
     for name, image in fitted.reconstruction.items():
         row |= intensity_metrics(name, image, reference[name], "fitted_")
-    row["fitted_age"] = _rounded(fitted.age.value)
-    row["age_error"] = _rounded(fitted.age.value - age)
+    row["fitted_age"] = _rounded(fitted.estimate.value)
+    row["age_error"] = _rounded(fitted.estimate.value - age)
     for name, value in fitted.conditions.items():
         row[f"fitted_{name}"] = f"{value:.4g}" if isinstance(value, float) else value
     first = model.modalities[0]

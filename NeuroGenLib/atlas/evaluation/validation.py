@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import Callback
 from typing_extensions import override
 
-from NeuroGenLib.atlas.conditions import complete
+from NeuroGenLib.atlas.conditions import parsed
 from NeuroGenLib.atlas.config import FitConfig
 from NeuroGenLib.atlas.data.dataset import load_subject, read_candidates
 from NeuroGenLib.atlas.evaluation.figure import evaluation_figure
@@ -104,7 +104,7 @@ def require_usable(cohort: Cohort, config: AtlasTrainConfig, dataset: AtlasDatas
     bandwidth = config.bandwidth or default_bandwidth(dataset.ages)
     for subject in cohort:
         try:
-            complete(dataset.conditions, {one.name: value_of(subject, one.name) for one in dataset.conditions})
+            parsed(dataset.conditions, {one.name: value_of(subject, one.name) for one in dataset.conditions})
             subject_weights(dataset.ages, float(value_of(subject, config.data.age)), bandwidth)
             _, labels = load_subject(subject, config.data.modalities, config.data.segmentation)
             require_known_labels(labels, dataset.labels, f"The {config.data.segmentation}")

@@ -172,9 +172,14 @@ def _exists(path: str) -> bool:
 
 def _report(model: AtlasModel, fitted: FittedBrain) -> None:
     """Say age, conditions and tissues, with what limits them."""
-    estimate = fitted.age
+    estimate = fitted.estimate
     interval = "" if estimate.low is None else f", 95 % interval {estimate.low:.1f} to {estimate.high:.1f}"
-    print(f"{model.age_name}: {estimate.value:.2f} {model.age_unit}{interval} (n = {estimate.n})")
+    interval += f" (n = {estimate.n})"
+    if fitted.known_age is None:
+        print(f"{model.age_name}: {estimate.value:.2f} {model.age_unit}{interval}")
+    else:
+        print(f"{model.age_name}: {fitted.age:g} {model.age_unit} (given)")
+        print(f"{model.age_name} of the image: {estimate.value:.2f} {model.age_unit}{interval}")
     for name, value in fitted.conditions.items():
         shown = f"{value:.4g}" if isinstance(value, float) else value
         print(f"{name}: {shown} ({'given' if name in fitted.given else 'fitted'})")

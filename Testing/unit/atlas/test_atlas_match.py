@@ -16,7 +16,6 @@ from NeuroGenLib.atlas.fit.age_search import (
     find_match,
     start_rotations,
     supported,
-    typical_conditions,
 )
 from NeuroGenLib.atlas.fit.scan import read_scan
 from NeuroGenLib.models import open_model
@@ -70,7 +69,7 @@ def test_typical_conditions_by_hand(atlas):
     ages = np.array([person.age for person in PEOPLE])
     kernel = np.exp(-0.5 * ((ages - 26.0) / atlas.bandwidth) ** 2)
     kernel /= kernel.sum()
-    found = typical_conditions(atlas, 26.0)
+    found = atlas.typical_conditions(26.0)
     assert found["ventricles"] == pytest.approx(kernel @ [person.ventricles for person in PEOPLE])
     women = kernel @ [person.sex == "F" for person in PEOPLE]
     assert found["sex"] == ("F" if women > 0.5 else "M")
