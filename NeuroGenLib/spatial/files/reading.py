@@ -37,6 +37,8 @@ class ReadingConfig(Config):
     ] = False
 
 
+_SPATIAL = "NeuroGenLib.spatial"
+"""Package whose warnings reach the person and the record."""
 _DEFAULTS = ReadingConfig(any_size=True)
 """Outside of a session: a program of one's own reads images of any size."""
 _READING: ContextVar[ReadingConfig] = ContextVar("reading", default=_DEFAULTS)
@@ -70,7 +72,7 @@ def reading_session(config: ReadingConfig | None = None) -> Iterator[provenance.
     if config is None:
         config = reading() if provenance.current_session() else ReadingConfig()
     token = _READING.set(config)
-    logger = logging.getLogger(__package__)
+    logger = logging.getLogger(_SPATIAL)
     with provenance.session() as session:
         handler = _Warnings(logging.WARNING)
         logger.addHandler(handler)
