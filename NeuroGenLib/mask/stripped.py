@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from NeuroGenLib.mask.regions import USUAL_ML
 from NeuroGenLib.spatial.metrics import bounding_box
-from NeuroGenLib.spatial.volume import Volume
+
+if TYPE_CHECKING:
+    from NeuroGenLib.spatial.volume import Volume
 
 _LEAST_BACKGROUND = 0.2
 """Part of the voxels that hold the background's exact value, below which a scan is not looked at further: a slab cut
@@ -24,9 +28,11 @@ _DEEPEST = 10
 """Layers below the surface, of a voxel each, that are compared: the scalp, the skull and the brain's outer part. Deeper
 are ventricles, which are bright in T2w images."""
 _SKULL = 0.7
-"""Intensity of a layer, as a part of that above and below it, below which it is a skull. Measured: extracted adult brains
-(T1w, T2w, PD) have 0.99 at least, fetal ones (T2w, 28 atlases) 0.73; slabs of heads with a background of zeros (T1w)
-at most 0.5."""
+"""Intensity of a layer, as a part of that above and below it, below which it is a skull. Measured: extracted adult
+brains (T1w, T2w, PD) have 0.99 at least, fetal ones (T2w, 28 atlases) 0.73; slabs of heads with a background of zeros
+(T1w) at most 0.5."""
+
+
 def stripped_brain(scan: Volume) -> Volume | None:
     """Return the brain of a skull-stripped scan: all but its background, holes filled.
 
@@ -46,6 +52,7 @@ def stripped_brain(scan: Volume) -> Volume | None:
 
     Examples
     --------
+    >>> from NeuroGenLib.spatial.volume import Volume
     >>> distance = np.linalg.norm(np.indices((40, 40, 40)).T - 19.5, axis=-1).T * 4
     >>> brain = Volume(np.where(distance < 72, 100.0, 0), np.diag([4.0, 4, 4, 1]))
     >>> int(stripped_brain(brain).array.sum()) == int((distance < 72).sum())
@@ -102,5 +109,6 @@ def _shows_skull(tissue: Volume, brain: np.ndarray) -> bool:
     deepest = min(_DEEPEST, int(layers.max()))
     medians = [float(np.median(image.array[layers == layer])) for layer in range(1, deepest + 1)]
     return any(
-        medians[layer] < _SKULL * min(max(medians[:layer]), max(medians[layer + 1 :])) for layer in range(1, deepest - 1)
+        medians[layer] < _SKULL * min(max(medians[:layer]), max(medians[layer + 1 :]))
+        for layer in range(1, deepest - 1)
     )

@@ -67,8 +67,9 @@ def run(arguments: list[str]) -> None:
     parser = make_parser(
         "mask",
         "Find the brain in scans of the whole head of an adult, of any contrast. The mask is on the scan's own\n"
-        "voxels, 1 in the brain and the fluid in and around it. Of a skull-stripped scan it is all but the background.\n"
-        "It does not find a fetus inside its mother: segment it by hand. Look at the masks before you use them. `neurogen mask train` trains a model of your own.",
+        "voxels, 1 in the brain and the fluid in and around it. Of a skull-stripped scan it is all but the\n"
+        "background. A fetus inside its mother is not found: segment it by hand. Look at the masks before you use\n"
+        "them. `neurogen mask train` trains a model of your own.",
         (
             "neurogen mask head_T1w.nii.gz --out brain_mask.nii.gz",
             "neurogen mask sub-*_T1w.nii.gz --out masks",

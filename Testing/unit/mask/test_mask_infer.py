@@ -113,7 +113,7 @@ def test_thick_slices_get_a_mask_in_the_same_place(model: MaskModel, head: Volum
 
 @pytest.mark.slow
 def test_a_fine_scan_is_one_part_without_holes(model: MaskModel) -> None:
-    
+
     phantom = a_brain_phantom((130, 150, 120), 0.6).image
     mask = model.find(phantom).mask.array
     assert ndimage.label(mask)[1] == 1
