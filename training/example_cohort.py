@@ -99,15 +99,13 @@ def main() -> None:
     options = parser.parse(sys.argv[1:])
 
     from NeuroGenLib.atlas.infer import AtlasModel
-    from NeuroGenLib.core.progress import TerminalProgress
     from NeuroGenLib.core.provenance import RESEARCH_USE
     from NeuroGenLib.models import open_model
 
     progress = make_progress(options.progress)
     model = open_model(SOURCE, AtlasModel, device="cpu")
     files = write_cohort(model, HEADS, Path(options.out), progress)
-    if isinstance(progress, TerminalProgress):
-        progress.close()
+    progress.close()
     if options.json:
         print_json({"out": options.out, "written": files, "notice": model.notice})
         return

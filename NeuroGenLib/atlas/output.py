@@ -16,9 +16,10 @@ from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import staged_outputs, write_json
 from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.core.provenance import RECORD
 from NeuroGenLib.core.reports import PICTURE, PictureConfig, save_figure, write_table
 from NeuroGenLib.spatial.files.volumes import write_frames
-from NeuroGenLib.spatial.result import RECORD, Result, inspected
+from NeuroGenLib.spatial.result import Result, inspected
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

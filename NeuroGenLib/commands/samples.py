@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.commands.options import add_json_option, add_report_options, make_parser, make_progress, print_json
-from NeuroGenLib.core.progress import TerminalProgress
 from NeuroGenLib.core.provenance import RESEARCH_USE
 from NeuroGenLib.samples.fetch import fetch_sample, sample_offer
 from NeuroGenLib.samples.registry import list_samples
@@ -84,8 +83,7 @@ def get(arguments: list[str]) -> None:
 
     progress = make_progress(options.progress)
     fetched = fetch_sample(options.name, options.out, progress, accept_licence=options.accept_licence, api=ZENODO_API)
-    if isinstance(progress, TerminalProgress):
-        progress.close()
+    progress.close()
     if options.json:
         print_json(
             {

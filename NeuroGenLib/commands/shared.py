@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from NeuroGenLib.commands.options import add_device_option, add_report_options
 from NeuroGenLib.core.config_command_line import add_options, options_of, parse_config
 from NeuroGenLib.core.errors import InputError, NeuroGenError
 from NeuroGenLib.core.files import require_folder_place
-from NeuroGenLib.core.progress import Progress, TerminalProgress
-from NeuroGenLib.core.provenance import RESEARCH_USE
+from NeuroGenLib.core.job import current_job
+from NeuroGenLib.core.progress import TerminalProgress
+from NeuroGenLib.core.provenance import RECORD, RESEARCH_USE
+from NeuroGenLib.core.reports import PictureConfig
 from NeuroGenLib.spatial.files.reading import ReadingConfig, use_reading
 
 if TYPE_CHECKING:
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
 
     from NeuroGenLib.core.arguments import ArgumentParser
     from NeuroGenLib.core.config import Config
+    from NeuroGenLib.core.progress import Progress
 
 MOST_NOTES = 4
 
@@ -47,41 +52,52 @@ def use_reading_options(options: Namespace, progress: Progress) -> None:
     """Read files as the options say until the command ends, and print warnings of readers on stderr."""
 
     def show(text: str) -> None:
-        close_bar(progress)
+        progress.close()
         print(f"Note: {text}", file=sys.stderr, flush=True)
 
     use_reading(options_of(options, ReadingConfig), show)
 
 
-def run_training(
-    config: type[Config], package: str, arguments: Sequence[str], program: str, description: str, progress: Progress
-) -> None:
+def add_run_options(parser: ArgumentParser) -> None:
+    """Add the options that every job on images has: ``--out``, ``--device``, of pictures, files and the report."""
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
+    add_options(parser, PictureConfig)
+    add_device_option(parser)
+    add_reading_options(parser)
+    add_report_options(parser)
+
+
+def run_training(config: type[Config], arguments: Sequence[str], program: str, description: str) -> None:
     """Read the settings, train, say where the model is.
 
     Parameters
     ----------
     config:
-        The settings.
-    package:
-        Such as ``NeuroGenLib.atlas``; its module ``train`` has a function of that name.
+        The settings; the module ``train`` beside theirs has a function of that name.
     arguments, program, description:
         As for :func:`NeuroGenLib.core.config_command_line.parse_config`.
-    progress:
-        Progress callback.
     """
-    from importlib import import_module
-
     settings = parse_config(config, arguments, program, description)
+    package = config.__module__.rpartition(".")[0]
     train = import_module(f"{package}.train").train  # slow to import: --help does without
+    progress = TerminalProgress()
     with notes_on_stderr(progress, package):
         path = train(settings, progress)
-    close_bar(progress)
+    progress.close()
     if path is not None:
         print(f"The model is in {path}")
 
 
-def out_folder(text: str) -> Path:
-    """Return the folder to write into; ask this before the work.
+def out_folder(text: str, names: Sequence[str] = ()) -> Path:
+    """Return the folder to write into; ask this before the inputs are read.
+
+    Parameters
+    ----------
+    text:
+        Of ``--out``.
+    names:
+        Files that the command writes there, with ``*`` for any letters, besides its record: an input of such a name
+        is then refused when it is read, before the work.
 
     Raises
     ------
@@ -92,6 +108,9 @@ def out_folder(text: str) -> Path:
     """
     folder = Path(text)
     require_folder_place(folder)
+    job = current_job()
+    if job is not None:
+        job.plan(folder, (*names, RECORD))
     return folder
 
 
@@ -116,16 +135,10 @@ def scene_path(text: str | None) -> Path | None:
         raise InputError(
             f"{path} is a folder, not a scene.", "Choose another name for the scene.", code="file-unwritable"
         )
-    out_folder(str(path.parent))
+    require_folder_place(path.parent)
     import NeuroGenLib.mrml.core  # noqa: F401 (says what is missing)
 
     return path
-
-
-def close_bar(progress: Progress) -> None:
-    """End the line of a bar, so that what is printed next begins its own."""
-    if isinstance(progress, TerminalProgress):
-        progress.close()
 
 
 @contextmanager
@@ -143,7 +156,7 @@ def notes_on_stderr(progress: Progress, package: str) -> Iterator[None]:
 
     class Lines(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            close_bar(progress)
+            progress.close()
             print(record.getMessage(), file=sys.stderr, flush=True)
 
     logger = logging.getLogger(package)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _RECORDED = ("torch", "numpy", "monai", "nibabel", "SimpleITK", "scipy", "lightning", "safetensors")
 
+RECORD = "provenance.json"
+"""Name of the record in the folder of a result."""
+
 RESEARCH_USE = "For research use only; not for diagnosis or treatment."
 
 

@@ -31,6 +31,19 @@ if TYPE_CHECKING:
 FORMATS: tuple[TransformFormat, ...] = get_args(TransformFormat)
 """How transforms are written: as ITK composites, or as displacement fields."""
 
+FILES = (
+    "warped.nii.gz",
+    "warped_labels.nii.gz",
+    "jacobian.nii.gz",
+    "forward.*",
+    "inverse.*",
+    "quality.tsv",
+    "quality.json",
+    "points.*",
+    "registration.png",
+)
+"""What a registration writes beside its record and masks that it computes; ``*`` for any letters."""
+
 _DIRECTIONS = {
     "forward": "maps fixed to moving points; resampling with it brings the moving image onto the fixed grid",
     "inverse": "maps moving to fixed points",

@@ -10,6 +10,7 @@ import numpy as np
 
 from NeuroGenLib.core.errors import InputError, NeuroGenError
 from NeuroGenLib.core.files import write_json
+from NeuroGenLib.core.provenance import RECORD
 from NeuroGenLib.core.reports import write_table
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RECORD = "provenance.json"
 _LITTLE_OVERLAP = 0.1
 """Share of the smaller field of view: below it, images of one head are rarely meant."""
 

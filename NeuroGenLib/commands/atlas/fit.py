@@ -8,16 +8,10 @@ from typing import TYPE_CHECKING
 
 from NeuroGenLib.atlas.config import BUNDLED, FitConfig, SubjectConfig
 from NeuroGenLib.atlas.infer import AtlasModel
-from NeuroGenLib.commands.options import (
-    add_device_option,
-    add_report_options,
-    make_parser,
-    make_progress,
-    print_json,
-)
+from NeuroGenLib.commands.options import make_parser, make_progress, print_json
 from NeuroGenLib.commands.shared import (
     add_model_option,
-    add_reading_options,
+    add_run_options,
     add_scene_option,
     out_folder,
     print_files,
@@ -28,11 +22,9 @@ from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.files import read_json, staged_outputs
-from NeuroGenLib.core.progress import TerminalProgress
-from NeuroGenLib.core.provenance import RESEARCH_USE
+from NeuroGenLib.core.provenance import RECORD, RESEARCH_USE
 from NeuroGenLib.core.reports import PictureConfig
 from NeuroGenLib.models import open_model
-from NeuroGenLib.spatial.result import RECORD
 from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
@@ -70,17 +62,14 @@ def fit(arguments: list[str]) -> None:
     parser.add_argument("--labels", metavar="FILE", help="label map after the model's table; the fit then uses it too")
     add_options(parser, SubjectConfig)
     add_options(parser, FitConfig, FIT_OPTIONS)
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_scene_option(parser)
-    add_options(parser, PictureConfig)
-    add_device_option(parser)
-    add_reading_options(parser)
-    add_report_options(parser)
+    add_run_options(parser)
     options = parser.parse(arguments)
 
-    out, scene = out_folder(options.out), scene_path(options.scene)
     from NeuroGenLib.atlas.fit.fit import fit_scan
-    from NeuroGenLib.atlas.fit.output import summary
+    from NeuroGenLib.atlas.fit.output import FILES, summary
+
+    out, scene = out_folder(options.out, FILES), scene_path(options.scene)
 
     started = time.monotonic()
     progress = make_progress(options.progress)
@@ -110,8 +99,7 @@ def fit(arguments: list[str]) -> None:
     }
     written = _write(model, fitted, images, parameters, options_of(options, PictureConfig), out, scene)
     progress.update(1, 1)
-    if isinstance(progress, TerminalProgress):
-        progress.close()
+    progress.close()
     seconds = time.monotonic() - started
     if options.json:
         facts = summary(model, fitted)

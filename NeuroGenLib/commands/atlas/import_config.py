@@ -7,7 +7,6 @@ from pathlib import Path
 from NeuroGenLib.atlas.published import training_config as published_config
 from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, number
 from NeuroGenLib.commands.translation import report_translation
-from NeuroGenLib.core.progress import TerminalProgress
 
 
 def import_config(arguments: list[str]) -> None:
@@ -54,6 +53,5 @@ def import_config(arguments: list[str]) -> None:
         else max(1, round(number(points, "a number of points", positive=True))),
         progress=progress,
     )
-    if isinstance(progress, TerminalProgress):
-        progress.close()
+    progress.close()
     report_translation(translation, options.out, files, "atlas", as_json=options.json)

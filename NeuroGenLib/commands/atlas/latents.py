@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from NeuroGenLib.atlas.config import BUNDLED
-from NeuroGenLib.atlas.evaluation.latents import analyse_to_folder
+from NeuroGenLib.atlas.evaluation.latents import FILES, analyse_to_folder
 from NeuroGenLib.atlas.infer import AtlasModel
 from NeuroGenLib.commands.atlas.shared import report_written
 from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
@@ -35,7 +35,7 @@ def latents(arguments: list[str]) -> None:
     add_report_options(parser)
     options = parser.parse(arguments)
 
-    out = out_folder(options.out)
+    out = out_folder(options.out, FILES)
 
     progress = make_progress(options.progress)
 

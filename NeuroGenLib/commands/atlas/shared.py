@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from NeuroGenLib.commands.options import print_json
-from NeuroGenLib.commands.shared import close_bar, print_result
+from NeuroGenLib.commands.shared import print_result
 
 if TYPE_CHECKING:
     from NeuroGenLib.atlas.infer import AtlasModel
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def report_written(model: AtlasModel, written: Written, progress: Progress, *, as_json: bool) -> None:
     """Say what was written, where, how long it took, and what to know about it."""
-    close_bar(progress)
+    progress.close()
     if as_json:
         print_json(
             {

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from NeuroGenLib.cohort.subjects import IMAGE_SUFFIXES
 from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
-from NeuroGenLib.commands.shared import add_reading_options, close_bar, print_result, use_reading_options
+from NeuroGenLib.commands.shared import add_reading_options, print_result, use_reading_options
 from NeuroGenLib.core import provenance
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import require_folder_place, staged_outputs, write_json
+from NeuroGenLib.core.job import require_apart
 from NeuroGenLib.spatial.files.formats import ITK_SUFFIXES, WRITTEN_SUFFIXES
 from NeuroGenLib.spatial.files.landmarks import POINT_SUFFIXES, point_suffix, read_point_file
 from NeuroGenLib.spatial.files.spatial_maps import FileTransform, read_transform
@@ -66,7 +67,7 @@ def apply(arguments: list[str]) -> None:
     progress = make_progress(options.progress)
     use_reading_options(options, progress)
     used, remarks = _transform(options, plan, progress)
-    close_bar(progress)
+    progress.close()
     seconds = time.monotonic() - started
     if options.json:
         written = list(map(str, plan.written))
@@ -188,7 +189,6 @@ def _into_file(read: Sequence[Path], marks: Path | None, place: Path) -> Plan:
 
 def _require_apart(plan: Plan, read: Sequence[Path]) -> None:
     taken: set[Path] = set()
-    inputs = {_resolved(path) for path in read}
     for place in plan.written:
         if place in taken:
             raise InputError(
@@ -197,18 +197,11 @@ def _require_apart(plan: Plan, read: Sequence[Path]) -> None:
                 code="value-duplicate",
             )
         taken.add(place)
-        if place.is_dir() or _resolved(place) in inputs:
-            what = "a folder" if place.is_dir() else "an input"
+        if place.is_dir():
             raise InputError(
-                f"The result {place} would replace {what}.", "Choose another name as --out.", code="file-occupied"
+                f"The result {place} would replace a folder.", "Choose another name as --out.", code="file-occupied"
             )
-
-
-def _resolved(path: Path) -> Path:
-    try:
-        return path.resolve()
-    except (OSError, ValueError):  # a name that no system takes; reading it says so
-        return path
+    require_apart(plan.written, read)
 
 
 def _transform(options: Any, plan: Plan, progress: Progress) -> tuple[dict[str, str], list[str]]:

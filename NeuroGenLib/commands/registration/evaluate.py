@@ -6,25 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from NeuroGenLib.commands.options import (
-    add_device_option,
-    add_report_options,
-    make_parser,
-    make_progress,
-    print_json,
-)
-from NeuroGenLib.commands.shared import add_reading_options, use_reading_options
+from NeuroGenLib.commands.options import make_parser, make_progress, print_json
+from NeuroGenLib.commands.shared import add_run_options, out_folder, use_reading_options
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError, NeuroGenError
-from NeuroGenLib.core.files import require_folder_place
-from NeuroGenLib.core.progress import TerminalProgress
 from NeuroGenLib.core.provenance import RESEARCH_USE
 from NeuroGenLib.core.reports import PictureConfig
 from NeuroGenLib.models import open_model
 from NeuroGenLib.registration.config import BUNDLED, RegisterConfig
 from NeuroGenLib.registration.evaluation.checkpoints import SELECT, evaluate_run, run_checkpoints
 from NeuroGenLib.registration.evaluation.pairs import read_pairs
-from NeuroGenLib.registration.evaluation.table import evaluate_to_folder
+from NeuroGenLib.registration.evaluation.table import FILES, evaluate_to_folder
 from NeuroGenLib.registration.infer import RegistrationModel
 
 if TYPE_CHECKING:
@@ -40,8 +32,7 @@ def evaluate(arguments: list[str]) -> None:
 
     _require_consistent(options)
 
-    out = Path(options.out)
-    require_folder_place(out)
+    out = out_folder(options.out, FILES)
     settings = options_of(options, RegisterConfig)
     if options.run is not None and "refine" not in options:
         settings = replace(settings, refine=0)
@@ -89,11 +80,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--orientation", metavar="CODES", help="how a published run's images were stored, such as LIA")
     pair_options = parser.add_argument_group("registration of each pair (with --run, refine is 0 unless given)")
     add_options(pair_options, RegisterConfig)
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
-    add_options(parser, PictureConfig)
-    add_device_option(parser)
-    add_reading_options(parser)
-    add_report_options(parser)
+    add_run_options(parser)
     return parser
 
 
@@ -122,7 +109,7 @@ def _evaluate_model(
     )
     picture = options_of(options, PictureConfig)
     evaluation = evaluate_to_folder(model, pairs, out, settings, progress.part(0.02, 1), picture=picture)
-    _close(progress)
+    progress.close()
     if options.json:
         print_json({"out": options.out, **evaluation.summary, "rows": evaluation.rows, "notice": model.notice})
     else:
@@ -170,7 +157,7 @@ def _evaluate_run(
         picture=options_of(options, PictureConfig),
         progress=progress,
     )
-    _close(progress)
+    progress.close()
     if options.json:
         best = {unit: evaluation.best.number, "by": evaluation.by}
         print_json({"out": options.out, "best": best, "rows": evaluation.rows, "notice": RESEARCH_USE})
@@ -182,8 +169,3 @@ def _evaluate_run(
     if evaluation.by is not None:
         print(f"Best by {evaluation.by}: {unit} {evaluation.best.number}; it is in {out / 'best_model'}.")
     print(f"Written to {out}. {RESEARCH_USE}")
-
-
-def _close(progress: Progress) -> None:
-    if isinstance(progress, TerminalProgress):
-        progress.close()

@@ -6,18 +6,11 @@ import time
 from typing import TYPE_CHECKING
 
 from NeuroGenLib.alignment.prepared_image import first_channel
-from NeuroGenLib.commands.options import (
-    add_device_option,
-    add_report_options,
-    make_parser,
-    make_progress,
-    print_json,
-)
+from NeuroGenLib.commands.options import make_parser, make_progress, print_json
 from NeuroGenLib.commands.shared import (
     add_model_option,
-    add_reading_options,
+    add_run_options,
     add_scene_option,
-    close_bar,
     out_folder,
     print_result,
     scene_path,
@@ -35,6 +28,7 @@ from NeuroGenLib.registration.config import BUNDLED, RegisterRunConfig
 from NeuroGenLib.registration.evaluation.quality import STAGES
 from NeuroGenLib.registration.infer import RegistrationModel
 from NeuroGenLib.registration.output import (
+    FILES,
     RegistrationInputs,
     quality_rows,
     registration_result,
@@ -62,7 +56,7 @@ def run(arguments: list[str]) -> None:
     options = _parser().parse(arguments)
     settings = options_of(options, RegisterRunConfig)
 
-    out, scene = out_folder(options.out), scene_path(options.scene)
+    out, scene = out_folder(options.out, FILES), scene_path(options.scene)
 
     started = time.monotonic()
     progress = make_progress(options.progress)
@@ -85,7 +79,7 @@ def run(arguments: list[str]) -> None:
     result = registration_result(model, registration, {**paths, **to_mapping(settings)})
     files = _write(result, registration, inputs, options, out, scene)
     progress.update(1, 1, "written")
-    close_bar(progress)
+    progress.close()
     seconds = time.monotonic() - started
     if options.json:
         facts = {"out": str(out), "written": [str(file) for file in files], "seconds": round(seconds, 1)}
@@ -123,12 +117,8 @@ def _parser() -> ArgumentParser:
     )
     add_model_option(parser, BUNDLED)
     add_options(parser, RegisterRunConfig)
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_scene_option(parser)
-    add_options(parser, PictureConfig)
-    add_device_option(parser)
-    add_reading_options(parser)
-    add_report_options(parser)
+    add_run_options(parser)
     return parser
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.core.files import atomic_file
+from NeuroGenLib.core.files import atomic_file, require_content
 from NeuroGenLib.spatial.files.formats import channels_first, unreadable
 
 if TYPE_CHECKING:
@@ -109,3 +109,4 @@ def write_nrrd(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
             SimpleITK.WriteImage(image, str(temporary), useCompression=True, imageIO="NrrdImageIO")
         except RuntimeError as error:
             raise OSError(str(error).strip().splitlines()[-1]) from error
+        require_content(temporary)

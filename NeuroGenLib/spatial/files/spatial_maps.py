@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.core.files import atomic_file, existing_file
+from NeuroGenLib.core.files import atomic_file, existing_file, require_content
 from NeuroGenLib.spatial.files import volumes
 from NeuroGenLib.spatial.files.itk import is_sheared, to_itk
 from NeuroGenLib.spatial.transforms.spatial_map import point_rows, require_displacements, require_order
@@ -160,6 +160,7 @@ def write_transform(transform: SpatialMap, path: str | os.PathLike[str]) -> None
             SimpleITK.WriteTransform(itk, str(temporary))
         except RuntimeError as error:
             raise OSError(_reason(error)) from error
+        require_content(temporary)
 
 
 def write_displacement_field(field: Volume, path: str | os.PathLike[str]) -> None:
@@ -289,6 +290,7 @@ def _write_nrrd(field: Volume, path: Path) -> None:
             SimpleITK.WriteImage(image, str(temporary), useCompression=True, imageIO="NrrdImageIO")
         except RuntimeError as error:
             raise OSError(_reason(error)) from error
+        require_content(temporary)
 
 
 def _write_nifti(field: Volume, path: Path) -> None:

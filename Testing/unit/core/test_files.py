@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib.core.errors import InputError, NeuroGenError
+from NeuroGenLib.core.errors import NeuroGenError
 from NeuroGenLib.core.files import (
     atomic_file,
     atomic_folder,
     existing_file,
     read_json,
     read_text,
+    require_content,
     require_folder_place,
     staged_outputs,
     write_json,
@@ -202,7 +203,7 @@ def test_outputs_that_do_not_fit_what_is_there_change_nothing(old: str, new: str
             (staging / "a").write_text("new", encoding="utf-8")
             make(staging / "z", new)
 
-    with pytest.raises(InputError, match=rf"z is a {old} where a {new}"):
+    with raises("file-unwritable", tmp_path / "z", old, new):
         write()
     assert (tmp_path / "a").read_text(encoding="utf-8") == "old"
     assert names(tmp_path) == ["a", "z"]
@@ -251,6 +252,15 @@ def test_what_is_not_json_is_named(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "content.json").write_bytes(content)
     with raises("file-type", "content.json"):
         read_json(tmp_path / "content.json")
+
+
+def test_a_library_that_wrote_nothing_is_no_success(tmp_path: Path) -> None:
+    with (
+        raises("file-unwritable", "field.nrrd", "nothing was written", kind=NeuroGenError),
+        atomic_file(tmp_path / "field.nrrd") as temporary,
+    ):
+        require_content(temporary)
+    assert names(tmp_path) == []
 
 
 def test_a_missing_file_and_a_folder_are_told_apart(tmp_path: Path) -> None:
