@@ -20,6 +20,7 @@ from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.models import open_model
 from Testing.atlas_fixtures import MODALITIES, PEOPLE
 from Testing.mrml.places import WITHOUT_SLICER
+from Testing.raising import raises
 
 pytest.importorskip("slicer", reason=WITHOUT_SLICER)
 
@@ -180,7 +181,7 @@ def test_a_folder_that_is_something_else_is_refused(
 
 
 def test_an_empty_folder_is_refused(grown: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"provenance\.json does not exist"):
+    with raises("file-missing", "provenance.json"):
         Generated.read(tmp_path)
     (tmp_path / "provenance.json").write_bytes((grown / "provenance.json").read_bytes())
     with pytest.raises(InputError, match="holds no images"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ from NeuroGenLib.mask.infer import MaskModel
 from NeuroGenLib.mask.output import mask_result
 from NeuroGenLib.mask.run_config import MaskConfig
 from NeuroGenLib.models import open_model
-from NeuroGenLib.spatial.files.formats import ITK_SUFFIXES, WRITTEN_SUFFIXES
+from NeuroGenLib.spatial.files.formats import WRITTEN_SUFFIXES
 from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
     from NeuroGenLib.core.batch import Outcome
     from NeuroGenLib.core.progress import Progress
     from NeuroGenLib.spatial.result import Result
+
+
+_FILE_SUFFIX = re.compile(r"\.[A-Za-z]{2,5}")
+"""Endings of files (.txt, .mha, .json); folders may have others, as in masks.v2."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +62,9 @@ def run(arguments: list[str]) -> None:
     parser = make_parser(
         "mask",
         "Find the brain in scans of the whole head of an adult, of any contrast. The mask is on the scan's own\n"
-        "voxels, 1 in the brain and the fluid in and around it. It does not find a fetus inside its mother: segment\n"
-        "it by hand. Look at the masks before you use them. `neurogen mask train` trains a model of your own.",
+        "voxels, 1 in the brain and the fluid in and around it. Of a skull-stripped scan it is all but the\n"
+        "background. A fetus inside its mother is not found: segment it by hand. Look at the masks before you use\n"
+        "them. `neurogen mask train` trains a model of your own.",
         (
             "neurogen mask head_T1w.nii.gz --out brain_mask.nii.gz",
             "neurogen mask sub-*_T1w.nii.gz --out masks",
@@ -113,9 +119,12 @@ def planned(images: Sequence[str], out: str) -> list[Job]:
             )
         jobs = [Job(scans[0], place)]
     else:
-        if place.suffix.lower() in ITK_SUFFIXES:
+        if _FILE_SUFFIX.fullmatch(place.suffix) and not place.is_dir():
             raise InputError(
-                f"{place} has a suffix that is not written.", f"Use {', '.join(WRITTEN_SUFFIXES)}.", code="file-type"
+                f"{place} is the name of a file of a type that masks are not written in.",
+                f"End it in {', '.join(WRITTEN_SUFFIXES)}, or give a folder, which must exist where its name has such"
+                " an ending.",
+                code="file-type",
             )
         jobs = [Job(scan, place / f"{_stem(scan)}_mask.nii.gz") for scan in scans]
     taken: dict[Path, Path] = {}

@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio
 
-from NeuroGenLib.atlas.config import FitConfig
+from NeuroGenLib.atlas.config import EvaluateConfig, FitConfig
 from NeuroGenLib.atlas.evaluation.figure import MOST_SHOWN, Comparison, evaluation_figure
 from NeuroGenLib.atlas.evaluation.table import (
     EvaluationRow,
-    EvaluationSettings,
     dice_columns,
     evaluate_to_folder,
     intensity_metrics,
@@ -43,8 +42,8 @@ HELD_OUT = (
     Person("sub-11", 27.8, 0.95, 0.5, "M", (16, 18, 14)),
     Person("sub-12", 30.4, 1.01, 0.3, "F", (15, 19, 16), axcodes="LPS", degrees=20, origin=(30, 5, -40)),
 )
-QUICK = EvaluationSettings(fit=FitConfig(steps=30, points=600), volumes=True)
-ALONE = EvaluationSettings(fit=None)
+QUICK = EvaluateConfig(fit=FitConfig(steps=30, points=600), volumes=True)
+ALONE = EvaluateConfig(fitted=False)
 TISSUES = (
     "white_matter",
     "ventricles",

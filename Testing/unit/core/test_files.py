@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib.core.errors import InputError, NeuroGenError
+from NeuroGenLib.core.errors import NeuroGenError
 from NeuroGenLib.core.files import (
     atomic_file,
     atomic_folder,
@@ -203,7 +203,7 @@ def test_outputs_that_do_not_fit_what_is_there_change_nothing(old: str, new: str
             (staging / "a").write_text("new", encoding="utf-8")
             make(staging / "z", new)
 
-    with pytest.raises(InputError, match=rf"z is a {old} where a {new}"):
+    with raises("file-unwritable", tmp_path / "z", old, new):
         write()
     assert (tmp_path / "a").read_text(encoding="utf-8") == "old"
     assert names(tmp_path) == ["a", "z"]

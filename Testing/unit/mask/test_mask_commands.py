@@ -80,6 +80,8 @@ def test_a_folder_without_images_may_be_a_dicom_series(tmp_path: Path) -> None:
         (["scans"], "mask.nii.gz", "value-conflict", "2 images"),
         (["scans/sub-1_T1w.nii.gz"], "scans/sub-1_T1w.nii.gz", "file-occupied", "scans/sub-1_T1w.nii.gz"),
         (["scans/sub-1_T1w.nii.gz"], "mask.mha", "file-type", "mask.mha"),
+        (["scans/sub-1_T1w.nii.gz"], "mask.txt", "file-type", "mask.txt"),
+        (["scans"], "masks.JSON", "file-type", "masks.JSON"),
         (["scans/sub-3_T1w.nii.gz"], "masks", "file-missing", "sub-3_T1w.nii.gz"),
         (["scans/sub-1_T1w.nii.gz", "scans/../scans/sub-1_T1w.nii.gz"], "masks", "value-duplicate", "sub-1_T1w_mask"),
         (["x" * 5000], "masks", "file-missing", "x" * 5000),
@@ -91,6 +93,13 @@ def test_plans_that_cannot_be_are_refused(
     monkeypatch.chdir(scans.parent)
     with raises(code, named):
         planned(images, out)
+
+
+@pytest.mark.parametrize("name", ["masks", "masks.v2", "1.5mm", "new.masks"])
+def test_a_folder_may_have_a_dot_in_its_name(scans: Path, tmp_path: Path, name: str) -> None:
+    if name == "new.masks":
+        (tmp_path / name).mkdir()
+    assert all(job.mask.parent == tmp_path / name for job in planned([str(scans)], str(tmp_path / name)))
 
 
 def test_masks_are_written_with_their_records(scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

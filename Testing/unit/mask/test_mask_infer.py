@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from NeuroGenLib.core.errors import Cancelled
 from NeuroGenLib.core.progress import Progress
@@ -57,8 +58,9 @@ def model() -> MaskModel:
 
 @pytest.fixture
 def head() -> Volume:
-    """An asymmetric head of 58 x 74 x 54 mm."""
-    return a_brain_phantom((52, 60, 50), 1.6).image
+    """An asymmetric head of 58 x 74 x 54 mm in air with some noise."""
+    image = a_brain_phantom((52, 60, 50), 1.6).image
+    return image.with_array(image.array + np.random.default_rng(1).random(image.shape))
 
 
 @pytest.fixture
@@ -111,7 +113,6 @@ def test_thick_slices_get_a_mask_in_the_same_place(model: MaskModel, head: Volum
 
 @pytest.mark.slow
 def test_a_fine_scan_is_one_part_without_holes(model: MaskModel) -> None:
-    from scipy import ndimage
 
     phantom = a_brain_phantom((130, 150, 120), 0.6).image
     mask = model.find(phantom).mask.array
@@ -177,6 +178,15 @@ def test_short_memory_makes_smaller_windows_and_says_so(
     found = greedy.find(large)
     assert dice(found.mask, wanted) > 0.99
     assert any("Memory ran out" in text for text in found.warnings)
+
+
+def test_a_skull_stripped_scan_is_masked_whole_and_this_is_said(model: MaskModel) -> None:
+    depth = 1 - np.linalg.norm((np.indices((44, 52, 40)).T - (22, 26, 20)) / (18, 21, 16), axis=-1).T
+    brain = Volume(np.where(depth > 0, 100 + 50 * depth, 0), np.diag([4.0, 4, 4, 1]))
+    result = model.find(brain)
+    assert np.array_equal(result.mask.array != 0, depth > 0)
+    assert result.confidence is None
+    assert [f"({result.volume_ml:.0f} ml)" in text for text in result.warnings] == [True]
 
 
 def test_finding_can_be_cancelled(model: MaskModel, head: Volume) -> None:
