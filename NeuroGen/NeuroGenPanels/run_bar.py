@@ -160,7 +160,7 @@ class RunBar:
         except Exception as error:  # would reach the Python console alone, after the bar has said "done"
             self._failed(unexpected(error), None)
             raise
-        finally:
+        else:
             self._notify()
 
     def _failed(self, error: NeuroGenError, on_error: Callable[[NeuroGenError], object] | None) -> None:
