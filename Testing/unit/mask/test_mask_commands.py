@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ import torch
 
 from NeuroGenLib import cli
 from NeuroGenLib.commands.mask.run import planned
+from NeuroGenLib.core.files import read_json
 from NeuroGenLib.mask.infer import MaskModel
 from NeuroGenLib.models import ModelFolder
 from NeuroGenLib.spatial.volume import Volume
@@ -121,6 +123,16 @@ def test_masks_are_written_with_their_records(scans: Path, tmp_path: Path, capsy
     assert made["volume_ml"] == pytest.approx(mask.array.sum() * 0.064, abs=0.1)
     assert made["citation"] == ["Nobody."]
     assert any("whole head" in text for text in made["warnings"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_name_that_is_not_utf8_is_masked(scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = scans / "t\udce9te.nii.gz"
+    (scans / "sub-1_T1w.nii.gz").rename(image)
+    assert cli.main(["mask", str(image), "--out", str(tmp_path / "masks"), "--progress", "none"]) == 0
+    assert "t\\udce9te_mask.nii.gz" in capsys.readouterr().out
+    made = read_json(tmp_path / "masks" / "t\udce9te_mask_provenance.json")
+    assert made["parameters"]["image"] == str(image)
 
 
 def test_json_tells_all(scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
