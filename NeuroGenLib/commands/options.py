@@ -55,8 +55,13 @@ def make_progress(kind: str) -> Progress:
 
 
 def print_json(content: dict[str, Any]) -> None:
-    """Print one line of JSON."""
-    print(json.dumps(content, ensure_ascii=False, default=str))
+    """Print one line of JSON, with escapes for what the terminal's encoding lacks."""
+    line = json.dumps(content, ensure_ascii=False, default=str)
+    try:
+        line.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeError:
+        line = json.dumps(content, default=str)
+    print(line)
 
 
 def numbers(text: str, what: str) -> tuple[float, ...]:

@@ -17,7 +17,7 @@ from NeuroGenLib.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_RECORDED = ("torch", "numpy", "monai", "nibabel", "SimpleITK", "scipy", "lightning", "safetensors")
+_RECORDED = ("torch", "numpy", "monai", "nibabel", "SimpleITK", "pydicom", "scipy", "lightning", "safetensors")
 
 RECORD = "provenance.json"
 """Name of the record in the folder of a result."""

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from NeuroGenLib.atlas.config import BUNDLED, EvaluateConfig, FitConfig
 from NeuroGenLib.atlas.infer import AtlasModel
 from NeuroGenLib.cohort.subjects import Cohort, read_splits
-from NeuroGenLib.commands.options import make_parser, make_progress, print_json
-from NeuroGenLib.commands.shared import add_model_option, add_run_options, out_folder, use_reading_options
+from NeuroGenLib.commands.options import make_parser, make_progress
+from NeuroGenLib.commands.shared import (
+    add_model_option,
+    add_run_options,
+    files_below,
+    out_folder,
+    print_written,
+    use_reading_options,
+)
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.provenance import RESEARCH_USE
@@ -57,6 +65,7 @@ def evaluate(arguments: list[str]) -> None:
         fit=options_of(options, FitConfig),
         picture=options_of(options, PictureConfig),
     )
+    started = time.monotonic()
     progress = make_progress(options.progress)
     use_reading_options(options, progress)
 
@@ -66,7 +75,7 @@ def evaluate(arguments: list[str]) -> None:
     table = evaluate_to_folder(model, cohort, out, settings, progress)
     progress.close()
     if options.json:
-        print_json({"out": options.out, "rows": table, "notice": model.notice})
+        print_written(out, files_below(out), started, notice=model.notice, rows=table)
         return
     print((out / "evaluation.tsv").read_text(encoding="utf-8"), end="")
     print(f"{model.notice} {RESEARCH_USE}".strip())

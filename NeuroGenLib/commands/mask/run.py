@@ -9,16 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from NeuroGenLib.cohort.subjects import IMAGE_SUFFIXES
-from NeuroGenLib.commands.options import (
-    add_device_option,
-    add_report_options,
-    make_parser,
-    make_progress,
-    print_json,
-)
+from NeuroGenLib.commands.options import add_device_option, add_report_options, make_parser, make_progress
 from NeuroGenLib.commands.shared import (
     add_model_option,
     add_reading_options,
+    print_written,
     require_all,
     use_reading_options,
 )
@@ -104,7 +99,7 @@ def run(arguments: list[str]) -> None:
         progress.part(0.02, 1),
     )
     progress.close()
-    _report(model, outcomes, time.monotonic() - started, as_json=options.json)
+    _report(model, outcomes, options.out, started, as_json=options.json)
 
 
 def planned(images: Sequence[str], out: str) -> list[Job]:
@@ -189,7 +184,9 @@ def _masked(model: MaskModel, job: Job, config: MaskConfig, progress: Progress) 
     return result
 
 
-def _report(model: MaskModel, outcomes: Sequence[Outcome[Job, Result]], seconds: float, *, as_json: bool) -> None:
+def _report(
+    model: MaskModel, outcomes: Sequence[Outcome[Job, Result]], out: str, started: float, *, as_json: bool
+) -> None:
     pairs = [(outcome.item, outcome.output) for outcome in outcomes if outcome.output is not None]
     failed = {outcome.name: outcome.reason for outcome in outcomes if outcome.reason}
     if as_json:
@@ -202,15 +199,15 @@ def _report(model: MaskModel, outcomes: Sequence[Outcome[Job, Result]], seconds:
             }
             for job, result in pairs
         ]
-        written = [str(file) for job, _ in pairs for file in (job.mask, job.record)]
-        facts = {"written": written, "masks": masks, "failed": failed, "notice": model.notice}
-        print_json({**facts, "seconds": round(seconds, 2)})
+        written = [file for job, _ in pairs for file in (job.mask, job.record)]
+        warnings = [f"{job.mask}: {text}" for job, result in pairs for text in result.warnings]
+        print_written(out, written, started, warnings=warnings, notice=model.notice, masks=masks, failed=failed)
     else:
         for job, result in pairs:
             print(f"{job.mask}: {result.facts['brain']['volume_ml']:.0f} ml")
             for text in result.warnings:
                 print(f"Note: {text}")
-        print(f"Written in {seconds:.1f} s.")
+        print(f"Written in {time.monotonic() - started:.1f} s.")
         print(f"{model.notice} {RESEARCH_USE}".strip())
     require_all(
         failed,

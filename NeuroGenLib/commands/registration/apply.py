@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from NeuroGenLib.cohort.subjects import IMAGE_SUFFIXES
-from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
-from NeuroGenLib.commands.shared import add_reading_options, print_result, use_reading_options
+from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress
+from NeuroGenLib.commands.shared import add_reading_options, print_result, print_written, use_reading_options
 from NeuroGenLib.core import provenance
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import require_folder_place, staged_outputs, write_json
@@ -70,8 +70,7 @@ def apply(arguments: list[str]) -> None:
     progress.close()
     seconds = time.monotonic() - started
     if options.json:
-        written = list(map(str, plan.written))
-        print_json({"written": written, "transforms": used, "warnings": remarks, "seconds": round(seconds, 2)})
+        print_written(options.out, plan.written, started, transforms=used, warnings=remarks)
         return
     source, target = ("fixed", "moving") if options.inverse else ("moving", "fixed")
     print(f"Carried from the {source} scan into the space of the {target} one:")

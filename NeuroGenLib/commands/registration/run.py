@@ -6,13 +6,14 @@ import time
 from typing import TYPE_CHECKING
 
 from NeuroGenLib.alignment.prepared_image import first_channel
-from NeuroGenLib.commands.options import make_parser, make_progress, print_json
+from NeuroGenLib.commands.options import make_parser, make_progress
 from NeuroGenLib.commands.shared import (
     add_model_option,
     add_run_options,
     add_scene_option,
     out_folder,
     print_result,
+    print_written,
     scene_path,
     use_reading_options,
 )
@@ -82,8 +83,7 @@ def run(arguments: list[str]) -> None:
     progress.close()
     seconds = time.monotonic() - started
     if options.json:
-        facts = {"out": str(out), "written": [str(file) for file in files], "seconds": round(seconds, 1)}
-        print_json({**facts, "notice": model.notice, **result.facts["quality"]})
+        print_written(out, files, started, notice=model.notice, **result.facts["quality"])
         return
     _report(registration)
     print_result(out, files, seconds, registration.warnings, model.notice)

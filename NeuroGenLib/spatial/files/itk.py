@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.core.files import atomic_file, require_content
+from NeuroGenLib.core.files import atomic_file, require_content, utf8_name
 from NeuroGenLib.spatial.files.formats import channels_first, unreadable
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def read_itk(path: Path, reader: str) -> SimpleITK.Image:
     import SimpleITK
 
     try:
-        return SimpleITK.ReadImage(str(path), imageIO=reader)
+        return SimpleITK.ReadImage(utf8_name(path), imageIO=reader)
     except RuntimeError as error:
         raise unreadable(path, _ITK_KINDS[reader], error) from error
 
@@ -106,7 +106,7 @@ def write_nrrd(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
     image = to_itk(array, affine, str(path))
     with atomic_file(path) as temporary:
         try:
-            SimpleITK.WriteImage(image, str(temporary), useCompression=True, imageIO="NrrdImageIO")
+            SimpleITK.WriteImage(image, utf8_name(temporary), useCompression=True, imageIO="NrrdImageIO")
         except RuntimeError as error:
             raise OSError(str(error).strip().splitlines()[-1]) from error
         require_content(temporary)

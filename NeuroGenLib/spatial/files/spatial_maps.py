@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.core.files import atomic_file, existing_file, require_content
+from NeuroGenLib.core.files import atomic_file, existing_file, require_content, utf8_name
 from NeuroGenLib.spatial.files import volumes
 from NeuroGenLib.spatial.files.itk import is_sheared, to_itk
 from NeuroGenLib.spatial.transforms.spatial_map import point_rows, require_displacements, require_order
@@ -157,7 +157,7 @@ def write_transform(transform: SpatialMap, path: str | os.PathLike[str]) -> None
         itk.AddTransform(_affine(transform.before))
     with atomic_file(path) as temporary:
         try:
-            SimpleITK.WriteTransform(itk, str(temporary))
+            SimpleITK.WriteTransform(itk, utf8_name(temporary))
         except RuntimeError as error:
             raise OSError(_reason(error)) from error
         require_content(temporary)
@@ -236,7 +236,7 @@ def read_transform(path: str | os.PathLike[str]) -> FileTransform:
     import SimpleITK
 
     try:
-        itk = SimpleITK.ReadTransform(str(path))
+        itk = SimpleITK.ReadTransform(utf8_name(path))
     except RuntimeError as error:
         raise InputError(
             f"{path} is not a readable ITK transform: {_reason(error)}.",
@@ -287,7 +287,7 @@ def _write_nrrd(field: Volume, path: Path) -> None:
     image.SetMetaData(_FIELD_KIND, "resampling")
     with atomic_file(path) as temporary:
         try:
-            SimpleITK.WriteImage(image, str(temporary), useCompression=True, imageIO="NrrdImageIO")
+            SimpleITK.WriteImage(image, utf8_name(temporary), useCompression=True, imageIO="NrrdImageIO")
         except RuntimeError as error:
             raise OSError(_reason(error)) from error
         require_content(temporary)
@@ -348,7 +348,7 @@ def _field_kind(path: Path) -> str:
     import SimpleITK
 
     reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader.SetFileName(utf8_name(path))
     reader.ReadImageInformation()
     return str(reader.GetMetaData(_FIELD_KIND)).strip().lower() if reader.HasMetaDataKey(_FIELD_KIND) else ""
 

@@ -63,7 +63,7 @@ def other_contrast(phantom):
 
 
 def seen_after(motion, codes="RAS", spacing=(MM, MM, MM), header=None):
-    """The head in another contrast, moved by ``motion``, drawn afresh; its grid lies where ``header`` puts it."""
+    """The head in another contrast, moved by ``motion`` and rendered again; its grid lies where ``header`` puts it."""
     shape = tuple(int(np.ceil(96 / mm)) for mm in spacing)
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = -np.asarray(spacing) * (np.asarray(shape) - 1) / 2

@@ -135,7 +135,7 @@ def test_points_through_a_file(registration, suffix, tmp_path):
     assert np.allclose(read_transform(tmp_path / f"forward{suffix}").points(xyz), by_itk, rtol=0, atol=1e-9)
 
 
-def test_no_points_are_no_error(registration):
+def test_an_empty_list_of_points_is_accepted(registration):
     assert registration.points(np.empty((0, 3))).shape == (0, 3)
 
 
