@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import re
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError, nearest
+from NeuroGenLib.core.job import running_job
+from NeuroGenLib.spatial.files.reading import reading_session
 from NeuroGenLib.version import __version__
 
 if TYPE_CHECKING:
@@ -18,96 +22,56 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Command:
-    """One command: its words, what it does in a phrase, and where its function is (``module:function``).
+    """One command: its words, what it does in a phrase, and where its function is in ``commands``, if not at its words.
 
-    The function takes the arguments that follow the words.
+    ``atlas import-config`` is the function ``import_config`` in ``commands/atlas/import_config.py``. It takes the
+    arguments that follow the words.
     """
 
     words: str
     summary: str
-    function: str
+    place: str = ""
 
     def run(self, arguments: list[str]) -> None:
         """Import the function and call it."""
-        module, _, name = self.function.partition(":")
-        getattr(importlib.import_module(module), name)(arguments)
+        place = self.place or self.words.replace("-", "_").replace(" ", ".")
+        module, _, name = place.partition(":")
+        function = getattr(importlib.import_module(f"NeuroGenLib.commands.{module}"), name or module.split(".")[-1])
+        with reading_session():
+            function(arguments)
 
 
 COMMANDS = (
-    Command("demo", "Render the bundled atlas over age and ventricle size", "NeuroGenLib.commands.atlas.demo:demo"),
-    Command("doctor", "Show versions, GPU, memory, disk and models", "NeuroGenLib.commands.doctor:doctor"),
-    Command("cite", "Print what to cite for a model or a result", "NeuroGenLib.commands.cite:cite"),
-    Command("atlas generate", "Render brains of any age and condition", "NeuroGenLib.commands.atlas.generate:generate"),
-    Command("atlas info", "Show an atlas's ages, conditions and labels", "NeuroGenLib.commands.atlas.info:info"),
-    Command("atlas fit", "Fit the atlas to a scan: labels, age, deviation", "NeuroGenLib.commands.atlas.fit:fit"),
-    Command("atlas train", "Train an atlas on a cohort", "NeuroGenLib.commands.atlas.train:train"),
-    Command(
-        "atlas evaluate", "Compare an atlas with held-out subjects", "NeuroGenLib.commands.atlas.evaluate:evaluate"
-    ),
-    Command(
-        "atlas latents",
-        "Analyse the latent codes of the training subjects",
-        "NeuroGenLib.commands.atlas.latents:latents",
-    ),
-    Command(
-        "atlas import-config",
-        "Translate the published program's settings into NeuroGen's",
-        "NeuroGenLib.commands.atlas.import_config:import_config",
-    ),
-    Command("atlas open", "Open an atlas published as 4-D files", "NeuroGenLib.commands.atlas.open:open_"),
-    Command("registration run", "Register one scan to another", "NeuroGenLib.commands.registration.run:run"),
-    Command(
-        "registration apply",
-        "Apply a transform to images, labels and points",
-        "NeuroGenLib.commands.registration.apply:apply",
-    ),
-    Command(
-        "registration train",
-        "Train a registration network",
-        "NeuroGenLib.commands.registration.train:train",
-    ),
-    Command(
-        "registration evaluate",
-        "Measure a model, or the checkpoints of a training, on pairs",
-        "NeuroGenLib.commands.registration.evaluate:evaluate",
-    ),
-    Command(
-        "registration import-config",
-        "Translate the published program's settings into NeuroGen's",
-        "NeuroGenLib.commands.registration.import_config:import_config",
-    ),
-    Command("mask", "Find the brain in scans of the whole head", "NeuroGenLib.commands.mask.run:run"),
-    Command("mask train", "Train a brain mask on label maps of heads", "NeuroGenLib.commands.mask.train:train"),
-    Command(
-        "superres run", "Turn a scan in thick slices into an isotropic one", "NeuroGenLib.commands.superres.run:run"
-    ),
-    Command(
-        "superres batch",
-        "Super-resolve a whole cohort: a table or a BIDS folder",
-        "NeuroGenLib.commands.superres.batch:batch",
-    ),
-    Command(
-        "superres evaluate",
-        "Compare a model with interpolation on simulated slices",
-        "NeuroGenLib.commands.superres.evaluate:evaluate",
-    ),
-    Command(
-        "superres simulate",
-        "Make scans in thick slices from one in thin slices",
-        "NeuroGenLib.commands.superres.simulate:simulate",
-    ),
-    Command(
-        "superres train",
-        "Train super-resolution on isotropic scans or label maps",
-        "NeuroGenLib.commands.superres.train:train",
-    ),
-    Command("samples list", "List sample data", "NeuroGenLib.commands.samples:list_"),
-    Command("samples info", "Show a sample's licence, authors and size", "NeuroGenLib.commands.samples:info"),
-    Command("samples get", "Render or download sample data", "NeuroGenLib.commands.samples:get"),
-    Command("models list", "List bundled, downloaded and published models", "NeuroGenLib.commands.models:list_"),
-    Command("models info", "Show a model's card, licence and files", "NeuroGenLib.commands.models:info"),
-    Command("models download", "Download a model from the hub", "NeuroGenLib.commands.models:download"),
-    Command("models import", "Read another program's checkpoint", "NeuroGenLib.commands.models:import_"),
+    Command("demo", "Render the bundled atlas over age and ventricle size", "atlas.demo"),
+    Command("doctor", "Show versions, GPU, memory, disk and models"),
+    Command("cite", "Print what to cite for a model or a result"),
+    Command("atlas generate", "Render brains of any age and condition"),
+    Command("atlas info", "Show an atlas's ages, conditions and labels"),
+    Command("atlas fit", "Fit the atlas to a scan: labels, age, deviation"),
+    Command("atlas train", "Train an atlas on a cohort"),
+    Command("atlas evaluate", "Compare an atlas with held-out subjects"),
+    Command("atlas latents", "Analyse the latent codes of the training subjects"),
+    Command("atlas import-config", "Translate the published program's settings into NeuroGen's"),
+    Command("atlas open", "Open an atlas published as 4-D files", "atlas.open:open_"),
+    Command("registration run", "Register one scan to another"),
+    Command("registration apply", "Apply a transform to images, labels and points"),
+    Command("registration train", "Train a registration network"),
+    Command("registration evaluate", "Measure a model, or the checkpoints of a training, on pairs"),
+    Command("registration import-config", "Translate the published program's settings into NeuroGen's"),
+    Command("mask", "Find the brain in scans of the whole head", "mask.run"),
+    Command("mask train", "Train a brain mask on label maps of heads"),
+    Command("superres run", "Turn a scan in thick slices into an isotropic one"),
+    Command("superres batch", "Super-resolve a whole cohort: a table or a BIDS folder"),
+    Command("superres evaluate", "Compare a model with interpolation on simulated slices"),
+    Command("superres simulate", "Make scans in thick slices from one in thin slices"),
+    Command("superres train", "Train super-resolution on isotropic scans or label maps"),
+    Command("samples list", "List sample data", "samples:list_"),
+    Command("samples info", "Show a sample's licence, authors and size", "samples:info"),
+    Command("samples get", "Render or download sample data", "samples:get"),
+    Command("models list", "List bundled, downloaded and published models", "models:list_"),
+    Command("models info", "Show a model's card, licence and files", "models:info"),
+    Command("models download", "Download a model from the hub", "models:download"),
+    Command("models import", "Read another program's checkpoint", "models:import_"),
 )
 
 _PACKAGES = {"yaml": "PyYAML", "skimage": "scikit-image"}
@@ -121,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
-    return run_safely(lambda: dispatch(words), debug=debug)
+    return run_safely(lambda: dispatch(words), ["neurogen", *words], debug=debug)
 
 
 def dispatch(words: list[str]) -> None:
@@ -163,10 +127,25 @@ def command_of(words: list[str]) -> Command | None:
     return max(named, key=lambda command: len(command.words.split()), default=None)
 
 
-def run_safely(work: Callable[[], None], *, debug: bool = False) -> int:
-    """Run ``work`` and return an exit code; errors are printed as sentences, with a traceback only when debugging."""
+def run_safely(work: Callable[[], None], command: Sequence[str] = (), *, debug: bool = False) -> int:
+    """Run ``work`` as a job and return an exit code.
+
+    Errors are printed as sentences, with a traceback only when debugging.
+
+    Parameters
+    ----------
+    work:
+        What to do.
+    command:
+        The command line for the record of the result; that of this program when empty.
+    debug:
+        Whether errors are raised.
+    """
+    _prepare_terminal()
     try:
-        _run_and_flush(work)
+        _require_working_folder()
+        with running_job(command or sys.argv):
+            _run_and_flush(work)
     except BrokenPipeError:
         # The reader of our output went away (`| head`); Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -183,6 +162,24 @@ def run_safely(work: Callable[[], None], *, debug: bool = False) -> int:
             print(f"  {_one_line(remedy)}", file=sys.stderr)
         return code
     return 0
+
+
+def _prepare_terminal() -> None:
+    """Let nothing fail that is printed: what the terminal's encoding lacks is printed as an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _require_working_folder() -> None:
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise InputError(
+            f"The folder in which this was started cannot be used: {error.strerror}.",
+            "It may have been removed: change to an existing folder, and try again.",
+            code="file-missing",
+        ) from error
 
 
 def _run_and_flush(work: Callable[[], None]) -> None:

@@ -48,13 +48,17 @@ class Request(NamedTuple):
 
 @dataclass
 class Faults:
-    """What goes wrong with files of a name: broken off once after n bytes, other content, other length, slowly."""
+    """What goes wrong with files of a name: broken off once after n bytes, other content, other length, slowly.
+
+    ``page`` is the answer to everything, as that of a network that asks to log in.
+    """
 
     break_once_after: dict[str, int] = field(default_factory=dict)
     corrupted: set[str] = field(default_factory=set)
     replaced: dict[str, bytes] = field(default_factory=dict)
     ignores_range: bool = False
     status: int | None = None
+    page: bytes = b""
     seconds_per_block: float = 0.0
 
 
@@ -110,6 +114,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.server.requests.append(Request(self.command, path, start))
         if self.server.faults.status:
             self._refuse(self.server.faults.status, "")
+            return
+        if self.server.faults.page:
+            self._send(self.server.faults.page, {"Content-Type": "text/html"})
             return
         found = _INFO.fullmatch(path) or _RESOLVE.fullmatch(path)
         repository = self.server.repositories.get(found["repository"]) if found else None

@@ -15,14 +15,11 @@ import sys
 from NeuroGenLib.atlas.config import AtlasTrainConfig
 from NeuroGenLib.cli import run_safely
 from NeuroGenLib.commands.shared import run_training
-from NeuroGenLib.core.progress import TerminalProgress
 
 
 def main() -> None:
     """Read the settings, train, say where the model is."""
-    run_training(
-        AtlasTrainConfig, "NeuroGenLib.atlas", sys.argv[1:], "train_atlas.py", __doc__ or "", TerminalProgress()
-    )
+    run_training(AtlasTrainConfig, sys.argv[1:], "train_atlas.py", __doc__ or "")
 
 
 if __name__ == "__main__":

@@ -14,13 +14,12 @@ import sys
 
 from NeuroGenLib.cli import run_safely
 from NeuroGenLib.commands.shared import run_training
-from NeuroGenLib.core.progress import TerminalProgress
 from NeuroGenLib.mask.config import MaskTrainConfig
 
 
 def main() -> None:
     """Read the settings, train, say where the model is."""
-    run_training(MaskTrainConfig, "NeuroGenLib.mask", sys.argv[1:], "train_mask.py", __doc__ or "", TerminalProgress())
+    run_training(MaskTrainConfig, sys.argv[1:], "train_mask.py", __doc__ or "")
 
 
 if __name__ == "__main__":

@@ -12,20 +12,12 @@ import sys
 
 from NeuroGenLib.cli import run_safely
 from NeuroGenLib.commands.shared import run_training
-from NeuroGenLib.core.progress import TerminalProgress
 from NeuroGenLib.registration.config import RegistrationTrainConfig
 
 
 def main() -> None:
     """Read the settings, train, say where the model is."""
-    run_training(
-        RegistrationTrainConfig,
-        "NeuroGenLib.registration",
-        sys.argv[1:],
-        "train_registration.py",
-        __doc__ or "",
-        TerminalProgress(),
-    )
+    run_training(RegistrationTrainConfig, sys.argv[1:], "train_registration.py", __doc__ or "")
 
 
 if __name__ == "__main__":

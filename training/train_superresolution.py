@@ -13,20 +13,12 @@ import sys
 
 from NeuroGenLib.cli import run_safely
 from NeuroGenLib.commands.shared import run_training
-from NeuroGenLib.core.progress import TerminalProgress
 from NeuroGenLib.superres.config import SuperresTrainConfig
 
 
 def main() -> None:
     """Read the settings, train, say where the model is."""
-    run_training(
-        SuperresTrainConfig,
-        "NeuroGenLib.superres",
-        sys.argv[1:],
-        "train_superresolution.py",
-        __doc__ or "",
-        TerminalProgress(),
-    )
+    run_training(SuperresTrainConfig, sys.argv[1:], "train_superresolution.py", __doc__ or "")
 
 
 if __name__ == "__main__":

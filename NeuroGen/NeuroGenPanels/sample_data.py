@@ -95,8 +95,9 @@ def bring(source: Any) -> list[Any]:
 
 def _bring(name: str) -> list[Any]:
     dependencies.ensure(TITLE)
+    from NeuroGenLib.core.provenance import RECORD
     from NeuroGenLib.samples import find_sample, samples_folder
-    from NeuroGenLib.samples.registry import DRAWN, HUB, RECORD
+    from NeuroGenLib.samples.registry import DRAWN, HUB
 
     sample = find_sample(name)
     folder = samples_folder() / name
@@ -162,12 +163,12 @@ def _accepts(offer: dict[str, Any]) -> bool:
 def _load(folder: Path, title: str, files: Sequence[str]) -> list[Any]:
     """Add images, and the label map of a rendered sample, to the scene, in a folder, with their provenance."""
     from NeuroGenLib.core.files import read_json
+    from NeuroGenLib.core.provenance import RECORD
     from NeuroGenLib.mrml.folders import add_folder, put_into_folder
     from NeuroGenLib.mrml.provenance import set_provenance
     from NeuroGenLib.mrml.segmentations import add_segmentation
     from NeuroGenLib.mrml.views import show_in_slices
     from NeuroGenLib.mrml.volumes import add_volume
-    from NeuroGenLib.samples.registry import RECORD
     from NeuroGenLib.spatial.labels import LabelTable
     from NeuroGenLib.spatial.volume import Volume
 

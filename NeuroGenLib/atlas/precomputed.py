@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     from NeuroGenLib.atlas.infer import AtlasModel
 
+FILES = ("image.nii.gz", "labels.nii.gz", "labels.tsv", "growth.tsv", "growth.png", "probabilities.nii.gz")
+"""What :func:`export` writes beside its record."""
+
 RIM_NAMES = ("bg", "background")
 """Names, in small letters, of the margin that the published program labels around the brain."""
 
@@ -510,7 +513,7 @@ def _ages(file: FrameFile, given: Sequence[float] | None) -> tuple[tuple[float, 
 
 def _recorded(path: Path) -> tuple[tuple[float, ...], tuple[str, str]] | None:
     """Return ages, and their name and unit, from NeuroGen's record of how a file was made."""
-    record = read_json(path) if path.is_file() else None
+    record = read_json(existing_file(path)) if path.is_file() else None
     try:
         if record is None or record["action"] not in ("atlas generate", "atlas open"):
             return None

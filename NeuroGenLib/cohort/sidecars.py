@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.core.files import files_in, read_json
+from NeuroGenLib.core.files import existing_file, files_in, read_json
 
 if TYPE_CHECKING:
     import os
@@ -74,6 +74,7 @@ def _applies(stem: str, image: str) -> bool:
 
 
 def _content(file: Path) -> dict[str, Any]:
+    file = existing_file(file)
     try:
         content = read_json(file)
     except InputError as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from NeuroGenLib.core.errors import InputError, nearest
-from NeuroGenLib.core.files import read_json, read_text
+from NeuroGenLib.core.files import existing_file, read_json, read_text
 from NeuroGenLib.core.yaml_files import read_yaml
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ def age_unit(column: str, participants_json: AnyPath | None = None) -> str:
     """
     if column in AGES_IN_WEEKS:
         return "weeks"
-    content = read_json(participants_json) if participants_json and Path(participants_json).is_file() else {}
+    described = participants_json and Path(participants_json).is_file()
+    content = read_json(existing_file(participants_json)) if participants_json and described else {}
     entry = content.get(column) if isinstance(content, dict) else None
     given = str(entry.get("Units", "")).strip().lower() if isinstance(entry, dict) else ""
     unit = given.removesuffix("s") + "s"

@@ -8,12 +8,12 @@ from pathlib import Path
 from NeuroGenLib.commands.options import add_json_option, make_parser, print_json
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import read_json
+from NeuroGenLib.core.provenance import RECORD
 from NeuroGenLib.models import bundled_models
 from NeuroGenLib.models.catalogue import model_info
 from NeuroGenLib.models.citation import SOFTWARE, bibtex, cited_in
 from NeuroGenLib.models.folder import MANIFEST
 from NeuroGenLib.models.reference import BUNDLED
-from NeuroGenLib.spatial.result import RECORD
 
 
 @dataclass(frozen=True)

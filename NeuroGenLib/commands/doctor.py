@@ -15,7 +15,7 @@ from NeuroGenLib.models import bundled_models
 from NeuroGenLib.models.reference import models_folder, must_stay_offline
 from NeuroGenLib.version import __version__
 
-INFERENCE = ("torch", "numpy", "scipy", "nibabel", "SimpleITK", "safetensors", "huggingface_hub", "monai")
+INFERENCE = ("torch", "numpy", "scipy", "nibabel", "SimpleITK", "pydicom", "safetensors", "huggingface_hub", "monai")
 COMMAND_LINE = ("PyYAML", "matplotlib")
 TRAINING = ("lightning", "tensorboard", "pandas", "scikit-image")
 

@@ -55,8 +55,13 @@ def make_progress(kind: str) -> Progress:
 
 
 def print_json(content: dict[str, Any]) -> None:
-    """Print one line of JSON."""
-    print(json.dumps(content, ensure_ascii=False, default=str))
+    """Print one line of JSON, with escapes for what the terminal's encoding lacks."""
+    line = json.dumps(content, ensure_ascii=False, default=str)
+    try:
+        line.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeError:
+        line = json.dumps(content, default=str)
+    print(line)
 
 
 def numbers(text: str, what: str) -> tuple[float, ...]:
@@ -105,27 +110,3 @@ def whole_number(text: str, what: str, least: int = 0) -> int:
     if not text.isdecimal() or int(text) < least:
         raise InputError(f"'{text}' is not {what}.", f"Write a whole number, at least {least}.", code="value-invalid")
     return int(text)
-
-
-def name_values(items: Sequence[str]) -> dict[str, list[str]]:
-    """Return the values of repeated ``NAME=VALUE[,VALUE...]`` options by name.
-
-    Raises
-    ------
-    InputError
-        When one has no ``=``, no value, or names a condition again.
-    """
-    values: dict[str, list[str]] = {}
-    for item in items:
-        name, equals, text = item.partition("=")
-        parts = [part.strip() for part in text.split(",")]
-        if not equals or not name or not all(parts):
-            raise InputError(
-                f"'--set {item}' is not NAME=VALUE.", "Write --set lv_volume_normed=0.12.", code="value-invalid"
-            )
-        if name in values:
-            raise InputError(
-                f"'{name}' is set twice.", f"Give all its values at once: --set {name}=1,2.", code="value-duplicate"
-            )
-        values[name] = parts
-    return values

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import sys
+import time
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from NeuroGenLib.core.config_command_line import parse_config
+from NeuroGenLib.commands.options import add_device_option, add_report_options, print_json
+from NeuroGenLib.core.config_command_line import add_options, options_of, parse_config
 from NeuroGenLib.core.errors import InputError, NeuroGenError
 from NeuroGenLib.core.files import require_folder_place
-from NeuroGenLib.core.progress import Progress, TerminalProgress
-from NeuroGenLib.core.provenance import RESEARCH_USE
+from NeuroGenLib.core.job import current_job
+from NeuroGenLib.core.progress import TerminalProgress
+from NeuroGenLib.core.provenance import RECORD, RESEARCH_USE
+from NeuroGenLib.core.reports import PictureConfig
+from NeuroGenLib.spatial.files.reading import ReadingConfig, use_reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from argparse import Namespace
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from NeuroGenLib.core.arguments import ArgumentParser
     from NeuroGenLib.core.config import Config
+    from NeuroGenLib.core.progress import Progress
 
 MOST_NOTES = 4
 
@@ -36,35 +44,61 @@ def add_scene_option(parser: ArgumentParser) -> None:
     )
 
 
-def run_training(
-    config: type[Config], package: str, arguments: Sequence[str], program: str, description: str, progress: Progress
-) -> None:
+def add_reading_options(parser: ArgumentParser) -> None:
+    """Add ``--geometry``, ``--series`` and ``--any-size``; :func:`use_reading_options` puts them into effect."""
+    add_options(parser.add_argument_group("how image files are read"), ReadingConfig)
+
+
+def use_reading_options(options: Namespace, progress: Progress) -> None:
+    """Read files as the options say until the command ends, and print warnings of readers on stderr."""
+
+    def show(text: str) -> None:
+        progress.close()
+        print(f"Note: {text}", file=sys.stderr, flush=True)
+
+    use_reading(options_of(options, ReadingConfig), show)
+
+
+def add_run_options(parser: ArgumentParser) -> None:
+    """Add the options that every job on images has: ``--out``, ``--device``, of pictures, files and the report."""
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
+    add_options(parser, PictureConfig)
+    add_device_option(parser)
+    add_reading_options(parser)
+    add_report_options(parser)
+
+
+def run_training(config: type[Config], arguments: Sequence[str], program: str, description: str) -> None:
     """Read the settings, train, say where the model is.
 
     Parameters
     ----------
     config:
-        The settings.
-    package:
-        Such as ``NeuroGenLib.atlas``; its module ``train`` has a function of that name.
+        The settings; the module ``train`` beside theirs has a function of that name.
     arguments, program, description:
         As for :func:`NeuroGenLib.core.config_command_line.parse_config`.
-    progress:
-        Progress callback.
     """
-    from importlib import import_module
-
     settings = parse_config(config, arguments, program, description)
+    package = config.__module__.rpartition(".")[0]
     train = import_module(f"{package}.train").train  # slow to import: --help does without
+    progress = TerminalProgress()
     with notes_on_stderr(progress, package):
         path = train(settings, progress)
-    close_bar(progress)
+    progress.close()
     if path is not None:
         print(f"The model is in {path}")
 
 
-def out_folder(text: str) -> Path:
-    """Return the folder to write into; ask this before the work.
+def out_folder(text: str, names: Sequence[str] = ()) -> Path:
+    """Return the folder to write into; ask this before the inputs are read.
+
+    Parameters
+    ----------
+    text:
+        Of ``--out``.
+    names:
+        Files that the command writes there, with ``*`` for any letters, besides its record: an input of such a name
+        is then refused when it is read, before the work.
 
     Raises
     ------
@@ -75,6 +109,9 @@ def out_folder(text: str) -> Path:
     """
     folder = Path(text)
     require_folder_place(folder)
+    job = current_job()
+    if job is not None:
+        job.plan(folder, (*names, RECORD))
     return folder
 
 
@@ -99,16 +136,10 @@ def scene_path(text: str | None) -> Path | None:
         raise InputError(
             f"{path} is a folder, not a scene.", "Choose another name for the scene.", code="file-unwritable"
         )
-    out_folder(str(path.parent))
+    require_folder_place(path.parent)
     import NeuroGenLib.mrml.core  # noqa: F401 (says what is missing)
 
     return path
-
-
-def close_bar(progress: Progress) -> None:
-    """End the line of a bar, so that what is printed next begins its own."""
-    if isinstance(progress, TerminalProgress):
-        progress.close()
 
 
 @contextmanager
@@ -126,7 +157,7 @@ def notes_on_stderr(progress: Progress, package: str) -> Iterator[None]:
 
     class Lines(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            close_bar(progress)
+            progress.close()
             print(record.getMessage(), file=sys.stderr, flush=True)
 
     logger = logging.getLogger(package)
@@ -168,6 +199,54 @@ def require_all(failed: Mapping[str, str], total: int, done: str, remedy: str, *
         for name, reason in failed.items():
             print(f"  {name.ljust(width)}  failed: {reason}")
     raise NeuroGenError(f"{len(failed)} of {total} {done}; the others are done.", remedy, code="items-failed")
+
+
+def print_written(
+    out: str | Path | None,
+    files: Iterable[str | Path],
+    started: float,
+    *,
+    warnings: Iterable[str] = (),
+    notice: str = "",
+    **facts: Any,
+) -> None:
+    """Print the line of JSON of a command that writes files, the same for all of them.
+
+    Parameters
+    ----------
+    out:
+        What was asked for as ``--out``; None where nothing is written.
+    files:
+        All files that were written.
+    started:
+        ``time.monotonic()`` when the work began.
+    warnings:
+        What a person should know about the result.
+    notice:
+        What every result of the model must say; that it is for research use only is added.
+    facts:
+        What this command alone tells.
+
+    Examples
+    --------
+    >>> print_written("brain", ["brain/image.nii.gz"], time.monotonic(), dice=0.9)
+    {"out": "brain", "written": ["brain/image.nii.gz"], "warnings": [], ... "seconds": 0.0, "dice": 0.9}
+    """
+    print_json(
+        {
+            "out": None if out is None else str(out),
+            "written": [str(file) for file in files],
+            "warnings": list(warnings),
+            "notice": f"{notice} {RESEARCH_USE}".strip(),
+            "seconds": round(time.monotonic() - started, 2),
+            **facts,
+        }
+    )
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return all files of a folder and of the folders in it."""
+    return sorted(file for file in folder.rglob("*") if file.is_file())
 
 
 def print_files(files: Sequence[Path], folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from NeuroGenLib.commands.options import print_json
+from NeuroGenLib.commands.shared import print_written
 from NeuroGenLib.core.provenance import RESEARCH_USE
 
 if TYPE_CHECKING:
@@ -20,13 +20,14 @@ def report_translation(
     out: str,
     files: Sequence[Path],
     capability: str,
+    started: float,
     *,
     as_json: bool,
 ) -> None:
     """Print what was translated into the settings file ``out`` and which files were written."""
     if as_json:
         left_out = {key: reason for key, _, reason in translation.left_out}
-        print_json({"out": out, "written": files, "remarks": translation.remarks, "left_out": left_out})
+        print_written(out, files, started, warnings=translation.remarks, left_out=left_out)
         return
     for remark in translation.remarks:
         print(f"Note: {remark}")

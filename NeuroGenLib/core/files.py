@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.core.errors import InputError, NeuroGenError
+from NeuroGenLib.core.job import note_input, require_no_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +33,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises
     ------
     InputError
-        When a file stands where a folder is needed.
+        When a file stands where a folder is needed, or ``path`` is an input of the running job.
     NeuroGenError
         When the file cannot be written (disk full, no permission).
     """
@@ -47,6 +48,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         _flush(temporary)
         temporary.chmod(0o666 & ~_umask())
+        require_no_inputs([path])
         temporary.replace(path)
     except OSError as error:
         raise _unwritable(path, error) from error
@@ -64,7 +66,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises
     ------
     InputError
-        When a file stands where a folder is needed.
+        When a file stands where a folder is needed, or an input of the running job would be replaced.
     NeuroGenError
         When the folder cannot be written.
     """
@@ -77,6 +79,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o777 & ~_umask())
         retired = temporary.with_name(temporary.name + ".old")
+        require_no_inputs([path])
         if path.exists():
             path.replace(retired)
         temporary.replace(path)
@@ -98,7 +101,8 @@ def staged_outputs(folder: str | os.PathLike[str]) -> Iterator[Path]:
     Raises
     ------
     InputError
-        When a file stands where a folder is needed, or a folder where a file is.
+        When a file stands where a folder is needed, a folder where a file is, or an input of the running job would be
+        replaced.
     NeuroGenError
         When the folder cannot be written.
     """
@@ -132,11 +136,12 @@ def require_folder_place(path: str | os.PathLike[str]) -> None:
     Raises
     ------
     InputError
-        When the path is, or leads through, a file.
+        When the path is, or leads through, a file, or its name is not UTF-8, which not every format can be written to.
     NeuroGenError
         When the folder, or the nearest one above it that exists, may not be written into.
     """
     path = Path(path)
+    utf8_name(path)
     try:
         for place in (path, *path.parents):
             if place.is_dir():
@@ -151,10 +156,36 @@ def require_folder_place(path: str | os.PathLike[str]) -> None:
         raise _unwritable(path, error) from error
 
 
+def utf8_name(path: str | os.PathLike[str]) -> str:
+    """Return the name of a file for a library that takes names as UTF-8.
+
+    Raises
+    ------
+    InputError
+        When the name on the disk is not UTF-8.
+
+    Examples
+    --------
+    >>> utf8_name(Path("scans") / "t2.nrrd").replace(os.sep, "/")
+    'scans/t2.nrrd'
+    """
+    try:
+        return os.fsencode(path).decode("utf-8")
+    except UnicodeError as error:
+        shown = str(_meant(Path(path))).encode("utf-8", "backslashreplace").decode("utf-8")
+        raise InputError(
+            f"The name {shown} is not valid UTF-8.", "Rename the file or folder, and try again.", code="path-unsafe"
+        ) from error
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write ``text`` as UTF-8, whole or not at all."""
+    r"""Write ``text`` as UTF-8, whole or not at all.
+
+    Bytes of file names that are not UTF-8, which Python holds as lone surrogates, are written as ``\udc80`` to
+    ``\udcff``: JSON reads them back.
+    """
     with atomic_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
@@ -163,14 +194,14 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Read a JSON file.
+    """Read a JSON file; a job may update one that it keeps for itself, so that only :func:`existing_file` notes inputs.
 
     Raises
     ------
     InputError
         When it is missing, not text or not JSON.
     """
-    text = read_text(path)
+    text = _decoded(require_file(path))
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -180,14 +211,17 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
-    """Read a text file: UTF-8 with or without a byte order mark, or UTF-16 with one.
+    """Read a text file that is an input: UTF-8 with or without a byte order mark, or UTF-16 with one.
 
     Raises
     ------
     InputError
-        When it is missing, may not be read, or is not such text.
+        When it is missing, may not be read, or is not such text; or the running job would write one of its name.
     """
-    path = existing_file(path)
+    return _decoded(existing_file(path))
+
+
+def _decoded(path: Path) -> str:
     try:
         with path.open("rb") as file:
             is_utf16 = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -226,6 +260,31 @@ def files_in(folder: Path, suffixes: tuple[str, ...] = ("",)) -> list[Path]:
 
 
 def existing_file(path: str | os.PathLike[str]) -> Path:
+    """Return the path of an input when it is a file; no result of the running job may then replace it.
+
+    Raises
+    ------
+    InputError
+        When there is no such file, or the job would write one of its name.
+    """
+    path = require_file(path)
+    note_input(path)
+    return path
+
+
+def require_content(path: Path) -> None:
+    """Demand that a library, whose writer does not say whether it succeeded, has written something.
+
+    Raises
+    ------
+    OSError
+        When the file is empty or gone; :func:`atomic_file` turns it into a sentence.
+    """
+    if not path.is_file() or path.stat().st_size == 0:
+        raise OSError("nothing was written")
+
+
+def require_file(path: str | os.PathLike[str]) -> Path:
     """Return ``path`` when it is a file.
 
     Raises
@@ -251,6 +310,7 @@ def _move_up(staging: Path, folder: Path) -> None:
             raise InputError(
                 f"{target} is {what} to be written.", "Choose another folder to write into.", code="file-unwritable"
             )
+    require_no_inputs(target for item, target in moves if not item.is_dir())
     for item, target in moves:
         if item.is_dir():
             target.mkdir(exist_ok=True)

@@ -52,6 +52,9 @@ class Progress:
     def show(self, step: float, total: float, message: str) -> None:
         """Display one step; nothing here."""
 
+    def close(self) -> None:
+        """End what is shown, so that what is printed next begins its own line; nothing here."""
+
     def part(self, start: float, end: float, message: str = "") -> Progress:
         """Return a progress whose 0..total fills ``start``..``end`` (fractions) of this one."""
         return _Part(self, start, end, message)

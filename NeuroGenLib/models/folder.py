@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from NeuroGenLib.core.errors import InputError, NeuroGenError, nearest
-from NeuroGenLib.core.files import atomic_file, atomic_folder, read_json, write_json, write_text
+from NeuroGenLib.core.files import atomic_file, atomic_folder, read_json, utf8_name, write_json, write_text
+from NeuroGenLib.core.job import note_input
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.models.manifest import Manifest
 
@@ -132,7 +133,9 @@ class ModelFolder:
         _require_folder(path)
         manifest = _checked_manifest(path / MANIFEST)
         folder = cls(path, manifest, str(path) if reference is None else reference, revision)
+        note_input(path / MANIFEST, recorded=False)
         for name, facts in manifest["files"].items():
+            note_input(folder.file(name), recorded=False)
             _check_size(folder.file(name), facts["size"])
         if verify:
             folder.verify(largest=HASHED_ON_OPENING)
@@ -338,7 +341,7 @@ def load_tensors(folder: ModelFolder, device: str | torch.device = "cpu") -> dic
 
     path = folder.file(TENSORS)
     try:
-        return load_file(path, device=str(device))
+        return load_file(utf8_name(path), device=str(device))
     except SafetensorError as error:
         raise InputError(
             f"{path} is truncated or not a safetensors file ({error}).",

@@ -8,6 +8,7 @@ broken off, even by a kill, goes on where it stopped.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import os
@@ -20,7 +21,7 @@ from NeuroGenLib.core.errors import InputError, NeuroGenError
 from NeuroGenLib.core.files import read_json, write_json
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.models.folder import MANIFEST, ModelFolder, may_be_in_a_model, require_relative_name, sha256_of
-from NeuroGenLib.models.hub_errors import explained, how_to_bring_it_here, no_room
+from NeuroGenLib.models.hub_errors import explained, how_to_bring_it_here
 from NeuroGenLib.models.reference import HubReference, models_folder, must_stay_offline
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def fetch_files(pinned: HubReference, files: Sequence[HubFile], progress: Progre
         staging.mkdir(parents=True, exist_ok=True)
         arrived = sum(path.stat().st_size for path in staging.rglob("*") if path.is_file())
         if shutil.disk_usage(staging).free < total - arrived:
-            raise no_room(pinned)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(staging))
     before = 0
     for file in files:
 

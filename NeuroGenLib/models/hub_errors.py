@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import errno
+import os
 from typing import TYPE_CHECKING
 
 from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError
+from NeuroGenLib.models.connection import connection_failure, disk_failure
 from NeuroGenLib.models.reference import models_folder
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
     from NeuroGenLib.models.reference import HubReference
 
-# Which of them the hub's library uses depends on its version.
-_TRANSPORT_LIBRARIES = ("httpx", "httpcore", "requests", "urllib3")
 _LOGIN = "log in with 'hf auth login'"
 
 
@@ -81,38 +80,14 @@ def _refusal(error: Exception, reference: HubReference) -> NeuroGenError | None:
 
 def _failure(error: Exception, reference: HubReference) -> NeuroGenError | None:
     """What stopped the transfer: the network or the disk."""
-    from huggingface_hub import errors
-
-    from_transport = type(error).__module__.startswith(_TRANSPORT_LIBRARIES)
-    if isinstance(error, errors.HfHubHTTPError | ConnectionError) or from_transport:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        return NeuroGenError(
-            f"The hub could not be reached, or broke off, for {reference}: {lines[0].rstrip('.')}.",
-            "Check the network and try again; a download goes on where it stopped. Without network: "
-            + how_to_bring_it_here(reference),
-            code="network-failed",
-        )
-    if not isinstance(error, OSError):
-        return None
+    server = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    known = connection_failure(error, str(reference), server, how_to_bring_it_here(reference))
+    if known is not None or not isinstance(error, OSError):
+        return known
     if error.errno is None:  # the library's own check of the length that arrived
         return NeuroGenError(
             f"A file of {reference} did not arrive whole.",
             "Try again; it goes on where it stopped.",
             code="network-failed",
         )
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return no_room(reference)
-    return NeuroGenError(
-        f"{models_folder()} cannot be written: {error.strerror}.",
-        "Let the environment variable NEUROGEN_MODELS name a folder you may write to.",
-        code="file-unwritable",
-    )
-
-
-def no_room(reference: HubReference) -> NeuroGenError:
-    """Return the error that the disk cannot hold the model."""
-    return NeuroGenError(
-        f"The disk has no room for {reference} in {models_folder()}.",
-        "Free some space, or let the environment variable NEUROGEN_MODELS name a folder on another disk.",
-        code="file-unwritable",
-    )
+    return disk_failure(error, str(reference), models_folder())

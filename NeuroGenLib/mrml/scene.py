@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+from xml.etree import ElementTree as ET
 
 from NeuroGenLib.core.errors import InputError, NeuroGenError
 from NeuroGenLib.core.files import staged_outputs
@@ -34,6 +37,8 @@ of the nodes that scenes from Slicer usually contain."""
 
 _SUFFIXES = (".mrb", ".mrml")
 _BUNDLE_DATA = "Data"
+_INNER_NAME = "scene"
+"""Name inside a bundle, whatever the file is called: Slicer takes brackets for a pattern and loses the nodes."""
 
 
 class HeadlessScene:
@@ -135,12 +140,18 @@ def save_scene(scene: Scene, path: str | os.PathLike[str]) -> None:
     messages = slicer.vtkMRMLMessageCollection()
     with staged_outputs(path.parent) as staging:
         if suffix == ".mrb":
-            written = scene.WriteToMRB(str(staging / path.name), None, messages)
+            bundle = staging / f"{_INNER_NAME}.mrb"
+            written = scene.WriteToMRB(str(bundle), None, messages)
+            missing = _missing_from_bundle(bundle)
+            if not missing:
+                bundle.replace(staging / path.name)
         else:
-            written = _write_unpacked(scene, staging, path.stem, messages)
-        if not written:
+            written = _write_unpacked(scene, staging, path.name, messages)
+            missing = _missing_beside(staging / path.name)
+        if missing or not written:
+            reason = _first_error(messages) or f"{missing or 'a part'} was not written"
             raise NeuroGenError(
-                f"Slicer could not write the scene {path.name}: {_first_error(messages)}.",
+                f"Slicer could not write the scene {path.name}: {reason}.",
                 "Free some space or choose another folder; existing files are unchanged.",
                 code="file-unwritable",
             )
@@ -154,16 +165,44 @@ def _scene_suffix(path: Path) -> str:
 
 
 def _write_unpacked(scene: Scene, staging: Path, name: str, messages: Any) -> bool:
-    """Write NAME.mrml and its data folder into ``staging``; Slicer names the file after the folder it is given."""
-    folder = staging / name
+    """Write a .mrml and its data folder into ``staging``; Slicer names the file after the folder it is given."""
+    folder = staging / _INNER_NAME
     folder.mkdir()
     written = bool(scene.SaveSceneToSlicerDataBundleDirectory(str(folder), None, messages))
     for item in list(folder.iterdir()):
-        item.replace(staging / item.name)
+        item.replace(staging / (name if item.suffix == ".mrml" else item.name))
     folder.rmdir()
     return written
 
 
+def _missing_from_bundle(bundle: Path) -> str:
+    """Return what a .mrb lacks: the scene, or a file that the scene names; empty when it is complete."""
+    try:
+        with zipfile.ZipFile(bundle) as archive:
+            sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
+            scene = f"{_INNER_NAME}/{_INNER_NAME}.mrml"
+            if not sizes.get(scene):
+                return "the list of its nodes"
+            names = _named_files(archive.read(scene))
+    except (OSError, zipfile.BadZipFile):
+        return "the file"
+    return next((name for name in names if not sizes.get(f"{_INNER_NAME}/{name}")), "")
+
+
+def _missing_beside(path: Path) -> str:
+    """Return what a .mrml lacks, as :func:`_missing_from_bundle`."""
+    if not path.is_file():
+        return "the list of its nodes"
+    files = ((name, path.parent / name) for name in _named_files(path.read_bytes()))
+    return next((name for name, file in files if not (file.is_file() and file.stat().st_size)), "")
+
+
+def _named_files(scene: bytes) -> list[str]:
+    """Return the files that the storage nodes of a scene name, relative to it."""
+    nodes = ET.fromstring(scene)  # noqa: S314 (Slicer wrote it just now)
+    return [unquote(node.attrib["fileName"]) for node in nodes.iter() if node.attrib.get("fileName")]
+
+
 def _first_error(messages: Any) -> str:
-    text = messages.GetAllMessagesAsString() or "no reason given"
+    text = messages.GetAllMessagesAsString() or ""
     return " ".join(text.split()).removeprefix("- ").removeprefix("Error: ")[:300].rstrip(". ")

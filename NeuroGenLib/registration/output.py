@@ -31,6 +31,19 @@ if TYPE_CHECKING:
 FORMATS: tuple[TransformFormat, ...] = get_args(TransformFormat)
 """How transforms are written: as ITK composites, or as displacement fields."""
 
+FILES = (
+    "warped.nii.gz",
+    "warped_labels.nii.gz",
+    "jacobian.nii.gz",
+    "forward.*",
+    "inverse.*",
+    "quality.tsv",
+    "quality.json",
+    "points.*",
+    "registration.png",
+)
+"""What a registration writes beside its record and masks that it computes; ``*`` for any letters."""
+
 _DIRECTIONS = {
     "forward": "maps fixed to moving points; resampling with it brings the moving image onto the fixed grid",
     "inverse": "maps moving to fixed points",
@@ -176,8 +189,8 @@ def quality_rows(quality: Quality) -> list[dict[str, object]]:
         _end("folded voxels", "all", "%", quality.folded_percent),
         _end("non-diffeomorphic volume", "all", "%", quality.ndv_percent),
         _end("SD of log Jacobian", "all", "", quality.sd_log_jacobian),
-        _end("there and back, mean", "all", "mm", quality.inverse_consistency_mm),
-        _end("there and back, largest", "all", "mm", quality.inverse_consistency_max_mm),
+        _end("inverse consistency, mean", "all", "mm", quality.inverse_consistency_mm),
+        _end("inverse consistency, largest", "all", "mm", quality.inverse_consistency_max_mm),
         _end("displacement after the start, mean", "all", "mm", quality.displacement_mm),
     ]
     return rows

@@ -13,10 +13,11 @@ from NeuroGenLib.core import provenance
 from NeuroGenLib.core.errors import InputError, NeuroGenError
 from NeuroGenLib.core.files import staged_outputs, write_json
 from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.core.provenance import RECORD
 from NeuroGenLib.models.reference import must_stay_offline
 from NeuroGenLib.samples.archive import unpack
 from NeuroGenLib.samples.hub import HubRecord, download_hub_record, how_to_bring_a_sample, read_hub_record
-from NeuroGenLib.samples.registry import DRAWN, RECORD, ZENODO, Sample, find_sample, samples_folder
+from NeuroGenLib.samples.registry import DRAWN, ZENODO, Sample, find_sample, samples_folder
 from NeuroGenLib.samples.rendered import write_drawn
 from NeuroGenLib.samples.zenodo import ZENODO_API, Record, download, read_record
 
@@ -34,7 +35,7 @@ class Offer:
     Attributes
     ----------
     name, title, licence, page:
-        Of the sample; where its licence and authors are told, empty for a drawn one.
+        Of the sample; where its licence and authors are stated, empty for a drawn one.
     creators:
         Who published it.
     size:

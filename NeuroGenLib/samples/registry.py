@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.core.errors import InputError, nearest
+from NeuroGenLib.core.provenance import RECORD
 from NeuroGenLib.core.resources import resource
 from NeuroGenLib.models.reference import HubReference, models_folder
 from NeuroGenLib.samples.archive import require_safe_names
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 DRAWN = "drawn"
 ZENODO = "zenodo"
 HUB = "hub"
-RECORD = "provenance.json"
-"""The file that comes with every sample."""
 
 _FIELDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     DRAWN: (

@@ -9,7 +9,6 @@ import http.client
 import json
 import re
 import shutil
-import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -18,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.core.errors import InputError, NeuroGenError
 from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.models.connection import connection_failure, disk_failure
+from NeuroGenLib.models.reference import models_folder
 from NeuroGenLib.samples.archive import require_safe_names
 from NeuroGenLib.version import __version__
 
@@ -83,10 +84,10 @@ def read_record(number: str, api: str = ZENODO_API) -> Record:
         When the service cannot be reached, or its answer lacks something.
     """
     what = f"Zenodo's record {number}"
-    with _explained(what), _open(f"{api}/{number}") as response:
-        answer = response.read(_MOST_ANSWER)
+    with _explained(what, models_folder()), _open(f"{api}/{number}") as response:
+        answer = json.loads(response.read(_MOST_ANSWER))
     try:
-        return _record(number, json.loads(answer))
+        return _record(number, answer)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise NeuroGenError(
             f"The answer about {what} cannot be used: {type(error).__name__} {error}.",
@@ -122,7 +123,7 @@ def download(record: Record, folder: Path, progress: Progress = SILENT) -> list[
     what = f"Zenodo's record {record.number}"
     before = 0
     paths = []
-    with _explained(what):
+    with _explained(what, folder):
         folder.mkdir(parents=True, exist_ok=True)
         arrived = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         if shutil.disk_usage(folder).free < record.size - arrived:
@@ -214,23 +215,19 @@ def _md5_of(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _explained(what: str) -> Iterator[None]:
+def _explained(what: str, folder: Path) -> Iterator[None]:
     """Raise what goes wrong with the network or the disk in the block as a sentence about ``what``."""
     try:
         yield
     except urllib.error.HTTPError as error:
         raise _refused(what, error.code) from error
-    except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as error:
-        reason = str(getattr(error, "reason", "") or error or type(error).__name__)
-        raise NeuroGenError(
-            f"The connection for {what} failed: {reason.rstrip('.')}.", _TRY_AGAIN, code="network-failed"
-        ) from error
-    except OSError as error:
-        raise NeuroGenError(
-            f"{what} cannot be kept in {error.filename or 'the cache'}: {error.strerror or error}.",
-            "Free some space, or let the environment variable NEUROGEN_MODELS name a folder on another disk.",
-            code="file-unwritable",
-        ) from error
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
+        known = connection_failure(error, what, ZENODO_API)
+        if known is None and isinstance(error, OSError):
+            known = disk_failure(error, what, folder)
+        if known is None:
+            raise
+        raise known from error
 
 
 def _refused(what: str, code: int) -> NeuroGenError:

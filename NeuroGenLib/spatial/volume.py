@@ -26,6 +26,8 @@ from NeuroGenLib.spatial.array_geometry import (
     unpermuted,
 )
 from NeuroGenLib.spatial.files import volumes as volume_io
+from NeuroGenLib.spatial.files.plausible import require_plausible
+from NeuroGenLib.spatial.files.reading import reading
 
 if TYPE_CHECKING:
     import os
@@ -96,7 +98,8 @@ class Volume:
 
         Values come scaled as the file says; integer files keep their type. A 4-D NIfTI (i, j, k, c) and a
         multi-component NRRD become (c, i, j, k); a single channel becomes 3-D. The affine is the NIfTI's sform,
-        else its qform.
+        else its qform; a warning is logged where they differ. Commands and jobs refuse implausible sizes, and have
+        options for what is read (:mod:`NeuroGenLib.spatial.files.reading`).
 
         Parameters
         ----------
@@ -119,9 +122,12 @@ class Volume:
         """
         array, affine = volume_io.read(path, series)
         try:
-            return cls(array, affine)
+            volume = cls(array, affine)
         except InputError as error:
             raise error.within(f"{path} cannot be used") from error
+        if not reading().any_size:
+            require_plausible(volume.shape, volume.affine, path)
+        return volume
 
     def save(
         self,

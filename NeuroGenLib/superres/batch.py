@@ -12,9 +12,11 @@ from NeuroGenLib.core.batch import work_on_each
 from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.files import read_json, staged_outputs
+from NeuroGenLib.core.job import note_input
 from NeuroGenLib.core.progress import SILENT, Progress
+from NeuroGenLib.core.provenance import RECORD
 from NeuroGenLib.core.reports import PICTURE, PictureConfig, one_line, write_table
-from NeuroGenLib.spatial.result import RECORD
+from NeuroGenLib.spatial.files.reading import reading
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.output import IMAGE, superres_result, write_superres
 from NeuroGenLib.superres.stacks.preprocessing import AlreadyIsotropic
@@ -145,7 +147,10 @@ def run_batch(
         "schema": _SCHEMA,
         "version": __version__,
         "model": model.folder.manifest["files"],
+        "reading": to_mapping(reading()),
     }
+    for path in (path for case in cases for path in (*case.scans, case.guide) if path is not None):
+        note_input(path, recorded=False)  # no result of an earlier case may replace it
 
     def work(case: Case, part: Progress) -> tuple[SummaryRow, list[Path]]:
         try:
@@ -241,5 +246,13 @@ def _folder_name(key: str) -> str:
 
 
 def _facts(path: Path) -> list[object]:
-    facts = path.stat()
+    try:
+        facts = path.stat()
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        raise InputError(
+            f"The file {path} {'does not exist' if missing else f'cannot be read: {error.strerror}'}.",
+            "Correct the table.",
+            code="file-missing",
+        ) from error
     return [path.name, facts.st_size, facts.st_mtime_ns]

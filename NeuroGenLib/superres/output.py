@@ -9,8 +9,9 @@ import numpy as np
 
 from NeuroGenLib.core import provenance
 from NeuroGenLib.core.files import staged_outputs
+from NeuroGenLib.core.provenance import RECORD
 from NeuroGenLib.core.reports import PICTURE, PictureConfig, save_figure
-from NeuroGenLib.spatial.result import RECORD, Result, write_result
+from NeuroGenLib.spatial.result import Result, write_result
 from NeuroGenLib.superres.evaluation.figure import superres_figure
 from NeuroGenLib.superres.evaluation.quality_table import quality_rows
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from NeuroGenLib.superres.infer import SuperresModel, SuperResolution
 
 IMAGE = "superres.nii.gz"
+FILES = (IMAGE, "residual.nii.gz", "superres.png", "quality.json")
+"""What a super-resolution writes beside its record."""
 _WRITTEN = ("superres", "residual")
 
 

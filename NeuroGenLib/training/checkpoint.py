@@ -10,7 +10,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.core.errors import NeuroGenError
-from NeuroGenLib.core.files import atomic_file, existing_file
+from NeuroGenLib.core.files import atomic_file, require_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,7 +69,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     import torch
 
-    existing_file(path)
+    require_file(path)
     try:
         _verify_checksums(path)
         state = torch.load(path, map_location="cpu", weights_only=True)

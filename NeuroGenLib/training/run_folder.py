@@ -12,6 +12,7 @@ from NeuroGenLib.core import provenance
 from NeuroGenLib.core.config import Config, from_mapping, to_mapping
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import read_json, write_json, write_text
+from NeuroGenLib.core.job import release_input
 from NeuroGenLib.training.checkpoint import list_checkpoints, newest_checkpoint, tidy_checkpoints
 
 if TYPE_CHECKING:
@@ -104,6 +105,8 @@ def open_run(config: TrainerConfig, job: Config | None, step: int, processes: in
             "software": provenance.software_versions(),
         }
     )
+    if path.exists():
+        release_input(config.out / "config.yaml")  # the run's own, given as settings to go on with
     write_text(config.out / "config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
     write_json(path, run)
 

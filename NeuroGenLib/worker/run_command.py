@@ -9,6 +9,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.core.errors import InputError, NeuroGenError
+from NeuroGenLib.core.job import running_job
 from NeuroGenLib.models.dotted import load_object
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def run_job(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
     reader = _ProgressReader(context.progress)
     with redirect_stdout(printed), redirect_stderr(reader):
         try:
-            load_object(_DISPATCH)([word for word in words if word != "--debug"])
+            with running_job(["neurogen", *words]):
+                load_object(_DISPATCH)([word for word in words if word != "--debug"])
         except SystemExit as stop:  # --help ends so
             if stop.code:
                 command = f"neurogen {' '.join(words[:2])}"

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from NeuroGenLib.core.errors import Cancelled, InputError
+from NeuroGenLib.core.job import running_job
 from NeuroGenLib.core.progress import JsonLinesProgress
 from NeuroGenLib.core.provenance import software_versions
 from NeuroGenLib.worker.context import Context, Models, Rates
@@ -112,7 +113,8 @@ class Server:
         try:
             progress.update(0, 1)
             context = Context(progress, self._models, self._rates, keep)
-            answer["result"] = keep(self._jobs[request.job](self._scratch.take(request.arguments), context))
+            with running_job(["neurogen-worker", request.job]):
+                answer["result"] = keep(self._jobs[request.job](self._scratch.take(request.arguments), context))
         except Cancelled:
             answer["cancelled"] = True
         except (Exception, SystemExit) as error:

@@ -268,7 +268,7 @@ PLANS = {
     "order of labels": (["a.nii.gz", "--like=b.nii", "--labels", "--order=3", "--out=out"], "--order"),
     "one file for two": (["a.nii.gz", "b.nii", "--like=c.nii", "--out=x.nii.gz"], "there are 2"),
     "one name twice": (["1/a.nii.gz", "2/a.nii.gz", "--like=c.nii", "--out=x"], "one by one"),
-    "the input replaced": (["a.nii.gz", "--like=c.nii", "--out=a.nii.gz"], "would replace"),
+    "the input replaced": (["a.nii.gz", "--like=c.nii", "--out=a.nii.gz"], "would be overwritten"),
     "an image as points": (["--points=p.tsv", "--out=x.nii.gz"], ".tsv"),
     "points as another kind": (["--points=p.tsv", "--out=x.fcsv"], "Points stay in their format"),
     "an image into points": (["a.nii.gz", "--like=c.nii", "--out=x.tsv"], "cannot hold an image"),

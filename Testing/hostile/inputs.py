@@ -1,4 +1,4 @@
-"""Bad inputs: how each is made from good ones, which kinds of input it spoils, and what the person must be told.
+"""Bad inputs: how each is made from good ones, which kinds of input it spoils, and what the message must name.
 
 A new bad input joins by one entry here, and is then given to every command that has an input of its kind.
 """
@@ -12,6 +12,7 @@ import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import nibabel
 import numpy as np
 
 from Testing.hostile.workspace import rewrite, voxels, write_published_checkpoint
@@ -536,6 +537,22 @@ values(
 )
 values("bandwidth", ("0", "0"), ("-2", "-2"), ("nan", "nan"), ("inf", "inf"), ("wide", "wide"), ("1,2", "1,2"))
 values("device", ("tpu", "tpu"), ("cuda:x", "cuda:x"), ("cpu:", "cpu:"), ("auto:1", "auto:1"), ("mps:x", "mps:x"))
+
+
+# Images of all commands
+
+IMAGES = (
+    *("scan", "brain", "head", "thin_scan", "thick_scan", "guide_scan", "fixed_scan", "moving_scan", "carried", "like"),
+    *("mask", "label_map", "fixed_mask", "moving_mask", "fixed_label_map", "moving_label_map"),
+)
+
+
+@hostile(*IMAGES, says=("metres.nii", "0.0045 x", "--any-size"))
+def an_image_in_metres(made: Workspace) -> Path:
+    image = nibabel.load(made.image())
+    path = made.folder / "metres.nii"
+    nibabel.save(nibabel.Nifti1Image(voxels(made.image()), np.diag([1e-3, 1e-3, 1e-3, 1]) @ image.affine), path)
+    return path
 
 
 # Places to write

@@ -88,11 +88,6 @@ def a_scan_of_a_whole_head_without_a_mask(made: Workspace) -> Path:
     return made.image()
 
 
-@hostile("brain", says=("ml", "in mm"))
-def a_scan_in_metres(made: Workspace) -> None:
-    rewrite(made.brain, voxels(made.brain), nibabel.load(made.brain).affine * (1e-3, 1e-3, 1e-3, 1))
-
-
 @hostile("scan", says="has no image 'T1w'")
 def a_scan_of_another_image(made: Workspace) -> str:
     return f"T1w={made.image()}"
@@ -188,7 +183,7 @@ def splits_without_the_one_that_is_meant(made: Workspace) -> None:
 
 
 @hostile("splits", says=("splits.yaml", "no subjects under 'val'"))
-def splits_that_leave_nobody_out(made: Workspace) -> None:
+def splits_without_held_out_subjects(made: Workspace) -> None:
     made.splits.write_text("train: [sub-01]\nval: []\n", encoding="utf-8")
 
 

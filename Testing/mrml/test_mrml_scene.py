@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from Testing.geometry import Phantom
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("atlas.mrb", "atlas.mrml", "Gehirn ä 100%20 (1).mrb", "two.parts.MRB")
+NAMES = ("atlas.mrb", "atlas.mrml", "s[1].mrb", "s[1].mrml", "Gehirn ä 100%20 (1).mrb", "two.parts.MRB")
 TABLE = LabelTable.from_names(["background", *(f"part {value}" for value in range(1, 9))])
 MATRIX = np.array([[0.0, -1, 0, 5], [1, 0, 0, -3], [0, 0, 1, 2], [0, 0, 0, 1]])
 RECORD = provenance.record(
@@ -164,6 +165,32 @@ def test_a_failed_save_leaves_what_was_there(tmp_path: Path) -> None:
         save_scene(Refusing(), path)
     assert path.read_bytes() == b"before"
     assert [item.name for item in tmp_path.iterdir()] == ["atlas.mrb"]
+
+
+@pytest.mark.parametrize(
+    ("entries", "missing"),
+    [
+        (None, "the file"),
+        ({}, "the list of its nodes"),
+        ({"scene/scene.mrml": ""}, "the list of its nodes"),
+        ({"scene/scene.mrml": '<MRML><Volume fileName="Data/a%20b.nrrd"/></MRML>'}, "Data/a b.nrrd"),
+        ({"scene/scene.mrml": '<MRML><Volume fileName="Data/a.nrrd"/></MRML>', "scene/Data/a.nrrd": ""}, "Data/a.nrrd"),
+    ],
+)
+def test_a_bundle_that_lacks_a_part_is_not_a_success(
+    entries: dict[str, str] | None, missing: str, tmp_path: Path
+) -> None:
+    class Optimist:
+        def WriteToMRB(self, path: str, *_: object) -> bool:  # noqa: N802
+            if entries is not None:
+                with zipfile.ZipFile(path, "w") as archive:
+                    for name, content in entries.items():
+                        archive.writestr(name, content)
+            return True
+
+    with raises("file-unwritable", "atlas.mrb", missing, kind=NeuroGenError):
+        save_scene(Optimist(), tmp_path / "atlas.mrb")
+    assert not list(tmp_path.iterdir())
 
 
 def test_folders_hold_nodes_and_folders(scene: Scene, phantom: Phantom) -> None:

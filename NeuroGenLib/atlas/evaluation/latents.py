@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
     from NeuroGenLib.atlas.trained import TrainedAtlas
 
+FILES = ("predictions.tsv", "latents.tsv", "latents.png")
+"""What an analysis writes beside its record."""
+
 FEWEST = 4
 """Subjects with a known value that are needed: a fit for the held-out one, and a choice of its penalty."""
 

@@ -36,7 +36,7 @@ INTENSITY_RATE = 0.01
 AT_BOUND = 1e-3
 """Share of its range within which a condition's value is an end of it: rounding."""
 ROTATED = 60.0
-"""Degrees of rotation against the header from which on the person is told."""
+"""Degrees of rotation against the header above which the user is warned."""
 
 
 @dataclass(frozen=True)

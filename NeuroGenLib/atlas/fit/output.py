@@ -28,6 +28,19 @@ if TYPE_CHECKING:
     from NeuroGenLib.atlas.trained import TrainedAtlas
     from NeuroGenLib.spatial.volume import Volume
 
+FILES = (
+    "labels.nii.gz",
+    "labels.tsv",
+    "reconstruction.nii.gz",
+    "atlas.nii.gz",
+    "deviation.nii.gz",
+    "deviation.tsv",
+    "growth.png",
+    "fit.json",
+    "fit.png",
+)
+"""What a fit by a model of one image writes beside its record."""
+
 
 def fit_result(model: TrainedAtlas, fit: FittedBrain, record: Mapping[str, Any] | None = None) -> Result:
     """Return a fit as a result.

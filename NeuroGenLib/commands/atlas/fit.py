@@ -8,23 +8,24 @@ from typing import TYPE_CHECKING
 
 from NeuroGenLib.atlas.config import BUNDLED, FitConfig, SubjectConfig
 from NeuroGenLib.atlas.infer import AtlasModel
-from NeuroGenLib.commands.options import (
-    add_device_option,
-    add_report_options,
-    make_parser,
-    make_progress,
-    print_json,
+from NeuroGenLib.commands.options import make_parser, make_progress
+from NeuroGenLib.commands.shared import (
+    add_model_option,
+    add_run_options,
+    add_scene_option,
+    out_folder,
+    print_files,
+    print_written,
+    scene_path,
+    use_reading_options,
 )
-from NeuroGenLib.commands.shared import add_model_option, add_scene_option, out_folder, print_files, scene_path
 from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.files import read_json, staged_outputs
-from NeuroGenLib.core.progress import TerminalProgress
-from NeuroGenLib.core.provenance import RESEARCH_USE
+from NeuroGenLib.core.provenance import RECORD, RESEARCH_USE
 from NeuroGenLib.core.reports import PictureConfig
 from NeuroGenLib.models import open_model
-from NeuroGenLib.spatial.result import RECORD
 from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
@@ -62,19 +63,18 @@ def fit(arguments: list[str]) -> None:
     parser.add_argument("--labels", metavar="FILE", help="label map after the model's table; the fit then uses it too")
     add_options(parser, SubjectConfig)
     add_options(parser, FitConfig, FIT_OPTIONS)
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_scene_option(parser)
-    add_options(parser, PictureConfig)
-    add_device_option(parser)
-    add_report_options(parser)
+    add_run_options(parser)
     options = parser.parse(arguments)
 
-    out, scene = out_folder(options.out), scene_path(options.scene)
     from NeuroGenLib.atlas.fit.fit import fit_scan
-    from NeuroGenLib.atlas.fit.output import summary
+    from NeuroGenLib.atlas.fit.output import FILES, summary
+
+    out, scene = out_folder(options.out, FILES), scene_path(options.scene)
 
     started = time.monotonic()
     progress = make_progress(options.progress)
+    use_reading_options(options, progress)
     subject, settings = options_of(options, SubjectConfig), options_of(options, FitConfig)
 
     model = open_model(options.model, AtlasModel, device=options.device, progress=progress.part(0, 0.02))
@@ -100,12 +100,12 @@ def fit(arguments: list[str]) -> None:
     }
     written = _write(model, fitted, images, parameters, options_of(options, PictureConfig), out, scene)
     progress.update(1, 1)
-    if isinstance(progress, TerminalProgress):
-        progress.close()
+    progress.close()
     seconds = time.monotonic() - started
     if options.json:
         facts = summary(model, fitted)
-        print_json({"out": options.out, "written": written, "seconds": round(seconds, 1), **facts})
+        del facts["shows"], facts["research_use"]  # they are the notice
+        print_written(out, written, started, notice=model.notice, **facts)
         return
     _report(model, fitted)
     print(f"Written in {seconds:.0f} s to {out}:")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from NeuroGenLib.atlas.published import training_config as published_config
 from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, number
 from NeuroGenLib.commands.translation import report_translation
-from NeuroGenLib.core.progress import TerminalProgress
 
 
 def import_config(arguments: list[str]) -> None:
@@ -42,6 +42,7 @@ def import_config(arguments: list[str]) -> None:
 
     points = options.points_per_subject
     progress = make_progress(options.progress)
+    started = time.monotonic()
     translation, files = published_config.import_config(
         Path(options.config_data),
         Path(options.config_atlas),
@@ -54,6 +55,5 @@ def import_config(arguments: list[str]) -> None:
         else max(1, round(number(points, "a number of points", positive=True))),
         progress=progress,
     )
-    if isinstance(progress, TerminalProgress):
-        progress.close()
-    report_translation(translation, options.out, files, "atlas", as_json=options.json)
+    progress.close()
+    report_translation(translation, options.out, files, "atlas", started, as_json=options.json)

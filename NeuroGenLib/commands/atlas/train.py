@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from NeuroGenLib.atlas.config import AtlasTrainConfig
-from NeuroGenLib.commands.options import make_progress
 from NeuroGenLib.commands.shared import run_training
 
 
@@ -15,6 +14,4 @@ def train(arguments: list[str]) -> None:
         "  neurogen atlas train --config training/configs/atlas/fetal_sba.yaml --data.table participants.tsv \\\n"
         "      --train.out runs/mine"
     )
-    run_training(
-        AtlasTrainConfig, "NeuroGenLib.atlas", arguments, "neurogen atlas train", description, make_progress("bar")
-    )
+    run_training(AtlasTrainConfig, arguments, "neurogen atlas train", description)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from NeuroGenLib.commands.options import make_progress
 from NeuroGenLib.commands.shared import run_training
 from NeuroGenLib.mask.config import MaskTrainConfig
 
@@ -15,6 +14,4 @@ def train(arguments: list[str]) -> None:
         "  neurogen mask train --config training/configs/mask/bundled.yaml --maps.source data/adult_labels \\\n"
         "      --train.out runs/mask"
     )
-    run_training(
-        MaskTrainConfig, "NeuroGenLib.mask", arguments, "neurogen mask train", description, make_progress("bar")
-    )
+    run_training(MaskTrainConfig, arguments, "neurogen mask train", description)

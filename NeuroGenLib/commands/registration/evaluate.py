@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from NeuroGenLib.commands.options import (
-    add_device_option,
-    add_report_options,
-    make_parser,
-    make_progress,
-    print_json,
-)
+from NeuroGenLib.commands.options import make_parser, make_progress
+from NeuroGenLib.commands.shared import add_run_options, files_below, out_folder, print_written, use_reading_options
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError, NeuroGenError
-from NeuroGenLib.core.files import require_folder_place
-from NeuroGenLib.core.progress import TerminalProgress
 from NeuroGenLib.core.provenance import RESEARCH_USE
 from NeuroGenLib.core.reports import PictureConfig
 from NeuroGenLib.models import open_model
 from NeuroGenLib.registration.config import BUNDLED, RegisterConfig
 from NeuroGenLib.registration.evaluation.checkpoints import SELECT, evaluate_run, run_checkpoints
 from NeuroGenLib.registration.evaluation.pairs import read_pairs
-from NeuroGenLib.registration.evaluation.table import evaluate_to_folder
+from NeuroGenLib.registration.evaluation.table import FILES, evaluate_to_folder
 from NeuroGenLib.registration.infer import RegistrationModel
 
 if TYPE_CHECKING:
@@ -39,17 +33,16 @@ def evaluate(arguments: list[str]) -> None:
 
     _require_consistent(options)
 
-    out = Path(options.out)
-    require_folder_place(out)
+    out = out_folder(options.out, FILES)
     settings = options_of(options, RegisterConfig)
     if options.run is not None and "refine" not in options:
         settings = replace(settings, refine=0)
     pairs = read_pairs(Path(options.pairs))
+    started = time.monotonic()
     progress = make_progress(options.progress)
-    if options.run is not None:
-        _evaluate_run(options, pairs, out, settings, progress)
-    else:
-        _evaluate_model(options, pairs, out, settings, progress)
+    use_reading_options(options, progress)
+    work = _evaluate_model if options.run is None else _evaluate_run
+    work(options, pairs, out, settings, started, progress)
 
 
 def _parser() -> ArgumentParser:
@@ -87,10 +80,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--orientation", metavar="CODES", help="how a published run's images were stored, such as LIA")
     pair_options = parser.add_argument_group("registration of each pair (with --run, refine is 0 unless given)")
     add_options(pair_options, RegisterConfig)
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
-    add_options(parser, PictureConfig)
-    add_device_option(parser)
-    add_report_options(parser)
+    add_run_options(parser)
     return parser
 
 
@@ -111,7 +101,7 @@ def _require_consistent(options: Any) -> None:
 
 
 def _evaluate_model(
-    options: Any, pairs: list[PairFiles], out: Path, settings: RegisterConfig, progress: Progress
+    options: Any, pairs: list[PairFiles], out: Path, settings: RegisterConfig, started: float, progress: Progress
 ) -> None:
 
     model = open_model(
@@ -119,9 +109,10 @@ def _evaluate_model(
     )
     picture = options_of(options, PictureConfig)
     evaluation = evaluate_to_folder(model, pairs, out, settings, progress.part(0.02, 1), picture=picture)
-    _close(progress)
+    progress.close()
     if options.json:
-        print_json({"out": options.out, **evaluation.summary, "rows": evaluation.rows, "notice": model.notice})
+        summary = evaluation.summary
+        print_written(out, files_below(out), started, notice=model.notice, **summary, rows=evaluation.rows)
     else:
         _print_summary(evaluation, out, picture, model.notice)
     if evaluation.failed:
@@ -144,7 +135,7 @@ def _print_summary(evaluation: Evaluation, out: Path, picture: PictureConfig, no
 
 
 def _evaluate_run(
-    options: Any, pairs: list[PairFiles], out: Path, settings: RegisterConfig, progress: Progress
+    options: Any, pairs: list[PairFiles], out: Path, settings: RegisterConfig, started: float, progress: Progress
 ) -> None:
     run = Path(options.run)
     unit = run_checkpoints(run)[0].unit
@@ -167,10 +158,10 @@ def _evaluate_run(
         picture=options_of(options, PictureConfig),
         progress=progress,
     )
-    _close(progress)
+    progress.close()
     if options.json:
         best = {unit: evaluation.best.number, "by": evaluation.by}
-        print_json({"out": options.out, "best": best, "rows": evaluation.rows, "notice": RESEARCH_USE})
+        print_written(out, files_below(out), started, best=best, rows=evaluation.rows)
         return
     column = "dice" if evaluation.by is None else SELECT[evaluation.by][0]
     for row in evaluation.rows:
@@ -179,8 +170,3 @@ def _evaluate_run(
     if evaluation.by is not None:
         print(f"Best by {evaluation.by}: {unit} {evaluation.best.number}; it is in {out / 'best_model'}.")
     print(f"Written to {out}. {RESEARCH_USE}")
-
-
-def _close(progress: Progress) -> None:
-    if isinstance(progress, TerminalProgress):
-        progress.close()

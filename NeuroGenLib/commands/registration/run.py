@@ -6,20 +6,16 @@ import time
 from typing import TYPE_CHECKING
 
 from NeuroGenLib.alignment.prepared_image import first_channel
-from NeuroGenLib.commands.options import (
-    add_device_option,
-    add_report_options,
-    make_parser,
-    make_progress,
-    print_json,
-)
+from NeuroGenLib.commands.options import make_parser, make_progress
 from NeuroGenLib.commands.shared import (
     add_model_option,
+    add_run_options,
     add_scene_option,
-    close_bar,
     out_folder,
     print_result,
+    print_written,
     scene_path,
+    use_reading_options,
 )
 from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.config_command_line import add_options, options_of
@@ -33,12 +29,14 @@ from NeuroGenLib.registration.config import BUNDLED, RegisterRunConfig
 from NeuroGenLib.registration.evaluation.quality import STAGES
 from NeuroGenLib.registration.infer import RegistrationModel
 from NeuroGenLib.registration.output import (
+    FILES,
     RegistrationInputs,
     quality_rows,
     registration_result,
     write_registration,
 )
 from NeuroGenLib.spatial.files.landmarks import read_point_file
+from NeuroGenLib.spatial.files.spatial_maps import TRANSFORM_SUFFIXES, require_right_angles
 from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
@@ -59,10 +57,11 @@ def run(arguments: list[str]) -> None:
     options = _parser().parse(arguments)
     settings = options_of(options, RegisterRunConfig)
 
-    out, scene = out_folder(options.out), scene_path(options.scene)
+    out, scene = out_folder(options.out, FILES), scene_path(options.scene)
 
     started = time.monotonic()
     progress = make_progress(options.progress)
+    use_reading_options(options, progress)
 
     model = open_model(options.model, RegistrationModel, device=options.device, progress=progress.part(0, 0.02))
     inputs, remarks = _read_inputs(options, settings, progress.part(0.02, 0.1))
@@ -81,11 +80,10 @@ def run(arguments: list[str]) -> None:
     result = registration_result(model, registration, {**paths, **to_mapping(settings)})
     files = _write(result, registration, inputs, options, out, scene)
     progress.update(1, 1, "written")
-    close_bar(progress)
+    progress.close()
     seconds = time.monotonic() - started
     if options.json:
-        facts = {"out": str(out), "written": [str(file) for file in files], "seconds": round(seconds, 1)}
-        print_json({**facts, "notice": model.notice, **result.facts["quality"]})
+        print_written(out, files, started, notice=model.notice, **result.facts["quality"])
         return
     _report(registration)
     print_result(out, files, seconds, registration.warnings, model.notice)
@@ -119,11 +117,8 @@ def _parser() -> ArgumentParser:
     )
     add_model_option(parser, BUNDLED)
     add_options(parser, RegisterRunConfig)
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
     add_scene_option(parser)
-    add_options(parser, PictureConfig)
-    add_device_option(parser)
-    add_report_options(parser)
+    add_run_options(parser)
     return parser
 
 
@@ -137,6 +132,9 @@ def _read_inputs(
 
     points = None if options.points is None else read_point_file(options.points)
     images = {"fixed": Volume.load(options.fixed), "moving": Volume.load(options.moving)}
+    if f".{settings.format}" not in TRANSFORM_SUFFIXES:
+        for role, image in images.items():
+            require_right_angles(image, f"The {role} image {getattr(options, role)}")
     masks = {"fixed": loaded(options.fixed_mask), "moving": loaded(options.moving_mask)}
     labels = loaded(options.fixed_labels), loaded(options.moving_labels)
     missing = [role for role, mask in masks.items() if mask is None and settings.mask == "auto"]

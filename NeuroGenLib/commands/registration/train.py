@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from NeuroGenLib.commands.options import make_progress
 from NeuroGenLib.commands.shared import run_training
 from NeuroGenLib.registration.config import RegistrationTrainConfig
 
@@ -15,11 +14,4 @@ def train(arguments: list[str]) -> None:
         "  neurogen registration train --config training/configs/registration/bundled.yaml \\\n"
         "      --train.out runs/registration"
     )
-    run_training(
-        RegistrationTrainConfig,
-        "NeuroGenLib.registration",
-        arguments,
-        "neurogen registration train",
-        description,
-        make_progress("bar"),
-    )
+    run_training(RegistrationTrainConfig, arguments, "neurogen registration train", description)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from NeuroGenLib.commands.options import (
-    add_device_option,
-    add_report_options,
-    make_parser,
-    make_progress,
-    print_json,
+from NeuroGenLib.commands.options import make_parser, make_progress
+from NeuroGenLib.commands.shared import (
+    add_model_option,
+    add_run_options,
+    out_folder,
+    print_written,
+    require_all,
+    use_reading_options,
 )
-from NeuroGenLib.commands.shared import add_model_option, close_bar, out_folder, require_all
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.provenance import RESEARCH_USE
@@ -48,13 +49,10 @@ def batch(arguments: list[str]) -> None:
     )
     add_model_option(parser, BUNDLED)
     add_options(parser, SuperresConfig, only=SLICE_OPTIONS)
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
-    add_options(parser, PictureConfig)
-    add_device_option(parser)
-    add_report_options(parser)
+    add_run_options(parser)
     options = parser.parse(arguments)
 
-    out, settings = out_folder(options.out), options_of(options, SuperresConfig)
+    out, settings = out_folder(options.out, [SUMMARY]), options_of(options, SuperresConfig)
     names = [name.strip() for name in options.scans.split(",")]
     if not all(names):
         raise InputError(
@@ -63,15 +61,14 @@ def batch(arguments: list[str]) -> None:
 
     started = time.monotonic()
     progress = make_progress(options.progress)
+    use_reading_options(options, progress)
     cases = read_cases(Path(options.source), names, options.guide)
     model = open_model(options.model, SuperresModel, device=options.device, progress=progress.part(0, 0.02))
     result = run_batch(model, cases, out, settings, progress.part(0.02, 1), options_of(options, PictureConfig))
-    close_bar(progress)
+    progress.close()
     seconds = time.monotonic() - started
     if options.json:
-        written = [str(path) for path in result.written]
-        facts = {"out": str(out), "written": written, "rows": result.rows, "seconds": round(seconds, 1)}
-        print_json({**facts, "notice": model.notice})
+        print_written(out, result.written, started, notice=model.notice, rows=result.rows)
     else:
         for row in result.rows:
             if row["status"] != "failed":

@@ -5,20 +5,21 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from NeuroGenLib.commands.options import (
-    add_device_option,
-    add_report_options,
-    make_parser,
-    make_progress,
-    print_json,
+from NeuroGenLib.commands.options import make_parser, make_progress
+from NeuroGenLib.commands.shared import (
+    add_model_option,
+    add_run_options,
+    out_folder,
+    print_result,
+    print_written,
+    use_reading_options,
 )
-from NeuroGenLib.commands.shared import add_model_option, close_bar, out_folder, print_result
 from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.reports import PictureConfig
 from NeuroGenLib.models import open_model
 from NeuroGenLib.superres.batch import read_cases
-from NeuroGenLib.superres.evaluation.table import evaluate_cases, markdown, write_evaluation
+from NeuroGenLib.superres.evaluation.table import FILES, evaluate_cases, markdown, write_evaluation
 from NeuroGenLib.superres.infer import SuperresModel
 from NeuroGenLib.superres.run_config import BUNDLED, EvaluateConfig
 
@@ -42,28 +43,24 @@ def evaluate(arguments: list[str]) -> None:
     )
     add_model_option(parser, BUNDLED)
     add_options(parser, EvaluateConfig, only=("thicknesses", "directions", "noise", "back_projection", "most"))
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
-    add_options(parser, PictureConfig)
-    add_device_option(parser)
-    add_report_options(parser)
+    add_run_options(parser)
     options = parser.parse(arguments)
 
-    out, config = out_folder(options.out), options_of(options, EvaluateConfig)
+    out, config = out_folder(options.out, FILES), options_of(options, EvaluateConfig)
 
     started = time.monotonic()
     progress = make_progress(options.progress)
+    use_reading_options(options, progress)
     cases = read_cases(Path(options.source), [options.scan], options.guide)[: config.most]
     model = open_model(options.model, SuperresModel, device=options.device, progress=progress.part(0, 0.02))
     evaluation = evaluate_cases(model, cases, config, progress.part(0.02, 0.98))
     parameters = {"source": options.source, "scans": len(cases), **to_mapping(config)}
     files = write_evaluation(evaluation, model, out, parameters, options_of(options, PictureConfig))
     progress.update(1, 1, "written")
-    close_bar(progress)
+    progress.close()
     seconds = time.monotonic() - started
     if options.json:
-        written = [str(file) for file in files]
-        facts = {"out": str(out), "written": written, "seconds": round(seconds, 1)}
-        print_json({**facts, "means": evaluation.means, "notice": model.notice})
+        print_written(out, files, started, notice=model.notice, means=evaluation.means)
         return
     print(f"PSNR (dB) / SSIM in the head, means of {len(cases)} scans:")
     print(markdown(evaluation.means))

@@ -6,14 +6,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from NeuroGenLib.commands.options import (
-    add_device_option,
-    add_report_options,
-    make_parser,
-    make_progress,
-    print_json,
+from NeuroGenLib.commands.options import make_parser, make_progress
+from NeuroGenLib.commands.shared import (
+    add_model_option,
+    add_run_options,
+    out_folder,
+    print_result,
+    print_written,
+    use_reading_options,
 )
-from NeuroGenLib.commands.shared import add_model_option, close_bar, out_folder, print_result
 from NeuroGenLib.commands.superres.shared import read_scan
 from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.config_command_line import add_options, options_of
@@ -21,7 +22,7 @@ from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.reports import PictureConfig
 from NeuroGenLib.models import open_model
 from NeuroGenLib.superres.infer import SuperresModel
-from NeuroGenLib.superres.output import superres_result, write_reference, write_superres
+from NeuroGenLib.superres.output import FILES, superres_result, write_reference, write_superres
 from NeuroGenLib.superres.run_config import BUNDLED, SLICE_OPTIONS, SuperresConfig
 from NeuroGenLib.superres.stacks.preprocessing import AlreadyIsotropic
 from NeuroGenLib.superres.stacks.slice_thickness import recorded_thickness
@@ -50,17 +51,15 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("--guide", metavar="T1W", help="an isotropic scan of the same head, of another contrast")
     add_model_option(parser, BUNDLED)
     add_options(parser, SuperresConfig, only=(*SLICE_OPTIONS, "reference"))
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
-    add_options(parser, PictureConfig)
-    add_device_option(parser)
-    add_report_options(parser)
+    add_run_options(parser)
     options = parser.parse(arguments)
 
-    out = out_folder(options.out)
+    out = out_folder(options.out, FILES)
     settings = options_of(options, SuperresConfig, recorded=tuple(map(recorded_thickness, options.scan)))
 
     started = time.monotonic()
     progress = make_progress(options.progress)
+    use_reading_options(options, progress)
     scans = [read_scan(Path(path)) for path in options.scan]
     guide = None if options.guide is None else read_scan(Path(options.guide))
     model = open_model(options.model, SuperresModel, device=options.device, progress=progress.part(0, 0.02))
@@ -77,28 +76,23 @@ def run(arguments: list[str]) -> None:
         try:
             found = model.super_resolve(scans, guide=guide, settings=settings, progress=progress.part(0.02, 0.96))
         except AlreadyIsotropic as nothing:
-            close_bar(progress)
-            _say_nothing_to_do(nothing, as_json=options.json)
+            progress.close()
+            if options.json:
+                print_written(out, [], started, warnings=[str(nothing)], notice=model.notice)
+            else:
+                print(nothing)
             return
         result = superres_result(model, found, parameters)
         files = write_superres(result, scans[0], out, options_of(options, PictureConfig))
     progress.update(1, 1, "written")
-    close_bar(progress)
+    progress.close()
     seconds = time.monotonic() - started
     if options.json:
-        facts = {"out": str(out), "written": [str(file) for file in files], "seconds": round(seconds, 1)}
-        print_json({**facts, "notice": model.notice, **({} if result is None else result.facts["quality"])})
+        print_written(out, files, started, notice=model.notice, **({} if result is None else result.facts["quality"]))
         return
     if result is not None:
         _report(result)
     print_result(out, files, seconds, [] if result is None else result.warnings, model.notice)
-
-
-def _say_nothing_to_do(nothing: AlreadyIsotropic, *, as_json: bool) -> None:
-    if as_json:
-        print_json({"written": [], "warnings": [str(nothing)]})
-    else:
-        print(nothing)
 
 
 def _report(result: Result) -> None:

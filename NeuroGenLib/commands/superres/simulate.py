@@ -6,14 +6,21 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
+from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress
 from NeuroGenLib.commands.registration.apply import stem
-from NeuroGenLib.commands.shared import close_bar, out_folder, print_result
+from NeuroGenLib.commands.shared import (
+    add_reading_options,
+    out_folder,
+    print_result,
+    print_written,
+    use_reading_options,
+)
 from NeuroGenLib.commands.superres.shared import read_scan
 from NeuroGenLib.core import provenance
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import staged_outputs
+from NeuroGenLib.core.provenance import RECORD
 from NeuroGenLib.simulate.decimation import decimate_volume
 from NeuroGenLib.simulate.thick_slices import DIRECTIONS, SliceProfile, slice_axis, thick_slices, with_noise
 from NeuroGenLib.spatial.result import Result, write_result
@@ -47,22 +54,25 @@ def simulate(arguments: list[str]) -> None:
     parser.add_argument("scan", metavar="SCAN", help="a 3-D scan, or a folder with a DICOM series")
     add_options(parser, SimulateConfig)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write into")
+    add_reading_options(parser)
     add_report_options(parser)
     options = parser.parse(arguments)
 
-    out, config = out_folder(options.out), options_of(options, SimulateConfig)
+    config = options_of(options, SimulateConfig)
+    names = [f"{_name(options.scan, direction, config)}.nii.gz" for direction in config.directions]
+    out = out_folder(options.out, names)
 
     started = time.monotonic()
     progress = make_progress(options.progress)
+    use_reading_options(options, progress)
     result = simulated_scans(read_scan(Path(options.scan)), options.scan, config, progress)
     with staged_outputs(out) as folder:
         write_result(result, folder)
-    close_bar(progress)
-    files = [out / name for name in (*(f"{name}.nii.gz" for name in result.volumes), "provenance.json")]
+    progress.close()
+    files = [out / name for name in (*names, RECORD)]
     seconds, warnings = time.monotonic() - started, list(result.warnings)
     if options.json:
-        written = [str(file) for file in files]
-        print_json({"written": written, "warnings": warnings, "notice": provenance.RESEARCH_USE, "seconds": seconds})
+        print_written(out, files, started, warnings=warnings)
     else:
         print_result(out, files, seconds, warnings, "These scans are simulated, not measured.")
 

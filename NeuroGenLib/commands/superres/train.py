@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from NeuroGenLib.commands.options import make_progress
 from NeuroGenLib.commands.shared import run_training
 from NeuroGenLib.superres.config import SuperresTrainConfig
 
@@ -15,11 +14,4 @@ def train(arguments: list[str]) -> None:
         "  neurogen superres train --config training/configs/superres/table_example.yaml \\\n"
         "      --scans.source participants.tsv --train.out runs/superres"
     )
-    run_training(
-        SuperresTrainConfig,
-        "NeuroGenLib.superres",
-        arguments,
-        "neurogen superres train",
-        description,
-        make_progress("bar"),
-    )
+    run_training(SuperresTrainConfig, arguments, "neurogen superres train", description)

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from NeuroGenLib.registration.evaluation.pairs import PairFiles
     from NeuroGenLib.registration.infer import Registration, RegistrationModel
 
+FILES = ("pairs.tsv", "labels.tsv", "summary.json", "evaluation.png")
+"""What an evaluation writes beside its record."""
+
 DONE = "done"
 """Folder of the pairs that are finished, inside that of the results."""
 MISSING = "n/a"

@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.core.files import read_json
+from NeuroGenLib.core.files import existing_file, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -48,7 +48,7 @@ class Settings:
                 f"{path} is too large for a settings file.", f"Give the run's own {FILE}.", code="file-type"
             )
         try:
-            content = read_json(path)
+            content = read_json(existing_file(path))
         except RecursionError:
             raise InputError(f"{path} is nested too deeply.", f"Give the run's own {FILE}.", code="file-type") from None
         sections = [content.get(name) if isinstance(content, dict) else None for name in ("data", "application")]

@@ -9,6 +9,7 @@ import numpy as np
 
 from NeuroGenLib.core.errors import InputError, NeuroGenError
 from NeuroGenLib.core.files import files_in
+from NeuroGenLib.core.job import note_input
 from NeuroGenLib.spatial.files.dicom_headers import DicomFile, Frame, is_dicom, read_header
 from NeuroGenLib.spatial.files.itk import LPS_TO_RAS, from_itk, read_itk
 
@@ -51,6 +52,7 @@ def read_folder(folder: Path, series: str | None) -> tuple[np.ndarray, np.ndarra
         SeriesInstanceUID, the beginning of one, or a series number.
     """
     files = _chosen_files(folder, series)
+    note_input(folder, [file.path for file in files])
     return _stack([slice_ for file in files for slice_ in _slices(file)], f"The series in {folder}")
 
 

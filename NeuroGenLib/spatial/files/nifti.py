@@ -12,7 +12,9 @@ import numpy as np
 
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.files import atomic_file
+from NeuroGenLib.spatial.array_geometry import apply_affine, corner_gap
 from NeuroGenLib.spatial.files.formats import channels_first, unreadable, volume_suffix
+from NeuroGenLib.spatial.files.nifti_geometry import APART_VOXELS, affine_of
 
 if TYPE_CHECKING:
     import io
@@ -28,7 +30,8 @@ _GZIP_LEVEL = 6
 _GZIP_MOST = 1040
 """Upper bound of gzip's compression ratio (1032 for deflate), with a margin for headers."""
 _GZIP_MAGIC = b"\x1f\x8b"
-_QFORM_TOLERANCE_MM = 0.01
+_EXTENSION_MARK = 4
+"""Bytes between the header and what follows it in a file: voxels begin at byte 352, in NIfTI-2 at 544."""
 
 
 def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -55,7 +58,7 @@ def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
             if raw.peek(2)[:2] == _GZIP_MAGIC:
                 stream = gzip.GzipFile(fileobj=raw, mode="rb")
                 room *= _GZIP_MOST
-            array, affine, header = _parse_nifti(stream, room)
+            array, affine = _parse_nifti(stream, room, path)
             stream.read()  # to the end, where gzip keeps the checksum
     except MemoryError as error:
         raise InputError(
@@ -65,26 +68,45 @@ def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
         ) from error
     except broken as error:
         raise unreadable(path, "NIfTI", error) from error
-    if not (header["sform_code"] or header["qform_code"]):
-        log.warning("%s has neither an sform nor a qform: its position and its left and right are a guess.", path)
     return channels_first(array, path), affine
 
 
-def _parse_nifti(stream: io.BufferedIOBase, room: int) -> tuple[np.ndarray, np.ndarray, Any]:
+def _parse_nifti(stream: io.BufferedIOBase, room: int, path: Path) -> tuple[np.ndarray, np.ndarray]:
     import nibabel
+    from nibabel.arrayproxy import ArrayProxy
 
-    kinds = {348: nibabel.Nifti1Image, 540: nibabel.Nifti2Image}
+    kinds: dict[int, Any] = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}
     start = stream.read(4)
     kind = kinds.get(int.from_bytes(start, "little")) or kinds.get(int.from_bytes(start, "big"))
     if kind is None:
         raise ValueError("it does not begin with a NIfTI header")
-    stream.seek(0)
-    # mmap would tie the array to the file, which may be replaced later (and cannot be on Windows).
-    image = kind.from_file_map(kind.make_file_map({"image": stream}), mmap=False)
-    size = math.prod(int(n) for n in image.shape) * image.get_data_dtype().itemsize
-    if size > room:  # before memory is taken for what a damaged header claims
+    # Its block alone: nibabel's readers of whole files refuse what is repaired here.
+    header = kind(start + stream.read(kind.template_dtype.itemsize - 4), check=False)
+    _repair(header, path)
+    header.check_fix()
+    size = math.prod(int(n) for n in header.get_data_shape()) * header.get_data_dtype().itemsize
+    if header.get_data_offset() + size > room:  # before memory is taken for what a damaged header claims
         raise ValueError(f"its header claims {size} bytes of voxels, the file holds fewer")
-    return np.asanyarray(image.dataobj), np.asarray(image.affine, dtype=np.float64), image.header
+    affine = affine_of(header, path)
+    # mmap would tie the array to the file, which may be replaced later (and cannot be on Windows).
+    return np.asanyarray(ArrayProxy(stream, header, mmap=False)), affine
+
+
+def _repair(header: Any, path: Path) -> None:
+    """Correct what other programs read past: axes of no voxels after the third, and voxels inside the header."""
+    dimensions = header["dim"].copy()
+    dimensions[4:] = np.maximum(dimensions[4:], 1)
+    header["dim"] = dimensions
+    first = int(header["sizeof_hdr"]) + _EXTENSION_MARK
+    offset = float(header["vox_offset"])
+    if not offset >= first:
+        header["vox_offset"] = first
+        log.warning(
+            "%s says that its voxels begin at byte %g, inside its header: they were read from byte %d on.",
+            path,
+            offset,
+            first,
+        )
 
 
 def write_nifti(
@@ -123,7 +145,7 @@ def write_nifti(
     if slope is not None:
         header.set_slope_inter(slope, 0.0)
     image.set_sform(affine, code=1)
-    _set_qform(header, affine, data.shape[:3])
+    _set_qform(header, affine, data.shape[:3], path)
     with atomic_file(path) as temporary, temporary.open("wb") as raw:
         if volume_suffix(path) == ".nii":
             image.to_stream(raw)
@@ -133,10 +155,16 @@ def write_nifti(
                 image.to_stream(packed)
 
 
-def _set_qform(header: Any, affine: np.ndarray, shape: tuple[int, ...]) -> None:
-    """Write the qform where it equals the sform; a sheared affine has none."""
+def _set_qform(header: Any, affine: np.ndarray, shape: tuple[int, ...], path: Path) -> None:
+    """Write the nearest qform, about the centre of the volume: ITK and Slicer refuse a sheared sform without one."""
     header.set_qform(affine, code=1)
-    corners = np.stack(np.meshgrid(*[(0, n - 1) for n in shape], [1.0], indexing="ij"), axis=-1).reshape(-1, 4)
-    gap = np.linalg.norm((corners @ (header.get_qform() - affine).T)[:, :3], axis=1).max()
-    if gap > _QFORM_TOLERANCE_MM:
-        header["qform_code"] = 0
+    rigid = header.get_qform()
+    centre = (np.asarray(shape) - 1) / 2
+    shift = apply_affine(affine, centre) - apply_affine(rigid, centre)
+    for axis, mm in zip("xyz", shift, strict=True):
+        header[f"qoffset_{axis}"] += mm
+    gap = corner_gap(shape, header.get_qform(), affine)
+    if gap > APART_VOXELS * np.linalg.norm(affine[:3, :3], axis=0).min():
+        log.warning(
+            "%s has a sheared affine: ITK and Slicer, which cannot hold it, show it up to %.3g mm off.", path, gap
+        )

@@ -87,6 +87,10 @@ def evaluate_cases(
     return Evaluation(rows, means_of(rows))
 
 
+FILES = ("scans.tsv", "means.tsv", "table.md", "evaluation.png")
+"""What an evaluation writes beside its record."""
+
+
 def write_evaluation(
     found: Evaluation, model: SuperresModel, out: Path, parameters: dict[str, Any], picture: PictureConfig = PICTURE
 ) -> list[Path]:

@@ -125,9 +125,9 @@ def test_conditions_keep_the_age():
 @pytest.mark.parametrize(("method", "reach"), [("local-linear", REACH), ("gaussian", PUBLISHED_REACH)])
 @pytest.mark.parametrize("beyond", [0.1, 300, np.nan, np.inf])
 @pytest.mark.parametrize("end", [-1, 1])
-def test_an_age_that_nobody_supports_is_refused(method, reach, beyond, end):
+def test_an_age_that_no_subject_supports_is_refused(method, reach, beyond, end):
     age = (21 - reach - beyond) if end < 0 else (34 + reach + beyond)
-    with pytest.raises(InputError, match=f"supports the age {age:g}.*between 21 and 34"):
+    with raises("model-range", f"{age:g}", 21, 34):
         subject_weights(AGES, age, 1.0, method)
 
 

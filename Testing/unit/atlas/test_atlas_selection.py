@@ -34,6 +34,7 @@ from NeuroGenLib.cohort.subjects import (
     Subject,
     read_table,
 )
+from Testing.raising import raises
 
 LIGHT, DARK = (0.8, 0.8, 0.8), (0x1F / 255, 0x4E / 255, 0x79 / 255)
 
@@ -207,7 +208,7 @@ def test_a_run_records_its_selection_once(atlas_cohort, tmp_path, caplog, store_
 
 def test_a_run_that_is_refused_leaves_no_selection(atlas_cohort, tmp_path):
     config = atlas_cohort.config(tmp_path / "run", train={"device": "cpu", "precision": "bf16-mixed"})
-    with pytest.raises(Exception, match="needs CUDA"):
+    with raises("value-conflict", "bf16-mixed", "cpu"):
         train(config)
     assert not (tmp_path / "run").exists()
 

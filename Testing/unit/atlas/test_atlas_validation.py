@@ -14,12 +14,13 @@ import torch
 from NeuroGenLib.atlas.evaluation.validation import spread
 from NeuroGenLib.atlas.train import train
 from NeuroGenLib.cohort.subjects import Cohort
-from NeuroGenLib.core.errors import Cancelled, InputError
+from NeuroGenLib.core.errors import Cancelled
 from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.models import open_model
 from NeuroGenLib.models.folder import ModelFolder, load_tensors
 from NeuroGenLib.training.metrics_log import read_metrics
 from Testing.atlas_fixtures import MODALITIES, PEOPLE, AtlasCohort, Person, write_cohort
+from Testing.raising import raises
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -187,7 +188,7 @@ def test_validation_does_not_change_the_training(run, five, tmp_path):
 @pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_with_its_validations(run, five, tmp_path):
     config = job(five, tmp_path / "run", volumes=False)
-    with pytest.raises(Cancelled, match=f"step 5 of {STEPS}"):
+    with raises("cancelled", 5, STEPS, kind=Cancelled):
         train(config, Stopper("step 4, loss"))
     assert (tmp_path / "run" / "validation" / "step=000004" / "validation.tsv").is_file()
     again = trained(config)
@@ -200,7 +201,7 @@ def test_a_run_that_was_stopped_goes_on_with_its_validations(run, five, tmp_path
 @pytest.mark.slow
 def test_a_validation_that_is_cancelled_is_given_up_and_the_run_goes_on_later(run, five, tmp_path):
     config = job(five, tmp_path / "run", volumes=False)
-    with pytest.raises(Cancelled, match=f"step 4 of {STEPS}"):
+    with raises("cancelled", 4, STEPS, kind=Cancelled):
         train(config, Stopper("validating with sub-11"))
     assert (tmp_path / "run" / "model" / "neurogen.json").is_file(), "a run that validates always has a model"
     assert not (tmp_path / "run" / "validation" / "step=000004").exists()
@@ -229,36 +230,38 @@ SPLITS = "train: [sub-01, sub-02, sub-03, sub-04]\nval: [sub-11]\ntest: []\nboth
 
 
 @pytest.mark.parametrize(
-    ("data", "validation", "message"),
+    ("data", "validation", "error"),
     [
-        ({}, {}, "sub-11 is both trained on and validated with"),
-        (None, {"subjects": ["sub-01"]}, "sub-01 is both trained on and validated with"),
-        (None, {"subjects": []}, "no subject is held out for it. Give data.splits, or validation.subjects"),
-        (None, {"subjects": ["sub-99"]}, "sub-99"),
-        ({"splits": "splits.yaml", "split": "train"}, {"subjects": [], "split": "tests"}, "no split 'tests'"),
+        ({}, {}, ("value-conflict", "sub-11")),
+        (None, {"subjects": ["sub-01"]}, ("value-conflict", "sub-01")),
+        (None, {"subjects": []}, ("value-missing", "validation.every", "data.splits", "validation.subjects")),
+        (None, {"subjects": ["sub-99"]}, ("name-unknown", "sub-99")),
+        ({"splits": "splits.yaml", "split": "train"}, {"subjects": [], "split": "tests"}, ("name-unknown", "'tests'")),
     ],
-    ids=["trained on", "validated with", "nobody", "unknown", "split"],
+    ids=["trained on", "validated with", "none", "unknown", "split"],
 )
-def test_who_cannot_be_validated_with_is_refused_before_the_first_step(five, tmp_path, data, validation, message):
+def test_subjects_that_cannot_be_validated_with_are_refused_before_the_first_step(
+    five, tmp_path, data, validation, error
+):
     (tmp_path / "splits.yaml").write_text(SPLITS, encoding="utf-8")
     if data and "splits" in data:
         data = {**data, "splits": tmp_path / "splits.yaml"}
-    with pytest.raises(InputError, match=message):
+    with raises(*error):
         train(job(five, tmp_path / "run", data, **validation))
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "message"),
+    ("old", "new", "error"),
     [
-        ("\t27.8\t", "\t60\t", "sub-11 cannot be validated with: No training subject supports the age 60"),
-        ("\t27.8\t0.5\t", "\t27.8\tn/a\t", "sub-11 cannot be validated with: .*'ventricles'"),
-        ("sub-11_Seg.nii", "gone.nii", "gone.nii"),
-        ("sub-11_Seg.nii", "sub-03_Seg.nii", "sub-11 cannot be validated with: .*same space"),
+        ("\t27.8\t", "\t60\t", ("model-range", "sub-11", 60)),
+        ("\t27.8\t0.5\t", "\t27.8\tn/a\t", ("value-missing", "sub-11", "'ventricles'")),
+        ("sub-11_Seg.nii", "gone.nii", ("file-missing", "gone.nii")),
+        ("sub-11_Seg.nii", "sub-03_Seg.nii", ("geometry-mismatch", "T2w of sub-11", "Seg of sub-11")),
     ],
     ids=["age", "condition", "file", "grid"],
 )
-def test_what_the_first_validation_would_refuse_is_refused_before_the_first_step(five, tmp_path, old, new, message):
+def test_what_the_first_validation_would_refuse_is_refused_before_the_first_step(five, tmp_path, old, new, error):
     text = five.table.read_text(encoding="utf-8")
     assert old in text
     changed = tmp_path / "participants.tsv"
@@ -266,6 +269,6 @@ def test_what_the_first_validation_would_refuse_is_refused_before_the_first_step
     rows = [line.replace(f"{five.table.parent}/sub-", "sub-", 1) for line in changed.read_text("utf-8").splitlines()]
     changed.write_text("\n".join(rows) + "\n", encoding="utf-8")
     config = job(five, tmp_path / "run")
-    with pytest.raises(InputError, match=message):
+    with raises(*error):
         train(dataclasses.replace(config, data=dataclasses.replace(config.data, table=changed)))
     assert not (tmp_path / "run").exists()

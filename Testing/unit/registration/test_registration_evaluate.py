@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from NeuroGenLib.cli import main
-from NeuroGenLib.core.errors import Cancelled, InputError
+from NeuroGenLib.core.errors import Cancelled
 from NeuroGenLib.core.files import read_json
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.models.folder import ModelFolder, load_tensors
@@ -243,7 +243,7 @@ def test_a_pair_that_fails_does_not_stop_the_rest(table, model, capsys):
 def test_when_every_pair_fails_nothing_is_written(table, model):
     for name in ("a", "b"):
         (table.parent / f"{name}.nii.gz").write_bytes(b"not an image")
-    with pytest.raises(InputError, match=r"b\.nii\.gz to a\.nii\.gz cannot be registered"):
+    with raises("file-damaged", "b.nii.gz to a.nii.gz"):
         evaluate_to_folder(model, read_pairs(table), table.parent / "out", QUICK)
     assert not (table.parent / "out").exists()
 

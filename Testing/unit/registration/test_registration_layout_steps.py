@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.registration.published.datasets import steps as modifications
 from NeuroGenLib.registration.published.datasets.config import PreparationConfig
 from NeuroGenLib.spatial.foreground import pooled
@@ -108,5 +106,5 @@ def test_a_crop_that_takes_everything_is_refused():
 
 
 def test_a_volume_smaller_than_a_block_is_refused():
-    with pytest.raises(InputError, match="smaller than blocks"):
+    with raises("value-invalid", "(2, 4, 4)", "(4, 1, 1)"):
         pooled(Volume(np.zeros((2, 4, 4)), np.eye(4)), (4, 1, 1))

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from NeuroGenLib.cli import main
 from NeuroGenLib.core.config import from_mapping
 from NeuroGenLib.core.config_command_line import load_config
-from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.registration.config import RegistrationTrainConfig
 from NeuroGenLib.registration.network.configured import network_shape
 from NeuroGenLib.registration.network.sitreg import SITReg
@@ -142,12 +141,12 @@ def test_losses_and_network_of_images_that_no_data_set_has():
     ]
     keys = Settings("training_config.json", settings)
     assert network_settings(keys)["channels"] == 2
-    found = loss_config(keys, shape_of(keys)).similarity
-    assert {name: (one.kind, one.window, one.weight) for name, one in found.items()} == {
+    terms = loss_config(keys, shape_of(keys)).similarity
+    assert {name: (term.kind, term.window, term.weight) for name, term in terms.items()} == {
         "fine": ("ncc", 5, 1.0),
         "wide": ("ncc", 7, 0.25),
     }
-    with pytest.raises(InputError, match=r"1 channel\(s\), and network.channels is 2"):
+    with raises("value-conflict", "1 channel(s)", "network.channels is 2"):
         published_settings(keys, data_root=Path("data"), run_folder=Path("runs"))
 
 
@@ -253,7 +252,7 @@ def test_stages_that_the_program_leaves_out(translating):
         model["n_transformation_features_per_resolution"] = [None, 6, None]
         model["n_transformation_convolutions_per_resolution"] = [None, 1, None]
 
-    with pytest.raises(InputError, match="no stage that counts"):  # the only stage is left out
+    with raises("value-invalid", "stage_features"):  # the only stage is left out
         translating(change)
     assert translated(translating(change, legacy_levels=False)).network.skipped_stages == 0
 

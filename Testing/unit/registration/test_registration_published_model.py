@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from NeuroGenLib.cli import main
-from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.models.catalogue import import_model
 from NeuroGenLib.models.folder import ModelFolder, load_tensors
 from NeuroGenLib.registration.network.sitreg import SITReg, SITRegConfig
@@ -223,7 +222,7 @@ def test_broken_settings_are_named(importing, change, says):
 
 def test_settings_that_are_missing_are_named(checkpoint, tmp_path):
     checkpoint.with_name("training_config.json").unlink()
-    with pytest.raises(InputError, match=r"training_config\.json does not exist"):
+    with raises("file-missing", "training_config.json"):
         import_checkpoint(checkpoint, tmp_path / "model")
 
 
@@ -232,23 +231,26 @@ def save(content: object) -> Callable[[Path], None]:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "says"),
+    ("spoil", "error"),
     [
-        (lambda path: path.unlink(), "does not exist"),
-        (lambda path: path.write_bytes(path.read_bytes()[:3000]), "not readable as a PyTorch checkpoint"),
-        (lambda path: path.write_bytes(b""), "is empty"),
-        (save({"optimizer": {}}), "state of the optimiser"),
-        (save({"model": {}}), "no 'registration_network'"),
-        (save({"registration_network": {"weight": 3}}), "no 'registration_network'"),
-        (save({"registration_network": {}}), r"pyramid\.projection\.weight is missing"),
-        (save({"registration_network": sitreg_state() | {"surprise.weight": torch.zeros(1)}}), "surprise.weight"),
-        (save({"registration_network": torch.nn.Linear(2, 2)}), "contains code"),
-        (save([1, 2]), "holds a list"),
+        (lambda path: path.unlink(), ("file-missing", "model_epoch_004.pt")),
+        (lambda path: path.write_bytes(path.read_bytes()[:3000]), ("file-damaged", "model_epoch_004.pt")),
+        (lambda path: path.write_bytes(b""), ("file-type", "model_epoch_004.pt")),
+        (save({"optimizer": {}}), ("file-type", "model_epoch_004.pt", "model_epoch_NNN.pt")),
+        (save({"model": {}}), ("file-type", "'registration_network'")),
+        (save({"registration_network": {"weight": 3}}), ("file-type", "'registration_network'")),
+        (save({"registration_network": {}}), ("weights-mismatch", "pyramid.projection.weight")),
+        (
+            save({"registration_network": sitreg_state() | {"surprise.weight": torch.zeros(1)}}),
+            ("weights-mismatch", "'surprise.weight'"),
+        ),
+        (save({"registration_network": torch.nn.Linear(2, 2)}), ("checkpoint-unsafe", "Linear")),
+        (save([1, 2]), ("file-type", "model_epoch_004.pt", "list")),
     ],
 )
-def test_files_that_are_no_checkpoint_are_refused(checkpoint, tmp_path, spoil, says):
+def test_files_that_are_not_a_checkpoint_are_refused(checkpoint, tmp_path, spoil, error):
     spoil(checkpoint)
-    with pytest.raises(InputError, match=says):
+    with raises(*error):
         import_checkpoint(checkpoint, tmp_path / "model")
     assert not (tmp_path / "model").exists()
 

@@ -137,7 +137,6 @@ def test_a_sheared_affine_is_kept_by_nifti_and_refused_by_nrrd(tmp_path: Path) -
     volume = Volume(np.zeros((4, 5, 6), np.uint8), SHEARED)
     volume.save(tmp_path / "a.nii.gz")
     np.testing.assert_allclose(Volume.load(tmp_path / "a.nii.gz").affine, SHEARED, atol=1e-6)
-    assert nibabel.load(tmp_path / "a.nii.gz").header["qform_code"] == 0
     with raises("geometry-invalid", tmp_path / "a.nrrd", ".nii.gz"):
         volume.save(tmp_path / "a.nrrd")
     assert not (tmp_path / "a.nrrd").exists()
@@ -326,7 +325,7 @@ def test_foreign_content_is_refused(tmp_path: Path, name: str) -> None:
         Volume.load(path)
 
 
-def test_what_cannot_be_a_volume_is_refused(tmp_path: Path) -> None:
+def test_an_impossible_volume_is_refused(tmp_path: Path) -> None:
     (tmp_path / "table.tsv").write_text("a\tb\n", encoding="utf-8")
     with raises("file-type", tmp_path / "table.tsv", ".nii.gz"):
         Volume.load(tmp_path / "table.tsv")

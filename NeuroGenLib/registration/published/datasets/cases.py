@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.core.files import read_json, read_text
+from NeuroGenLib.core.files import existing_file, read_json, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -98,7 +98,7 @@ def read_list(path: Path, data_set: str) -> dict[str, Any]:
     InputError
         When it is missing or no list of settings by name.
     """
-    content = read_json(path) if path.is_file() else None
+    content = read_json(existing_file(path)) if path.is_file() else None
     if content is None:
         raise InputError(
             f"{path} does not exist, which lists the images of {data_set}.",

@@ -1,4 +1,4 @@
-"""People whom the tiny atlas of :mod:`Testing.atlas_fixtures` has not seen, and what a test measures of their fits."""
+"""Held-out heads for the tiny atlas of :mod:`Testing.atlas_fixtures`, and the overlap of their label maps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CENTRE = np.array([12.0, -30.0, 25.0])
-"""Where the strangers' heads are, in mm."""
+"""Where the held-out heads are, in mm."""
 
 SIZE = 0.95
 """Between those of the second and third training subject."""
@@ -23,8 +23,8 @@ LARGE = (1, 3, 4, 5, 6)
 """Labels that a tiny atlas of 5 mm voxels can show; ventricles, brainstem and callosum are a few voxels."""
 
 
-class Stranger(NamedTuple):
-    """A person whom the atlas has not seen: images by modality, and label map."""
+class HeldOutHead(NamedTuple):
+    """A subject that the atlas was not trained on: images by modality, and label map."""
 
     images: dict[str, Volume]
     labels: Volume
@@ -35,8 +35,8 @@ def head(
     shape: Sequence[int] = (14, 18, 13),
     spacing: float | Sequence[float] = 5.0,
     degrees: float = 0.0,
-) -> Stranger:
-    """Draw a person of ``size`` on a grid about :data:`CENTRE`, turned by ``degrees`` (the grid, not the head).
+) -> HeldOutHead:
+    """Draw a head of ``size`` on a grid about :data:`CENTRE`, turned by ``degrees`` (the grid, not the head).
 
     Intensities are whole numbers, and zero outside the brain.
     """
@@ -49,7 +49,7 @@ def head(
     image, labels = a_brain_phantom(shape, affine=to_phantom @ affine)
     t2w = np.where(labels.array > 0, np.rint(image.array), 0).astype(np.float32)
     t1w = np.where(labels.array > 0, 1000 - t2w, 0).astype(np.float32)
-    return Stranger({"T2w": Volume(t2w, affine), "T1w": Volume(t1w, affine)}, Volume(labels.array, affine))
+    return HeldOutHead({"T2w": Volume(t2w, affine), "T1w": Volume(t1w, affine)}, Volume(labels.array, affine))
 
 
 def whole(labels: Volume) -> Volume:
@@ -57,7 +57,7 @@ def whole(labels: Volume) -> Volume:
     return labels.with_array((labels.array > 0).astype(np.uint8))
 
 
-def overlap(one: np.ndarray, other: np.ndarray) -> float:
+def overlap(labels: np.ndarray, reference: np.ndarray) -> float:
     """Return the mean Dice of the large labels."""
-    dice = dice_by_label(one, other)
+    dice = dice_by_label(labels, reference)
     return float(np.mean([dice.get(label, 0.0) for label in LARGE]))

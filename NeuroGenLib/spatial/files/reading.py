@@ -1,0 +1,103 @@
+"""How image files are read, for a whole command or job: which geometry counts, which series, which sizes."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from NeuroGenLib.core import provenance
+from NeuroGenLib.core.config import Config, Help, Option, to_mapping
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@dataclass(frozen=True)
+class ReadingConfig(Config):
+    """How image files are read.
+
+    Examples
+    --------
+    >>> ReadingConfig(geometry="qform").geometry
+    'qform'
+    """
+
+    geometry: Annotated[
+        Literal["auto", "sform", "qform"],
+        Help("Which affine of a NIfTI file counts where it has two; auto takes the sform"),
+    ] = "auto"
+    series: Annotated[
+        str | None, Option(metavar="UID"), Help("SeriesInstanceUID to read from a folder with several DICOM series")
+    ] = None
+    any_size: Annotated[
+        bool, Help("Read images whose size in mm or in voxels is implausible for a head or a brain")
+    ] = False
+
+
+_SPATIAL = "NeuroGenLib.spatial"
+"""Package whose warnings reach the person and the record."""
+_DEFAULTS = ReadingConfig(any_size=True)
+"""Outside of a session: a program of one's own reads images of any size."""
+_READING: ContextVar[ReadingConfig] = ContextVar("reading", default=_DEFAULTS)
+
+
+def reading() -> ReadingConfig:
+    """Return the options by which files are read here: those of the session; outside of one, any size is read.
+
+    Examples
+    --------
+    >>> with reading_session(ReadingConfig(geometry="qform")):
+    ...     reading().geometry
+    'qform'
+    >>> reading().geometry
+    'auto'
+    """
+    return _READING.get()
+
+
+@contextmanager
+def reading_session(config: ReadingConfig | None = None) -> Iterator[provenance.Session]:
+    """Read files by ``config`` in this block; warnings of readers become part of every record made in it.
+
+    A command sets its options and how warnings are shown when it has parsed them: :func:`use_reading`.
+
+    Parameters
+    ----------
+    config:
+        The options; by default those of the surrounding session, and the defaults where there is none.
+    """
+    if config is None:
+        config = reading() if provenance.current_session() else ReadingConfig()
+    token = _READING.set(config)
+    logger = logging.getLogger(_SPATIAL)
+    with provenance.session() as session:
+        handler = _Warnings(logging.WARNING)
+        logger.addHandler(handler)
+        try:
+            yield session
+        finally:
+            logger.removeHandler(handler)
+            _READING.reset(token)
+
+
+def use_reading(config: ReadingConfig, show: Callable[[str], object]) -> None:
+    """Read by these options until the session ends, and show each warning of a reader by ``show``."""
+    _READING.set(config)
+    session = provenance.current_session()
+    if session is not None:
+        session.entries["reading"] = to_mapping(config)
+        session.show = show
+
+
+class _Warnings(logging.Handler):
+    """Keeps each warning once, for the records of the innermost session, and shows it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        session = provenance.current_session()
+        if session is not None and text not in session.warnings:
+            session.warnings.append(text)
+            session.show(text)
