@@ -104,7 +104,7 @@ class Volume:
         Parameters
         ----------
         path, series:
-            File, or folder with DICOM slices; SeriesInstanceUID where a folder holds several series.
+            File, or folder with DICOM slices; number, UID or beginning of the UID where a folder holds several series.
 
         Raises
         ------

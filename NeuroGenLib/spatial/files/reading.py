@@ -30,7 +30,9 @@ class ReadingConfig(Config):
         Help("Which affine of a NIfTI file counts where it has two; auto takes the sform"),
     ] = "auto"
     series: Annotated[
-        str | None, Option(metavar="UID"), Help("SeriesInstanceUID to read from a folder with several DICOM series")
+        str | None,
+        Option(metavar="UID"),
+        Help("DICOM series to read from a folder with several: its number, its UID, or how its UID begins"),
     ] = None
     any_size: Annotated[
         bool, Help("Read images whose size in mm or in voxels is implausible for a head or a brain")
@@ -39,6 +41,8 @@ class ReadingConfig(Config):
 
 _DEFAULTS = ReadingConfig(any_size=True)
 """Outside of a session: a program of one's own reads images of any size."""
+_WARNING = (__package__, "NeuroGenLib.cohort.sidecars")
+"""Loggers of readers, for image files and what is written beside them."""
 _READING: ContextVar[ReadingConfig] = ContextVar("reading", default=_DEFAULTS)
 
 
@@ -70,14 +74,16 @@ def reading_session(config: ReadingConfig | None = None) -> Iterator[provenance.
     if config is None:
         config = reading() if provenance.current_session() else ReadingConfig()
     token = _READING.set(config)
-    logger = logging.getLogger(__package__)
+    loggers = [logging.getLogger(name) for name in _WARNING]
     with provenance.session() as session:
         handler = _Warnings(logging.WARNING)
-        logger.addHandler(handler)
+        for logger in loggers:
+            logger.addHandler(handler)
         try:
             yield session
         finally:
-            logger.removeHandler(handler)
+            for logger in loggers:
+                logger.removeHandler(handler)
             _READING.reset(token)
 
 
