@@ -19,7 +19,7 @@ from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.core.provenance import RECORD
 from NeuroGenLib.core.reports import PICTURE, PictureConfig, save_figure, write_table
 from NeuroGenLib.spatial.files.volumes import write_frames
-from NeuroGenLib.spatial.result import Result
+from NeuroGenLib.spatial.result import Result, inspected
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -176,6 +176,7 @@ def generate_to_folder(
                 write_certainty(model, frames, folder / CERTAINTY)
             write_table(folder / f"{GROWTH}.tsv", rows)
             warnings += [text for frame in frames for text in frame.warnings]
+            warnings += [text for frame in frames for text in inspected({**frame.volumes, **frame.labels})]
             write_json(folder / RECORD, _record(model, config, frames))
         if len(config.ages) > 1:
             save_figure(staging / "growth", growth_figure(model, series), picture)

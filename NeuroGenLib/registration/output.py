@@ -189,8 +189,8 @@ def quality_rows(quality: Quality) -> list[dict[str, object]]:
         _end("folded voxels", "all", "%", quality.folded_percent),
         _end("non-diffeomorphic volume", "all", "%", quality.ndv_percent),
         _end("SD of log Jacobian", "all", "", quality.sd_log_jacobian),
-        _end("there and back, mean", "all", "mm", quality.inverse_consistency_mm),
-        _end("there and back, largest", "all", "mm", quality.inverse_consistency_max_mm),
+        _end("inverse consistency, mean", "all", "mm", quality.inverse_consistency_mm),
+        _end("inverse consistency, largest", "all", "mm", quality.inverse_consistency_max_mm),
         _end("displacement after the start, mean", "all", "mm", quality.displacement_mm),
     ]
     return rows

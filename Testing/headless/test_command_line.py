@@ -149,7 +149,7 @@ def test_debug_shows_the_traceback_and_nothing_else_does(tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a pipe that is closed early is POSIX")
-def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+def test_a_reader_that_closes_the_pipe_is_not_an_error(tmp_path: Path) -> None:
     """As in `neurogen atlas train --help | head -1`: the other end closes before everything is written."""
     settings = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "NeuroGenLib.cli", "atlas", "train", "--help"]

@@ -134,7 +134,7 @@ def test_a_folder_is_added_kept_and_removed(desktop: Desktop, home_panel: Panel,
     assert (first / "neurogen.json").is_file()
 
 
-def test_what_is_no_model_is_not_added(desktop: Desktop, home_panel: Panel, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_model_is_not_added(desktop: Desktop, home_panel: Panel, tmp_path: Path) -> None:
     from NeuroGenPanels.model_store import model_folders
 
     desktop.click(home_panel.ui.addFolderButton)

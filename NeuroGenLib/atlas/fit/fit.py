@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 INTENSITY_RATE = 0.01
 ROTATED = 60.0
-"""Degrees of rotation against the header from which on the person is told."""
+"""Degrees of rotation against the header above which the user is warned."""
 
 
 @dataclass(frozen=True)

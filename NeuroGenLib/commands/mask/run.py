@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,8 @@ from NeuroGenLib.mask.output import mask_result
 from NeuroGenLib.mask.run_config import MaskConfig
 from NeuroGenLib.models import open_model
 from NeuroGenLib.spatial.files.formats import WRITTEN_SUFFIXES
+from NeuroGenLib.spatial.files.volumes import require_writable
+from NeuroGenLib.spatial.result import inspected, with_warnings
 from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
@@ -168,10 +170,13 @@ def _stem(path: Path) -> str:
 def _masked(model: MaskModel, job: Job, config: MaskConfig, progress: Progress) -> Result:
     """Find the brain in one scan and write its mask and the record."""
     scan = Volume.load(job.image)
+    require_writable(job.mask, scan.affine)
     brain = model.find(scan, progress.part(0, 0.95), spacing=config.spacing)
     result = mask_result(
         model, brain, {"image": str(job.image), **to_mapping(config), "spacing": config.spacing or model.spacing}
     )
+    remarks = inspected({job.mask.name: result.labels["mask"]})
+    result = replace(result, warnings=[*result.warnings, *remarks], record=with_warnings(result.record, remarks))
     with staged_outputs(job.mask.parent) as staging:
         result.labels["mask"].save(staging / job.mask.name)
         write_json(staging / job.record.name, dict(result.record))

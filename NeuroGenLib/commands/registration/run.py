@@ -36,6 +36,7 @@ from NeuroGenLib.registration.output import (
     write_registration,
 )
 from NeuroGenLib.spatial.files.landmarks import read_point_file
+from NeuroGenLib.spatial.files.spatial_maps import TRANSFORM_SUFFIXES, require_right_angles
 from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
@@ -131,6 +132,9 @@ def _read_inputs(
 
     points = None if options.points is None else read_point_file(options.points)
     images = {"fixed": Volume.load(options.fixed), "moving": Volume.load(options.moving)}
+    if f".{settings.format}" not in TRANSFORM_SUFFIXES:
+        for role, image in images.items():
+            require_right_angles(image, f"The {role} image {getattr(options, role)}")
     masks = {"fixed": loaded(options.fixed_mask), "moving": loaded(options.moving_mask)}
     labels = loaded(options.fixed_labels), loaded(options.moving_labels)
     missing = [role for role, mask in masks.items() if mask is None and settings.mask == "auto"]

@@ -77,7 +77,7 @@ class GeneratedPairs:
     most_labels:
         Structures of a step at most, drawn from those that both images of a pair have; all when not given.
     progress:
-        Told after every map.
+        Reports after every map.
 
     Raises
     ------

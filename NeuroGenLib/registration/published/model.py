@@ -78,7 +78,7 @@ def _weights(checkpoint: Path) -> dict[str, Tensor]:
     Raises
     ------
     InputError
-        When the file holds something else, or weights that are no numbers.
+        When the file holds something else, or weights that are not numbers.
     """
     import torch
 

@@ -67,7 +67,7 @@ _NO_COUNTERPART = {
 
 @dataclass(frozen=True)
 class Translation:
-    """NeuroGen's settings for what the published program was told to train.
+    """NeuroGen's settings for the training that the published settings describe.
 
     Attributes
     ----------

@@ -41,8 +41,8 @@ class ReadingConfig(Config):
 
 _DEFAULTS = ReadingConfig(any_size=True)
 """Outside of a session: a program of one's own reads images of any size."""
-_WARNING = (__package__, "NeuroGenLib.cohort.sidecars")
-"""Loggers of readers, for image files and what is written beside them."""
+_WARNING = ("NeuroGenLib.spatial", "NeuroGenLib.cohort.sidecars")
+"""Loggers whose warnings reach the person and the record: of images, and of what is written beside them."""
 _READING: ContextVar[ReadingConfig] = ContextVar("reading", default=_DEFAULTS)
 
 

@@ -77,7 +77,7 @@ def test_typical_conditions_by_hand(atlas):
 
 
 def test_an_age_between_groups_of_subjects_is_never_chosen(atlas):
-    """Nobody is between 25 and 40: the parabola's lowest point, there, must not be taken."""
+    """No subject is between 25 and 40: the parabola's lowest point, there, must not be taken."""
 
     class Scores:
         def losses(self, recipes: Sequence[Recipe], poses: torch.Tensor) -> np.ndarray:  # noqa: ARG002
@@ -101,7 +101,7 @@ def test_an_age_between_groups_of_subjects_is_never_chosen(atlas):
 
 @pytest.mark.slow
 def test_a_second_search_starts_from_the_pose_of_the_first(atlas, monkeypatch):
-    """The head lies on its side: its pose is not to be had without trying orientations, or being told."""
+    """The head lies on its side: its pose is not to be had without trying orientations, or a given one."""
     images = {name: oblique(image, 90) for name, image in head().images.items()}
     scan = read_scan(atlas, images)
     known = {"age": 31.0, "conditions": {"sex": "F"}, "points": 1200}

@@ -324,7 +324,7 @@ def test_without_the_data_the_points_are_an_estimate_that_says_so(importing: Imp
     assert any("estimate" in remark and "people.tsv does not exist" in remark for remark in translation.remarks)
 
 
-def test_age_is_no_condition_and_this_is_said(importing: Importing) -> None:
+def test_age_is_not_a_condition_and_a_note_says_so(importing: Importing) -> None:
     translation, config = importing(block=changed(BLOCK, "conditions.scan_age", True), points_per_subject=9)
     assert list(config.data.conditions) == ["birth_age"]
     assert any("scan_age is true" in remark for remark in translation.remarks)

@@ -73,7 +73,7 @@ def test_a_missing_column_is_always_an_error(constraint):
         cohort_of(scan_age=[30.0]).constrain({"scan_aeg": constraint})
 
 
-def test_the_step_that_leaves_nobody_is_named():
+def test_the_step_that_leaves_no_subject_is_named():
     cohort = cohort_of(age=[30.0, 31.0], score=[9.0, 9.0])
     with raises("table-empty", "s000"):
         cohort.constrain({"age": NumericConstraint(20, 36), "score": NumericConstraint(0, 3)})

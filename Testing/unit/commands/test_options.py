@@ -91,7 +91,7 @@ def test_numbers_are_read_as_written(values: list[float]) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a", "1,", "1,,2", "1;2"])
-def test_what_is_no_list_of_numbers_is_named(text: str) -> None:
+def test_an_invalid_list_of_numbers_is_named(text: str) -> None:
     with raises("value-invalid"):
         options.numbers(text, "a box")
 
@@ -102,7 +102,7 @@ def test_a_number_is_read_as_written(value: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a", "1,2", "nan", "inf", "-inf", "1e999"])
-def test_what_is_no_number_is_named(text: str) -> None:
+def test_an_invalid_number_is_named(text: str) -> None:
     with pytest.raises(InputError) as caught:
         options.number(text, "an age")
     assert f"'{text}' is not an age." == caught.value.problem
@@ -151,7 +151,7 @@ def test_ages_examples() -> None:
 
 
 @pytest.mark.parametrize("text", ["34:21:1", "21:34:0", "21:34:-1", "21:34", "a:b:c", "", "nan:34:1", "21:inf:1"])
-def test_what_is_no_range_of_ages_is_shown(text: str) -> None:
+def test_an_invalid_range_of_ages_is_named(text: str) -> None:
     with raises("value-invalid", text):
         parse_ages(text)
 

@@ -1,4 +1,4 @@
-"""Options of how image files are read: on every command that reads images, told to the person, kept in the record."""
+"""Options of how image files are read: on every command that reads images, shown to the user, kept in the record."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_the_person_and_the_record_are_told(
     thick = Volume.load(next(out.glob("*.nii.gz")))
     centre = {"sform": 25, "qform": 0}[used]
     np.testing.assert_allclose(thick.centre[0], centre, atol=0.5)
-    assert reading().geometry == "auto", "the next command begins anew"
+    assert reading().geometry == "auto", "the next command begins with the default"
 
 
 @pytest.mark.parametrize(("factor", "says"), [(1000, "2000 x"), (20, "40 x"), (0.001, "0.002 x"), (0.1, "8 x 9.6")])

@@ -157,12 +157,12 @@ def test_direct_construction_is_checked_too():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_what_json_cannot_hold_is_no_number(value):
+def test_a_value_that_json_cannot_hold_is_not_a_number(value):
     with raises("value-invalid", "high"):
         Ordered(low=-1.0, high=value)
 
 
-def test_a_boolean_is_no_number_and_numpy_scalars_are():
+def test_a_boolean_is_not_a_number_and_numpy_scalars_are():
     import numpy as np
 
     train = Train(epochs=np.int64(3), rate=np.float32(0.5))

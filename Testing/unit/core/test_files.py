@@ -270,7 +270,7 @@ def test_what_is_not_json_is_named(content: bytes, tmp_path: Path) -> None:
         read_json(tmp_path / "content.json")
 
 
-def test_a_library_that_wrote_nothing_is_no_success(tmp_path: Path) -> None:
+def test_a_library_that_wrote_nothing_is_a_failure(tmp_path: Path) -> None:
     with (
         raises("file-unwritable", "field.nrrd", "nothing was written", kind=NeuroGenError),
         atomic_file(tmp_path / "field.nrrd") as temporary,

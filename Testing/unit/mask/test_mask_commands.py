@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.core.errors import Code
 
 
-class Brightness(torch.nn.Module):
+class IntensityNetwork(torch.nn.Module):
     """Stands for a network: what is brighter than a third is brain."""
 
     def __init__(self) -> None:
@@ -48,11 +48,11 @@ def scans(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def seen_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every model that is opened sees brightness."""
+    """Every model that is opened sees intensity."""
     entries = {"kind": "mask", "network": {"features": [8]}, "preparation": {"spacing": 3.0}, "files": {}}
-    manifest = {**entries, "notice": "It sees brightness.", "citation": ["Nobody."]}
-    folder = ModelFolder(Path("brightness"), manifest, "brightness")
-    model = MaskModel(folder, Brightness(), torch.device("cpu"))
+    manifest = {**entries, "notice": "It sees intensity.", "citation": ["Doe J."]}
+    folder = ModelFolder(Path("intensity"), manifest, "intensity")
+    model = MaskModel(folder, IntensityNetwork(), torch.device("cpu"))
     monkeypatch.setattr("NeuroGenLib.commands.mask.run.open_model", lambda *_, **__: model)
 
 
@@ -109,7 +109,7 @@ def test_masks_are_written_with_their_records(scans: Path, tmp_path: Path, capsy
     assert cli.main(["mask", str(scans), "--out", str(out), "--progress", "none"]) == 0
     said = capsys.readouterr().out
     assert "sub-2_T1w_mask.nii.gz" in said
-    assert "It sees brightness. For research use only" in said
+    assert "It sees intensity. For research use only" in said
     names = {"sub-1_T1w_mask.nii.gz", "sub-2_T1w_mask.nii.gz"}
     records = {"sub-1_T1w_mask_provenance.json", "sub-2_T1w_mask_provenance.json"}
     assert {path.name for path in out.iterdir()} == names | records
@@ -121,7 +121,7 @@ def test_masks_are_written_with_their_records(scans: Path, tmp_path: Path, capsy
     assert made["parameters"]["image"].endswith("sub-2_T1w.nrrd")
     assert made["parameters"]["spacing"] == 3.0
     assert made["volume_ml"] == pytest.approx(mask.array.sum() * 0.064, abs=0.1)
-    assert made["citation"] == ["Nobody."]
+    assert made["citation"] == ["Doe J."]
     assert any("whole head" in text for text in made["warnings"])
 
 
@@ -138,10 +138,10 @@ def test_a_name_that_is_not_utf8_is_masked(scans: Path, tmp_path: Path, capsys: 
 def test_json_tells_all(scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     image, out = str(scans / "sub-1_T1w.nii.gz"), str(tmp_path / "mask.nii.gz")
     assert cli.main(["mask", image, "--out", out, "--spacing", "2", "--json", "--progress", "none"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["masks"][0]["image"] == image
-    assert told["masks"][0]["volume_ml"] > 0
-    assert told["written"] == [out, str(tmp_path / "mask_provenance.json")]
+    report = json.loads(capsys.readouterr().out)
+    assert report["masks"][0]["image"] == image
+    assert report["masks"][0]["volume_ml"] > 0
+    assert report["written"] == [out, str(tmp_path / "mask_provenance.json")]
 
 
 def test_a_bad_scan_among_others_is_named_and_the_others_stay(
@@ -155,9 +155,9 @@ def test_a_bad_scan_among_others_is_named_and_the_others_stay(
     assert "1 of 3 images could not be masked" in said.err
     assert len(list(out.iterdir())) == 4
     assert cli.main(["mask", str(scans), "--out", str(out), "--progress", "none", "--json"]) == 1
-    told = json.loads(capsys.readouterr().out)
-    assert [Path(name).name for name in told["failed"]] == ["sub-0_T1w.nii.gz"]
-    assert len(told["masks"]) == 2
+    report = json.loads(capsys.readouterr().out)
+    assert [Path(name).name for name in report["failed"]] == ["sub-0_T1w.nii.gz"]
+    assert len(report["masks"]) == 2
 
 
 def test_one_bad_scan_is_an_error_of_the_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -102,7 +102,7 @@ def test_draws_are_a_function_of_the_generator(maps: Path) -> None:
 
 @pytest.mark.parametrize("view", [{"mirrored": 1}, {"turned": 1}, {"offset": 20}])
 def test_image_and_mask_move_together(maps: Path, view: dict[str, float]) -> None:
-    """Tissue of the brain is the brightest on T1w: mean brightness in the mask stays above that outside."""
+    """Tissue of the brain is the brightest on T1w: mean intensity in the mask stays above that outside."""
     settings = {"sides": (48,), "offset": 0, "mirrored": 0, "turned": 0, "cut": 0, **view}
     heads = GeneratedHeads(job(maps, ViewConfig(**settings)))
     still, _ = GeneratedHeads(job(maps)).draw(generator(), 1)
@@ -173,7 +173,7 @@ def test_rescaled_puts_percentiles_at_the_ends() -> None:
     assert result.max() == 1
 
 
-def test_air_around_a_head_hardly_changes_its_brightness() -> None:
+def test_air_around_a_head_hardly_changes_its_intensity() -> None:
     head = torch.rand(20, 20, 20, generator=torch.Generator().manual_seed(1)) + 0.5
     alone = rescaled(torch.nn.functional.pad(head, [2] * 6))[2:-2, 2:-2, 2:-2]
     lost = rescaled(torch.nn.functional.pad(head, [30] * 6))[30:-30, 30:-30, 30:-30]

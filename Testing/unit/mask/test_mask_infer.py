@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.core.errors import Code
 
 
-class Brightness(torch.nn.Module):
+class IntensityNetwork(torch.nn.Module):
     """Stands for a network: what is brighter than a third is brain."""
 
     def __init__(self) -> None:
@@ -51,9 +51,9 @@ class Brightness(torch.nn.Module):
 @pytest.fixture
 def model() -> MaskModel:
     """A mask that finds what is bright, at 3 mm."""
-    manifest = {"network": {}, "preparation": {"spacing": 3.0}, "notice": "It sees brightness.", "files": {}}
-    folder = ModelFolder(Path("brightness"), manifest, "brightness")
-    return MaskModel(folder, Brightness(), torch.device("cpu"))
+    manifest = {"network": {}, "preparation": {"spacing": 3.0}, "notice": "It sees intensity.", "files": {}}
+    folder = ModelFolder(Path("intensity"), manifest, "intensity")
+    return MaskModel(folder, IntensityNetwork(), torch.device("cpu"))
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_images_that_are_not_scans_are_refused(model: MaskModel, array: np.ndarr
 def test_short_memory_makes_smaller_windows_and_says_so(
     model: MaskModel, head: Volume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Greedy(Brightness):
+    class Greedy(IntensityNetwork):
         def forward(self, image: torch.Tensor) -> torch.Tensor:
             if max(image.shape) > 48:
                 raise MemoryError
@@ -229,7 +229,7 @@ def test_a_model_of_another_kind_is_refused(atlas: object) -> None:
 
 
 def test_brain_mask_opens_the_model_it_is_given(folder: Path, head: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("NeuroGenLib.mask.network.network_from_tensors", lambda *_: Brightness())
+    monkeypatch.setattr("NeuroGenLib.mask.network.network_from_tensors", lambda *_: IntensityNetwork())
     found = brain_mask(head, folder, device="cpu")
     assert found.mask.same_space(head)
     assert found.mask.array.any()

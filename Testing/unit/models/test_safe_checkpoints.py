@@ -251,7 +251,7 @@ def test_missing_file_and_folder_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [torch.ones(3), [1, 2], "text"])
-def test_checkpoint_that_is_no_dictionary_is_refused(tmp_path: Path, content: object) -> None:
+def test_a_checkpoint_that_is_not_a_dictionary_is_refused(tmp_path: Path, content: object) -> None:
     with raises("file-type"):
         load_foreign_checkpoint(save(tmp_path / "net.pth", content))
 

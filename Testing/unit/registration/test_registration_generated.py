@@ -154,7 +154,7 @@ def test_what_the_manifest_says_of_the_preparation(table):
     assert record == {"grid": [20, 24, 20], "fill": 0.84, "normalisation": "percentile", "orientation": "RAS"}
 
 
-def test_sources_that_cannot_be(table, tmp_path):
+def test_unusable_sources_are_refused(table, tmp_path):
     with raises("value-missing"):
         read_maps(MapsConfig(source=table), SHAPE, 0.8)
     with raises("name-unknown", "'sub-9*'"):

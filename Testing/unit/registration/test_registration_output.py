@@ -150,6 +150,7 @@ def test_the_numbers_written_are_those_measured(folder: Path, registration: Regi
     lines = (folder / "quality.tsv").read_text(encoding="utf-8").splitlines()
     assert lines[0].split("\t") == ["measure", "label", "headers", "start", "registered", "unit"]
     assert {len(line.split("\t")) for line in lines} == {6}
+    assert {"inverse consistency, mean", "inverse consistency, largest"} < {line.split("\t")[0] for line in lines}
     mean = next(line.split("\t") for line in lines if line.startswith("Dice\tmean"))
     assert float(mean[4]) == pytest.approx(registration.quality.mean_dice(), abs=1e-3)
 

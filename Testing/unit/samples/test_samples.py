@@ -409,7 +409,7 @@ def test_a_server_that_is_not_there_is_explained(zenodo: Zenodo) -> None:
 @pytest.mark.parametrize("change", ["[]", "no json", '{"metadata": {"title": "x"}, "files": []}'])
 def test_an_answer_that_is_none_is_explained(change: str, zenodo: Zenodo, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json, "dumps", lambda _: change)
-    with pytest.raises(NeuroGenError, match="record 17023473"):
+    with raises("network-failed", 17023473, kind=NeuroGenError):
         sample_offer(NAME, zenodo.api)
 
 

@@ -165,7 +165,7 @@ def test_a_quaternion_of_no_rotation_is_refused_unless_there_is_an_sform(
 
 
 @pytest.mark.parametrize("size", [0, -1])
-def test_a_fourth_axis_of_nothing_is_no_axis(tmp_path: Path, size: int) -> None:
+def test_an_empty_fourth_axis_is_dropped(tmp_path: Path, size: int) -> None:
     write_edited(tmp_path / "a.nii", a_scan(), fields(dim=[4, *SHAPE, size, 1, 1, 1]))
     assert same_in_world(Volume.load(tmp_path / "a.nii"), a_scan())
 

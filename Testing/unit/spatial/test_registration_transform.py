@@ -135,7 +135,7 @@ def test_points_through_a_file(registration, suffix, tmp_path):
     assert np.allclose(read_transform(tmp_path / f"forward{suffix}").points(xyz), by_itk, rtol=0, atol=1e-9)
 
 
-def test_no_points_are_no_error(registration):
+def test_an_empty_list_of_points_is_accepted(registration):
     assert registration.points(np.empty((0, 3))).shape == (0, 3)
 
 
@@ -345,10 +345,21 @@ def test_a_sheared_grid_is_refused(registration, head, tmp_path):
             write_displacement_field(field, tmp_path / name)
     with raises("geometry-invalid"):
         write_transform(SpatialMap(np.eye(4), field, np.eye(4)), tmp_path / "forward.h5")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_sheared_images_are_pulled_from_and_onto(registration, head, tmp_path, order):
+    affine = head.image.affine.copy()
+    affine[0, 1] = 0.3
+    sheared = reoriented(Volume(head.image.array, affine), "LPS")
     write_transform(registration, tmp_path / "forward.h5")
-    with raises("geometry-invalid", "NRRD", ".nii.gz"):
-        read_transform(tmp_path / "forward.h5").pull(Volume(head.image.array, sheared), head.image)
-    assert [path.name for path in tmp_path.iterdir()] == ["forward.h5"]
+    transform = read_transform(tmp_path / "forward.h5")
+    for volume, like in ((sheared, head.image), (head.image, sheared)):
+        expected = registration.pull(volume, like, order).array
+        pulled = transform.pull(volume, like, order).array
+        assert np.mean(np.abs(pulled - expected) > 1e-2 * expected.max()) < 1e-3
+        assert transform.coverage(volume, like).array.mean() > 0.5
 
 
 @pytest.mark.parametrize(

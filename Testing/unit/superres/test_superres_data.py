@@ -150,7 +150,7 @@ def test_a_correction_keeps_what_slices_tell(table: Path) -> None:
     assert torch.allclose((batch.consistent(ripple) - batch.low)[inner], (ripple - batch.low)[inner], atol=0.06)
 
 
-def test_interpolation_is_no_darker_or_brighter_than_the_slices() -> None:
+def test_interpolation_is_not_darker_or_brighter_than_the_slices() -> None:
     image = torch.zeros(8, 8, 32, dtype=torch.float64)
     image[..., 16:] = 1
     found = simulated_interpolation(image, [SliceAcquisition(2, 4, 4, 4)], 1.0, 0, generator())

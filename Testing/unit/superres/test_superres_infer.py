@@ -226,7 +226,7 @@ def test_images_that_are_not_scans_are_refused(model: SuperresModel, array: np.n
         model.super_resolve(Volume(array, np.diag([2.0, 2.0, 6.0, 1.0])))
 
 
-def test_negative_values_are_no_trouble(model: SuperresModel, scan: Volume) -> None:
+def test_negative_values_are_accepted(model: SuperresModel, scan: Volume) -> None:
     wanted = model.super_resolve(scan, settings=COARSE)
     shifted = model.super_resolve(scan.with_array(scan.array / 100 - 5), settings=COARSE)
     np.testing.assert_allclose(100 * (shifted.image.array + 5), wanted.image.array, atol=0.5)

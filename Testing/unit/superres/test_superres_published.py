@@ -259,7 +259,7 @@ def test_weights_of_larger_windows_are_reported(checkpoint, network, tmp_path, c
     assert "larger windows" in manifest["description"]
 
 
-def test_trained_taps_within_reach_are_no_reason_to_worry(checkpoint, network, tmp_path, caplog):
+def test_trained_taps_within_reach_give_no_warning(checkpoint, network, tmp_path, caplog):
     state = network.state_dict()
     for name, taps in reached_taps(TINY, WINDOW).items():
         state[name][taps] = 2.0

@@ -62,7 +62,7 @@ def test_a_byte_order_mark_changes_nothing(scan: Volume, tmp_path: Path, mark: s
     assert recorded_thickness(path) == 4
 
 
-def test_a_record_that_cannot_be_read_is_told(scan: Volume, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unreadable_record_gives_a_warning(scan: Volume, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = with_sidecar(tmp_path, scan, '{"SliceThickness": 4,}')
     with reading_session() as session:
         assert recorded_thickness(path) == UNKNOWN

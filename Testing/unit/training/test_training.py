@@ -1,4 +1,4 @@
-"""Training: its draws, schedule, tables, checkpoints, run folder, and what people are told when it cannot go on."""
+"""Training: its draws, schedule, tables, checkpoints, run folder, and the errors when it cannot go on."""
 
 from __future__ import annotations
 
@@ -411,7 +411,7 @@ def test_checkpoints_of_unknown_origin_are_not_taken(tmp_path):
         fit(TinyModule(), settings(tmp_path, 4))
 
 
-def test_a_file_is_no_run_folder(tmp_path):
+def test_a_file_is_not_a_run_folder(tmp_path):
     (tmp_path / "file").touch()
     for out in (tmp_path / "file", tmp_path / "file" / "inside"):
         with raises("file-unwritable"):
