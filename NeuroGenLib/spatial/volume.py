@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -32,6 +33,8 @@ from NeuroGenLib.spatial.files.reading import reading
 if TYPE_CHECKING:
     import os
 
+log = logging.getLogger(__name__)
+
 Grid: TypeAlias = "Volume | tuple[Sequence[int], np.ndarray]"
 """A volume, or (shape, affine) where there is no array."""
 
@@ -40,6 +43,9 @@ Box: TypeAlias = Sequence[tuple[int, int]]
 
 _OBLIQUE_DEGREES = 0.1
 """Above the rounding of affines in file headers (float32), below the tilt of an oblique scan."""
+_SAME_VOXELS, _EQUAL_VOXELS = 0.05, 0.001
+"""Distances of two grids, in voxels: up to the first they are one grid (resampling would blur more), up to the
+second the difference is rounding."""
 _MOST_VOXELS = 2**32
 """16 GiB of float32: beyond it a grid is a mistyped spacing."""
 
@@ -288,8 +294,10 @@ class Volume:
         """
         return apply_affine(np.linalg.inv(self.affine), xyz)
 
-    def same_space(self, other: Grid, tolerance: float = 1e-3) -> bool:
+    def same_space(self, other: Grid, tolerance: float | None = None) -> bool:
         """Whether ``other`` has the same shape and every corner of its field of view within ``tolerance`` mm.
+
+        The default is a twentieth of the smallest voxel side: headers are often rounded to a few digits.
 
         Examples
         --------
@@ -298,7 +306,8 @@ class Volume:
         (True, False)
         """
         shape, affine = _grid(other)
-        return shape == self.shape and corner_gap(shape, affine, self.affine) <= tolerance
+        most = _SAME_VOXELS * min(self.spacing) if tolerance is None else tolerance
+        return shape == self.shape and corner_gap(shape, affine, self.affine) <= most
 
     def with_array(self, array: np.ndarray) -> Volume:
         """Return ``array``, (i, j, k) or (c, i, j, k), in this volume's space.
@@ -561,8 +570,10 @@ class Volume:
         return (i, j, k), affine
 
 
-def require_same_space(volumes: Mapping[str, Volume], tolerance: float = 1e-3) -> None:
-    """Require that all ``volumes`` (name to volume) share one grid, to ``tolerance`` mm.
+def require_same_space(volumes: Mapping[str, Volume]) -> None:
+    """Require that all ``volumes`` (name to volume) share one grid: see :meth:`Volume.same_space`.
+
+    A warning is logged where two lie more than a thousandth of a voxel apart.
 
     Raises
     ------
@@ -575,13 +586,17 @@ def require_same_space(volumes: Mapping[str, Volume], tolerance: float = 1e-3) -
     >>> require_same_space({"the image": image, "the mask": image.with_array(image.array > 0)})
     """
     for (name_a, a), (name_b, b) in combinations(volumes.items(), 2):
+        gap = corner_gap(a.shape, a.affine, b.affine)
+        if a.same_space(b):
+            if gap > _EQUAL_VOXELS * min(a.spacing):
+                log.warning(
+                    "%s and %s lie up to %.2g mm apart; they were taken to share one grid.", name_a, name_b, gap
+                )
+            continue
         if a.shape != b.shape:
             how = f"{a.shape} and {b.shape} voxels"
-        elif not a.same_space(b, tolerance):
-            gap = corner_gap(a.shape, a.affine, b.affine)
-            how = f"up to {gap:.3g} mm apart; {''.join(a.axcodes)} and {''.join(b.axcodes)}"
         else:
-            continue
+            how = f"up to {gap:.3g} mm apart; {''.join(a.axcodes)} and {''.join(b.axcodes)}"
         raise InputError(
             f"{name_a} and {name_b} are not in the same space ({how}).",
             "Resample one like the other.",
