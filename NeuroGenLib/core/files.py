@@ -295,9 +295,10 @@ def require_file(path: str | os.PathLike[str]) -> Path:
     """
     path = Path(path)
     if not path.is_file():
-        what = "is a folder, not a file" if path.is_dir() else "does not exist"
+        if path.is_dir():
+            raise InputError(f"{path} is a folder, not a file.", "Give the file itself.", code="file-missing")
         raise InputError(
-            f"The file {path} {what}.", "Check the name and the folder you started from.", code="file-missing"
+            f"The file {path} does not exist.", "Check the name and the folder you started from.", code="file-missing"
         )
     return path
 
