@@ -92,17 +92,6 @@ def test_help_has_the_examples(capsys: pytest.CaptureFixture[str]) -> None:
     assert "examples:\n  neurogen atlas draw --age 3\n" in text
 
 
-@given(values=st.lists(FINITE, min_size=1, max_size=6))
-def test_numbers_are_read_as_written(values: list[float]) -> None:
-    assert options.numbers(",".join(map(repr, values)), "a box") == tuple(values)
-
-
-@pytest.mark.parametrize("text", ["", "a", "1,", "1,,2", "1;2"])
-def test_an_invalid_list_of_numbers_is_named(text: str) -> None:
-    with raises("value-invalid"):
-        options.numbers(text, "a box")
-
-
 @given(value=FINITE)
 def test_a_number_is_read_as_written(value: float) -> None:
     assert options.number(repr(value), "an age") == value
