@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.memory import free_memory
 from NeuroGenLib.spatial.array_geometry import (
     DIRECTIONS,
     TIE,
@@ -46,6 +47,8 @@ _OBLIQUE_DEGREES = 0.1
 _SAME_VOXELS, _EQUAL_VOXELS = 0.05, 0.001
 """Distances of two grids, in voxels: up to the first they are one grid (resampling would blur more), up to the
 second the difference is rounding."""
+_INDEX_BYTES = 9
+"""Of a voxel while it is sampled: its place in the source, float64, and whether it lies inside."""
 _MOST_VOXELS = 2**32
 """16 GiB of float32: beyond it a grid is a mistyped spacing."""
 
@@ -404,12 +407,7 @@ class Volume:
                 code="value-invalid",
             )
         shape, affine = _grid(like) if like is not None else self._grid_with(spacing)
-        if int(np.prod(shape, dtype=np.float64)) > _MOST_VOXELS:
-            raise InputError(
-                f"A grid of {shape} voxels is too large.",
-                "Ask for a coarser spacing or a smaller box.",
-                code="image-too-large",
-            )
+        _require_memory(shape, self.channels or 1)
         if order == 0:
             _require_fitting(fill, self.array.dtype)
         # Both grids in RAS order: the result depends on where voxels are, not on how they are stored.
@@ -705,6 +703,18 @@ def _grid(grid: Grid) -> tuple[tuple[int, int, int], np.ndarray]:
         )
     i, j, k = (int(n) for n in shape)
     return (i, j, k), _valid_affine(affine)
+
+
+def _require_memory(shape: Sequence[int], channels: int) -> None:
+    """Require that a grid is of a plausible size, and that there is memory to sample it."""
+    voxels = float(np.prod(shape, dtype=np.float64))
+    needed, free = voxels * (_INDEX_BYTES + channels * np.float32().itemsize), free_memory()
+    if voxels > _MOST_VOXELS or (free is not None and needed > free):
+        raise InputError(
+            f"A grid of {tuple(shape)} voxels is too large: it needs {needed / 2**30:.3g} GiB of memory.",
+            "Ask for a coarser spacing or a smaller box; check the voxel sizes in the header.",
+            code="image-too-large",
+        )
 
 
 def _require_fitting(fill: float, dtype: np.dtype) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from NeuroGenLib.spatial import volume as volume_module
 from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite, require_same_space
 from Testing.geometry import (
     ALL_ORIENTATIONS,
@@ -524,3 +525,12 @@ def test_bad_values_and_channels_are_named_and_counted() -> None:
     require_3d(numbered(), "T2w")
     with raises("image-dimensions", "T2w", "1 channel"):
         require_3d(numbered((1, 3, 3, 3)), "T2w")
+
+
+def test_a_grid_that_does_not_fit_into_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = Volume(np.zeros((10, 10, 10), np.float32), np.eye(4))
+    monkeypatch.setattr(volume_module, "free_memory", lambda: 10_000)
+    with raises("image-too-large", (20, 20, 20)):
+        image.resample(0.5)
+    monkeypatch.setattr(volume_module, "free_memory", lambda: None)
+    assert image.resample(0.5).shape == (20, 20, 20)
