@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError, nearest
 from NeuroGenLib.core.job import running_job
-from NeuroGenLib.spatial.files.reading import reading_session
+from NeuroGenLib.spatial.files.reading import ReadingConfig, reading_session
 from NeuroGenLib.version import __version__
 
 if TYPE_CHECKING:
@@ -37,7 +37,9 @@ class Command:
         place = self.place or self.words.replace("-", "_").replace(" ", ".")
         module, _, name = place.partition(":")
         function = getattr(importlib.import_module(f"NeuroGenLib.commands.{module}"), name or module.split(".")[-1])
-        with reading_session():
+        # A command with options of reading sets them when it has parsed them; the others read any size.
+        with reading_session(ReadingConfig(any_size=True)) as job:
+            job.show = lambda text: print(f"Note: {text}", file=sys.stderr, flush=True)
             function(arguments)
 
 

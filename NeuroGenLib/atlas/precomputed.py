@@ -15,10 +15,9 @@ import numpy as np
 from NeuroGenLib.atlas.growth.volumes import growth_figure
 from NeuroGenLib.core import provenance
 from NeuroGenLib.core.errors import InputError, nearest
-from NeuroGenLib.core.files import existing_file, read_json, staged_outputs, write_json
+from NeuroGenLib.core.files import existing_file, read_json, sha256_of, staged_outputs, write_json
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.core.reports import PICTURE, PictureConfig, save_figure, write_table
-from NeuroGenLib.models.folder import sha256_of
 from NeuroGenLib.spatial.files.volumes import write_frames
 from NeuroGenLib.spatial.labels import LabelTable, as_label_map, label_volumes_ml
 from NeuroGenLib.spatial.volume import Volume, require_finite

@@ -235,7 +235,7 @@ class TrainedAtlas(Model):
             torch.from_numpy(encode_all(self.conditions, entry["conditions"])).to(self.device),
             float(entry["age"]),
             dict(entry["conditions"]),
-            SubjectWeights(only, float(entry["age"]), float(entry["age"]), 1.0),
+            SubjectWeights(only, float(entry["age"]), 1.0),
             [],
             motion,
         )

@@ -64,22 +64,6 @@ def print_json(content: dict[str, Any]) -> None:
     print(line)
 
 
-def numbers(text: str, what: str) -> tuple[float, ...]:
-    """Return comma-separated numbers.
-
-    Raises
-    ------
-    InputError
-        When one of them is not a number.
-    """
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise InputError(
-            f"'{text}' is not {what}.", "Write numbers with commas between them.", code="value-invalid"
-        ) from None
-
-
 def number(text: str, what: str, *, positive: bool = False) -> float:
     """Return one finite number.
 

@@ -221,7 +221,7 @@ def print_written(
     started:
         ``time.monotonic()`` when the work began.
     warnings:
-        What a person should know about the result.
+        What a person should know about the result; those about the inputs are added.
     notice:
         What every result of the model must say; that it is for research use only is added.
     facts:
@@ -232,11 +232,12 @@ def print_written(
     >>> print_written("brain", ["brain/image.nii.gz"], time.monotonic(), dice=0.9)
     {"out": "brain", "written": ["brain/image.nii.gz"], "warnings": [], ... "seconds": 0.0, "dice": 0.9}
     """
+    job = current_job()
     print_json(
         {
             "out": None if out is None else str(out),
             "written": [str(file) for file in files],
-            "warnings": list(warnings),
+            "warnings": list(dict.fromkeys([*([] if job is None else job.warnings), *warnings])),
             "notice": f"{notice} {RESEARCH_USE}".strip(),
             "seconds": round(time.monotonic() - started, 2),
             **facts,

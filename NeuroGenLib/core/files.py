@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import errno
+import hashlib
 import json
 import logging
 import os
@@ -294,9 +295,10 @@ def require_file(path: str | os.PathLike[str]) -> Path:
     """
     path = Path(path)
     if not path.is_file():
-        what = "is a folder, not a file" if path.is_dir() else "does not exist"
+        if path.is_dir():
+            raise InputError(f"{path} is a folder, not a file.", "Give the file itself.", code="file-missing")
         raise InputError(
-            f"The file {path} {what}.", "Check the name and the folder you started from.", code="file-missing"
+            f"The file {path} does not exist.", "Check the name and the folder you started from.", code="file-missing"
         )
     return path
 
@@ -321,6 +323,12 @@ def _move_up(staging: Path, folder: Path) -> None:
 def _flush(path: Path) -> None:
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _umask() -> int:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import fnmatch
 import functools
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from NeuroGenLib.core.errors import InputError, NeuroGenError, nearest
-from NeuroGenLib.core.files import atomic_file, atomic_folder, read_json, utf8_name, write_json, write_text
+from NeuroGenLib.core.files import atomic_file, atomic_folder, read_json, sha256_of, utf8_name, write_json, write_text
 from NeuroGenLib.core.job import note_input
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.models.manifest import Manifest
@@ -372,12 +371,6 @@ def require_relative_name(name: str, where: str) -> str:
             code="path-unsafe",
         )
     return name
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file as 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _require_folder(path: Path) -> None:

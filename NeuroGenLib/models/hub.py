@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.core.errors import InputError, NeuroGenError
-from NeuroGenLib.core.files import read_json, write_json
+from NeuroGenLib.core.files import read_json, sha256_of, write_json
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.models.folder import MANIFEST, ModelFolder, may_be_in_a_model, require_relative_name, sha256_of
+from NeuroGenLib.models.folder import MANIFEST, ModelFolder, may_be_in_a_model, require_relative_name
 from NeuroGenLib.models.hub_errors import explained, how_to_bring_it_here
 from NeuroGenLib.models.reference import HubReference, models_folder, must_stay_offline
 

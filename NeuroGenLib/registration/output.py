@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from NeuroGenLib.alignment.prepared_image import first_channel
 from NeuroGenLib.core import provenance
 from NeuroGenLib.core.files import staged_outputs
 from NeuroGenLib.core.reports import PICTURE, PictureConfig, save_figure
-from NeuroGenLib.registration.config import TransformFormat
 from NeuroGenLib.registration.evaluation.overview_figure import registration_figure
 from NeuroGenLib.registration.evaluation.quality import STAGES
 from NeuroGenLib.spatial.files.spatial_maps import TRANSFORM_SUFFIXES, write_displacement_field, write_transform
@@ -22,14 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from NeuroGenLib.registration.config import TransformFormat
     from NeuroGenLib.registration.evaluation.quality import Quality
     from NeuroGenLib.registration.infer import Registration, RegistrationModel
     from NeuroGenLib.spatial.files.landmarks import PointFile
     from NeuroGenLib.spatial.transforms.spatial_map import SpatialMap
     from NeuroGenLib.spatial.volume import Volume
-
-FORMATS: tuple[TransformFormat, ...] = get_args(TransformFormat)
-"""How transforms are written: as ITK composites, or as displacement fields."""
 
 FILES = (
     "warped.nii.gz",

@@ -55,11 +55,11 @@ def run(arguments: list[str]) -> None:
     options = parser.parse(arguments)
 
     out = out_folder(options.out, FILES)
-    settings = options_of(options, SuperresConfig, recorded=tuple(map(recorded_thickness, options.scan)))
-
     started = time.monotonic()
     progress = make_progress(options.progress)
     use_reading_options(options, progress)
+    settings = options_of(options, SuperresConfig, recorded=tuple(map(recorded_thickness, options.scan)))
+
     scans = [read_scan(Path(path)) for path in options.scan]
     guide = None if options.guide is None else read_scan(Path(options.guide))
     model = open_model(options.model, SuperresModel, device=options.device, progress=progress.part(0, 0.02))

@@ -16,6 +16,7 @@ from NeuroGenLib.spatial.files import dicom
 from NeuroGenLib.spatial.files.dicom_headers import is_dicom
 from NeuroGenLib.spatial.files.formats import ITK_SUFFIXES, NIFTI_SUFFIXES, WRITTEN_SUFFIXES, volume_suffix
 from NeuroGenLib.spatial.files.itk import from_itk, is_sheared, read_itk, sheared, write_nrrd
+from NeuroGenLib.spatial.files.itk_geometry import warn_of_missing_geometry
 from NeuroGenLib.spatial.files.nifti import read_nifti, write_nifti
 from NeuroGenLib.spatial.files.reading import reading
 
@@ -183,7 +184,9 @@ def _read_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if suffix in NIFTI_SUFFIXES:
         return read_nifti(path)
     if suffix in ITK_SUFFIXES:
-        return from_itk(read_itk(path, ITK_SUFFIXES[suffix]), path)
+        image = read_itk(path, ITK_SUFFIXES[suffix])
+        warn_of_missing_geometry(path)
+        return from_itk(image, path)
     if is_dicom(path):
         return dicom.read_file(path)
     raise InputError(

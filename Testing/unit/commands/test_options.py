@@ -64,7 +64,14 @@ def test_a_value_may_begin_with_a_minus(value: str) -> None:
         (["--age", "1", "--kind", "c"], "kind", "neurogen atlas draw --help"),
         (["--age", "1", "more"], "more", "neurogen atlas draw --help"),
         (["--age", "1", "--progress", "loud"], "progress", "neurogen atlas draw --help"),
-        (["--age", "1", "-x"], "-x", "neurogen atlas draw --help"),
+        (["--age", "1", "-q"], "-q", "Known: --age"),
+        (["--age", "1", "-b", "2"], "-b", "Did you mean '--box'?"),
+        (["-ag", "1"], "-ag", "Did you mean '--age'?"),
+        ([], "age", "For example: neurogen atlas draw --age 3 (see"),
+        (["--age", "1", "more"], "'more' is one too many", "no arguments and options"),
+        (["--age="], "--age", "variable of the shell"),
+        (["--age", ""], "--age", "variable of the shell"),
+        (["--age", "1", ""], "The argument '' is empty", "variable of the shell"),
     ],
 )
 def test_a_wrong_line_is_a_sentence(arguments: list[str], named: str, remedy: str) -> None:
@@ -83,17 +90,6 @@ def test_help_has_the_examples(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert "usage: neurogen atlas draw" in text
     assert "examples:\n  neurogen atlas draw --age 3\n" in text
-
-
-@given(values=st.lists(FINITE, min_size=1, max_size=6))
-def test_numbers_are_read_as_written(values: list[float]) -> None:
-    assert options.numbers(",".join(map(repr, values)), "a box") == tuple(values)
-
-
-@pytest.mark.parametrize("text", ["", "a", "1,", "1,,2", "1;2"])
-def test_an_invalid_list_of_numbers_is_named(text: str) -> None:
-    with raises("value-invalid"):
-        options.numbers(text, "a box")
 
 
 @given(value=FINITE)

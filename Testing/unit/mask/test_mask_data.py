@@ -76,7 +76,7 @@ def test_a_map_without_brain_is_named() -> None:
 
 def test_an_upright_image_shows_the_brain_in_the_middle(maps: Path) -> None:
     """With nothing at random the mask is the brain's box about the middle, and tissue is brighter than fluid."""
-    image, brain = GeneratedHeads(job(maps)).draw(generator(), 1)
+    image, brain = GeneratedHeads(job(maps)).sample(generator(), 1)
     expected = np.zeros((48, 48, 48))
     expected[10:38, 10:38, 13:34] = 1  # 28 x 28 x 21 voxels; an odd side of the box stands on a half voxel
     found = brain[0, 0].numpy()
@@ -91,7 +91,7 @@ def test_an_upright_image_shows_the_brain_in_the_middle(maps: Path) -> None:
 
 def test_draws_are_a_function_of_the_generator(maps: Path) -> None:
     heads = GeneratedHeads(job(maps, ViewConfig(sides=(16, 32)), contrast=ContrastConfig(stripped=0)))
-    one, again, other = (heads.draw(generator(seed), 2) for seed in (3, 3, 4))
+    one, again, other = (heads.sample(generator(seed), 2) for seed in (3, 3, 4))
     assert torch.equal(one[0], again[0])
     assert torch.equal(one[1], again[1])
     assert one[0].shape == one[1].shape
@@ -105,10 +105,10 @@ def test_image_and_mask_move_together(maps: Path, view: dict[str, float]) -> Non
     """Tissue of the brain is the brightest on T1w: mean intensity in the mask stays above that outside."""
     settings = {"sides": (48,), "offset": 0, "mirrored": 0, "turned": 0, "cut": 0, **view}
     heads = GeneratedHeads(job(maps, ViewConfig(**settings)))
-    still, _ = GeneratedHeads(job(maps)).draw(generator(), 1)
+    still, _ = GeneratedHeads(job(maps)).sample(generator(), 1)
     moved_once = False
     for seed in range(4):
-        image, brain = heads.draw(generator(seed), 1)
+        image, brain = heads.sample(generator(seed), 1)
         inner = torch.nn.functional.max_pool3d(-brain, 5, 1, 2)[0, 0] == -1
         assert inner.sum() > 1000
         assert (image[0, 0][inner] > 0.5).float().mean() > 0.8
@@ -119,7 +119,7 @@ def test_image_and_mask_move_together(maps: Path, view: dict[str, float]) -> Non
 def test_what_a_scan_does_not_show_is_zero_in_both(maps: Path) -> None:
     view = ViewConfig(sides=(48,), offset=0, mirrored=0, turned=0, cut=1, cut_most=0.4)
     bright = ContrastConfig(stripped=0, background=1, mean=(0.5, 1.0))
-    image, brain = GeneratedHeads(job(maps, view, contrast=bright)).draw(generator(2), 1)
+    image, brain = GeneratedHeads(job(maps, view, contrast=bright)).sample(generator(2), 1)
     seen = image[0, 0] != 0
     for axis in range(3):
         shown = seen.amax(dim=tuple({0, 1, 2} - {axis}))
@@ -132,7 +132,7 @@ def test_what_a_scan_does_not_show_is_zero_in_both(maps: Path) -> None:
 def test_volume_of_the_brain_follows_the_voxel_size(maps: Path) -> None:
     counts = {}
     for spacing in (2.0, 3.0):
-        _, brain = GeneratedHeads(job(maps, spacing=spacing)).draw(generator(), 1)
+        _, brain = GeneratedHeads(job(maps, spacing=spacing)).sample(generator(), 1)
         counts[spacing] = float(brain.sum()) * spacing**3
     assert counts[2.0] == pytest.approx(28 * 28 * 21 * MAP_SPACING**3, rel=0.02)
     assert counts[3.0] == pytest.approx(counts[2.0], rel=0.05)

@@ -303,7 +303,7 @@ KERNEL = "model.0.conv.unit1.conv.weight"
         ),
         (
             changed(lambda state: state.update({KERNEL: torch.zeros(2, 2, 5, 3, 3)})),
-            ("weights-mismatch", KERNEL, "2x2x5x3x3", "2x2x3x3x3"),
+            ("weights-mismatch", KERNEL, "(2, 2, 5, 3, 3)", "(2, 2, 3, 3, 3)"),
         ),
         (
             changed(lambda state: state.update({BIAS: torch.full((1,), torch.nan)})),
