@@ -205,7 +205,11 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     text = _decoded(require_file(path))
     try:
         return json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise InputError(
+            f"{path} is nested too deeply.", "Correct the file, or make it again.", code="file-type"
+        ) from None
+    except ValueError as error:
         raise InputError(
             f"{path} is not readable as JSON ({error}).", "Correct the file, or make it again.", code="file-type"
         ) from error
