@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import re
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError, nearest
 from NeuroGenLib.core.job import running_job
-from NeuroGenLib.spatial.files.reading import reading_session
+from NeuroGenLib.spatial.files.reading import ReadingConfig, reading_session
 from NeuroGenLib.version import __version__
 
 if TYPE_CHECKING:
@@ -35,7 +37,9 @@ class Command:
         place = self.place or self.words.replace("-", "_").replace(" ", ".")
         module, _, name = place.partition(":")
         function = getattr(importlib.import_module(f"NeuroGenLib.commands.{module}"), name or module.split(".")[-1])
-        with reading_session():
+        # A command with options of reading sets them when it has parsed them; the others read any size.
+        with reading_session(ReadingConfig(any_size=True)) as job:
+            job.show = lambda text: print(f"Note: {text}", file=sys.stderr, flush=True)
             function(arguments)
 
 
@@ -139,7 +143,9 @@ def run_safely(work: Callable[[], None], command: Sequence[str] = (), *, debug: 
     debug:
         Whether errors are raised.
     """
+    _prepare_terminal()
     try:
+        _require_working_folder()
         with running_job(command or sys.argv):
             _run_and_flush(work)
     except BrokenPipeError:
@@ -158,6 +164,24 @@ def run_safely(work: Callable[[], None], command: Sequence[str] = (), *, debug: 
             print(f"  {_one_line(remedy)}", file=sys.stderr)
         return code
     return 0
+
+
+def _prepare_terminal() -> None:
+    """Let nothing fail that is printed: what the terminal's encoding lacks is printed as an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _require_working_folder() -> None:
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise InputError(
+            f"The folder in which this was started cannot be used: {error.strerror}.",
+            "It may have been removed: change to an existing folder, and try again.",
+            code="file-missing",
+        ) from error
 
 
 def _run_and_flush(work: Callable[[], None]) -> None:

@@ -10,6 +10,7 @@ labels.tsv and splits.yaml. docs/tutorial_atlas.md goes on from here.
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from NeuroGenLib.cli import run_safely
-from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
+from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress
+from NeuroGenLib.commands.shared import print_written
 from NeuroGenLib.core.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -102,12 +104,13 @@ def main() -> None:
     from NeuroGenLib.core.provenance import RESEARCH_USE
     from NeuroGenLib.models import open_model
 
+    started = time.monotonic()
     progress = make_progress(options.progress)
     model = open_model(SOURCE, AtlasModel, device="cpu")
     files = write_cohort(model, HEADS, Path(options.out), progress)
     progress.close()
     if options.json:
-        print_json({"out": options.out, "written": files, "notice": model.notice})
+        print_written(options.out, files, started, notice=model.notice)
         return
     print(
         f"{len(HEADS)} heads, {len(files)} files, in {options.out}: participants.tsv lists them, cohort.png shows them."

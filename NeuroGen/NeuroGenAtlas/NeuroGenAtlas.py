@@ -274,7 +274,7 @@ class NeuroGenAtlasWidget(CapabilityWidget):
 
     def _draw_clicked(self, *_clicked: bool) -> None:
         with errors_shown(_("Show the brain")):
-            dependencies.ensure(_("NeuroGen Atlas"))
+            dependencies.ensure(_("NeuroGen Atlas"), dependencies.DRAWING)
             if self.session.facts is None:
                 if acknowledge(self.picker.row):
                     self._draw_when_open = True
@@ -301,7 +301,7 @@ class NeuroGenAtlasWidget(CapabilityWidget):
             self.ui.noticeLabel.setText(_("Choose a model."))
         elif not is_acknowledged(row):
             self.ui.noticeLabel.setText(_("The licence of this model has not been accepted; Show asks for it."))
-        elif dependencies.missing():
+        elif dependencies.missing(dependencies.DRAWING):
             self.ui.noticeLabel.setText(_("Python packages are missing; Show asks before it installs them."))
         else:
             self.session.open(row["reference"], self.parameters.device)

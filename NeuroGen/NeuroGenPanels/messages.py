@@ -26,8 +26,22 @@ def show_error(error: NeuroGenError, doing: str) -> None:
 
 @contextmanager
 def errors_shown(doing: str) -> Iterator[None]:
-    """Show errors that a person can act on; any other exception propagates."""
+    """Show errors in a window; those of the program propagate as well, into Slicer's log."""
     try:
         yield
     except NeuroGenError as error:
         show_error(error, doing)
+    except Exception as error:  # Slicer would write it to the Python console alone
+        show_error(unexpected(error), doing)
+        raise
+
+
+def unexpected(error: Exception) -> NeuroGenError:
+    """Error of the program itself as one that can be shown, with its traceback folded away."""
+    shown = NeuroGenError(
+        f"Something unexpected happened ({type(error).__name__}: {error}).",
+        "Please report it with the details below; your data are untouched.",
+        code="unexpected",
+    )
+    shown.add_note("".join(traceback.format_exception(error)))
+    return shown

@@ -10,7 +10,7 @@ import qt
 
 from NeuroGenLib.core.errors import Cancelled, NeuroGenError
 from NeuroGenPanels import dependencies
-from NeuroGenPanels.messages import show_error
+from NeuroGenPanels.messages import show_error, unexpected
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,7 +157,10 @@ class RunBar:
             on_result(result)
         except NeuroGenError as error:
             self._failed(error, None)
-        finally:
+        except Exception as error:  # would reach the Python console alone, after the bar has said "done"
+            self._failed(unexpected(error), None)
+            raise
+        else:
             self._notify()
 
     def _failed(self, error: NeuroGenError, on_error: Callable[[NeuroGenError], object] | None) -> None:

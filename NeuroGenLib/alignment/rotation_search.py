@@ -31,10 +31,13 @@ _ROTATIONS = 400
 _KEPT = 8
 """Rotations that are improved."""
 _APART_DEGREES = 25.0
+"""Least angle between two rotations that are improved, so that not all of them surround one optimum."""
 _SAME_DEGREES = 10.0
+"""Starts that end closer than this count as one: it bounds how often the same optimum is refined again."""
 _TRUST = 1.03
 """Factor by which another start must be more similar than the first one, that of the headers where it is usable."""
 _MOST_POINTS = 20_000
+"""Bounds the time of one similarity: points of a foreground beyond it are left out evenly."""
 _SMOOTHING = 0.7
 """Voxels (sigma) by which the copies are smoothed: on sharp voxels mutual information prefers grids that coincide."""
 

@@ -34,6 +34,8 @@ class AtlasBrain:
         What a person should know about this result.
     growth:
         How fast it changes, where that was asked for.
+    drawn:
+        What the whole brain has of the conditions that are a tissue's share of it.
     """
 
     images: dict[str, Volume]
@@ -44,6 +46,7 @@ class AtlasBrain:
     weights: SubjectWeights
     warnings: list[str] = field(default_factory=list)
     growth: AtlasGrowth | None = None
+    drawn: dict[str, float] = field(default_factory=dict)
 
     @property
     def image(self) -> Volume:

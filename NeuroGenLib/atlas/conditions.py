@@ -50,7 +50,7 @@ class Condition:
 
     @property
     def middle(self) -> float | str:
-        """The value used where none is asked for: the middle of the range, or the first word."""
+        """Where a control begins: the middle of the range, or the first word."""
         return (self.minimum + self.maximum) / 2 if self.kind == "numeric" else self.values[0]
 
     def encode(self, value: object) -> list[float]:
@@ -139,10 +139,8 @@ def encode_all(conditions: Sequence[Condition], values: Mapping[str, object]) ->
     return np.array([number for one in conditions for number in one.encode(values[one.name])], np.float32)
 
 
-def complete(conditions: Sequence[Condition], given: Mapping[str, object]) -> tuple[dict[str, float | str], list[str]]:
-    """Return a checked value for every condition, and warnings.
-
-    A condition that is not given takes its middle. A number outside the trained range gives a warning.
+def parsed(conditions: Sequence[Condition], given: Mapping[str, object]) -> tuple[dict[str, float | str], list[str]]:
+    """Return the checked values of the conditions that are given, and a warning for each outside the trained range.
 
     Raises
     ------
@@ -157,11 +155,10 @@ def complete(conditions: Sequence[Condition], given: Mapping[str, object]) -> tu
     values: dict[str, float | str] = {}
     warnings = []
     for name, one in known.items():
-        value = one.parse(given[name]) if name in given else one.middle
-        values[name] = value
         if name not in given:
-            warnings.append(f"'{name}' was not given; {value:g} is used." if isinstance(value, float)
-                            else f"'{name}' was not given; '{value}' is used.")  # fmt: skip
+            continue
+        value = one.parse(given[name])
+        values[name] = value
         if isinstance(value, float):
             beyond = max(one.minimum - value, value - one.maximum)
             if beyond > one.maximum - one.minimum:
@@ -175,6 +172,35 @@ def complete(conditions: Sequence[Condition], given: Mapping[str, object]) -> tu
                     f"{name}={value:g} is outside the trained range {one.describe()}: the result is a guess."
                 )
     return values, warnings
+
+
+def complete(
+    conditions: Sequence[Condition], given: Mapping[str, object], expected: Mapping[str, float | str]
+) -> tuple[dict[str, float | str], list[str]]:
+    """Return a checked value for every condition, and warnings.
+
+    Parameters
+    ----------
+    conditions, given:
+        The conditions, and the values of some.
+    expected:
+        The values of the others: what the training subjects of the age have.
+
+    Raises
+    ------
+    InputError
+        As :func:`parsed`.
+    """
+    values, warnings = parsed(conditions, given)
+    for one in conditions:
+        if one.name not in values:
+            value = values[one.name] = expected[one.name]
+            if isinstance(value, float):
+                source = f"{value:.4g}, the mean of the training subjects near this age,"
+            else:
+                source = f"'{value}', the most frequent among the training subjects near this age,"
+            warnings.append(f"'{one.name}' was not given: {source} is used.")
+    return {one.name: values[one.name] for one in conditions}, warnings
 
 
 def beyond_neighbours(

@@ -11,6 +11,7 @@ from NeuroGenLib.atlas.regression import Method
 from NeuroGenLib.cohort.subjects import BinaryConstraint, CategoricConstraint, NumericConstraint
 from NeuroGenLib.core.config import Config, Help, Identifying, Option, Range, Unit
 from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.reports import PICTURE, PictureConfig
 from NeuroGenLib.training.settings import TrainJobConfig
 
 if TYPE_CHECKING:
@@ -225,6 +226,18 @@ Spacing: TypeAlias = Annotated[
 ]
 
 
+Bandwidth: TypeAlias = Annotated[
+    float | None,
+    Range(0, exclusive_low=True),
+    Help("Kernel width of the age regression, in the unit of age; the model's when not given"),
+    Option(metavar="B"),
+]
+Regression: TypeAlias = Annotated[
+    Method | None,
+    Help("How the subjects' latents are averaged; local-linear when not given, gaussian with reference-compat"),
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class RenderConfig(Config):
     """How brains of an atlas are rendered, at any age and condition.
@@ -251,16 +264,8 @@ class RenderConfig(Config):
         bool, Help("Zero outside the brain and its margin; --no-mask keeps what lies there"), Option("mask")
     ] = True
     growth: Annotated[bool, Help("Also how fast images and tissues change, per week or year")] = False
-    bandwidth: Annotated[
-        float | None,
-        Range(0, exclusive_low=True),
-        Help("Kernel width of the age regression, in the unit of age; the model's when not given"),
-        Option(metavar="B"),
-    ] = None
-    regression: Annotated[
-        Method | None,
-        Help("How the subjects' latents are averaged; local-linear when not given, gaussian with reference-compat"),
-    ] = None
+    bandwidth: Bandwidth = None
+    regression: Regression = None
     reference_compat: Annotated[bool, Help("As the published program renders, defects included")] = False
 
     def check(self) -> None:
@@ -390,6 +395,25 @@ class FitConfig(Config):
     pose_rate: Annotated[float, Range(0, 1), Help("Learning rate of the pose")] = 0.01
     segmentation_weight: Annotated[float, Range(0), Help("Weight of the label loss, where labels are given")] = 1.0
     seed: Annotated[int, Range(0), Help("Seed of the sampled points")] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(Config):
+    """How an atlas is compared with subjects held out of its training.
+
+    Examples
+    --------
+    >>> EvaluateConfig(fit=FitConfig(steps=50)).segmentation
+    'Seg'
+    """
+
+    segmentation: Annotated[str, Help("Column with the label maps"), Option(metavar="NAME")] = "Seg"
+    fitted: Annotated[bool, Help("Compare the atlas alone, fit nothing"), Option("fit")] = True
+    fit: FitConfig = field(default_factory=FitConfig)
+    regression: Regression = None
+    bandwidth: Bandwidth = None
+    volumes: Annotated[bool, Help("Also each subject's fit, in a folder of its name")] = False
+    picture: PictureConfig = PICTURE
 
 
 @dataclass(frozen=True)

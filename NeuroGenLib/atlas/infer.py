@@ -9,6 +9,7 @@ import numpy as np
 
 from NeuroGenLib.atlas.brain import AtlasBrain
 from NeuroGenLib.atlas.config import FitConfig, GenerateConfig, RenderConfig
+from NeuroGenLib.atlas.drawn_conditions import drawn_conditions, drawn_warnings
 from NeuroGenLib.atlas.growth.maps import render_growth
 from NeuroGenLib.atlas.published.rendering import render_as_published
 from NeuroGenLib.atlas.rendering.brain import brain_mask
@@ -113,6 +114,9 @@ class AtlasModel(TrainedAtlas):
         share = BRAIN_SHARE if config.growth else 1.0
         grid = self.grid(config.steps, config.box)
         brain = self._render(recipe, grid, progress.part(0, share), masked=config.masked)
+        if config.masked and config.box is None:
+            drawn = drawn_conditions(self, brain)
+            brain = replace(brain, drawn=drawn, warnings=[*brain.warnings, *drawn_warnings(self, brain, drawn)])
         if not config.growth:
             return brain
         return replace(brain, growth=self._render_growth(config, progress.part(share, 1)))

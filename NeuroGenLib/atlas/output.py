@@ -19,7 +19,7 @@ from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.core.provenance import RECORD
 from NeuroGenLib.core.reports import PICTURE, PictureConfig, save_figure, write_table
 from NeuroGenLib.spatial.files.volumes import write_frames
-from NeuroGenLib.spatial.result import Result
+from NeuroGenLib.spatial.result import Result, inspected
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -107,7 +107,7 @@ def brain_result(model: AtlasModel, brain: AtlasBrain, record: Mapping[str, Any]
     Result
         Volumes: the images, by name of the modality (``image`` where there is one), ``probabilities`` (classes, i, j,
         k), and both again with ``growth_`` before their names, per unit of age; ``labels``. Table ``growth``: one row
-        of tissue volumes. Fact ``brain``: age, conditions, realised age and effective n.
+        of tissue volumes. Fact ``brain``: age, conditions as asked and as drawn, realised age and effective n.
     """
     volumes = {image_name(name, model.modalities): image for name, image in brain.images.items()}
     volumes[PROBABILITIES] = brain.probabilities
@@ -123,6 +123,7 @@ def brain_result(model: AtlasModel, brain: AtlasBrain, record: Mapping[str, Any]
         "age_name": model.age_name,
         "age_unit": model.age_unit,
         "conditions": brain.conditions,
+        "drawn_conditions": {name: round(value, 4) for name, value in brain.drawn.items()},
         "realised_age": brain.weights.realised_age,
         "effective_n": brain.weights.effective_n,
         "growth_unit": None if growth is None else growth.unit,
@@ -178,6 +179,7 @@ def generate_to_folder(
                 write_certainty(model, frames, folder / CERTAINTY)
             write_table(folder / f"{GROWTH}.tsv", rows)
             warnings += [text for frame in frames for text in frame.warnings]
+            warnings += [text for frame in frames for text in inspected({**frame.volumes, **frame.labels})]
             write_json(folder / RECORD, _record(model, config, frames))
         if len(combinations) > 1:
             record = model.provenance(
@@ -293,19 +295,23 @@ def _frames(
 
 def _record(model: AtlasModel, config: SeriesConfig, frames: Sequence[Result]) -> dict[str, Any]:
     brains = [frame.facts["brain"] for frame in frames]
+    first = brains[0]["conditions"]
+    shared = {name: value for name, value in first.items() if all(one["conditions"][name] == value for one in brains)}
     return model.provenance(
         "atlas generate",
         {
             **to_mapping(config),
             "spacing": list(config.steps),
             "age": {"name": model.age_name, "unit": model.age_unit},
-            "conditions": brains[0]["conditions"],
+            "conditions": shared,
         },
         list(dict.fromkeys(text for frame in frames for text in frame.warnings)),
         ages=[
             {
                 "asked": brain["age"],
                 "realised": round(brain["realised_age"], 4),
+                "conditions": brain["conditions"],
+                "drawn_conditions": brain["drawn_conditions"],
                 "effective_n": round(brain["effective_n"], 3),
             }
             for brain in brains

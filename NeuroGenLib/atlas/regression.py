@@ -50,14 +50,13 @@ class SubjectWeights:
     ----------
     weights:
         (S,) summing to one; may be negative beyond or near the ends of the range.
-    asked_age, realised_age:
-        The age asked for, and the weighted mean age of the subjects.
+    realised_age:
+        Weighted mean age of the subjects; that of the published weights is not the age asked for.
     effective_n:
         1 / sum of squared weights: how many equally weighted subjects this is worth.
     """
 
     weights: np.ndarray
-    asked_age: float
     realised_age: float
     effective_n: float
 
@@ -102,7 +101,7 @@ def subject_weights(
         raise _unsupported(ages, age)
     if method == "local-linear" and conditions is not None:
         weights = _corrected(kernel, ages - age, np.asarray(conditions, float))
-    return SubjectWeights(weights, float(age), float(weights @ ages), effective_n(weights))
+    return SubjectWeights(weights, float(weights @ ages), effective_n(weights))
 
 
 def weight_rates(

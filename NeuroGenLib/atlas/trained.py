@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from NeuroGenLib.atlas.conditions import Condition, beyond_neighbours, complete, encode_all
+from NeuroGenLib.atlas.conditions import Condition, as_word, beyond_neighbours, complete, encode_all
 from NeuroGenLib.atlas.manifest import AtlasManifest
-from NeuroGenLib.atlas.regression import Method, SubjectWeights, subject_weights
+from NeuroGenLib.atlas.regression import Method, SubjectWeights, gaussian_weights, subject_weights
 from NeuroGenLib.atlas.rendering.brain_search import BrainSearch
 from NeuroGenLib.core.device import with_memory_fallback
 from NeuroGenLib.core.errors import InputError
@@ -171,12 +171,16 @@ class TrainedAtlas(Model):
         ------
         InputError
             When no subject supports the age, or a condition is unknown or unusable.
+
+        Notes
+        -----
+        Conditions that are not given take the values of :meth:`typical_conditions`.
         """
         import torch
 
-        values, warnings = complete(self.conditions, conditions or {})
-        low, high = self.age_range
         age = float(age)
+        values, warnings = complete(self.conditions, conditions or {}, self.typical_conditions(age))
+        low, high = self.age_range
         if not low <= age <= high:
             warnings.append(
                 f"{self.age_name} {age:g} is outside the trained range {low:g} to {high:g} {self.age_unit}: "
@@ -195,6 +199,22 @@ class TrainedAtlas(Model):
         factors = torch.as_tensor(weights.weights, dtype=self._latents.dtype, device=self._latents.device)
         latents = torch.tensordot(factors, self._latents, dims=1)
         return Recipe(latents, torch.from_numpy(encoded).to(latents.device), age, values, weights, warnings)
+
+    def typical_conditions(self, age: float) -> dict[str, float | str]:
+        """Return what training subjects of an age have: the kernel-weighted mean, or the word with most weight."""
+        weights = gaussian_weights(self.ages, age, self.bandwidth)
+        values: dict[str, float | str] = {}
+        for one in self.conditions:
+            own = [subject["conditions"][one.name] for subject in self.subjects]
+            if one.kind == "numeric":
+                mean = float(weights @ [one.number(value) for value in own])
+                values[one.name] = min(max(mean, one.minimum), one.maximum)
+            else:
+                total = {
+                    word: sum(w for w, v in zip(weights, own, strict=True) if as_word(v) == word) for word in one.values
+                }
+                values[one.name] = max(total, key=lambda word: total[word])
+        return values
 
     def subject_recipe(self, row: int) -> Recipe:
         """Return the recipe of a training subject: its own latents, under its own transform."""
@@ -215,7 +235,7 @@ class TrainedAtlas(Model):
             torch.from_numpy(encode_all(self.conditions, entry["conditions"])).to(self.device),
             float(entry["age"]),
             dict(entry["conditions"]),
-            SubjectWeights(only, float(entry["age"]), float(entry["age"]), 1.0),
+            SubjectWeights(only, float(entry["age"]), 1.0),
             [],
             motion,
         )

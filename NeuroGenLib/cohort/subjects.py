@@ -251,8 +251,8 @@ class Cohort:
         found = _images_by_scan(folder, people, modalities, pattern)
         if not found:
             raise InputError(
-                f"{folder} holds no image that matches '{pattern}'.",
-                "Check the folder and the pattern.",
+                f"{folder} holds no images of subjects" + (f" that match '{pattern}'." if pattern != "*" else "."),
+                "Give a BIDS folder (sub-01/anat/sub-01_T2w.nii.gz), a folder of images, or a table.",
                 code="file-missing",
             )
         names = tuple(modalities or _common(found, folder))

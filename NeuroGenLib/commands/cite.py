@@ -74,7 +74,7 @@ def cited_of(item: str) -> Cited:
     """
     path = Path(item)
     if not path.exists() or (path / MANIFEST).is_file():
-        return Cited(item, model_info(item)["citation"])
+        return Cited(item, _model_citation(item))
     records = _records(path)
     if not records:
         raise InputError(
@@ -83,6 +83,15 @@ def cited_of(item: str) -> Cited:
             code="file-missing",
         )
     return Cited(item, list(dict.fromkeys(entry for record in records for entry in cited_in(read_json(record)))))
+
+
+def _model_citation(item: str) -> list[str]:
+    try:
+        return list(model_info(item)["citation"])
+    except InputError as error:
+        if error.code != "model-missing":
+            raise
+        raise InputError(f"'{item}' is neither a model nor a result.", error.remedy, code=error.code) from error
 
 
 def _records(path: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""`neurogen doctor`: what is installed, what computes, where models lie and how much room there is."""
+"""`neurogen doctor`: what is installed, what computes, and where files go."""
 
 from __future__ import annotations
 
@@ -10,21 +10,24 @@ import sys
 from typing import Any
 
 from NeuroGenLib.commands.options import add_json_option, make_parser, print_json
+from NeuroGenLib.core.device import machine_memory
 from NeuroGenLib.core.errors import NeuroGenError
+from NeuroGenLib.core.files import require_folder_place
 from NeuroGenLib.models import bundled_models
 from NeuroGenLib.models.reference import models_folder, must_stay_offline
 from NeuroGenLib.version import __version__
 
-INFERENCE = ("torch", "numpy", "scipy", "nibabel", "SimpleITK", "safetensors", "huggingface_hub", "monai")
+INFERENCE = ("torch", "numpy", "scipy", "nibabel", "SimpleITK", "pydicom", "safetensors", "huggingface_hub", "monai")
 COMMAND_LINE = ("PyYAML", "matplotlib")
 TRAINING = ("lightning", "tensorboard", "pandas", "scikit-image")
+SCENES = ("slicer-core",)
 
 
 def doctor(arguments: list[str]) -> None:
     """Print the report; it never fails because something is missing, it says so."""
     parser = make_parser(
         "doctor",
-        "Show versions, GPU, disk and models: what to send with a question.",
+        "Show versions, packages, GPU, memory, disk and models: what to send with a question. It needs no network.",
         ("neurogen doctor", "neurogen doctor --json"),
     )
     add_json_option(parser)
@@ -48,9 +51,10 @@ def examine() -> dict[str, dict[str, str]]:
             "python": f"{platform.python_version()} ({sys.executable})",
             "system": platform.platform(),
         },
-        "Needed to draw": _versions(INFERENCE),
+        "Needed to run models": _versions(INFERENCE),
         "Needed for the command line": _versions(COMMAND_LINE),
         "Needed to train": _versions(TRAINING),
+        "Needed for scenes outside 3D Slicer": _versions(SCENES),
         "Devices": _devices(),
         "Models": _models(),
     }
@@ -67,7 +71,11 @@ def _versions(names: tuple[str, ...]) -> dict[str, str]:
 
 
 def _devices() -> dict[str, str]:
-    entries = {"cpu": f"{os.cpu_count()} cores"}
+    memory = machine_memory()
+    entries = {
+        "cpu": f"{os.cpu_count()} cores",
+        "memory": "unknown" if memory is None else f"{memory / 2**30:.1f} GiB",
+    }
     try:
         import torch
     except (ImportError, OSError):  # OSError: a library that PyTorch needs is not there (Windows)
@@ -79,9 +87,10 @@ def _devices() -> dict[str, str]:
             name = torch.cuda.get_device_name(index)
             entries[f"cuda:{index}"] = f"{name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
     else:
-        entries["gpu"] = "no CUDA device that this PyTorch build can use"
-    if torch.backends.mps.is_available():
-        entries["mps"] = "available, experimental: only with --device mps"
+        build = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
+        entries["gpu"] = f"no CUDA device that this PyTorch build can use ({build})"
+    mps = torch.backends.mps.is_available()
+    entries["mps"] = "available, experimental: only with --device mps" if mps else "not available"
     return entries
 
 
@@ -93,7 +102,12 @@ def _models() -> dict[str, str]:
         entries["bundled"] = str(error)
     folder = models_folder()
     entries["folder"] = str(folder)
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    try:
+        require_folder_place(folder)
+        entries["downloads"] = "can be stored there"
+    except NeuroGenError as error:
+        entries["downloads"] = f"cannot be stored there: {error.problem}"
+    existing = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
     entries["room there"] = f"{shutil.disk_usage(existing).free / 2**30:.1f} GiB free"
     entries["network"] = "not used (offline)" if must_stay_offline() else "used when a model is downloaded"
     return entries

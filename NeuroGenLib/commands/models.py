@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.commands.options import add_json_option, add_report_options, make_parser, make_progress, print_json
+from NeuroGenLib.commands.shared import files_below, print_written
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.models.catalogue import download as fetch
 from NeuroGenLib.models.catalogue import import_model, list_models, model_info
+
+if TYPE_CHECKING:
+    from NeuroGenLib.models.folder import ModelFolder
 
 
 def list_(arguments: list[str]) -> None:
@@ -76,11 +81,10 @@ def download(arguments: list[str]) -> None:
     add_report_options(parser)
     options = parser.parse(arguments)
 
+    started = time.monotonic()
     folder = fetch(options.model, make_progress(options.progress))
     if options.json:
-        print_json(
-            {"reference": folder.reference, "revision": folder.revision, "path": folder.path, "size": folder.size}
-        )
+        print_written_model(folder, started)
         return
     print(f"\n{folder.reference} ({_shown('size', folder.size)}) is in {folder.path}")
 
@@ -133,11 +137,12 @@ def import_(arguments: list[str]) -> None:
     add_json_option(parser)
     options = parser.parse(arguments)
 
+    started = time.monotonic()
     checkpoint = Path(options.checkpoint)
     out = Path(options.out) if options.out else checkpoint.with_suffix("").with_name(f"{checkpoint.stem}-neurogen")
     folder = import_model(options.system, checkpoint, out, **_importer_options(options))
     if options.json:
-        print_json({"path": folder.path, "kind": folder.kind, "size": folder.size})
+        print_written_model(folder, started)
         return
     use = {
         "atlas": "Draw from it: neurogen atlas info",
@@ -147,6 +152,17 @@ def import_(arguments: list[str]) -> None:
     print(
         f"The model is in {folder.path}\n{use.get(folder.kind, 'See it: neurogen models info')} --model {folder.path}"
     )
+
+
+def print_written_model(folder: ModelFolder, started: float) -> None:
+    """Print the line of JSON of a command that made the model ``folder``."""
+    facts: dict[str, Any] = {
+        "reference": folder.reference,
+        "revision": folder.revision,
+        "kind": folder.kind,
+        "size": folder.size,
+    }
+    print_written(folder.path, files_below(folder.path), started, notice=folder.about.notice, **facts)
 
 
 def _importer_options(options: Any) -> dict[str, Any]:

@@ -55,24 +55,13 @@ def make_progress(kind: str) -> Progress:
 
 
 def print_json(content: dict[str, Any]) -> None:
-    """Print one line of JSON."""
-    print(json.dumps(content, ensure_ascii=False, default=str))
-
-
-def numbers(text: str, what: str) -> tuple[float, ...]:
-    """Return comma-separated numbers.
-
-    Raises
-    ------
-    InputError
-        When one of them is not a number.
-    """
+    """Print one line of JSON, with escapes for what the terminal's encoding lacks."""
+    line = json.dumps(content, ensure_ascii=False, default=str)
     try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise InputError(
-            f"'{text}' is not {what}.", "Write numbers with commas between them.", code="value-invalid"
-        ) from None
+        line.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeError:
+        line = json.dumps(content, default=str)
+    print(line)
 
 
 def number(text: str, what: str, *, positive: bool = False) -> float:

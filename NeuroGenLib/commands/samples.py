@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.commands.options import add_json_option, add_report_options, make_parser, make_progress, print_json
+from NeuroGenLib.commands.shared import print_written
 from NeuroGenLib.core.provenance import RESEARCH_USE
 from NeuroGenLib.samples.fetch import fetch_sample, sample_offer
 from NeuroGenLib.samples.registry import list_samples
@@ -81,20 +83,13 @@ def get(arguments: list[str]) -> None:
     add_report_options(parser)
     options = parser.parse(arguments)
 
+    started = time.monotonic()
     progress = make_progress(options.progress)
     fetched = fetch_sample(options.name, options.out, progress, accept_licence=options.accept_licence, api=ZENODO_API)
     progress.close()
     if options.json:
-        print_json(
-            {
-                "sample": fetched.sample.name,
-                "out": str(fetched.folder),
-                "written": [str(file) for file in fetched.files],
-                "warnings": fetched.warnings,
-                "notice": fetched.notice,
-                "next": fetched.next,
-            }
-        )
+        more = {"sample": fetched.sample.name, "next": fetched.next}
+        print_written(fetched.folder, fetched.files, started, warnings=fetched.warnings, notice=fetched.notice, **more)
         return
     for text in fetched.warnings:
         print(f"Note: {text}")

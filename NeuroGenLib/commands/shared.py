@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+import time
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from NeuroGenLib.commands.options import add_device_option, add_report_options
+from NeuroGenLib.commands.options import add_device_option, add_report_options, print_json
 from NeuroGenLib.core.config_command_line import add_options, options_of, parse_config
 from NeuroGenLib.core.errors import InputError, NeuroGenError
 from NeuroGenLib.core.files import require_folder_place
@@ -20,7 +21,7 @@ from NeuroGenLib.spatial.files.reading import ReadingConfig, use_reading
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from NeuroGenLib.core.arguments import ArgumentParser
     from NeuroGenLib.core.config import Config
@@ -233,6 +234,55 @@ def require_all(failed: Mapping[str, str], total: int, done: str, remedy: str, *
         for name, reason in failed.items():
             print(f"  {name.ljust(width)}  failed: {reason}")
     raise NeuroGenError(f"{len(failed)} of {total} {done}; the others are done.", remedy, code="items-failed")
+
+
+def print_written(
+    out: str | Path | None,
+    files: Iterable[str | Path],
+    started: float,
+    *,
+    warnings: Iterable[str] = (),
+    notice: str = "",
+    **facts: Any,
+) -> None:
+    """Print the line of JSON of a command that writes files, the same for all of them.
+
+    Parameters
+    ----------
+    out:
+        What was asked for as ``--out``; None where nothing is written.
+    files:
+        All files that were written.
+    started:
+        ``time.monotonic()`` when the work began.
+    warnings:
+        What a person should know about the result; those about the inputs are added.
+    notice:
+        What every result of the model must say; that it is for research use only is added.
+    facts:
+        What this command alone tells.
+
+    Examples
+    --------
+    >>> print_written("brain", ["brain/image.nii.gz"], time.monotonic(), dice=0.9)
+    {"out": "brain", "written": ["brain/image.nii.gz"], "warnings": [], ... "seconds": 0.0, "dice": 0.9}
+    """
+    job = current_job()
+    print_json(
+        {
+            "out": None if out is None else str(out),
+            "written": [str(file) for file in files],
+            "warnings": list(dict.fromkeys([*([] if job is None else job.warnings), *warnings])),
+            "notice": f"{notice} {RESEARCH_USE}".strip(),
+            "seconds": round(time.monotonic() - started, 2),
+            **facts,
+        }
+    )
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return all files of a folder and of the folders in it."""
+    return sorted(file for file in folder.rglob("*") if file.is_file())
 
 
 def print_files(files: Sequence[Path], folder: Path) -> None:

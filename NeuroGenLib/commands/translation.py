@@ -4,29 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from NeuroGenLib.commands.options import print_json
+from NeuroGenLib.commands.shared import print_written
 from NeuroGenLib.core.provenance import RESEARCH_USE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from NeuroGenLib.atlas.published.training_config import Translation as AtlasTranslation
-    from NeuroGenLib.registration.published.training_config import Translation as RegistrationTranslation
+    from NeuroGenLib.training.published_settings import Translation
 
 
 def report_translation(
-    translation: AtlasTranslation | RegistrationTranslation,
+    translation: Translation,
     out: str,
     files: Sequence[Path],
     capability: str,
+    started: float,
     *,
     as_json: bool,
 ) -> None:
     """Print what was translated into the settings file ``out`` and which files were written."""
     if as_json:
-        left_out = {key: reason for key, _, reason in translation.left_out}
-        print_json({"out": out, "written": files, "remarks": translation.remarks, "left_out": left_out})
+        print_written(out, files, started, warnings=translation.remarks, left_out=translation.reasons)
         return
     for remark in translation.remarks:
         print(f"Note: {remark}")

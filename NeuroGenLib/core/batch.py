@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from NeuroGenLib.core import provenance
 from NeuroGenLib.core.errors import Cancelled, NeuroGenError
 from NeuroGenLib.core.job import part_of_job
 from NeuroGenLib.core.progress import SILENT, Progress
@@ -77,7 +76,7 @@ def work_on_each(
         part = progress.part(number / len(items), (number + 1) / len(items), name(item))
         part.update(0, 1)
         try:
-            with part_of_job(), provenance.session():  # the record of an item has its own files and their warnings
+            with part_of_job():  # the record of an item has its own files and their warnings
                 outcomes.append(Outcome(item, name(item), work(item, part)))
         except Cancelled:
             raise

@@ -9,7 +9,7 @@ A job's parameters are one class::
 
 Types that fields may have: ``bool``, ``int``, ``float``, ``str``, ``Path``, ``Literal``, another :class:`Config`,
 ``tuple``, ``list`` and ``dict[str, ...]`` of these, ``X | None`` and other unions. Several configs in one union are
-told apart by a field ``type: Literal["..."]`` of each. ``Any`` is not checked.
+distinguished by a field ``type: Literal["..."]`` of each. ``Any`` is not checked.
 """
 
 from __future__ import annotations

@@ -153,7 +153,7 @@ def parse_config(cls: type[Job], arguments: Sequence[str], program: str, descrip
     InputError
         When an option is unknown or abbreviated, lacks its value, or has a value that does not fit.
     """
-    parser = ArgumentParser(program, description)
+    parser = ArgumentParser(program, description, empty_values=True)
     parser.usage = f"{program} [-h] [--config FILE] [--print-config] [--GROUP.SETTING VALUE ...]"
     parser.add_argument("--config", metavar="FILE", help="YAML file with the settings")
     parser.add_argument("--print-config", action="store_true", help="print the resulting settings as YAML and stop")

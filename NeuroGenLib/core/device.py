@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
+import sys
 from typing import TYPE_CHECKING, TypeVar
 
 from NeuroGenLib.core.errors import InputError, NeuroGenError
@@ -59,6 +61,27 @@ def choose_device(name: str = "auto") -> torch.device:
     if kind == "mps" and not torch.backends.mps.is_available():
         raise InputError("No MPS device is usable here.", "Choose --device cpu.", code="device-unavailable")
     return torch.device(name)
+
+
+def machine_memory() -> int | None:
+    """Return the bytes of the machine's main memory; None where the system does not say."""
+    if sys.platform == "win32":
+        import ctypes
+
+        class Status(ctypes.Structure):
+            _fields_ = (
+                ("length", ctypes.c_ulong),
+                ("load", ctypes.c_ulong),
+                ("total", ctypes.c_ulonglong),
+                ("others", ctypes.c_ulonglong * 6),
+            )
+
+        status = Status(length=ctypes.sizeof(Status))
+        return int(status.total) if ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)) else None
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return None
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -158,10 +158,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
     --------
     >>> nearest("epoch", ["epochs", "rate"])
     "Did you mean 'epochs'?"
+    >>> nearest("--device", ["--bibtex", "--out"])  # dashes do not make options similar
+    'Known: --bibtex, --out.'
     """
     choices = [str(name) for name in known]
-    lowered = {name.lower(): name for name in choices}
-    close = difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.5)
+    lowered = {name.lower().lstrip("-"): name for name in choices}
+    close = difflib.get_close_matches(word.lower().lstrip("-"), lowered, n=1, cutoff=0.5)
     if close:
         return f"Did you mean '{lowered[close[0]]}'?"
     return f"Known: {', '.join(sorted(choices)) or 'none'}."

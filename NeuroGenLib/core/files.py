@@ -141,11 +141,12 @@ def require_folder_place(path: str | os.PathLike[str]) -> None:
     Raises
     ------
     InputError
-        When the path is, or leads through, a file.
+        When the path is, or leads through, a file, or its name is not UTF-8, which not every format can be written to.
     NeuroGenError
         When the folder, or the nearest one above it that exists, may not be written into.
     """
     path = Path(path)
+    utf8_name(path)
     try:
         for place in (path, *path.parents):
             if place.is_dir():
@@ -160,10 +161,36 @@ def require_folder_place(path: str | os.PathLike[str]) -> None:
         raise _unwritable(path, error) from error
 
 
+def utf8_name(path: str | os.PathLike[str]) -> str:
+    """Return the name of a file for a library that takes names as UTF-8.
+
+    Raises
+    ------
+    InputError
+        When the name on the disk is not UTF-8.
+
+    Examples
+    --------
+    >>> utf8_name(Path("scans") / "t2.nrrd").replace(os.sep, "/")
+    'scans/t2.nrrd'
+    """
+    try:
+        return os.fsencode(path).decode("utf-8")
+    except UnicodeError as error:
+        shown = str(_meant(Path(path))).encode("utf-8", "backslashreplace").decode("utf-8")
+        raise InputError(
+            f"The name {shown} is not valid UTF-8.", "Rename the file or folder, and try again.", code="path-unsafe"
+        ) from error
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write ``text`` as UTF-8, whole or not at all."""
+    r"""Write ``text`` as UTF-8, whole or not at all.
+
+    Bytes of file names that are not UTF-8, which Python holds as lone surrogates, are written as ``\udc80`` to
+    ``\udcff``: JSON reads them back.
+    """
     with atomic_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
@@ -182,7 +209,11 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     text = _decoded(require_file(path))
     try:
         return json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise InputError(
+            f"{path} is nested too deeply.", "Correct the file, or make it again.", code="file-type"
+        ) from None
+    except ValueError as error:
         raise InputError(
             f"{path} is not readable as JSON ({error}).", "Correct the file, or make it again.", code="file-type"
         ) from error
@@ -272,9 +303,10 @@ def require_file(path: str | os.PathLike[str]) -> Path:
     """
     path = Path(path)
     if not path.is_file():
-        what = "is a folder, not a file" if path.is_dir() else "does not exist"
+        if path.is_dir():
+            raise InputError(f"{path} is a folder, not a file.", "Give the file itself.", code="file-missing")
         raise InputError(
-            f"The file {path} {what}.", "Check the name and the folder you started from.", code="file-missing"
+            f"The file {path} does not exist.", "Check the name and the folder you started from.", code="file-missing"
         )
     return path
 

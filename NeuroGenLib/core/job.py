@@ -15,12 +15,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.core.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 
 @dataclass(frozen=True)
@@ -88,15 +88,38 @@ class Job:
         What was read until now, by resolved path.
     out:
         The folder of its results, where it has one.
+    entries:
+        Further entries of all its records, by name; JSON values.
+    warnings:
+        Sentences about the inputs, which precede those of the result in its records.
+    show:
+        Called with each such warning, for the person.
     """
 
     command: tuple[str, ...]
     parent: Job | None = None
     inputs: dict[str, Input] = field(default_factory=dict)
     out: OutputFolder | None = None
+    entries: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    show: Callable[[str], object] = lambda _: None
     _keys: set[str] = field(default_factory=set)
     _identities: set[tuple[int, int]] = field(default_factory=set)
     _planned: list[tuple[str, str]] = field(default_factory=list)
+
+    def warn(self, text: str) -> None:
+        """Add a warning and show it, once.
+
+        Examples
+        --------
+        >>> job = Job(("neurogen", "mask"), show=print)
+        >>> job.warn("scan.nii has no orientation.")
+        scan.nii has no orientation.
+        >>> job.warn("scan.nii has no orientation.")
+        """
+        if text not in self.warnings:
+            self.warnings.append(text)
+            self.show(text)
 
     def plan(self, folder: Path, names: Iterable[str]) -> None:
         """Announce files that will be written: ``names`` in ``folder``, with ``*`` for any letters."""
@@ -196,7 +219,7 @@ def part_of_job() -> Iterator[None]:
     if whole is None:
         yield
         return
-    part = Job(whole.command, whole, out=whole.out)
+    part = Job(whole.command, whole, out=whole.out, entries=dict(whole.entries), show=whole.show)
     token = _RUNNING.set(part)
     try:
         yield

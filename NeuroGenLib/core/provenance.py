@@ -8,9 +8,6 @@ import json
 import platform
 import re
 import subprocess
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +17,9 @@ from NeuroGenLib.core.job import current_job
 from NeuroGenLib.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
-_RECORDED = ("torch", "numpy", "monai", "nibabel", "SimpleITK", "scipy", "lightning", "safetensors")
+_RECORDED = ("torch", "numpy", "monai", "nibabel", "SimpleITK", "pydicom", "scipy", "lightning", "safetensors")
 
 _SECRET_OPTION = re.compile(r"--?[\w.-]*(token|password|passwd|secret|api-?key)[\w.-]*", re.IGNORECASE)
 _CREDENTIALS = re.compile(r"://[^/@\s]+@")
@@ -32,53 +29,6 @@ RECORD = "provenance.json"
 """Name of the record in the folder of a result."""
 
 RESEARCH_USE = "For research use only; not for diagnosis or treatment."
-
-
-@dataclass
-class Session:
-    """What all records of one command or job have in common.
-
-    Attributes
-    ----------
-    entries:
-        Further entries by name, JSON values.
-    warnings:
-        Sentences about the inputs, which precede those of the result.
-    show:
-        Called with each such warning, for the person at the command line.
-    """
-
-    entries: dict[str, Any] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    show: Callable[[str], object] = lambda _: None
-
-
-_SESSION: ContextVar[Session | None] = ContextVar("session", default=None)
-
-
-def current_session() -> Session | None:
-    """Return the innermost session, None outside of any."""
-    return _SESSION.get()
-
-
-@contextmanager
-def session() -> Iterator[Session]:
-    """Begin a session: records made in this block have its entries and warnings. One inside another inherits entries.
-
-    Examples
-    --------
-    >>> with session() as command:
-    ...     command.warnings.append("scan.nii has no orientation.")
-    ...     record("atlas fit", parameters={}, warnings=["A guess."])["warnings"]
-    ['scan.nii has no orientation.', 'A guess.']
-    """
-    outer = _SESSION.get()
-    inner = Session() if outer is None else Session(dict(outer.entries), show=outer.show)
-    token = _SESSION.set(inner)
-    try:
-        yield inner
-    finally:
-        _SESSION.reset(token)
 
 
 def software_versions() -> dict[str, str]:
@@ -106,18 +56,15 @@ def record(
     model:
         What identifies the model: reference, revision, licence.
     more:
-        Anything else worth keeping: seed, device, warnings. The entries and warnings of the current :class:`Session`
-        are added, and of the running job the command line and the inputs, with checksums.
+        Anything else worth keeping: seed, device, warnings. Of the running job the command line, the inputs with
+        checksums, its entries and warnings are added (:class:`NeuroGenLib.core.job.Job`).
     """
     job = current_job()
     if job is not None:
         inputs = [input_facts(entry) for entry in job.inputs.values() if entry.recorded]
-        more = {"command": without_secrets(job.command), "inputs": inputs, **more}
-    current = _SESSION.get()
-    if current is not None:
-        more = {**current.entries, **more}
-        if current.warnings:
-            more["warnings"] = [*current.warnings, *more.get("warnings", ())]
+        more = {"command": without_secrets(job.command), "inputs": inputs, **job.entries, **more}
+        if job.warnings:
+            more["warnings"] = [*job.warnings, *more.get("warnings", ())]
     made = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     return {
         "action": action,

@@ -69,7 +69,7 @@ class GeneratedHeads:
         self.heads = read_heads(config.maps, progress)
         self._on_device: dict[torch.device, tuple[LabelledHead, ...]] = {}
 
-    def draw(self, generator: torch.Generator, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def sample(self, generator: torch.Generator, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return ``batch`` images and the share of brain in their voxels, by the generator's numbers alone.
 
         Both are (B, 1, I, J, K) float32 from 0 to 1, on the generator's device; the shape is sampled for all of them.

@@ -13,6 +13,7 @@ from NeuroGenLib.mask.intensity import rescaled
 from NeuroGenLib.mask.manifest import MaskManifest
 from NeuroGenLib.mask.regions import cautions, largest_region
 from NeuroGenLib.mask.run_config import MaskConfig
+from NeuroGenLib.mask.stripped import stripped_brain
 from NeuroGenLib.models import Model, open_model
 from NeuroGenLib.spatial.sliding_window import sliding_window_inference
 
@@ -44,14 +45,14 @@ class BrainMask:
     volume_ml:
         Of the mask.
     confidence:
-        Mean probability inside the mask, 0.5 to 1.
+        Mean probability inside the mask, 0.5 to 1; None where the scan was skull-stripped and no network was used.
     warnings:
         What a person should know about this result.
     """
 
     mask: Volume
     volume_ml: float
-    confidence: float
+    confidence: float | None
     warnings: list[str]
 
 
@@ -100,7 +101,8 @@ class MaskModel(Model):
         Parameters
         ----------
         image:
-            3-D scan of a head, of any contrast, orientation, spacing and size, the skull included.
+            3-D scan of a head, of any contrast, orientation, spacing and size. Of a skull-stripped one the mask is all
+            but its background, with a warning that says so.
         progress:
             Progress callback.
         spacing:
@@ -122,6 +124,9 @@ class MaskModel(Model):
         config = MaskConfig(spacing)
         progress.update(0, 1, "preparing the image")
         coarse = coarse_image(image, config.spacing or self.spacing)
+        extracted = stripped_brain(image)
+        if extracted is not None:
+            return _as_extracted(extracted)
         prepared = rescaled(torch.from_numpy(coarse.array))
         probability, memory_warnings = self._probability(prepared, progress.part(0.2, 0.7))
         brain = largest_region(probability)
@@ -154,6 +159,16 @@ class MaskModel(Model):
 
         probability = with_memory_fallback(work, self.device, _SIDE, smallest=_LEAST_SIDE, warn=warnings.append)
         return probability, warnings
+
+
+def _as_extracted(mask: Volume) -> BrainMask:
+    """Return the mask of a scan that is skull-stripped already."""
+    volume_ml = int(mask.array.sum(dtype="int64")) * mask.voxel_volume_ml
+    note = (
+        "The image is skull-stripped already: the mask is all of it but its background, holes filled"
+        f" ({volume_ml:.0f} ml). The network was not used."
+    )
+    return BrainMask(mask, volume_ml, None, [note])
 
 
 def brain_mask(

@@ -22,7 +22,8 @@ def mask_result(model: MaskModel, brain: BrainMask, parameters: Mapping[str, obj
     parameters:
         Of the job, for the record.
     """
-    measures = {"volume_ml": round(brain.volume_ml, 1), "certainty": round(brain.confidence, 3)}
+    certainty = None if brain.confidence is None else round(brain.confidence, 3)
+    measures = {"volume_ml": round(brain.volume_ml, 1), "certainty": certainty}
     return Result(
         labels={"mask": brain.mask},
         facts={"brain": measures},

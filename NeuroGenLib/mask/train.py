@@ -52,7 +52,7 @@ class MaskModule(StepModule):
     def step_loss(self, step: int) -> dict[str, Tensor]:
         """Generate images, predict the brain, compute the loss."""
         settings = self._config.optimiser
-        images, brain = self._heads.draw(self.generator(step, "heads", self.device), settings.batch)
+        images, brain = self._heads.sample(self.generator(step, "heads", self.device), settings.batch)
         return mask_loss(self.network(images), brain, settings.dice_weight)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:  # noqa: ARG002

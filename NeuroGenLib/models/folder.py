@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from NeuroGenLib.core.checksums import sha256_of
 from NeuroGenLib.core.errors import InputError, NeuroGenError, nearest
-from NeuroGenLib.core.files import atomic_file, atomic_folder, read_json, write_json, write_text
+from NeuroGenLib.core.files import atomic_file, atomic_folder, read_json, utf8_name, write_json, write_text
 from NeuroGenLib.core.job import note_input
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.models.manifest import Manifest
@@ -341,7 +341,7 @@ def load_tensors(folder: ModelFolder, device: str | torch.device = "cpu") -> dic
 
     path = folder.file(TENSORS)
     try:
-        return load_file(path, device=str(device))
+        return load_file(utf8_name(path), device=str(device))
     except SafetensorError as error:
         raise InputError(
             f"{path} is truncated or not a safetensors file ({error}).",

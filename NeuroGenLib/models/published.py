@@ -132,8 +132,8 @@ def _expected_files(entry: Published, listing: HubListing) -> list[HubFile]:
                 code="model-missing",
             )
         for fact in ("size", "sha256"):
-            known, told = facts.get(fact), getattr(file, fact)
-            if None not in (known, told) and known != told:
+            known, listed = facts.get(fact), getattr(file, fact)
+            if None not in (known, listed) and known != listed:
                 raise NeuroGenError(
                     f"'{file.name}' of {entry.reference} is not the file that NeuroGen knows (its {fact} differs).",
                     "Its authors may have replaced it: name the older revision with @COMMIT, or update NeuroGen.",

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 import re
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from NeuroGenLib.core.errors import InputError
+
+log = logging.getLogger(__name__)
 
 BUNDLED = "bundled:"
 HUB = "hf:"
@@ -89,16 +94,39 @@ class HubReference:
 def models_folder() -> Path:
     """Return the folder of downloaded and imported models (it may not exist yet).
 
-    The environment variable ``NEUROGEN_MODELS`` comes first, then the user's cache folder of the platform.
+    The environment variable ``NEUROGEN_MODELS`` comes first, then the user's cache folder of the platform, then, for a
+    user without a home folder, the folder for temporary files, with a warning.
     """
     chosen = os.environ.get("NEUROGEN_MODELS")
     if chosen:
-        return Path(chosen).expanduser()
+        return Path(os.path.expanduser(chosen))  # noqa: PTH111 (where there is no home folder, it leaves ~ as it is)
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "neurogen" / "models"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "neurogen" / "models"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "neurogen" / "models"
+        cache: str | Path = os.environ.get("LOCALAPPDATA") or _in_home("AppData/Local")
+    elif sys.platform == "darwin":
+        cache = _in_home("Library/Caches")
+    else:
+        cache = os.environ.get("XDG_CACHE_HOME") or _in_home(".cache")
+    return Path(cache, "neurogen", "models")
+
+
+def _in_home(name: str) -> Path:
+    """Return a folder in the home folder; one for temporary files where a user, as of a container, has no home."""
+    try:
+        return Path.home() / name
+    except RuntimeError:
+        number = os.getuid() if hasattr(os, "getuid") else 0
+        folder = Path(tempfile.gettempdir(), f"cache-{number}")
+        _note_missing_home(folder)
+        return folder
+
+
+@functools.cache
+def _note_missing_home(folder: Path) -> None:
+    log.warning(
+        "This user has no home folder, so that downloaded models go to %s, which may be emptied: let the environment"
+        " variable NEUROGEN_MODELS name a folder that stays.",
+        folder,
+    )
 
 
 def must_stay_offline(*, offline: bool = False) -> bool:

@@ -22,12 +22,10 @@ from NeuroGenLib.mrml.arrays import (
     to_vtk_matrix,
 )
 from NeuroGenLib.mrml.core import Node, Scene, slicer, vtk
+from NeuroGenLib.spatial.files.itk import is_sheared
 from NeuroGenLib.spatial.volume import Volume, require_finite
 
 Direction: TypeAlias = Literal["to_parent", "from_parent"]
-
-_SHEAR = 1e-4
-"""Cosine between two axes above which a grid is sheared: above the rounding of float32 headers."""
 
 
 def add_linear_transform(scene: Scene, matrix: np.ndarray, name: str, *, maps: Direction) -> Node:
@@ -119,7 +117,7 @@ def grid_transform(field: Volume, name: str) -> Any:
     require_finite(field, f"The displacement field of '{name}'")
     field = right_handed(field)
     directions = field.affine[:3, :3] / field.spacing
-    if np.abs(directions.T @ directions - np.eye(3)).max() > _SHEAR:
+    if is_sheared(field.affine):
         raise InputError(
             f"The grid of the displacement field '{name}' is sheared, which transform files cannot hold.",
             "Resample the field onto a grid with right angles.",

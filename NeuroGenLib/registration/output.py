@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from NeuroGenLib.alignment.prepared_image import first_channel
 from NeuroGenLib.core import provenance
 from NeuroGenLib.core.files import staged_outputs
 from NeuroGenLib.core.reports import PICTURE, PictureConfig, save_figure
-from NeuroGenLib.registration.config import TransformFormat
 from NeuroGenLib.registration.evaluation.overview_figure import registration_figure
 from NeuroGenLib.registration.evaluation.quality import STAGES
 from NeuroGenLib.spatial.files.spatial_maps import TRANSFORM_SUFFIXES, write_displacement_field, write_transform
@@ -22,14 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from NeuroGenLib.registration.config import TransformFormat
     from NeuroGenLib.registration.evaluation.quality import Quality
     from NeuroGenLib.registration.infer import Registration, RegistrationModel
     from NeuroGenLib.spatial.files.landmarks import PointFile
     from NeuroGenLib.spatial.transforms.spatial_map import SpatialMap
     from NeuroGenLib.spatial.volume import Volume
-
-FORMATS: tuple[TransformFormat, ...] = get_args(TransformFormat)
-"""How transforms are written: as ITK composites, or as displacement fields."""
 
 FILES = (
     "warped.nii.gz",
@@ -189,8 +186,8 @@ def quality_rows(quality: Quality) -> list[dict[str, object]]:
         _end("folded voxels", "all", "%", quality.folded_percent),
         _end("non-diffeomorphic volume", "all", "%", quality.ndv_percent),
         _end("SD of log Jacobian", "all", "", quality.sd_log_jacobian),
-        _end("there and back, mean", "all", "mm", quality.inverse_consistency_mm),
-        _end("there and back, largest", "all", "mm", quality.inverse_consistency_max_mm),
+        _end("inverse consistency, mean", "all", "mm", quality.inverse_consistency_mm),
+        _end("inverse consistency, largest", "all", "mm", quality.inverse_consistency_max_mm),
         _end("displacement after the start, mean", "all", "mm", quality.displacement_mm),
     ]
     return rows

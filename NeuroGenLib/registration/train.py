@@ -72,18 +72,18 @@ class RegistrationModule(StepModule):
 
     def step_loss(self, step: int) -> dict[str, Tensor]:
         """Sample pairs, register them, compute the losses."""
-        batch = self._source.draw(self.generator(step, "pairs", self.device), self._config.data.batch)
+        batch = self._source.sample(self.generator(step, "pairs", self.device), self._config.data.batch)
         batch = augmented(batch, self._config.augmentation, self.generator(step, "augmentation", self.device))
         return self._objective(self.registered(batch), batch, step)
 
     def registered(self, batch: PairBatch) -> dict[int, Mappings]:
         """Return the mappings of the pairs of a batch that the losses need, by level."""
         moving, fixed = pairs_of(batch)
-        wanted = self._objective.levels
-        if wanted == {0}:
+        levels = self._objective.levels
+        if levels == {0}:
             return {0: self.network(moving.image, fixed.image, batch.spacing)}
-        found = list(self.network.levels(moving.image, fixed.image, batch.spacing))
-        return {level: found[-1 - level] for level in wanted}
+        maps = list(self.network.levels(moving.image, fixed.image, batch.spacing))
+        return {level: maps[-1 - level] for level in levels}
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:  # noqa: ARG002
         """Limit the norm of the gradient."""

@@ -35,7 +35,7 @@ class Offer:
     Attributes
     ----------
     name, title, licence, page:
-        Of the sample; where its licence and authors are told, empty for a drawn one.
+        Of the sample; where its licence and authors are stated, empty for a drawn one.
     creators:
         Who published it.
     size:

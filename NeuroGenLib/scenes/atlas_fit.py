@@ -83,8 +83,7 @@ def add_fit(
     segmentation = add_segmentation(scene, result.labels["labels"], table, "labels")
     to_atlas = add_linear_transform(scene, result.maps["to_atlas"].before, "scan to atlas", maps="to_parent")
     tissues = _add_tissues(scene, rows)
-    age = facts["age"] if facts["known_age"] is None else facts["known_age"]
-    row: dict[str, float | str] = {facts["age_name"]: age}
+    row: dict[str, float | str] = {facts["age_name"]: facts["age"]}
     row |= {f"{one['tissue']}_ml": float(str(one["volume_ml"])) for one in rows}
     unit = (facts["age_name"], facts["age_unit"])
     growth = add_growth(scene, [row], table, unit, "tissue volumes", style="diamonds", subjects=subjects)

@@ -6,6 +6,7 @@ import colorsys
 import csv
 import hashlib
 import io
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,10 +21,14 @@ from NeuroGenLib.spatial.volume import Volume, require_3d
 if TYPE_CHECKING:
     import os
 
+log = logging.getLogger(__name__)
+
 Colour = tuple[int, int, int]
 
 _BACKGROUND = 0
 _MISSING = ("", "n/a")
+_LEAST_NOISE, _MOST_NOISE, _RELATIVE_NOISE = 0.01, 0.2, 2e-5
+"""Distance from a whole number that is noise: at least, at most, and in proportion to the value."""
 _DISTINCT = 90.0
 """Distance in RGB at which the search for another colour stops: a fifth of the cube's diagonal."""
 
@@ -306,7 +311,8 @@ def as_label_map(volume: Volume, name: str) -> Volume:
     Parameters
     ----------
     volume:
-        3-D; boolean, integer, or float with whole values.
+        3-D; boolean, integer, or float with whole values. What lies within 0.01 of a whole number (of large ones,
+        within a share of 2e-5) is rounded, with a warning: scaling in file headers leaves such noise.
     name:
         Its name in an error.
 
@@ -324,15 +330,20 @@ def as_label_map(volume: Volume, name: str) -> Volume:
     array = volume.array
     if array.dtype.kind == "b":
         return volume.with_array(array.astype(np.uint8))
-    largest = np.iinfo(np.int32).max if array.dtype.kind == "f" else np.inf
-    in_range = bool(array.min() >= 0 and array.max() <= largest)  # NaN is not
-    if not in_range or (array.dtype.kind == "f" and bool((array != np.trunc(array)).any())):
+    is_float = array.dtype.kind == "f"
+    rounded = np.rint(array) if is_float else array
+    largest = np.iinfo(np.int32).max if is_float else np.inf
+    in_range = bool(rounded.min() >= 0 and rounded.max() <= largest)  # NaN is not
+    noise = np.abs(array - rounded) if is_float and in_range else np.zeros(1)
+    if not in_range or bool((noise > np.clip(rounded * _RELATIVE_NOISE, _LEAST_NOISE, _MOST_NOISE)).any()):
         raise InputError(
             f"{name} is not a label map: it has values that are not whole numbers from 0.",
             "Give a segmentation, not an image; resample segmentations with the nearest neighbour.",
             code="labels-invalid",
         )
-    return volume.with_array(array.astype(np.int32)) if array.dtype.kind == "f" else volume
+    if noise.any():
+        log.warning("The values of %s are up to %.2g off whole numbers: they were rounded.", name, noise.max())
+    return volume.with_array(rounded.astype(np.int32)) if is_float else volume
 
 
 def label_volumes_ml(volume: Volume, table: LabelTable) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.memory import free_memory
 from NeuroGenLib.spatial.array_geometry import (
     DIRECTIONS,
     TIE,
@@ -32,6 +34,8 @@ from NeuroGenLib.spatial.files.reading import reading
 if TYPE_CHECKING:
     import os
 
+log = logging.getLogger(__name__)
+
 Grid: TypeAlias = "Volume | tuple[Sequence[int], np.ndarray]"
 """A volume, or (shape, affine) where there is no array."""
 
@@ -40,6 +44,11 @@ Box: TypeAlias = Sequence[tuple[int, int]]
 
 _OBLIQUE_DEGREES = 0.1
 """Above the rounding of affines in file headers (float32), below the tilt of an oblique scan."""
+_SAME_VOXELS, _EQUAL_VOXELS = 0.05, 0.001
+"""Distances of two grids, in voxels: up to the first they are one grid (resampling would blur more), up to the
+second the difference is rounding."""
+_INDEX_BYTES = 9
+"""Of a voxel while it is sampled: its place in the source, float64, and whether it lies inside."""
 _MOST_VOXELS = 2**32
 """16 GiB of float32: beyond it a grid is a mistyped spacing."""
 
@@ -104,7 +113,7 @@ class Volume:
         Parameters
         ----------
         path, series:
-            File, or folder with DICOM slices; SeriesInstanceUID where a folder holds several series.
+            File, or folder with DICOM slices; number, UID or beginning of the UID where a folder holds several series.
 
         Raises
         ------
@@ -288,8 +297,10 @@ class Volume:
         """
         return apply_affine(np.linalg.inv(self.affine), xyz)
 
-    def same_space(self, other: Grid, tolerance: float = 1e-3) -> bool:
+    def same_space(self, other: Grid, tolerance: float | None = None) -> bool:
         """Whether ``other`` has the same shape and every corner of its field of view within ``tolerance`` mm.
+
+        The default is a twentieth of the smallest voxel side: headers are often rounded to a few digits.
 
         Examples
         --------
@@ -298,7 +309,8 @@ class Volume:
         (True, False)
         """
         shape, affine = _grid(other)
-        return shape == self.shape and corner_gap(shape, affine, self.affine) <= tolerance
+        most = _SAME_VOXELS * min(self.spacing) if tolerance is None else tolerance
+        return shape == self.shape and corner_gap(shape, affine, self.affine) <= most
 
     def with_array(self, array: np.ndarray) -> Volume:
         """Return ``array``, (i, j, k) or (c, i, j, k), in this volume's space.
@@ -395,12 +407,7 @@ class Volume:
                 code="value-invalid",
             )
         shape, affine = _grid(like) if like is not None else self._grid_with(spacing)
-        if int(np.prod(shape, dtype=np.float64)) > _MOST_VOXELS:
-            raise InputError(
-                f"A grid of {shape} voxels is too large.",
-                "Ask for a coarser spacing or a smaller box.",
-                code="image-too-large",
-            )
+        _require_memory(shape, self.channels or 1)
         if order == 0:
             _require_fitting(fill, self.array.dtype)
         # Both grids in RAS order: the result depends on where voxels are, not on how they are stored.
@@ -561,8 +568,10 @@ class Volume:
         return (i, j, k), affine
 
 
-def require_same_space(volumes: Mapping[str, Volume], tolerance: float = 1e-3) -> None:
-    """Require that all ``volumes`` (name to volume) share one grid, to ``tolerance`` mm.
+def require_same_space(volumes: Mapping[str, Volume]) -> None:
+    """Require that all ``volumes`` (name to volume) share one grid: see :meth:`Volume.same_space`.
+
+    A warning is logged where two lie more than a thousandth of a voxel apart.
 
     Raises
     ------
@@ -575,13 +584,17 @@ def require_same_space(volumes: Mapping[str, Volume], tolerance: float = 1e-3) -
     >>> require_same_space({"the image": image, "the mask": image.with_array(image.array > 0)})
     """
     for (name_a, a), (name_b, b) in combinations(volumes.items(), 2):
+        gap = corner_gap(a.shape, a.affine, b.affine)
+        if a.same_space(b):
+            if gap > _EQUAL_VOXELS * min(a.spacing):
+                log.warning(
+                    "%s and %s lie up to %.2g mm apart; they were taken to share one grid.", name_a, name_b, gap
+                )
+            continue
         if a.shape != b.shape:
             how = f"{a.shape} and {b.shape} voxels"
-        elif not a.same_space(b, tolerance):
-            gap = corner_gap(a.shape, a.affine, b.affine)
-            how = f"up to {gap:.3g} mm apart; {''.join(a.axcodes)} and {''.join(b.axcodes)}"
         else:
-            continue
+            how = f"up to {gap:.3g} mm apart; {''.join(a.axcodes)} and {''.join(b.axcodes)}"
         raise InputError(
             f"{name_a} and {name_b} are not in the same space ({how}).",
             "Resample one like the other.",
@@ -690,6 +703,18 @@ def _grid(grid: Grid) -> tuple[tuple[int, int, int], np.ndarray]:
         )
     i, j, k = (int(n) for n in shape)
     return (i, j, k), _valid_affine(affine)
+
+
+def _require_memory(shape: Sequence[int], channels: int) -> None:
+    """Require that a grid is of a plausible size, and that there is memory to sample it."""
+    voxels = float(np.prod(shape, dtype=np.float64))
+    needed, free = voxels * (_INDEX_BYTES + channels * np.float32().itemsize), free_memory()
+    if voxels > _MOST_VOXELS or (free is not None and needed > free):
+        raise InputError(
+            f"A grid of {tuple(shape)} voxels is too large: it needs {needed / 2**30:.3g} GiB of memory.",
+            "Ask for a coarser spacing or a smaller box; check the voxel sizes in the header.",
+            code="image-too-large",
+        )
 
 
 def _require_fitting(fill: float, dtype: np.dtype) -> None:

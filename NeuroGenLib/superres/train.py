@@ -110,9 +110,9 @@ class ResidualModule(SuperresModule):
     def step_loss(self, step: int) -> dict[str, Tensor]:
         """Sample windows, correct them, compute the loss."""
         settings = self._config.optimiser
-        batch = self._windows.draw(self.generator(step, "windows", self.device), settings.batch)
-        found = self.network(batch.low, batch.guide, batch.slices)
-        return superres_loss(batch.consistent(found), batch, settings)
+        batch = self._windows.sample(self.generator(step, "windows", self.device), settings.batch)
+        images = self.network(batch.low, batch.guide, batch.slices)
+        return superres_loss(batch.consistent(images), batch, settings)
 
 
 class PublishedModule(SuperresModule):
@@ -135,8 +135,8 @@ class PublishedModule(SuperresModule):
     def step_loss(self, step: int) -> dict[str, Tensor]:
         """Take the next batch, compute the loss."""
         images, target = raster(self._patches, step, self.global_rank, self.trainer.world_size)
-        found = self.network(images.to(self.device))
-        return {"loss": functional.mse_loss(found.float(), target.to(self.device))}
+        prediction = self.network(images.to(self.device))
+        return {"loss": functional.mse_loss(prediction.float(), target.to(self.device))}
 
 
 def published_shape(config: NetworkConfig) -> published_network.PublishedUNetConfig:

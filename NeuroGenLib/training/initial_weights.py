@@ -47,36 +47,52 @@ def load_initial(
     unused = [pattern for pattern in skip if not fnmatch.filter(names, pattern)]
     if unused:
         raise InputError(
-            f"Nothing is named '{unused[0]}' in either model.", f"Names: {abridged(names)}.", code="name-unknown"
+            f"Nothing is named '{unused[0]}' in either model.", f"Names: {_abridged(names)}.", code="name-unknown"
         )
     wanted = [name for name in names if not any(fnmatch.fnmatchcase(name, pattern) for pattern in skip)]
-    mismatches = state_mismatches({name: module_state[name] for name in wanted if name in module_state},
-                                  {name: tensors[name] for name in wanted if name in tensors})  # fmt: skip
-    if mismatches:
-        raise InputError(
-            f"The weights do not fit this network: {abridged(mismatches, '; ')}.",
-            "Use the same network settings as that model, or skip the tables that are meant to differ.",
-            code="weights-mismatch",
-        )
+    require_same_weights(
+        {name: module_state[name].shape for name in wanted if name in module_state},
+        {name: tensors[name] for name in wanted if name in tensors},
+        "The weights do not fit this network",
+        "Use the same network settings as that model, or skip the tables that are meant to differ.",
+    )
     with torch.no_grad():
         for name in wanted:
             module_state[name].copy_(tensors[name])
     return InitialReport(tuple(wanted), tuple(name for name in names if name not in wanted))
 
 
-def state_mismatches(expected: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> list[str]:
-    """Return one phrase for each tensor that is missing, unexpected or of another shape."""
-    phrases = [f"'{name}' is missing" for name in expected if name not in given]
-    phrases += [f"'{name}' is not expected" for name in given if name not in expected]
+def require_same_weights(
+    expected: Mapping[str, Sequence[int]], tensors: Mapping[str, torch.Tensor], problem: str, remedy: str
+) -> None:
+    """Demand every weight of a network, in its size, and no other; no memory is taken for the comparison.
+
+    Parameters
+    ----------
+    expected:
+        Sizes of the network's weights by name.
+    tensors:
+        The weights.
+    problem, remedy:
+        Of the error; what does not fit is added to ``problem``.
+
+    Raises
+    ------
+    InputError
+        When a weight is missing, unexpected or of another size.
+    """
+    phrases = [f"'{name}' is missing" for name in expected if name not in tensors]
+    phrases += [f"'{name}' is not expected" for name in tensors if name not in expected]
     phrases += [
-        f"'{name}' has shape {tuple(given[name].shape)} instead of {tuple(expected[name].shape)}"
-        for name in expected
-        if name in given and given[name].shape != expected[name].shape
+        f"'{name}' has shape {tuple(tensors[name].shape)} instead of {tuple(size)}"
+        for name, size in expected.items()
+        if name in tensors and tuple(tensors[name].shape) != tuple(size)
     ]
-    return phrases
+    if phrases:
+        raise InputError(f"{problem}: {_abridged(phrases, '; ')}.", remedy, code="weights-mismatch")
 
 
-def abridged(phrases: Sequence[str], separator: str = ", ", most: int = 8) -> str:
+def _abridged(phrases: Sequence[str], separator: str = ", ", most: int = 8) -> str:
     """Return the first phrases of a list, and how many more there are."""
     more = f"{separator}and {len(phrases) - most} more" if len(phrases) > most else ""
     return separator.join(phrases[:most]) + more

@@ -14,7 +14,7 @@ from NeuroGenLib.core.device import choose_device, out_of_memory
 from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.training import run_folder as training_folder
-from NeuroGenLib.training.initial_weights import abridged, state_mismatches
+from NeuroGenLib.training.initial_weights import require_same_weights
 from NeuroGenLib.training.stop import StopSignals
 
 if TYPE_CHECKING:
@@ -185,13 +185,12 @@ def _hardware(config: TrainerConfig) -> tuple[str, int | list[int]]:
 
 
 def _require_same_network(module: StepModule, state: Mapping[str, Any], folder: Path) -> None:
-    mismatches = state_mismatches(module.state_dict(), state["state_dict"])
-    if mismatches:
-        raise InputError(
-            f"The run in {folder} trains another network: {abridged(mismatches, '; ')}.",
-            "Give the settings it was started with, or choose another folder.",
-            code="weights-mismatch",
-        )
+    require_same_weights(
+        {name: value.shape for name, value in module.state_dict().items()},
+        state["state_dict"],
+        f"The run in {folder} trains another network",
+        "Give the settings it was started with, or choose another folder.",
+    )
 
 
 def _require_packages(config: TrainerConfig) -> None:

@@ -50,7 +50,7 @@ def main() -> None:
         fit = atlas.fit(image, mask=labels)
         print(
             f"{threads} thread(s): {time.monotonic() - started:.0f} s (CPU {time.process_time() - processor:.0f} s), "
-            f"age off by {fit.age.value - AGE:+.2f} weeks, Dice {mean_dice(fit.labels.array, labels.array):.3f}"
+            f"age off by {fit.age - AGE:+.2f} weeks, Dice {mean_dice(fit.labels.array, labels.array):.3f}"
         )
 
 

@@ -138,7 +138,7 @@ def test_every_module_has_an_icon_that_can_be_drawn(module: str, tmp_path: Path)
     assert len(colours) > 5, "nothing to be seen at 24 pixels"
 
 
-def test_what_is_no_svg_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_svg_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("PySide6.QtSvg", reason="PySide6 is not installed or cannot be loaded", exc_type=ImportError)
     broken = tmp_path / "broken.svg"
     broken.write_text("<svg", encoding="utf-8")

@@ -149,7 +149,7 @@ def test_debug_shows_the_traceback_and_nothing_else_does(tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a pipe that is closed early is POSIX")
-def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+def test_a_reader_that_closes_the_pipe_is_not_an_error(tmp_path: Path) -> None:
     """As in `neurogen atlas train --help | head -1`: the other end closes before everything is written."""
     settings = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "NeuroGenLib.cli", "atlas", "train", "--help"]
@@ -172,7 +172,7 @@ def test_json_is_one_line_on_stdout_and_progress_goes_to_stderr(
     report = json.loads(done.stdout)
     written = {Path(file).name for file in report["written"]}
     assert written == {path.name for path in out.iterdir()}
-    assert report["notice"] == "It shows ellipsoids."
+    assert report["notice"].startswith("It shows ellipsoids.")
     steps = [json.loads(line) for line in done.stderr.splitlines()]
     fractions = [step["progress"] for step in steps]
     assert fractions == sorted(fractions)
@@ -259,7 +259,7 @@ def test_a_scan_is_fitted_in_its_own_space(inputs: Workspace) -> None:
     report = json.loads(done.stdout)
     out = inputs.folder / "fit"
     assert {Path(file).name for file in report["written"]} == {path.name for path in out.iterdir()}
-    assert report["conditions"]["sex"] == {"value": "M", "how": "given"}
+    assert report["conditions"]["sex"] == {"value": "M", "how": "given", "at_bound": False}
     assert AGES[0] <= report["age"] <= 33
     scan = nibabel.load(inputs.image("sub-03"))
     for name in ("labels", "reconstruction", "atlas", "deviation"):

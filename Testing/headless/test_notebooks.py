@@ -125,7 +125,7 @@ def test_places_of_a_computer_are_recognised(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["https://a.org/b/c", "docs/notebooks/x", "../superres.md", "a/b", "PSNR / SSIM", "n/a"]
 )
-def test_other_texts_are_no_places_of_a_computer(text: str) -> None:
+def test_other_texts_are_not_paths(text: str) -> None:
     assert not _ABSOLUTE.search(text)
 
 

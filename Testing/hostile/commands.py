@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import Testing.hostile.inputs_dicom  # adds to HOSTILE
 import Testing.hostile.inputs_evaluate  # adds to HOSTILE
 import Testing.hostile.inputs_mask  # adds to HOSTILE
 import Testing.hostile.inputs_published  # adds to HOSTILE

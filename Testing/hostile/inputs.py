@@ -1,4 +1,4 @@
-"""Bad inputs: how each is made from good ones, which kinds of input it spoils, and what the person must be told.
+"""Bad inputs: how each is made from good ones, which kinds of input it spoils, and what the message must name.
 
 A new bad input joins by one entry here, and is then given to every command that has an input of its kind.
 """

@@ -183,7 +183,7 @@ def splits_without_the_one_that_is_meant(made: Workspace) -> None:
 
 
 @hostile("splits", says=("splits.yaml", "no subjects under 'val'"))
-def splits_that_leave_nobody_out(made: Workspace) -> None:
+def splits_without_held_out_subjects(made: Workspace) -> None:
     made.splits.write_text("train: [sub-01]\nval: []\n", encoding="utf-8")
 
 

@@ -111,6 +111,21 @@ def fixed_labels_that_are_fractions(made: Workspace) -> Path:
     return spoilt(made, lambda labels: labels + np.float32(0.5), "Seg")
 
 
+@hostile("carried", says=("sub-02_T2w.nii.gz", "NaN"))
+def a_carried_image_with_nan(made: Workspace) -> None:
+    image = voxels(made.image()).copy()
+    image[3, 4, 5] = np.nan
+    rewrite(made.image(), image)
+
+
+@hostile("like", says=("does not overlap", "direction"))
+def a_grid_somewhere_else(made: Workspace) -> None:
+    path = made.image("sub-03")
+    affine = nibabel.load(path).affine
+    affine[0, 3] += 900
+    rewrite(path, voxels(path), affine)
+
+
 @hostile("carried_labels", says=("sub-02_Seg.nii.gz", "whole numbers"))
 def carried_labels_that_are_fractions(made: Workspace) -> None:
     path = made.image(column="Seg")

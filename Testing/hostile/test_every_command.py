@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +13,7 @@ import Testing.hostile.inputs_fit  # adds to HOSTILE
 import Testing.hostile.inputs_latents  # adds to HOSTILE
 import Testing.hostile.inputs_samples  # noqa: F401  # adds to HOSTILE
 from NeuroGenLib.cli import COMMANDS
+from NeuroGenLib.core.provenance import RESEARCH_USE
 from Testing.hostile.commands import USAGES, Usage, as_cases, good_values
 from Testing.hostile.inputs import HOSTILE, Hostile
 from Testing.hub_server import HubServer, Repository
@@ -59,6 +63,17 @@ def assert_one_sentence(answer: Answer, code: int) -> None:
     assert len(problem) + len(remedy) < 1200
 
 
+def offer_model(hub: HubServer, usage: Usage, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the workspace's model on the hub, for a command that downloads it."""
+    if "hub" not in usage.slots:
+        return
+    monkeypatch.delenv("NEUROGEN_OFFLINE")
+    monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    hub.repositories["lab/tiny"] = repository = Repository()
+    repository.commit({file.name: file.read_bytes() for file in workspace.model.iterdir()})
+
+
 def test_every_command_is_in_the_suite() -> None:
     missing = {command.words for command in COMMANDS} - {usage.words for usage in USAGES}
     assert not missing, f"add an entry to Testing/hostile/commands.py for: {', '.join(sorted(missing))}"
@@ -77,12 +92,7 @@ def test_good_inputs_work_and_stay_as_they_are(
 ) -> None:
     before = workspace.snapshot()
     with HubServer() as hub:
-        if "hub" in usage.slots:
-            monkeypatch.delenv("NEUROGEN_OFFLINE")
-            monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
-            monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-            hub.repositories["lab/tiny"] = repository = Repository()
-            repository.commit({file.name: file.read_bytes() for file in workspace.model.iterdir()})
+        offer_model(hub, usage, workspace, monkeypatch)
         answer = call(usage.arguments(workspace))
     assert answer.code == 0, answer.err
     after = workspace.snapshot()
@@ -92,6 +102,37 @@ def test_good_inputs_work_and_stay_as_they_are(
     assert not any(".writing-" in name for name in after)
     assert not any(":" in name for name in after), "Windows takes no colon in a file's name"
     assert ("out" in usage.slots) == workspace.out.exists()
+
+
+JSON_USAGES = [
+    replace(usage, slow=usage.slow or usage.words in ("demo", "superres batch"))
+    for usage in {usage.words: usage for usage in reversed(USAGES)}.values()
+    if not usage.words.endswith("train")
+]
+"""The first of every command that has ``--json``."""
+
+
+@pytest.mark.parametrize("usage", as_cases(JSON_USAGES))
+def test_json_is_one_line_and_the_same_for_all_that_write(
+    usage: Usage, workspace: Workspace, call: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = workspace.snapshot()
+    with HubServer() as hub:
+        offer_model(hub, usage, workspace, monkeypatch)
+        answer = call([*usage.arguments(workspace), "--json"])
+    assert answer.code == 0, answer.err
+    (line,) = answer.out.splitlines()
+    told = json.loads(line)
+    new = {workspace.folder / name for name in workspace.snapshot().keys() - before.keys()}
+    if "out" not in usage.slots and "hub" not in usage.slots:
+        assert not new
+        return
+    assert list(told)[:5] == ["out", "written", "warnings", "notice", "seconds"]
+    written = {Path(file) for file in told["written"]}
+    assert all(file.is_file() for file in written)
+    assert {file for file in new if workspace.out in (file, *file.parents) and file.is_file()} <= written
+    assert told["notice"].endswith(RESEARCH_USE)
+    assert told["seconds"] >= 0
 
 
 def test_the_quick_tier_holds_every_bad_input_and_every_slot() -> None:

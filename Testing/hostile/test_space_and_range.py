@@ -136,7 +136,9 @@ def test_a_condition_outside_the_trained_range_is_drawn_with_a_warning(workspace
     assert "lv_volume_normed=0.25 is outside the trained range 0.1 to 0.23 ventricles / brain" in answer.out
 
 
-def test_an_age_that_nobody_supports_is_refused_before_anything_is_drawn(workspace: Workspace, call: Caller) -> None:
+def test_an_age_that_no_subject_supports_is_refused_before_anything_is_drawn(
+    workspace: Workspace, call: Caller
+) -> None:
     usage = next(usage for usage in USAGES if "ages" in usage.slots)
     answer = call(usage.arguments(workspace, ages="30:60:15"))
     assert answer.code == 2

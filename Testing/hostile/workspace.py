@@ -38,7 +38,7 @@ name: tiny
 notice: It shows ellipsoids.
 license: CC0-1.0
 store_ids: true
-attribution: ["Nobody. A tiny atlas. 2024."]
+attribution: ["Doe J. A tiny atlas. 2024."]
 data:
   age: scan_age
   conditions:

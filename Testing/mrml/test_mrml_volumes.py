@@ -131,7 +131,7 @@ def test_an_update_keeps_node_and_display(phantom: Phantom, scene: Any) -> None:
     other = stored(phantom.image, "LAS turned").crop([(2, 30), (3, 40), (1, 20)])
     other = other.with_array((other.array * 2).astype(np.float64))
     update_volume(node, other)
-    assert seen, "views are told"
+    assert seen, "views are updated"
     assert all(same_in_world(other, volume, 0) for volume in seen), "array and matrix belong together at every moment"
     assert node.GetDisplayNode() is display
     assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (0, 800)

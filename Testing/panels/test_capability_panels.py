@@ -217,10 +217,10 @@ def test_time_is_estimated_before_the_run(desktop: Desktop, panel_case: PanelCas
 
 
 def test_a_model_that_is_not_here_is_named(panel: Panel) -> None:
-    panel.widget.parameters.model = "hf:nobody/nothing"
+    panel.widget.parameters.model = "hf:author/model"
     panel.widget.parameters_bound()
-    assert re.search("hf:nobody/nothing (of this scene )?is not on this computer", panel.ui.noticeLabel.text)
-    assert panel.ui.modelCombo.currentText == "hf:nobody/nothing (not here)"
+    assert re.search("hf:author/model (of this scene )?is not on this computer", panel.ui.noticeLabel.text)
+    assert panel.ui.modelCombo.currentText == "hf:author/model (not here)"
 
 
 def test_use_in_the_list_of_models_opens_this_panel(

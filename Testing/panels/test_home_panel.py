@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -135,7 +134,7 @@ def test_a_folder_is_added_kept_and_removed(desktop: Desktop, home_panel: Panel,
     assert (first / "neurogen.json").is_file()
 
 
-def test_what_is_no_model_is_not_added(desktop: Desktop, home_panel: Panel, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_model_is_not_added(desktop: Desktop, home_panel: Panel, tmp_path: Path) -> None:
     from NeuroGenPanels.model_store import model_folders
 
     desktop.click(home_panel.ui.addFolderButton)
@@ -364,7 +363,13 @@ def old_slicer(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     asked: list[Any] = []
     monkeypatch.delattr(slicer, "packaging", raising=False)
     monkeypatch.setitem(sys.modules, "slicer.packaging", None)
-    monkeypatch.setattr(slicer.util, "pip_install", asked.append)
+
+    def pip_install(arguments: list[str]) -> None:
+        place = arguments.index("--constraint")
+        held = Path(arguments[place + 1]).read_text(encoding="utf-8").split()
+        asked.append((arguments[:place] + arguments[place + 2 :], held))
+
+    monkeypatch.setattr(slicer.util, "pip_install", pip_install)
     return asked
 
 
@@ -391,7 +396,10 @@ def test_an_old_slicer_keeps_its_numpy(
     assert "scipy" in desktop.messages[-1].text
     dependencies.ensure("The tests")
     assert len(old_slicer) == 1
-    assert [text.partition(">")[0] for text in old_slicer[0]] == ["scipy", f"numpy=={np.__version__}"]
+    requirements, held = old_slicer[0]
+    assert [text.partition(">")[0] for text in requirements] == ["scipy"]
+    assert held[0] == f"numpy=={np.__version__}"
+    assert [line.partition("=")[0] for line in held] == ["numpy", "pydicom"]
 
 
 def test_nothing_is_asked_when_nothing_is_missing(desktop: Desktop, old_slicer: list[Any]) -> None:
@@ -416,33 +424,62 @@ def test_a_failed_installation_is_said(desktop: Desktop, monkeypatch: pytest.Mon
         dependencies.ensure("The tests")
 
 
-@pytest.mark.parametrize("has_torch", [True, False])
-def test_torch_comes_through_the_extension_where_there_is_one(
-    desktop: Desktop, monkeypatch: pytest.MonkeyPatch, has_torch: bool
+def test_torch_comes_through_the_extension_and_the_rest_by_pip(desktop: Desktop) -> None:
+    from NeuroGenPanels import dependencies
+
+    desktop.missing_packages.update(("torch", "nibabel"))
+    dependencies.ensure("The tests")
+    assert [text.partition(">")[0] for text in desktop.installed_packages] == ["torch", "nibabel"]
+    assert [line.partition("=")[0] for line in desktop.package_constraints] == list(dependencies.SLICERS_OWN)
+
+
+def test_an_extension_that_cannot_install_torch_is_an_error(desktop: Desktop, monkeypatch: pytest.MonkeyPatch) -> None:
+    import PyTorchUtils
+
+    from NeuroGenPanels import dependencies
+
+    monkeypatch.setattr(PyTorchUtils.PyTorchUtilsLogic, "installTorch", lambda *_self, **_options: None)
+    desktop.missing_packages.add("torch")
+    with raises("package-missing", "torch", kind=NeuroGenError):
+        dependencies.ensure("The tests")
+    assert desktop.installed_packages == []
+
+
+@pytest.mark.parametrize("agrees", [True, False])
+def test_without_the_extension_torch_is_not_installed(
+    desktop: Desktop, monkeypatch: pytest.MonkeyPatch, agrees: bool
 ) -> None:
     from NeuroGenPanels import dependencies
 
-    calls: list[dict[str, Any]] = []
-
-    class Logic:
-        def installTorch(self, **options: Any) -> object:
-            calls.append(options)
-            return object() if has_torch else None
-
-    module = ModuleType("PyTorchUtils")
-    module.PyTorchUtilsLogic = Logic  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "PyTorchUtils", module)
-    desktop.missing_packages.update(("torch", "scipy"))
-    dependencies.ensure("The tests")
-    assert [(one["askConfirmation"], one["torchVersionRequirement"][:2]) for one in calls] == [(False, ">=")]
-    installed = [text.partition(">")[0] for text in desktop.installed_packages]
-    assert installed == (["scipy"] if has_torch else ["torch", "scipy"])
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
+    desktop.missing_packages.update(("torch", "nibabel"))
+    desktop.answer(agrees)
+    with raises("package-missing", "PyTorch", kind=dependencies.InstallationDeclined):
+        dependencies.ensure("The tests")
+    assert desktop.installed_packages == []
+    assert desktop.app.extensions_manager_opened == agrees
 
 
-def test_torch_comes_by_pip_without_the_extension(desktop: Desktop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_click_does_not_install_again(desktop: Desktop, monkeypatch: pytest.MonkeyPatch) -> None:
+    import slicer
+
     from NeuroGenPanels import dependencies
 
-    monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
-    desktop.missing_packages.add("torch")
-    dependencies.ensure("The tests")
-    assert [text.partition(">")[0] for text in desktop.installed_packages] == ["torch"]
+    def click_again(*_requirements: Any, **_options: Any) -> None:
+        with raises("package-missing", "First panel", kind=NeuroGenError):
+            dependencies.ensure("Second panel")
+        desktop.missing_packages.clear()
+
+    desktop.missing_packages.add("nibabel")
+    monkeypatch.setattr(slicer.packaging, "pip_ensure", click_again)
+    dependencies.ensure("First panel")
+    assert dependencies.missing() == []
+
+
+def test_drawing_asks_for_what_drawing_needs(desktop: Desktop) -> None:
+    from NeuroGenPanels import dependencies
+
+    desktop.missing_packages.update(("torch", "matplotlib", "monai"))
+    assert [package.name for package in dependencies.missing(dependencies.DRAWING)] == ["torch"]
+    dependencies.ensure("The tests", dependencies.DRAWING)
+    assert {package.name for package in dependencies.missing()} == {"matplotlib", "monai"}

@@ -105,6 +105,19 @@ def test_a_run_shows_progress_and_then_its_end(bar: Any, worker: FakeWorker) -> 
     assert "Drawing: done" in bar.logText.plainText
 
 
+def test_a_defect_in_what_follows_a_job_is_shown(bar: Any, worker: FakeWorker, desktop: Desktop) -> None:
+    def broken(_result: Any) -> None:
+        raise KeyError("gone")
+
+    bar.run("Drawing", "draw", {"age": 30}, broken)
+    with pytest.raises(KeyError):
+        worker.handles[0].finish("on_result", "brain")
+    assert "KeyError" in bar.messageLabel.text
+    assert not bar.busy
+    assert "KeyError" in desktop.messages[0].text
+    assert "Traceback" in desktop.messages[0].details
+
+
 def test_the_remaining_time_is_shown_after_a_while(
     bar: Any, worker: FakeWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -557,7 +570,7 @@ def test_errors_are_shown_but_not_a_cancel(desktop: Desktop, error: NeuroGenErro
     assert len(desktop.messages) == shown
 
 
-def test_a_defect_is_not_hidden() -> None:
+def test_a_defect_is_shown_and_not_hidden(desktop: Desktop) -> None:
     from NeuroGenPanels.messages import errors_shown
 
     def broken(doing: Callable[[str], Any]) -> None:
@@ -566,3 +579,6 @@ def test_a_defect_is_not_hidden() -> None:
 
     with pytest.raises(KeyError):
         broken(errors_shown)
+    assert [message.kind for message in desktop.messages] == ["error"]
+    assert "KeyError" in desktop.messages[0].text
+    assert "Traceback" in desktop.messages[0].details

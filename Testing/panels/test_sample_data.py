@@ -336,7 +336,7 @@ def test_a_failure_is_shown_and_the_process_ends(
     assert not [service for service in WorkerService.running if service.title == sample_data.TITLE]
 
 
-def test_a_cancel_from_the_list_of_jobs_is_no_error(
+def test_a_cancel_from_the_list_of_jobs_is_not_an_error(
     sample_data: ModuleType, buttons: dict, worker: FakeWorker, desktop: Desktop
 ) -> None:
     sample_data.register()

@@ -16,7 +16,7 @@ from NeuroGenLib.atlas.data.dataset import condition_of
 from NeuroGenLib.atlas.network import AtlasDecoder, DecoderConfig
 from NeuroGenLib.atlas.published.checkpoint import data_section, decoder_tensors, read_published, shape_from_config
 from NeuroGenLib.atlas.published.generation import PublishedAtlases, published_atlases
-from NeuroGenLib.atlas.published.training_config import Translation, import_config
+from NeuroGenLib.atlas.published.training_config import AtlasTranslation, import_config
 from NeuroGenLib.core.config import from_mapping
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ FLOAT32 = 5e-5
 
 
 @functools.cache
-def translation_of(case: Path) -> Translation:
+def translation_of(case: Path) -> AtlasTranslation:
     """Return the settings of a case as the importer translates them."""
     out = Path(_SETTINGS.name) / f"{len(list(Path(_SETTINGS.name).glob('*.yaml')))}_{case.name}.yaml"
     configs = case / "configs"

@@ -49,6 +49,7 @@ class SlicerApplication(QApplication):
         QSettings.setDefaultFormat(QSettings.Format.IniFormat)
         QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, self._folder.name)
         self.testing = True
+        self.extensions_manager_opened = False
         self.start_session(None, None)
 
     def start_session(self, scene: Any, logic: Any) -> None:
@@ -57,6 +58,7 @@ class SlicerApplication(QApplication):
         self._modules = ModuleManager()
         self._io = CoreIOManager()
         self.testing = True
+        self.extensions_manager_opened = False
         QSettings().clear()
 
     def mrmlScene(self) -> Any:
@@ -122,6 +124,10 @@ class SlicerApplication(QApplication):
     def os(self) -> str:
         """Slicer's word for the operating system."""
         return {"nt": "win"}.get(os.name, "macosx" if sys.platform == "darwin" else "linux")
+
+    def openExtensionsManagerDialog(self) -> None:
+        """Note that it would be open."""
+        self.extensions_manager_opened = True
 
     def restart(self) -> None:
         """Refuse: a test must not end its own process."""

@@ -343,6 +343,11 @@ class Desktop:
         """Requirements that panels had installed, in a manner of speaking: nothing is."""
         return self._packages().installed
 
+    @property
+    def package_constraints(self) -> list[str]:
+        """Lines of the constraints that pip was given."""
+        return self._packages().constrained
+
     def _packages(self) -> Any:
         from Testing.slicer_desktop import packages
 
@@ -351,3 +356,4 @@ class Desktop:
     def _forget_packages(self) -> None:
         self._packages().missing.clear()
         self._packages().installed.clear()
+        self._packages().constrained.clear()

@@ -33,10 +33,11 @@ OURS = {
     "slicer.packaging": "Testing.slicer_desktop.packages",
     "slicer.parameterNodeWrapper": "Testing.slicer_desktop.parameters",
     "slicer.ScriptedLoadableModule": "Testing.slicer_desktop.scripted_module",
+    "PyTorchUtils": "Testing.slicer_desktop.pytorch_extension",
 }
-"""Module of Slicer -> its stand-in."""
+"""Module of Slicer or of an extension -> its stand-in."""
 
-ALWAYS_OURS = {"slicer.packaging"}
+ALWAYS_OURS = {"slicer.packaging", "PyTorchUtils"}
 """Not even Slicer's own files may install packages in a test."""
 
 
@@ -108,7 +109,8 @@ class Installation:
             if name not in sys.modules:
                 slicers = self._folder is not None and name not in ALWAYS_OURS
                 sys.modules[name] = importlib.import_module(name if slicers else ours)
-            setattr(slicer, name.partition(".")[2], sys.modules[name])
+            if name.startswith("slicer."):
+                setattr(slicer, name.removeprefix("slicer."), sys.modules[name])
         own = tuple(f"{name}." for name in OURS)
         self._modules.update(
             {name: module for name, module in sys.modules.items() if name in OURS or name.startswith(own)}
@@ -126,6 +128,6 @@ class Installation:
         """Take everything away, so that code that asks whether it runs in Slicer hears no."""
         for name in self._modules:
             sys.modules.pop(name, None)
-        for name in (*WIDGETS, *(name.partition(".")[2] for name in OURS)):
+        for name in (*WIDGETS, *(name.removeprefix("slicer.") for name in OURS)):
             if hasattr(slicer, name):
                 delattr(slicer, name)

@@ -59,7 +59,7 @@ class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
 
 @custom_widget
 class qMRMLSliderWidget(ctkSliderWidget):
-    """A ctkSliderWidget that may be told the scene, for the units that Slicer's has and this one leaves out."""
+    """A ctkSliderWidget that takes the scene, for the units that Slicer's has and this one leaves out."""
 
     def setMRMLScene(self, _scene: Any) -> None:
         """Do nothing."""

@@ -20,6 +20,9 @@ missing: set[str] = set()
 installed: list[str] = []
 """Requirements that were asked for and would have been installed."""
 
+constrained: list[str] = []
+"""Lines of the constraints files that pip would have been given."""
+
 
 def load_requirements(path: str | Path) -> list[Requirement]:
     """Read a requirements.txt; comments, empty lines and options of pip are skipped."""
@@ -65,8 +68,16 @@ def pip_ensure(
     )
 
 
-def pip_install(requirements: Any, *, skip_packages: list[str] | None = None, **_options: Any) -> list[str] | None:
+def pip_install(
+    requirements: Any,
+    *,
+    constraints: str | Path | None = None,
+    skip_packages: list[str] | None = None,
+    **_options: Any,
+) -> list[str] | None:
     """Note the requirements as installed; returns those skipped, when some may be."""
+    if constraints is not None:
+        constrained.extend(Path(constraints).read_text(encoding="utf-8").splitlines())
     skipped = {canonicalize_name(name) for name in skip_packages or ()}
     left_out = []
     for requirement in _requirements(requirements):

@@ -11,7 +11,7 @@ CUSTOM_WIDGETS: dict[str, type] = {}
 """Class name in the file -> widget of the stand-in."""
 
 STRUCTURE = {"Line", "QLayoutWidget"}
-"""Designer's names for things that are no widget class."""
+"""Designer's names for things that are not a widget class."""
 
 
 def custom_widget(widget_class: type) -> type:

@@ -124,15 +124,14 @@ def fit(
 
 def found_text(summary: dict[str, Any]) -> str:
     """Return the result of a fit in a few sentences."""
-    unit, interval = summary["age_unit"], summary["age_interval"]
-    known = summary["known_age"]
-    age = f"Predicted age: {summary['age']:.1f} {unit}"
+    unit, interval, known = summary["age_unit"], summary["age_interval"], summary["known_age"]
+    age = f"Predicted age: {summary['age_of_image']:.1f} {unit}"
     age += f" (95 %: {interval[0]:.1f} to {interval[1]:.1f})." if interval else "."
-    sentences = [age] if known is None else [age, f"Known age: {known:g} {unit}."]
+    sentences = [age] if known is None else [f"Age: {known:g} {unit} (given).", age]
     for name, found in summary["conditions"].items():
         value = f"{found['value']:.3g}" if isinstance(found["value"], float) else found["value"]
         sentences.append(f"{name.replace('_', ' ')}: {value} ({found['how']}).")
-    if summary["z_rough"]:
+    if summary["z_n"] and summary["z_rough"]:
         sentences.append(f"z from {summary['z_n']} subjects: rough.")
     return " ".join([*sentences, *summary["warnings"], summary["shows"], summary["research_use"]])
 

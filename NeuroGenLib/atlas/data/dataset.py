@@ -163,7 +163,7 @@ def build_dataset(
     data:
         Where the subjects are and how they are prepared.
     progress:
-        Told after each subject.
+        Reports after each subject.
     reference_compat:
         Make the background margin as the published code does.
     motion:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from NeuroGenLib.alignment.halfway import aligned
 from NeuroGenLib.alignment.prepared_image import PreparedImage
 from NeuroGenLib.alignment.rotation_search import rigid_alignment, scan_levels
-from NeuroGenLib.atlas.config import FitConfig
 from NeuroGenLib.atlas.data.dataset import load_subject
 from NeuroGenLib.atlas.evaluation.figure import Comparison, evaluation_figure
 from NeuroGenLib.atlas.fit.fit import fit_scan
@@ -21,7 +20,7 @@ from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import staged_outputs, write_json
 from NeuroGenLib.core.progress import SILENT, Progress
-from NeuroGenLib.core.reports import PICTURE, PictureConfig, save_figure, write_table
+from NeuroGenLib.core.reports import save_figure, write_table
 from NeuroGenLib.spatial.intensity import intensity_range, rescale
 from NeuroGenLib.spatial.metrics import bounding_box, dice_by_label, psnr, ssim
 
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from NeuroGenLib.atlas.config import EvaluateConfig
     from NeuroGenLib.atlas.infer import AtlasModel
     from NeuroGenLib.cohort.subjects import Cohort, Subject
     from NeuroGenLib.spatial.volume import Volume
@@ -40,34 +40,11 @@ FILES = ("evaluation.tsv", "evaluation.png")
 """What an evaluation writes beside its record and the folders of subjects."""
 
 
-@dataclass(frozen=True)
-class EvaluationSettings:
-    """How subjects are compared.
-
-    Attributes
-    ----------
-    segmentation:
-        Column with the label maps.
-    fit:
-        How the atlas is fitted to each subject, from its images alone; None for no fit.
-    rendering:
-        Options of :meth:`~NeuroGenLib.atlas.infer.AtlasModel.generate`, such as ``regression``.
-    volumes:
-        Also write each subject's fit into a folder of its name.
-    """
-
-    segmentation: str = "Seg"
-    fit: FitConfig | None = field(default_factory=FitConfig)
-    rendering: Mapping[str, Any] = field(default_factory=dict)
-    volumes: bool = False
-    picture: PictureConfig = PICTURE
-
-
 def evaluate_to_folder(
     model: AtlasModel,
     cohort: Cohort,
     out: Path,
-    settings: EvaluationSettings,
+    settings: EvaluateConfig,
     progress: Progress = SILENT,
 ) -> list[EvaluationRow]:
     """Compare the atlas with subjects of a cohort; write ``evaluation.tsv``, ``evaluation.png``, ``provenance.json``.
@@ -103,12 +80,7 @@ def evaluate_to_folder(
         save_figure(staging / "evaluation", evaluation_figure(model, comparisons, rows), settings.picture)
         record = model.provenance(
             "atlas evaluate",
-            {
-                "subjects": list(cohort.ids),
-                "segmentation": settings.segmentation,
-                "fit": None if settings.fit is None else to_mapping(settings.fit),
-                **settings.rendering,
-            },
+            {"subjects": list(cohort.ids), **to_mapping(settings), **({} if settings.fitted else {"fit": None})},
             (),
             results=rows,
         )
@@ -119,7 +91,7 @@ def evaluate_to_folder(
 def evaluate_subject(
     model: AtlasModel,
     subject: Subject,
-    settings: EvaluationSettings,
+    settings: EvaluateConfig,
     folder: Path | None = None,
     progress: Progress = SILENT,
 ) -> tuple[EvaluationRow, Comparison]:
@@ -130,9 +102,16 @@ def evaluate_subject(
     age = float(value_of(subject, model.age_name))
     reference = {name: one.with_array(one.array * (labels.array > 0)) for name, one in images.items()}
     first = model.modalities[0]
-    share = 1.0 if settings.fit is None else 0.3
+    share = 0.3 if settings.fitted else 1.0
     rendering = progress.part(0, share)
-    brain = model.generate(age, conditions, min(labels.spacing), progress=rendering.part(0, 0.6), **settings.rendering)
+    brain = model.generate(
+        age,
+        conditions,
+        min(labels.spacing),
+        bandwidth=settings.bandwidth,
+        regression=settings.regression,
+        progress=rendering.part(0, 0.6),
+    )
     centred = np.eye(4)
     centred[:3, 3] = -_brain_centre(labels)
     rendering.update(0.6, 1, "aligning")
@@ -155,10 +134,8 @@ def evaluate_subject(
     row["dice_before_alignment"] = _rounded(np.mean(list(before.values())))
     row |= dice_columns(model, after)
     comparison = Comparison(subject.key, reference[first], labels, atlas[first], atlas_labels)
-    if settings.fit is not None:
-        fitted, comparison = _fitted(
-            model, comparison, reference, age, settings.fit, folder, settings.picture, progress.part(share, 1)
-        )
+    if settings.fitted:
+        fitted, comparison = _fitted(model, comparison, reference, age, settings, folder, progress.part(share, 1))
         row |= fitted
     progress.update(1, 1)
     return row, comparison
@@ -206,28 +183,25 @@ def _fitted(
     comparison: Comparison,
     reference: dict[str, Volume],
     age: float,
-    settings: FitConfig,
+    settings: EvaluateConfig,
     folder: Path | None,
-    picture: PictureConfig,
     progress: Progress,
 ) -> tuple[EvaluationRow, Comparison]:
     """Fit the atlas to the images alone and compare the result with the label map."""
-    from dataclasses import replace
-
     labels = comparison.labels
     mask = labels.with_array((labels.array > 0).astype(np.uint8))
     try:
-        fitted = fit_scan(model, reference, mask=mask, settings=settings, progress=progress)
+        fitted = fit_scan(model, reference, mask=mask, settings=settings.fit, progress=progress)
     except InputError as error:
         raise error.within(f"The atlas cannot be fitted to {comparison.name}") from error
     if folder is not None:
-        parameters = {"subject": comparison.name, **to_mapping(settings)}
-        write_fit(model, fitted, reference, folder, parameters, picture)
+        parameters = {"subject": comparison.name, **to_mapping(settings.fit)}
+        write_fit(model, fitted, reference, folder, parameters, settings.picture)
     row = dice_columns(model, overlaps(model, fitted.labels, labels), "fitted_")
     for name, image in fitted.reconstruction.items():
         row |= intensity_metrics(name, image, reference[name], "fitted_")
-    row["fitted_age"] = _rounded(fitted.age.value)
-    row["age_error"] = _rounded(fitted.age.value - age)
+    row["fitted_age"] = _rounded(fitted.estimate.value)
+    row["age_error"] = _rounded(fitted.estimate.value - age)
     for name, value in fitted.conditions.items():
         row[f"fitted_{name}"] = f"{value:.4g}" if isinstance(value, float) else value
     first = model.modalities[0]

@@ -11,12 +11,11 @@ import torch
 from lightning.pytorch import Callback
 from typing_extensions import override
 
-from NeuroGenLib.atlas.conditions import complete
-from NeuroGenLib.atlas.config import FitConfig
+from NeuroGenLib.atlas.conditions import parsed
+from NeuroGenLib.atlas.config import EvaluateConfig, FitConfig
 from NeuroGenLib.atlas.data.dataset import load_subject, read_candidates
 from NeuroGenLib.atlas.evaluation.figure import evaluation_figure
 from NeuroGenLib.atlas.evaluation.table import (
-    EvaluationSettings,
     dice_columns,
     evaluate_subject,
     intensity_metrics,
@@ -104,7 +103,7 @@ def require_usable(cohort: Cohort, config: AtlasTrainConfig, dataset: AtlasDatas
     bandwidth = config.bandwidth or default_bandwidth(dataset.ages)
     for subject in cohort:
         try:
-            complete(dataset.conditions, {one.name: value_of(subject, one.name) for one in dataset.conditions})
+            parsed(dataset.conditions, {one.name: value_of(subject, one.name) for one in dataset.conditions})
             subject_weights(dataset.ages, float(value_of(subject, config.data.age)), bandwidth)
             _, labels = load_subject(subject, config.data.modalities, config.data.segmentation)
             require_known_labels(labels, dataset.labels, f"The {config.data.segmentation}")
@@ -170,8 +169,10 @@ class Validation(Callback):
         self._write(module, run / "model")
         model = open_model(str(run / "model"), AtlasModel, device=str(module.device))
         settings = self._config.validation
-        wanted = EvaluationSettings(
-            self._config.data.segmentation, FitConfig(steps=settings.steps), {}, volumes=settings.volumes
+        wanted = EvaluateConfig(
+            segmentation=self._config.data.segmentation,
+            fit=FitConfig(steps=settings.steps),
+            volumes=settings.volumes,
         )
         reached = step / self._config.train.steps
         with staged_outputs(run / "validation" / f"step={step:06d}") as folder:

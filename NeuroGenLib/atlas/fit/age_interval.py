@@ -1,4 +1,4 @@
-"""How far an age found by comparing a brain with the atlas can be off: measured on the atlas's own subjects."""
+"""How far a brain can be from an atlas: in age and intensities, measured on the atlas's own subjects."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from NeuroGenLib.atlas.fit.age_search import Candidate, lowest, supported, typical_conditions
+from NeuroGenLib.atlas.fit.age_search import Candidate, lowest, supported
 from NeuroGenLib.core.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ FEW = 20
 
 LEAST_SUBJECTS = 4
 
-_found: WeakKeyDictionary[TrainedAtlas, dict[frozenset[str], np.ndarray]] = WeakKeyDictionary()
-"""What was found before: an evaluation fits one atlas to many subjects."""
+_measured: WeakKeyDictionary[TrainedAtlas, dict[frozenset[str], LeaveOneOut]] = WeakKeyDictionary()
+"""Measured before: an evaluation fits one atlas to many subjects."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,25 @@ class AgeEstimate:
         return cls(value, value - half, value + half, count, at_end)
 
 
-def leave_one_out_errors(model: TrainedAtlas, known: Iterable[str] = (), progress: Progress = SILENT) -> np.ndarray:
-    """Return the error of the age (found minus true) of each training subject.
+@dataclass(frozen=True)
+class LeaveOneOut:
+    """Training subjects compared with the atlas of all others.
+
+    Attributes
+    ----------
+    errors:
+        (n,) age at which the atlas is most similar, less the true one; n is at most :data:`MOST_SUBJECTS`, and a
+        subject that the others do not reach is skipped.
+    residuals:
+        (n,) mean absolute difference of the intensities in the brain at that age, as a share of their range.
+    """
+
+    errors: np.ndarray
+    residuals: np.ndarray
+
+
+def compare_left_out(model: TrainedAtlas, known: Iterable[str] = (), progress: Progress = SILENT) -> LeaveOneOut:
+    """Compare each training subject with the atlas of all others.
 
     Each subject is rendered from its own latents and compared with the atlas of all others at random points.
 
@@ -82,29 +99,27 @@ def leave_one_out_errors(model: TrainedAtlas, known: Iterable[str] = (), progres
         Conditions whose true value the comparison uses; the others take the typical value at the age tried.
     progress:
         Progress callback.
-
-    Returns
-    -------
-    np.ndarray
-        (n,), n at most :data:`MOST_SUBJECTS`; a subject that the others do not reach is skipped.
     """
     names = frozenset(known)
-    if names not in _found.setdefault(model, {}):
-        _found[model][names] = _errors(model, names, progress)
-    return _found[model][names].copy()
+    if names not in _measured.setdefault(model, {}):
+        _measured[model][names] = _left_out(model, names, progress)
+    return _measured[model][names]
 
 
-def _errors(model: TrainedAtlas, known: frozenset[str], progress: Progress) -> np.ndarray:
+def _left_out(model: TrainedAtlas, known: frozenset[str], progress: Progress) -> LeaveOneOut:
     rows = np.argsort(model.ages, kind="stable")
     if len(rows) > MOST_SUBJECTS:
         rows = rows[np.linspace(0, len(rows) - 1, MOST_SUBJECTS).round().astype(int)]
     if len(model.ages) < LEAST_SUBJECTS:
-        return np.zeros(0)
-    errors = [_error(model, int(row), known) for row in progress.track(rows.tolist(), "how sure the age is")]
-    return np.array([error for error in errors if error is not None])
+        return LeaveOneOut(np.zeros(0), np.zeros(0))
+    pairs = [_compared(model, int(row), known) for row in progress.track(rows.tolist(), "how sure the age is")]
+    measured = np.array([pair for pair in pairs if pair is not None]).reshape(-1, 2)
+    measured.flags.writeable = False  # it is kept
+    return LeaveOneOut(measured[:, 0], measured[:, 1])
 
 
-def _error(model: TrainedAtlas, row: int, known: frozenset[str]) -> float | None:
+def _compared(model: TrainedAtlas, row: int, known: frozenset[str]) -> tuple[float, float] | None:
+    """Return the error of the age and the least residual in the brain of one subject."""
     import torch
 
     others = model.without(row)
@@ -113,12 +128,15 @@ def _error(model: TrainedAtlas, row: int, known: frozenset[str]) -> float | None
     fixed = {name: own["conditions"][name] for name in known}
     ages = np.linspace(true - REACH * model.bandwidth, true + REACH * model.bandwidth, STEPS)
     low, high = others.age_range
-    candidates = [Candidate(float(age), typical_conditions(others, age) | fixed) for age in ages if low <= age <= high]
+    candidates = [Candidate(float(age), others.typical_conditions(age) | fixed) for age in ages if low <= age <= high]
     recipes = supported(others, candidates)
     if len(recipes) < 3:
         return None
     points = torch.rand(POINTS, 3, generator=torch.Generator().manual_seed(row)) * 2 - 1
     split = len(model.modalities)
-    shown = model.decode_points(replace(model.subject_recipe(row), motion=None), points)[:, :split]
-    losses = [float(np.abs(others.decode_points(one, points)[:, :split] - shown).mean()) for one in recipes]
-    return lowest(np.array([one.age for one in recipes]), np.array(losses)) - true
+    own_brain = model.decode_points(replace(model.subject_recipe(row), motion=None), points)
+    inside = ~np.isin(own_brain[:, split:].argmax(1), model.background)
+    differences = [np.abs(others.decode_points(one, points)[:, :split] - own_brain[:, :split]) for one in recipes]
+    losses = np.array([float(difference.mean()) for difference in differences])
+    residual = min(float(difference[inside].mean()) for difference in differences)
+    return lowest(np.array([one.age for one in recipes]), losses) - true, residual

@@ -18,9 +18,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from NeuroGenLib.atlas import transform
-from NeuroGenLib.atlas.conditions import as_word
 from NeuroGenLib.atlas.data.points import PointTable
-from NeuroGenLib.atlas.regression import gaussian_weights
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
 
@@ -68,6 +66,8 @@ class Match:
         (P,) parameters of :func:`NeuroGenLib.atlas.transform.matrices`, rotation vector: scan to atlas.
     loss:
         Its score.
+    residual:
+        Mean absolute difference of its intensities in the brain, as a share of their range.
     ages, losses:
         The score over the trained range, all else as in the best candidate.
     """
@@ -76,6 +76,7 @@ class Match:
     conditions: dict[str, float | str]
     pose: Tensor
     loss: float
+    residual: float
     ages: np.ndarray
     losses: np.ndarray
 
@@ -114,6 +115,14 @@ class Matcher:
             ]
         return torch.cat(parts).cpu().numpy().astype(float)
 
+    def residual(self, recipe: Recipe, pose: Tensor) -> float:
+        """Return the mean absolute difference of the intensities in the brain, for a brain at a pose (P,)."""
+        batch = self._sample
+        with torch.no_grad():
+            output = self._outputs(_stacked([recipe]), pose[None], batch)
+        difference = (output[..., self._channels] - batch.intensities.to(output)).abs()[0]
+        return float(difference[batch.classes[0].to(output.device) != self._model.background[0]].mean())
+
     def rotations(self, recipes: Sequence[Recipe], vectors: np.ndarray, columns: int) -> np.ndarray:
         """Return the score of each brain at each rotation vector (n, 3), centres matched: (brains, n)."""
         few = self._table.sample(self._points // 8, None, 0.05, self._generator)
@@ -142,11 +151,7 @@ class Matcher:
 
     def _scores(self, latents: tuple[Tensor, ...], poses: Tensor, batch: PointBatch) -> Tensor:
         """Return (n,) scores of n latent grids and conditions at n poses."""
-        grids, conditions = latents
-        decoder = self._model.decoder
-        tables = decoder.fold(decoder.latent_grid(grids), conditions)
-        points = (batch.points.to(self._model.device) / self._half_box).expand(len(poses), -1, -1)
-        output = decoder(transform.apply(points, *transform.matrices(poses, self._half_box)), tables)
+        output = self._outputs(latents, poses, batch)
         difference = output[..., self._channels] - batch.intensities.to(output)
         score: Tensor = difference.abs().mean((1, 2))
         if self._labelled:
@@ -154,6 +159,15 @@ class Matcher:
             logits = output[..., len(self._model.modalities) :].transpose(1, 2)
             score = score + LABEL_WEIGHT * cross_entropy(logits, classes, reduction="none").mean(1)
         return score
+
+    def _outputs(self, latents: tuple[Tensor, ...], poses: Tensor, batch: PointBatch) -> Tensor:
+        """Return (n, points, outputs) of n latent grids and conditions at n poses."""
+        grids, conditions = latents
+        decoder = self._model.decoder
+        tables = decoder.fold(decoder.latent_grid(grids), conditions)
+        points = (batch.points.to(self._model.device) / self._half_box).expand(len(poses), -1, -1)
+        output: Tensor = decoder(transform.apply(points, *transform.matrices(poses, self._half_box)), tables)
+        return output
 
 
 def _stacked(recipes: Sequence[Recipe]) -> tuple[Tensor, Tensor]:
@@ -219,24 +233,9 @@ def find_match(
     progress.update(1, 1)
     best = model.recipe(candidate.age, candidate.conditions)
     loss = float(matcher.losses([best], pose[None])[0])
-    return Match(candidate.age, candidate.conditions, pose, loss, np.array([one.age for one in shown]), losses)
-
-
-def typical_conditions(model: TrainedAtlas, age: float) -> dict[str, float | str]:
-    """Return what training subjects of an age have: the kernel-weighted mean, or the word with most weight."""
-    weights = gaussian_weights(model.ages, age, model.bandwidth)
-    values: dict[str, float | str] = {}
-    for one in model.conditions:
-        own = [subject["conditions"][one.name] for subject in model.subjects]
-        if one.kind == "numeric":
-            mean = float(weights @ [one.number(value) for value in own])
-            values[one.name] = min(max(mean, one.minimum), one.maximum)
-        else:
-            total = {
-                word: sum(w for w, v in zip(weights, own, strict=True) if as_word(v) == word) for word in one.values
-            }
-            values[one.name] = max(total, key=lambda word: total[word])
-    return values
+    residual = matcher.residual(best, pose)
+    ages = np.array([one.age for one in shown])
+    return Match(candidate.age, candidate.conditions, pose, loss, residual, ages, losses)
 
 
 def supported(model: TrainedAtlas, candidates: Sequence[Candidate]) -> list[Recipe]:
@@ -273,7 +272,7 @@ def _start(
 ) -> tuple[Candidate, Tensor]:
     """Try ages and orientations, refine the best few, return the best."""
     ages = [age] if age is not None else np.linspace(*model.age_range, COARSE_AGES).tolist()
-    coarse = [Candidate(one, {**typical_conditions(model, one), **given}) for one in ages]
+    coarse = [Candidate(one, {**model.typical_conditions(one), **given}) for one in ages]
     recipes = supported(model, coarse) if age is None else [model.recipe(age, coarse[0].conditions)]
     columns = max(6, model.pose_columns)
     vectors = start_rotations()

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from NeuroGenLib.atlas import transform
-from NeuroGenLib.atlas.conditions import complete
+from NeuroGenLib.atlas.conditions import parsed
 from NeuroGenLib.atlas.data.points import PointTable
-from NeuroGenLib.atlas.fit.age_interval import FEW, AgeEstimate, leave_one_out_errors
+from NeuroGenLib.atlas.fit.age_interval import FEW, AgeEstimate, compare_left_out
 from NeuroGenLib.atlas.fit.age_search import Match, find_match
 from NeuroGenLib.atlas.fit.deviation import TissueDeviation, tissue_deviations
 from NeuroGenLib.atlas.fit.scan import SubjectScan, read_scan
@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     from NeuroGenLib.spatial.volume import Volume
 
 INTENSITY_RATE = 0.01
+AT_BOUND = 1e-3
+"""Share of its range within which a condition's value is an end of it: rounding."""
 ROTATED = 60.0
-"""Degrees of rotation against the header from which on the person is told."""
+"""Degrees of rotation against the header above which the user is warned."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +53,20 @@ class FittedBrain:
         The atlas at the subject's age and conditions, moved to the scan, by modality; in the same units.
     deviation:
         Scan minus atlas for each image of the scan, as a share of the scan's range of intensities in the brain.
-    age:
-        Found from the image, whether the age is known or not.
+    estimate:
+        Age of the image, whether the age is known or not.
     known_age:
-        What was given.
+        The age that was given.
     conditions:
         Value of each condition, in table units.
     given:
         Names of the conditions that were given; the others were found.
+    at_bounds:
+        Those of the others whose best value is an end of the trained range.
     tissues:
         Volumes of the fitted labels against those of the training subjects.
+    outside:
+        Why the scan is outside the atlas's population, so that no z is given; empty where it is inside.
     to_atlas:
         (4, 4) scan RAS mm to atlas RAS mm.
     intensity:
@@ -79,17 +85,24 @@ class FittedBrain:
     reconstruction: dict[str, Volume]
     atlas: dict[str, Volume]
     deviation: dict[str, Volume]
-    age: AgeEstimate
+    estimate: AgeEstimate
     known_age: float | None
     conditions: dict[str, float | str]
     given: tuple[str, ...]
+    at_bounds: tuple[str, ...]
     tissues: list[TissueDeviation]
+    outside: str
     to_atlas: np.ndarray
     intensity: dict[str, tuple[float, float]]
     latents: np.ndarray
     match: Match
     loss: float
     warnings: list[str]
+
+    @property
+    def age(self) -> float:
+        """The age that was given, else that of the image, in the model's unit."""
+        return self.estimate.value if self.known_age is None else self.known_age
 
 
 @dataclass(frozen=True)
@@ -135,27 +148,25 @@ def fit_scan(
     InputError
         When a volume or condition is unusable, or no training subject supports the age.
     """
-    given = dict(conditions or {})
-    values, notes = complete(model.conditions, given)
-    warnings = [note for note in notes if "was not given" not in note]
-    known = {name: values[name] for name in given}
+    known, warnings = parsed(model.conditions, conditions or {})
     if age is not None:
         model.recipe(age, known)  # refuses an unsupported age before any work
     scan = read_scan(model, images, mask, labels)
     search = partial(find_match, model, scan, conditions=known, seed=settings.seed, points=2 * settings.points)
     match = search(progress=progress.part(0.02, 0.35))
     anchored = match if age is None else search(age=age, start=match, progress=progress.part(0.35, 0.45))
-    errors = leave_one_out_errors(model, known, progress.part(0.45, 0.5))
-    estimate = AgeEstimate.of(model, match.age, errors)
+    left_out = compare_left_out(model, known, progress.part(0.45, 0.5))
+    estimate = AgeEstimate.of(model, match.age, left_out.errors)
+    bounds = conditions_at_bounds(model, anchored.conditions, known)
     fitted = _optimise(model, scan, anchored, settings, progress.part(0.5, 0.85, "fitting"))
     atlas = model.recipe(anchored.age, anchored.conditions)
-    warnings += atlas.warnings + _cautions(model, estimate, fitted.pose)
+    warnings += [*bounds.values(), *_age_cautions(model, estimate, age), *atlas.warnings, *_pose_cautions(fitted.pose)]
     return _rendered(
         model,
         scan,
         fitted,
         replace(atlas, motion=fitted.recipe.motion),
-        _Facts(estimate, age, anchored, match, tuple(given), warnings),
+        _Facts(estimate, age, anchored, match, tuple(known), tuple(bounds), left_out.residuals, warnings),
         progress.part(0.85, 1.0, "rendering"),
     )
 
@@ -220,6 +231,8 @@ class _Facts:
     anchored: Match
     match: Match
     given: tuple[str, ...]
+    at_bounds: tuple[str, ...]
+    residuals: np.ndarray
     warnings: list[str]
 
 
@@ -257,7 +270,11 @@ def _rendered(
     age = facts.known_age if facts.known_age is not None else facts.estimate.value
     conditions = facts.anchored.conditions
     tissues = tissue_deviations(model, tissue_volumes(model, labels), age, conditions)
-    warnings = list(dict.fromkeys(facts.warnings + _roughness(tissues)))
+    outside = outside_population(facts.match.residual, facts.residuals)
+    if outside:
+        tissues = [replace(tissue, z=None) for tissue in tissues]
+    cautions = [outside, *facts.warnings] if outside else [*facts.warnings, *_roughness(tissues)]
+    warnings = list(dict.fromkeys(cautions))
     return FittedBrain(
         labels,
         reconstruction,
@@ -267,7 +284,9 @@ def _rendered(
         facts.known_age,
         conditions,
         facts.given,
+        facts.at_bounds,
         tissues,
+        outside,
         _to_atlas(model, scan, fitted.recipe),
         intensity,
         fitted.recipe.latents.cpu().numpy(),
@@ -288,7 +307,61 @@ def _to_atlas(model: TrainedAtlas, scan: SubjectScan, recipe: Recipe) -> np.ndar
     return matrix
 
 
-def _cautions(model: TrainedAtlas, estimate: AgeEstimate, pose: Tensor) -> list[str]:
+def outside_population(residual: float, residuals: np.ndarray) -> str:
+    """Return a sentence where a scan differs from the atlas more than the atlas's own subjects do, else nothing.
+
+    Parameters
+    ----------
+    residual:
+        Mean absolute difference of the atlas from the scan in the brain, as a share of the range of intensities.
+    residuals:
+        (n,) those of the training subjects, each against the atlas of the others.
+    """
+    if not len(residuals) or residual <= residuals.max():
+        return ""
+    return (
+        f"The scan is outside the atlas's population: the atlas differs from it by {residual:.0%} of the range of"
+        f" intensities, from its own subjects by at most {residuals.max():.0%}. No z is given, and age and conditions"
+        " are guesses."
+    )
+
+
+def conditions_at_bounds(
+    model: TrainedAtlas, values: Mapping[str, float | str], known: Mapping[str, object]
+) -> dict[str, str]:
+    """Return a sentence for each condition that was found at an end of its trained range, by its name.
+
+    Parameters
+    ----------
+    model, values:
+        The atlas, and the value of each condition.
+    known:
+        Those that were given.
+    """
+    sentences = {}
+    for one in model.conditions:
+        value = values[one.name]
+        if one.name in known or not isinstance(value, float):
+            continue
+        ends = {"lower": one.minimum, "upper": one.maximum}
+        for side, end in ends.items():
+            if abs(value - end) <= AT_BOUND * (one.maximum - one.minimum):
+                sentences[one.name] = (
+                    f"The best {one.name} is the {side} end of the trained range {one.describe()}:"
+                    " the real value may lie beyond."
+                )
+    return sentences
+
+
+def _age_cautions(model: TrainedAtlas, estimate: AgeEstimate, known_age: float | None) -> list[str]:
+    unit = model.age_unit
+    if known_age is not None:
+        if estimate.low is None or estimate.high is None or estimate.low <= known_age <= estimate.high:
+            return []
+        return [
+            f"The image looks like {estimate.value:.1f} {unit} (95 % interval {estimate.low:.1f} to"
+            f" {estimate.high:.1f}), not like the {known_age:g} {unit} that were given."
+        ]
     notes = []
     if estimate.at_end:
         low, high = model.age_range
@@ -300,11 +373,15 @@ def _cautions(model: TrainedAtlas, estimate: AgeEstimate, pose: Tensor) -> list[
         notes.append("The atlas has too few subjects to say how sure the age is.")
     elif estimate.n < FEW:
         notes.append(f"The interval of the age is rough: it rests on n = {estimate.n} subjects.")
+    return notes
+
+
+def _pose_cautions(pose: Tensor) -> list[str]:
     angle = float(np.rad2deg(np.linalg.norm(pose[:3].cpu().numpy())))
     degrees = min(angle, abs(360 - angle))  # a rotation by 185 degrees is one by 175 the other way
-    if degrees > ROTATED:
-        notes.append(f"The brain lies {degrees:.0f} degrees from where its header puts it; check the orientation.")
-    return notes
+    if degrees <= ROTATED:
+        return []
+    return [f"The brain lies {degrees:.0f} degrees from where its header puts it; check the orientation."]
 
 
 def _roughness(tissues: list[TissueDeviation]) -> list[str]:

@@ -94,8 +94,7 @@ def write_fit(
     with staged_outputs(out) as staging:
         write_result(fit_result(model, fit, _record(model, fit, parameters)), staging)
         model.labels.to_tsv(staging / "labels.tsv")
-        age = fit.age.value if fit.known_age is None else fit.known_age
-        save_figure(staging / "growth", deviation_figure(model, fit.tissues, age, fit.conditions), picture)
+        save_figure(staging / "growth", deviation_figure(model, fit.tissues, fit.age, fit.conditions), picture)
         save_figure(staging / "fit", fit_figure(model, fit, images), picture)
         files = sorted(path.relative_to(staging) for path in staging.rglob("*") if path.is_file())
     return [out / name for name in files]
@@ -103,20 +102,25 @@ def write_fit(
 
 def summary(model: TrainedAtlas, fit: FittedBrain) -> dict[str, Any]:
     """Return the content of ``fit.json``."""
-    estimate = fit.age
+    estimate = fit.estimate
     interval = None
     if estimate.low is not None and estimate.high is not None:
         interval = [round(estimate.low, 2), round(estimate.high, 2)]
     counts = [tissue.n for tissue in fit.tissues if tissue.z is not None]
     return {
-        "age": round(estimate.value, 3),
+        "age": round(fit.age, 3),
         "age_name": model.age_name,
         "age_unit": model.age_unit,
+        "known_age": fit.known_age,
+        "age_of_image": round(estimate.value, 3),
         "age_interval": interval,
         "age_interval_n": estimate.n,
-        "known_age": fit.known_age,
         "conditions": {
-            name: {"value": value, "how": "given" if name in fit.given else "fitted"}
+            name: {
+                "value": value,
+                "how": "given" if name in fit.given else "fitted",
+                "at_bound": name in fit.at_bounds,
+            }
             for name, value in fit.conditions.items()
         },
         "tissues": {
@@ -128,6 +132,7 @@ def summary(model: TrainedAtlas, fit: FittedBrain) -> dict[str, Any]:
             }
             for tissue in fit.tissues
         },
+        "outside_population": bool(fit.outside),
         "z_n": min(counts, default=0),
         "z_rough": min(counts, default=0) < FEW,
         "mean_absolute_difference": round(fit.loss, 5),
@@ -150,12 +155,11 @@ def fit_figure(model: TrainedAtlas, fit: FittedBrain, images: Mapping[str, Volum
 
     name = next(iter(images))
     scan = images[name]
-    age = fit.match.age if fit.known_age is None else fit.known_age
     columns = {
         "scan": scan,
         "labels": fit.labels,
         "reconstruction": fit.reconstruction[name],
-        f"atlas at {age:.1f} {model.age_unit}": fit.atlas[name],
+        f"atlas at {fit.age:.1f} {model.age_unit}": fit.atlas[name],
         "scan - atlas": fit.deviation[name],
     }
     window = HeadWindow.of(scan, fit.labels)
@@ -190,9 +194,10 @@ def fit_figure(model: TrainedAtlas, fit: FittedBrain, images: Mapping[str, Volum
 
 def _plot_profile(axis: Axes, model: TrainedAtlas, fit: FittedBrain) -> None:
     axis.plot(fit.match.ages, fit.match.losses, color="#31688e")
-    axis.axvline(fit.age.value, color="#d1495b", linewidth=1.2, label=f"best age {fit.age.value:.1f} {model.age_unit}")
-    if fit.age.low is not None and fit.age.high is not None:
-        axis.axvspan(fit.age.low, fit.age.high, color="#d1495b", alpha=0.12, label="95 % interval")
+    best = fit.estimate
+    axis.axvline(best.value, color="#d1495b", linewidth=1.2, label=f"best age {best.value:.1f} {model.age_unit}")
+    if best.low is not None and best.high is not None:
+        axis.axvspan(best.low, best.high, color="#d1495b", alpha=0.12, label="95 % interval")
     if fit.known_age is not None:
         axis.axvline(fit.known_age, color="0.3", linewidth=1, linestyle="--", label=f"known age {fit.known_age:.1f}")
     axis.set_xlabel(f"{model.age_name.replace('_', ' ')} ({model.age_unit})", fontsize=9)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,15 +20,21 @@ from NeuroGenLib.atlas.published.checkpoint import (
     shape_from_config,
 )
 from NeuroGenLib.atlas.published.rendering import halo_as_published
-from NeuroGenLib.core import provenance
-from NeuroGenLib.core.checksums import sha256_of
 from NeuroGenLib.core.config import from_mapping
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.core.files import staged_outputs, write_json, write_text
+from NeuroGenLib.core.files import staged_outputs, write_text
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.spatial.labels import LabelTable, as_label_map
 from NeuroGenLib.spatial.volume import Volume
-from NeuroGenLib.training.published_settings import plain, reason_for, require_new_settings_file, shown
+from NeuroGenLib.training.published_settings import (
+    Translation,
+    as_yaml,
+    beside,
+    plain,
+    reason_for,
+    require_new_settings_file,
+    shown,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -91,31 +96,22 @@ _NEEDED = object()
 
 
 @dataclass(frozen=True)
-class Translation:
+class AtlasTranslation(Translation):
     """NeuroGen's settings for a training of the published program.
 
     Attributes
     ----------
     dataset:
         Name of the data set's block.
-    settings:
-        What the settings file holds, in the words of :class:`~NeuroGenLib.atlas.config.AtlasTrainConfig`.
     labels:
         The label table; a label's value is its position in ``label_names``.
     splits:
         Subject ids by split where the published file lists them itself, as those in its run folders do.
-    remarks:
-        How some settings were translated, a sentence each.
-    left_out:
-        The published settings without a counterpart: dotted key, value, reason.
     """
 
     dataset: str
-    settings: dict[str, Any]
     labels: LabelTable
     splits: dict[str, list[str]] | None
-    remarks: tuple[str, ...]
-    left_out: tuple[tuple[str, Any, str], ...]
 
 
 def import_config(
@@ -128,7 +124,7 @@ def import_config(
     root: Path | None = None,
     points_per_subject: int | None = None,
     progress: Progress = SILENT,
-) -> tuple[Translation, list[Path]]:
+) -> tuple[AtlasTranslation, list[Path]]:
     """Write the settings file, with its label table, provenance and, where needed, subject ids beside it.
 
     The length of the run is ``epochs`` times all points of all subjects, in steps of ``n_samples`` points. A
@@ -152,7 +148,7 @@ def import_config(
 
     Returns
     -------
-    Translation, list of Path:
+    AtlasTranslation, list of Path:
         What was translated, and the files written.
 
     Raises
@@ -193,7 +189,7 @@ def import_config(
     _tell_interval(atlas, steps // epochs, remarks)
     reasons = _NO_COUNTERPART | (_OWN_DEFAULTS if recommended else {})
     left_out = tuple((key, value, reason_for(key, reasons)) for keys in (data, atlas) for key, value in keys.rest())
-    translation = Translation(str(name), settings, labels, splits, tuple(remarks), left_out)
+    translation = AtlasTranslation(settings, tuple(remarks), left_out, str(name), labels, splits)
     return translation, _write(translation, out, (config_data, config_atlas), recommended=recommended)
 
 
@@ -299,8 +295,8 @@ def _volumes(data: _Keys, start: Path, out: Path, remarks: list[str]) -> dict[st
         "root": start.as_posix(),
         "modalities": modalities,
         "segmentation": segmentation,
-        "labels": _beside(out, "labels.tsv").as_posix(),
-        "splits": _beside(out, "subject_ids.yaml").as_posix(),
+        "labels": beside(out, "labels.tsv").as_posix(),
+        "splits": beside(out, "subject_ids.yaml").as_posix(),
         "split": "train",
         "constraints": _constraints(data, remarks),
         "age": AGE,
@@ -519,53 +515,17 @@ def measured_points(config: AtlasTrainConfig, progress: Progress = SILENT) -> tu
     return len(cohort), max(1, round(sum(counts) / len(counts)))
 
 
-def settings_text(translation: Translation, sources: Sequence[str], *, recommended: bool) -> str:
-    """Return the settings file: the settings, and as comments how they came about and what has no counterpart."""
+def _write(translation: AtlasTranslation, out: Path, sources: tuple[Path, Path], *, recommended: bool) -> list[Path]:
     what = "on its data with NeuroGen's own defaults" if recommended else "as the published program does"
     head = [
-        f"Made by 'neurogen atlas import-config' from {' and '.join(map(plain, sources))},",
+        f"Made by 'neurogen atlas import-config' from {' and '.join(plain(path.name) for path in sources)},",
         f"data set {plain(translation.dataset)}: trains an atlas {what}.",
         "Start it with: neurogen atlas train --config THIS_FILE",
     ]
-    tail = ["How it was translated:", *(f"- {remark}" for remark in translation.remarks)]
-    tail += ["Published settings without a counterpart:"]
-    tail += [f"- {plain(key)}: {shown(value)} ({reason})" for key, value, reason in translation.left_out]
-    comments = ["\n".join(f"# {line}" for line in lines) for lines in (head, tail)]
-    return f"{comments[0]}\n{_as_yaml(translation.settings)}{comments[1]}\n"
-
-
-def _write(translation: Translation, out: Path, sources: tuple[Path, Path], *, recommended: bool) -> list[Path]:
     with staged_outputs(out.parent) as staging:
-        text = settings_text(translation, [path.name for path in sources], recommended=recommended)
-        write_text(staging / out.name, text)
-        translation.labels.to_tsv(staging / _beside(out, "labels.tsv").name)
+        parameters = {"dataset": translation.dataset, "recommended": recommended}
+        translation.write(staging / out.name, head, "atlas import-config", parameters, sources)
+        translation.labels.to_tsv(staging / beside(out, "labels.tsv").name)
         if translation.splits is not None:
-            write_text(staging / _beside(out, "subject_ids.yaml").name, _as_yaml(translation.splits))
-        record = provenance.record(
-            "atlas import-config",
-            parameters={"dataset": translation.dataset, "recommended": recommended},
-            inputs=[{"name": path.name, "sha256": sha256_of(path)} for path in sources],
-            remarks=list(translation.remarks),
-            without_counterpart={key: reason for key, _, reason in translation.left_out},
-        )
-        write_json(staging / _beside(out, "provenance.json").name, record)
+            write_text(staging / beside(out, "subject_ids.yaml").name, as_yaml(translation.splits))
         return [out.parent / path.name for path in sorted(staging.iterdir())]
-
-
-def _beside(out: Path, end: str) -> Path:
-    return out.with_name(f"{out.stem}_{end}")
-
-
-def _as_yaml(content: Any) -> str:
-    import yaml
-
-    class Dumper(yaml.SafeDumper):
-        """Quotes text that YAML 1.2, by whose rules settings are read, takes for a number."""
-
-        def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 (the library's signature)
-            return True
-
-    Dumper.add_implicit_resolver(
-        "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
-    )
-    return yaml.dump(content, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=110)

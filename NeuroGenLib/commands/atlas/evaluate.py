@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from NeuroGenLib.atlas.config import BUNDLED, FitConfig
+from NeuroGenLib.atlas.config import BUNDLED, EvaluateConfig, FitConfig
 from NeuroGenLib.atlas.infer import AtlasModel
 from NeuroGenLib.cohort.subjects import Cohort, read_splits
-from NeuroGenLib.commands.options import make_parser, make_progress, number, print_json
-from NeuroGenLib.commands.shared import add_model_option, add_run_options, out_folder, use_reading_options
+from NeuroGenLib.commands.options import make_parser, make_progress
+from NeuroGenLib.commands.shared import (
+    add_model_option,
+    add_run_options,
+    files_below,
+    out_folder,
+    print_written,
+    use_reading_options,
+)
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.provenance import RESEARCH_USE
@@ -39,47 +47,35 @@ def evaluate(arguments: list[str]) -> None:
         "--splits", metavar="FILE", help="YAML file with the ids of train, val and test, instead of --subjects"
     )
     parser.add_argument("--split", default="val", metavar="NAME", help="which split of --splits (default: val)")
-    parser.add_argument(
-        "--segmentation", default="Seg", metavar="NAME", help="column with the label maps (default: Seg)"
-    )
-    parser.add_argument("--no-fit", action="store_true", help="compare the atlas alone, fit nothing")
+    add_options(parser, EvaluateConfig, ["segmentation", "fitted", "regression", "bandwidth", "volumes"])
     add_options(parser, FitConfig, ["steps"])
-    parser.add_argument(
-        "--regression", choices=("local-linear", "gaussian"), help="how the subjects' latents are averaged"
-    )
-    parser.add_argument("--bandwidth", metavar="B", help="kernel width of the age regression, in the unit of age")
-    parser.add_argument("--volumes", action="store_true", help="also write each subject's fit")
     add_run_options(parser)
     options = parser.parse(arguments)
 
-    from NeuroGenLib.atlas.evaluation.table import FILES, EvaluationSettings, evaluate_to_folder
+    from NeuroGenLib.atlas.evaluation.table import FILES, evaluate_to_folder
 
     out = out_folder(options.out, FILES, overwrite=options.overwrite)
     if (options.subjects is None) == (options.splits is None):
         raise InputError(
             "The subjects to compare with are not clear.", "Give either --subjects or --splits.", code="value-conflict"
         )
-    rendering: dict[str, Any] = {"regression": options.regression}
-    if options.bandwidth is not None:
-        rendering["bandwidth"] = number(options.bandwidth, "a bandwidth", positive=True)
-    fit = options_of(options, FitConfig)
-    settings = EvaluationSettings(
-        options.segmentation,
-        None if options.no_fit else fit,
-        rendering,
-        options.volumes,
-        options_of(options, PictureConfig),
+    settings = options_of(
+        options,
+        EvaluateConfig,
+        fit=options_of(options, FitConfig),
+        picture=options_of(options, PictureConfig),
     )
+    started = time.monotonic()
     progress = make_progress(options.progress)
     use_reading_options(options, progress)
 
     model = open_model(options.model, AtlasModel, device=options.device)
-    cohort = Cohort.from_table(Path(options.table), (*model.modalities, options.segmentation))
+    cohort = Cohort.from_table(Path(options.table), (*model.modalities, settings.segmentation))
     cohort = cohort.select(_ids(options.subjects, options.splits, options.split))
     table = evaluate_to_folder(model, cohort, out, settings, progress)
     progress.close()
     if options.json:
-        print_json({"out": options.out, "rows": table, "notice": model.notice})
+        print_written(out, files_below(out), started, notice=model.notice, rows=table)
         return
     print((out / "evaluation.tsv").read_text(encoding="utf-8"), end="")
     print(f"{model.notice} {RESEARCH_USE}".strip())

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from NeuroGenLib.atlas.config import BUNDLED, FitConfig, SubjectConfig
 from NeuroGenLib.atlas.infer import AtlasModel
-from NeuroGenLib.commands.options import make_parser, make_progress, print_json
+from NeuroGenLib.commands.options import make_parser, make_progress
 from NeuroGenLib.commands.shared import (
     add_model_option,
     add_run_options,
     add_scene_option,
     out_folder,
     print_files,
+    print_written,
     scene_path,
     use_reading_options,
 )
@@ -103,7 +104,8 @@ def fit(arguments: list[str]) -> None:
     seconds = time.monotonic() - started
     if options.json:
         facts = summary(model, fitted)
-        print_json({"out": options.out, "written": written, "seconds": round(seconds, 1), **facts})
+        del facts["shows"], facts["research_use"]  # they are the notice
+        print_written(out, written, started, notice=model.notice, **facts)
         return
     _report(model, fitted)
     print(f"Written in {seconds:.0f} s to {out}:")
@@ -170,9 +172,14 @@ def _exists(path: str) -> bool:
 
 def _report(model: AtlasModel, fitted: FittedBrain) -> None:
     """Say age, conditions and tissues, with what limits them."""
-    estimate = fitted.age
+    estimate = fitted.estimate
     interval = "" if estimate.low is None else f", 95 % interval {estimate.low:.1f} to {estimate.high:.1f}"
-    print(f"{model.age_name}: {estimate.value:.2f} {model.age_unit}{interval} (n = {estimate.n})")
+    interval += f" (n = {estimate.n})"
+    if fitted.known_age is None:
+        print(f"{model.age_name}: {estimate.value:.2f} {model.age_unit}{interval}")
+    else:
+        print(f"{model.age_name}: {fitted.age:g} {model.age_unit} (given)")
+        print(f"{model.age_name} of the image: {estimate.value:.2f} {model.age_unit}{interval}")
     for name, value in fitted.conditions.items():
         shown = f"{value:.4g}" if isinstance(value, float) else value
         print(f"{name}: {shown} ({'given' if name in fitted.given else 'fitted'})")

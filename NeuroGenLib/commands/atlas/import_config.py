@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from NeuroGenLib.atlas.published import training_config as published_config
@@ -41,6 +42,7 @@ def import_config(arguments: list[str]) -> None:
 
     points = options.points_per_subject
     progress = make_progress(options.progress)
+    started = time.monotonic()
     translation, files = published_config.import_config(
         Path(options.config_data),
         Path(options.config_atlas),
@@ -54,4 +56,4 @@ def import_config(arguments: list[str]) -> None:
         progress=progress,
     )
     progress.close()
-    report_translation(translation, options.out, files, "atlas", as_json=options.json)
+    report_translation(translation, options.out, files, "atlas", started, as_json=options.json)

@@ -8,7 +8,7 @@ from NeuroGenLib.atlas.config import BUNDLED
 from NeuroGenLib.atlas.evaluation.latents import FILES, analyse_to_folder
 from NeuroGenLib.atlas.infer import AtlasModel
 from NeuroGenLib.commands.atlas.shared import report_written
-from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
+from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress
 from NeuroGenLib.commands.shared import add_model_option, add_out_option, out_folder
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.reports import PictureConfig
@@ -43,10 +43,7 @@ def latents(arguments: list[str]) -> None:
     table = None if options.table is None else Path(options.table)
     columns = [] if options.columns is None else [name.strip() for name in options.columns.split(",")]
     findings, written = analyse_to_folder(model, out, table, columns, progress, options_of(options, PictureConfig))
-    if options.json:
-        rows = [finding.row() for finding in findings]
-        print_json({"out": options.out, "rows": rows, "warnings": written.warnings, "notice": model.notice})
-        return
-    report_written(model, written, progress, as_json=False)
-    for finding in findings:
+    rows = [finding.row() for finding in findings]
+    report_written(model, written, progress, as_json=options.json, rows=rows)
+    for finding in () if options.json else findings:
         print(finding.sentence())

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.atlas.output import parse_ages
 from NeuroGenLib.atlas.precomputed import FILES, PrecomputedAtlas, export
-from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
-from NeuroGenLib.commands.shared import add_overwrite_option, add_scene_option, out_folder, print_files, scene_path
+from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress
+from NeuroGenLib.commands.shared import (
+    add_overwrite_option,
+    add_scene_option,
+    out_folder,
+    print_files,
+    print_written,
+    scene_path,
+)
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import staged_outputs
@@ -66,6 +74,7 @@ def open_(arguments: list[str]) -> None:
         )
     out = None if options.out is None else out_folder(options.out, FILES, overwrite=options.overwrite)
     scene = scene_path(options.scene)
+    started = time.monotonic()
     progress = make_progress(options.progress)
     atlas = PrecomputedAtlas.open(
         Path(options.image),
@@ -79,7 +88,7 @@ def open_(arguments: list[str]) -> None:
     files = [] if out is None else _write(atlas, out, scene, progress.part(0.5, 1), options_of(options, PictureConfig))
     progress.close()
     if options.json:
-        print_json(facts | {"corrections": atlas.corrections, "out": options.out, "written": files})
+        print_written(out, files, started, **facts, corrections=atlas.corrections)
         return
     print_facts(facts)
     for text in (*atlas.warnings, *atlas.corrections):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
-from NeuroGenLib.commands.options import print_json
-from NeuroGenLib.commands.shared import print_result
+from NeuroGenLib.commands.shared import print_result, print_written
 
 if TYPE_CHECKING:
     from NeuroGenLib.atlas.infer import AtlasModel
@@ -13,18 +13,11 @@ if TYPE_CHECKING:
     from NeuroGenLib.core.progress import Progress
 
 
-def report_written(model: AtlasModel, written: Written, progress: Progress, *, as_json: bool) -> None:
-    """Say what was written, where, how long it took, and what to know about it."""
+def report_written(model: AtlasModel, written: Written, progress: Progress, *, as_json: bool, **facts: Any) -> None:
+    """Say what was written, where, how long it took, and what to know about it; ``facts`` stand in the JSON alone."""
     progress.close()
     if as_json:
-        print_json(
-            {
-                "out": str(written.folder),
-                "written": [str(file) for file in written.files],
-                "warnings": written.warnings,
-                "notice": model.notice,
-                "seconds": round(written.seconds, 2),
-            }
-        )
+        started = time.monotonic() - written.seconds
+        print_written(written.folder, written.files, started, warnings=written.warnings, notice=model.notice, **facts)
         return
     print_result(written.folder, written.files, written.seconds, written.warnings, model.notice)

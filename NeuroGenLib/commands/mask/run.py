@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from NeuroGenLib.cohort.subjects import IMAGE_SUFFIXES
-from NeuroGenLib.commands.options import (
-    add_device_option,
-    add_report_options,
-    make_parser,
-    make_progress,
-    print_json,
-)
+from NeuroGenLib.commands.options import add_device_option, add_report_options, make_parser, make_progress
 from NeuroGenLib.commands.shared import (
     add_model_option,
     add_reading_options,
+    print_written,
     require_all,
     use_reading_options,
 )
@@ -33,7 +29,9 @@ from NeuroGenLib.mask.infer import MaskModel
 from NeuroGenLib.mask.output import mask_result
 from NeuroGenLib.mask.run_config import MaskConfig
 from NeuroGenLib.models import open_model
-from NeuroGenLib.spatial.files.formats import ITK_SUFFIXES, WRITTEN_SUFFIXES
+from NeuroGenLib.spatial.files.formats import WRITTEN_SUFFIXES
+from NeuroGenLib.spatial.files.volumes import require_writable
+from NeuroGenLib.spatial.result import inspected, with_warnings
 from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
@@ -42,6 +40,10 @@ if TYPE_CHECKING:
     from NeuroGenLib.core.batch import Outcome
     from NeuroGenLib.core.progress import Progress
     from NeuroGenLib.spatial.result import Result
+
+
+_FILE_SUFFIX = re.compile(r"\.[A-Za-z]{2,5}")
+"""Endings of files (.txt, .mha, .json); folders may have others, as in masks.v2."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,9 @@ def run(arguments: list[str]) -> None:
     parser = make_parser(
         "mask",
         "Find the brain in scans of the whole head of an adult, of any contrast. The mask is on the scan's own\n"
-        "voxels, 1 in the brain and the fluid in and around it. It does not find a fetus inside its mother: segment\n"
-        "it by hand. Look at the masks before you use them. `neurogen mask train` trains a model of your own.",
+        "voxels, 1 in the brain and the fluid in and around it. Of a skull-stripped scan it is all but the\n"
+        "background. A fetus inside its mother is not found: segment it by hand. Look at the masks before you use\n"
+        "them. `neurogen mask train` trains a model of your own.",
         (
             "neurogen mask head_T1w.nii.gz --out brain_mask.nii.gz",
             "neurogen mask sub-*_T1w.nii.gz --out masks",
@@ -96,7 +99,7 @@ def run(arguments: list[str]) -> None:
         progress.part(0.02, 1),
     )
     progress.close()
-    _report(model, outcomes, time.monotonic() - started, as_json=options.json)
+    _report(model, outcomes, options.out, started, as_json=options.json)
 
 
 def planned(images: Sequence[str], out: str) -> list[Job]:
@@ -118,9 +121,12 @@ def planned(images: Sequence[str], out: str) -> list[Job]:
             )
         jobs = [Job(scans[0], place)]
     else:
-        if place.suffix.lower() in ITK_SUFFIXES:
+        if _FILE_SUFFIX.fullmatch(place.suffix) and not place.is_dir():
             raise InputError(
-                f"{place} has a suffix that is not written.", f"Use {', '.join(WRITTEN_SUFFIXES)}.", code="file-type"
+                f"{place} is the name of a file of a type that masks are not written in.",
+                f"End it in {', '.join(WRITTEN_SUFFIXES)}, or give a folder, which must exist where its name has such"
+                " an ending.",
+                code="file-type",
             )
         jobs = [Job(scan, place / f"{_stem(scan)}_mask.nii.gz") for scan in scans]
     taken: dict[Path, Path] = {}
@@ -164,10 +170,13 @@ def _stem(path: Path) -> str:
 def _masked(model: MaskModel, job: Job, config: MaskConfig, progress: Progress) -> Result:
     """Find the brain in one scan and write its mask and the record."""
     scan = Volume.load(job.image)
+    require_writable(job.mask, scan.affine)
     brain = model.find(scan, progress.part(0, 0.95), spacing=config.spacing)
     result = mask_result(
         model, brain, {"image": str(job.image), **to_mapping(config), "spacing": config.spacing or model.spacing}
     )
+    remarks = inspected({job.mask.name: result.labels["mask"]})
+    result = replace(result, warnings=[*result.warnings, *remarks], record=with_warnings(result.record, remarks))
     with staged_outputs(job.mask.parent) as staging:
         result.labels["mask"].save(staging / job.mask.name)
         write_json(staging / job.record.name, dict(result.record))
@@ -175,7 +184,9 @@ def _masked(model: MaskModel, job: Job, config: MaskConfig, progress: Progress) 
     return result
 
 
-def _report(model: MaskModel, outcomes: Sequence[Outcome[Job, Result]], seconds: float, *, as_json: bool) -> None:
+def _report(
+    model: MaskModel, outcomes: Sequence[Outcome[Job, Result]], out: str, started: float, *, as_json: bool
+) -> None:
     pairs = [(outcome.item, outcome.output) for outcome in outcomes if outcome.output is not None]
     failed = {outcome.name: outcome.reason for outcome in outcomes if outcome.reason}
     if as_json:
@@ -188,15 +199,15 @@ def _report(model: MaskModel, outcomes: Sequence[Outcome[Job, Result]], seconds:
             }
             for job, result in pairs
         ]
-        written = [str(file) for job, _ in pairs for file in (job.mask, job.record)]
-        facts = {"written": written, "masks": masks, "failed": failed, "notice": model.notice}
-        print_json({**facts, "seconds": round(seconds, 2)})
+        written = [file for job, _ in pairs for file in (job.mask, job.record)]
+        warnings = [f"{job.mask}: {text}" for job, result in pairs for text in result.warnings]
+        print_written(out, written, started, warnings=warnings, notice=model.notice, masks=masks, failed=failed)
     else:
         for job, result in pairs:
             print(f"{job.mask}: {result.facts['brain']['volume_ml']:.0f} ml")
             for text in result.warnings:
                 print(f"Note: {text}")
-        print(f"Written in {seconds:.1f} s.")
+        print(f"Written in {time.monotonic() - started:.1f} s.")
         print(f"{model.notice} {RESEARCH_USE}".strip())
     require_all(
         failed,

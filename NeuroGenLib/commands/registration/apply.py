@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from NeuroGenLib.cohort.subjects import IMAGE_SUFFIXES
-from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
+from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress
 from NeuroGenLib.commands.shared import (
     add_overwrite_option,
     add_reading_options,
     out_folder,
     print_result,
+    print_written,
     use_reading_options,
 )
 from NeuroGenLib.core import provenance
@@ -24,8 +25,10 @@ from NeuroGenLib.core.provenance import RECORD
 from NeuroGenLib.spatial.files.formats import ITK_SUFFIXES, WRITTEN_SUFFIXES
 from NeuroGenLib.spatial.files.landmarks import POINT_SUFFIXES, point_suffix, read_point_file
 from NeuroGenLib.spatial.files.spatial_maps import FileTransform, read_transform
+from NeuroGenLib.spatial.files.volumes import require_writable
 from NeuroGenLib.spatial.labels import as_label_map
-from NeuroGenLib.spatial.volume import Volume
+from NeuroGenLib.spatial.result import inspected, overlap_remarks
+from NeuroGenLib.spatial.volume import Volume, require_finite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,17 +77,17 @@ def apply(arguments: list[str]) -> None:
     started = time.monotonic()
     progress = make_progress(options.progress)
     use_reading_options(options, progress)
-    used = _transform(options, plan, progress)
+    used, remarks = _transform(options, plan, progress)
     progress.close()
     seconds = time.monotonic() - started
     if options.json:
-        print_json({"written": list(map(str, plan.written)), "transforms": used, "seconds": round(seconds, 2)})
+        print_written(options.out, plan.written, started, transforms=used, warnings=remarks)
         return
     source, target = ("fixed", "moving") if options.inverse else ("moving", "fixed")
     print(f"Carried from the {source} scan into the space of the {target} one:")
     for what, name in used.items():
         print(f"  {what} by {name}")
-    print_result(plan.record.parent, plan.written, seconds, [], "")
+    print_result(plan.record.parent, plan.written, seconds, remarks, "")
 
 
 def planned(volumes: Sequence[str], points: str | None, out: str) -> Plan:
@@ -212,20 +215,27 @@ def _require_apart(plan: Plan, read: Sequence[Path]) -> None:
     require_apart(plan.written, read)
 
 
-def _transform(options: Any, plan: Plan, progress: Progress) -> dict[str, str]:
-    """Transform everything, all or nothing, and return which transform was used for what."""
+def _transform(options: Any, plan: Plan, progress: Progress) -> tuple[dict[str, str], list[str]]:
+    """Transform everything, all or nothing; return which transform was used for what, and what to know about it."""
     given = read_transform(options.transform)
     order = 0 if options.labels else int(options.order or 1)
     used: dict[str, str] = {}
+    remarks: list[str] = []
     with staged_outputs(plan.record.parent) as staging:
         if plan.images:
             by_images = opposite(given, inverse=True) if options.inverse else given
             like = Volume.load(options.like)
+            for _, place in plan.images:
+                require_writable(place, like.affine)
             for path, place in progress.track(plan.images, "transforming"):
                 volume = Volume.load(path)
                 if options.labels:
                     volume = as_label_map(volume, str(path))
-                by_images.pull(volume, like, order).save(staging / place.name)
+                require_finite(volume, str(path))
+                remarks += overlap_remarks(by_images.coverage(volume, like), volume, str(path))
+                result = by_images.pull(volume, like, order)
+                remarks += inspected({place.name: result})
+                result.save(staging / place.name)
             used["label maps" if options.labels else "images"] = by_images.name
         if plan.points is not None:
             by_points = given if options.inverse else opposite(given, inverse=False)
@@ -235,9 +245,10 @@ def _transform(options: Any, plan: Plan, progress: Progress) -> dict[str, str]:
         parameters = {
             name: getattr(options, name) for name in ("transform", "volume", "like", "labels", "points", "inverse")
         }
-        record = provenance.record("registration apply", parameters={**parameters, "order": order}, transforms=used)
+        parameters["order"] = order
+        record = provenance.record("registration apply", parameters=parameters, transforms=used, warnings=remarks)
         write_json(staging / plan.record.name, record)
-    return used
+    return used, remarks
 
 
 def opposite(transform: FileTransform, *, inverse: bool) -> FileTransform:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from NeuroGenLib.commands.options import make_parser, make_progress, print_json
-from NeuroGenLib.commands.shared import add_run_options, out_folder, use_reading_options
+from NeuroGenLib.commands.options import make_parser, make_progress
+from NeuroGenLib.commands.shared import add_run_options, files_below, out_folder, print_written, use_reading_options
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError, NeuroGenError
 from NeuroGenLib.core.provenance import RESEARCH_USE
@@ -37,12 +38,11 @@ def evaluate(arguments: list[str]) -> None:
     if options.run is not None and "refine" not in options:
         settings = replace(settings, refine=0)
     pairs = read_pairs(Path(options.pairs))
+    started = time.monotonic()
     progress = make_progress(options.progress)
     use_reading_options(options, progress)
-    if options.run is not None:
-        _evaluate_run(options, pairs, out, settings, progress)
-    else:
-        _evaluate_model(options, pairs, out, settings, progress)
+    work = _evaluate_model if options.run is None else _evaluate_run
+    work(options, pairs, out, settings, started, progress)
 
 
 def _parser() -> ArgumentParser:
@@ -101,7 +101,7 @@ def _require_consistent(options: Any) -> None:
 
 
 def _evaluate_model(
-    options: Any, pairs: list[PairFiles], out: Path, settings: RegisterConfig, progress: Progress
+    options: Any, pairs: list[PairFiles], out: Path, settings: RegisterConfig, started: float, progress: Progress
 ) -> None:
 
     model = open_model(
@@ -111,7 +111,8 @@ def _evaluate_model(
     evaluation = evaluate_to_folder(model, pairs, out, settings, progress.part(0.02, 1), picture=picture)
     progress.close()
     if options.json:
-        print_json({"out": options.out, **evaluation.summary, "rows": evaluation.rows, "notice": model.notice})
+        summary = evaluation.summary
+        print_written(out, files_below(out), started, notice=model.notice, **summary, rows=evaluation.rows)
     else:
         _print_summary(evaluation, out, picture, model.notice)
     if evaluation.failed:
@@ -134,7 +135,7 @@ def _print_summary(evaluation: Evaluation, out: Path, picture: PictureConfig, no
 
 
 def _evaluate_run(
-    options: Any, pairs: list[PairFiles], out: Path, settings: RegisterConfig, progress: Progress
+    options: Any, pairs: list[PairFiles], out: Path, settings: RegisterConfig, started: float, progress: Progress
 ) -> None:
     run = Path(options.run)
     unit = run_checkpoints(run)[0].unit
@@ -160,7 +161,7 @@ def _evaluate_run(
     progress.close()
     if options.json:
         best = {unit: evaluation.best.number, "by": evaluation.by}
-        print_json({"out": options.out, "best": best, "rows": evaluation.rows, "notice": RESEARCH_USE})
+        print_written(out, files_below(out), started, best=best, rows=evaluation.rows)
         return
     column = "dice" if evaluation.by is None else SELECT[evaluation.by][0]
     for row in evaluation.rows:

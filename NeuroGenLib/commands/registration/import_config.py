@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from NeuroGenLib.commands.options import add_json_option, make_parser, whole_number
@@ -41,6 +42,7 @@ def import_config(arguments: list[str]) -> None:
     add_json_option(parser)
     options = parser.parse(arguments)
 
+    started = time.monotonic()
     translation, files = published_config.import_config(
         Path(options.config),
         Path(options.out),
@@ -49,4 +51,4 @@ def import_config(arguments: list[str]) -> None:
         start_epoch=whole_number(options.start_epoch, "a number of epochs"),
         legacy_levels=not options.all_stages,
     )
-    report_translation(translation, options.out, files, "registration", as_json=options.json)
+    report_translation(translation, options.out, files, "registration", started, as_json=options.json)

@@ -6,13 +6,14 @@ import time
 from typing import TYPE_CHECKING
 
 from NeuroGenLib.alignment.prepared_image import first_channel
-from NeuroGenLib.commands.options import make_parser, make_progress, print_json
+from NeuroGenLib.commands.options import make_parser, make_progress
 from NeuroGenLib.commands.shared import (
     add_model_option,
     add_run_options,
     add_scene_option,
     out_folder,
     print_result,
+    print_written,
     scene_path,
     use_reading_options,
 )
@@ -35,6 +36,7 @@ from NeuroGenLib.registration.output import (
     write_registration,
 )
 from NeuroGenLib.spatial.files.landmarks import read_point_file
+from NeuroGenLib.spatial.files.spatial_maps import TRANSFORM_SUFFIXES, require_right_angles
 from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
@@ -81,8 +83,7 @@ def run(arguments: list[str]) -> None:
     progress.close()
     seconds = time.monotonic() - started
     if options.json:
-        facts = {"out": str(out), "written": [str(file) for file in files], "seconds": round(seconds, 1)}
-        print_json({**facts, "notice": model.notice, **result.facts["quality"]})
+        print_written(out, files, started, notice=model.notice, **result.facts["quality"])
         return
     _report(registration)
     print_result(out, files, seconds, registration.warnings, model.notice)
@@ -131,6 +132,9 @@ def _read_inputs(
 
     points = None if options.points is None else read_point_file(options.points)
     images = {"fixed": Volume.load(options.fixed), "moving": Volume.load(options.moving)}
+    if f".{settings.format}" not in TRANSFORM_SUFFIXES:
+        for role, image in images.items():
+            require_right_angles(image, f"The {role} image {getattr(options, role)}")
     masks = {"fixed": loaded(options.fixed_mask), "moving": loaded(options.moving_mask)}
     labels = loaded(options.fixed_labels), loaded(options.moving_labels)
     missing = [role for role, mask in masks.items() if mask is None and settings.mask == "auto"]

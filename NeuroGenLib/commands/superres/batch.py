@@ -5,8 +5,15 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from NeuroGenLib.commands.options import make_parser, make_progress, print_json
-from NeuroGenLib.commands.shared import add_model_option, add_run_options, out_folder, require_all, use_reading_options
+from NeuroGenLib.commands.options import make_parser, make_progress
+from NeuroGenLib.commands.shared import (
+    add_model_option,
+    add_run_options,
+    out_folder,
+    print_written,
+    require_all,
+    use_reading_options,
+)
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.provenance import RESEARCH_USE
@@ -61,9 +68,7 @@ def batch(arguments: list[str]) -> None:
     progress.close()
     seconds = time.monotonic() - started
     if options.json:
-        written = [str(path) for path in result.written]
-        facts = {"out": str(out), "written": written, "rows": result.rows, "seconds": round(seconds, 1)}
-        print_json({**facts, "notice": model.notice})
+        print_written(out, result.written, started, notice=model.notice, rows=result.rows)
     else:
         for row in result.rows:
             if row["status"] != "failed":

@@ -5,8 +5,15 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from NeuroGenLib.commands.options import make_parser, make_progress, print_json
-from NeuroGenLib.commands.shared import add_model_option, add_run_options, out_folder, print_result, use_reading_options
+from NeuroGenLib.commands.options import make_parser, make_progress
+from NeuroGenLib.commands.shared import (
+    add_model_option,
+    add_run_options,
+    out_folder,
+    print_result,
+    print_written,
+    use_reading_options,
+)
 from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.config_command_line import add_options, options_of
 from NeuroGenLib.core.reports import PictureConfig
@@ -53,9 +60,7 @@ def evaluate(arguments: list[str]) -> None:
     progress.close()
     seconds = time.monotonic() - started
     if options.json:
-        written = [str(file) for file in files]
-        facts = {"out": str(out), "written": written, "seconds": round(seconds, 1)}
-        print_json({**facts, "means": evaluation.means, "notice": model.notice})
+        print_written(out, files, started, notice=model.notice, means=evaluation.means)
         return
     print(f"PSNR (dB) / SSIM in the head, means of {len(cases)} scans:")
     print(markdown(evaluation.means))

@@ -6,8 +6,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from NeuroGenLib.commands.options import make_parser, make_progress, print_json
-from NeuroGenLib.commands.shared import add_model_option, add_run_options, out_folder, print_result, use_reading_options
+from NeuroGenLib.commands.options import make_parser, make_progress
+from NeuroGenLib.commands.shared import (
+    add_model_option,
+    add_run_options,
+    out_folder,
+    print_result,
+    print_written,
+    use_reading_options,
+)
 from NeuroGenLib.commands.superres.shared import read_scan
 from NeuroGenLib.core.config import to_mapping
 from NeuroGenLib.core.config_command_line import add_options, options_of
@@ -48,11 +55,11 @@ def run(arguments: list[str]) -> None:
     options = parser.parse(arguments)
 
     out = out_folder(options.out, FILES, overwrite=options.overwrite)
-    settings = options_of(options, SuperresConfig, recorded=tuple(map(recorded_thickness, options.scan)))
-
     started = time.monotonic()
     progress = make_progress(options.progress)
     use_reading_options(options, progress)
+    settings = options_of(options, SuperresConfig, recorded=tuple(map(recorded_thickness, options.scan)))
+
     scans = [read_scan(Path(path)) for path in options.scan]
     guide = None if options.guide is None else read_scan(Path(options.guide))
     model = open_model(options.model, SuperresModel, device=options.device, progress=progress.part(0, 0.02))
@@ -70,7 +77,10 @@ def run(arguments: list[str]) -> None:
             found = model.super_resolve(scans, guide=guide, settings=settings, progress=progress.part(0.02, 0.96))
         except AlreadyIsotropic as nothing:
             progress.close()
-            _say_nothing_to_do(nothing, as_json=options.json)
+            if options.json:
+                print_written(out, [], started, warnings=[str(nothing)], notice=model.notice)
+            else:
+                print(nothing)
             return
         result = superres_result(model, found, parameters)
         files = write_superres(result, scans[0], out, options_of(options, PictureConfig))
@@ -78,19 +88,11 @@ def run(arguments: list[str]) -> None:
     progress.close()
     seconds = time.monotonic() - started
     if options.json:
-        facts = {"out": str(out), "written": [str(file) for file in files], "seconds": round(seconds, 1)}
-        print_json({**facts, "notice": model.notice, **({} if result is None else result.facts["quality"])})
+        print_written(out, files, started, notice=model.notice, **({} if result is None else result.facts["quality"]))
         return
     if result is not None:
         _report(result)
     print_result(out, files, seconds, [] if result is None else result.warnings, model.notice)
-
-
-def _say_nothing_to_do(nothing: AlreadyIsotropic, *, as_json: bool) -> None:
-    if as_json:
-        print_json({"written": [], "warnings": [str(nothing)]})
-    else:
-        print(nothing)
 
 
 def _report(result: Result) -> None:

@@ -6,13 +6,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress, print_json
+from NeuroGenLib.commands.options import add_report_options, make_parser, make_progress
 from NeuroGenLib.commands.registration.apply import stem
 from NeuroGenLib.commands.shared import (
     add_out_option,
     add_reading_options,
     out_folder,
     print_result,
+    print_written,
     use_reading_options,
 )
 from NeuroGenLib.commands.superres.shared import read_scan
@@ -72,8 +73,7 @@ def simulate(arguments: list[str]) -> None:
     files = [out / name for name in (*names, RECORD)]
     seconds, warnings = time.monotonic() - started, list(result.warnings)
     if options.json:
-        written = [str(file) for file in files]
-        print_json({"written": written, "warnings": warnings, "notice": provenance.RESEARCH_USE, "seconds": seconds})
+        print_written(out, files, started, warnings=warnings)
     else:
         print_result(out, files, seconds, warnings, "These scans are simulated, not measured.")
 

@@ -77,7 +77,7 @@ class GeneratedPairs:
     most_labels:
         Structures of a step at most, drawn from those that both images of a pair have; all when not given.
     progress:
-        Told after every map.
+        Reports after every map.
 
     Raises
     ------
@@ -111,7 +111,7 @@ class GeneratedPairs:
             "orientation": "RAS",
         }
 
-    def draw(self, generator: torch.Generator, batch: int) -> PairBatch:
+    def sample(self, generator: torch.Generator, batch: int) -> PairBatch:
         """Return ``batch`` pairs, on the generator's device; images are 0 to 1, voxels are cubic."""
         import torch
 
@@ -248,7 +248,7 @@ def _tissues_of(maps: Sequence[torch.Tensor], table: TissueTable) -> torch.Tenso
     import torch
 
     values: dict[str | None, list[int]] = {}
-    for value in sorted({int(value) for one in maps for value in one.unique()}):
+    for value in sorted({int(value) for labels in maps for value in labels.unique()}):
         if table.is_brain(value):
             values.setdefault(table.tissue(value), []).append(value)
     groups = tuple(tuple(group) for group in values.values())

@@ -102,7 +102,7 @@ class PairSource(Protocol):
     def record(self) -> Mapping[str, Any]:
         """How images must be prepared for the trained network: what its manifest says under ``preparation``."""
 
-    def draw(self, generator: torch.Generator, batch: int) -> PairBatch:
+    def sample(self, generator: torch.Generator, batch: int) -> PairBatch:
         """Return ``batch`` samples, on the generator's device and by its random numbers alone.
 
         The generator is a function of (seed, step, rank), so that a resumed run repeats the uninterrupted one.
@@ -239,7 +239,7 @@ class ScanPairs:
         """How the scans are prepared."""
         return self._preparation.record
 
-    def draw(self, generator: torch.Generator, batch: int) -> PairBatch:
+    def sample(self, generator: torch.Generator, batch: int) -> PairBatch:
         """Return ``batch`` pairs or threes.
 
         Raises
@@ -284,14 +284,14 @@ class ScanPairs:
             return self._kept[index]
         scan = self.scans[index]
         try:
-            found = _compact(self._preparation(scan))
+            prepared = _compact(self._preparation(scan))
         except InputError as error:
             raise error.within(f"The scan {scan.id} cannot be used") from error
-        size = _bytes(found)
+        size = _bytes(prepared)
         if size <= self._room:
             self._room -= size
-            self._kept[index] = found
-        return found
+            self._kept[index] = prepared
+        return prepared
 
     def _choose(self, generator: torch.Generator) -> tuple[int, ...]:
         if self._pairs is None:
@@ -387,10 +387,10 @@ def pairs_within(values: np.ndarray, most: float) -> np.ndarray:
 def _partners(pairs: np.ndarray, scans: Sequence[ScanFiles]) -> list[set[int]]:
     """Return with which scans each scan forms a pair."""
     partners: list[set[int]] = [set() for _ in scans]
-    for one, other in pairs.tolist():
-        partners[one].add(other)
-        partners[other].add(one)
-    if not any(partners[one] & partners[other] for one, other in pairs.tolist()):
+    for first, second in pairs.tolist():
+        partners[first].add(second)
+        partners[second].add(first)
+    if not any(partners[first] & partners[second] for first, second in pairs.tolist()):
         raise InputError(
             "There are no three scans of which every two form a pair.",
             "Loosen the rule of the pairs, or train on two images at a time.",

@@ -22,7 +22,7 @@ TWINS = (("fixed_labels", "moving_labels"), ("fixed_landmarks", "moving_landmark
 """Columns that count only together."""
 FILES = (*NEEDED, *TWINS[0], "fixed_mask", "moving_mask", *TWINS[1])
 _SAME_NAME = 0.85
-"""Likeness from which another column's name is taken for a misspelt one."""
+"""Similarity (of `difflib`) from which another column's name is taken for a misspelt one."""
 
 
 @dataclass(frozen=True)

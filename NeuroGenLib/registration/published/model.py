@@ -18,6 +18,7 @@ from NeuroGenLib.registration.published.datasets.opening import preparation_reco
 from NeuroGenLib.registration.published.network_config import shape_of
 from NeuroGenLib.registration.published.settings_file import CITATION, DATA, FILE, MODEL, Settings
 from NeuroGenLib.registration.published.training_config import KINDS, data_set, prepared_steps, steps_of_an_epoch
+from NeuroGenLib.training.initial_weights import require_same_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,7 +79,7 @@ def _weights(checkpoint: Path) -> dict[str, Tensor]:
     Raises
     ------
     InputError
-        When the file holds something else, or weights that are no numbers.
+        When the file holds something else, or weights that are not numbers.
     """
     import torch
 
@@ -117,24 +118,12 @@ def _require_fitting(tensors: Mapping[str, Tensor], shape: SITRegConfig, where: 
     remedy = f"Give the {FILE} of the run that wrote the checkpoint."
     try:
         with torch.device("meta"):
-            wanted = {name: tuple(value.shape) for name, value in SITReg(shape).state_dict().items()}
+            expected = {name: tuple(value.shape) for name, value in SITReg(shape).state_dict().items()}
     except (RuntimeError, ValueError, TypeError, OverflowError) as error:
         raise InputError(
             f"{where}: there is no such network ({str(error).splitlines()[0]}).", remedy, code="value-invalid"
         ) from error
-    found = {name: tuple(value.shape) for name, value in tensors.items()}
-    problems = [f"{name} is missing" for name in wanted if name not in found]
-    problems += [f"{name} is not in the config" for name in found if name not in wanted]
-    problems += [
-        f"{name} is {'x'.join(map(str, size))}, by the config {'x'.join(map(str, wanted[name]))}"
-        for name, size in found.items()
-        if name in wanted and wanted[name] != size
-    ]
-    if problems:
-        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise InputError(
-            f"{where} do not fit together: {'; '.join(problems[:3])}{more}.", remedy, code="weights-mismatch"
-        )
+    require_same_weights(expected, tensors, f"{where} do not fit together", remedy)
 
 
 def _orientation(settings: Settings, given: str | None) -> str:

@@ -47,10 +47,7 @@ class Settings:
             raise InputError(
                 f"{path} is too large for a settings file.", f"Give the run's own {FILE}.", code="file-type"
             )
-        try:
-            content = read_json(existing_file(path))
-        except RecursionError:
-            raise InputError(f"{path} is nested too deeply.", f"Give the run's own {FILE}.", code="file-type") from None
+        content = read_json(existing_file(path))
         sections = [content.get(name) if isinstance(content, dict) else None for name in ("data", "application")]
         if not all(isinstance(section, dict) for section in sections):
             raise InputError(

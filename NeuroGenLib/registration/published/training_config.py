@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from NeuroGenLib.core import provenance
-from NeuroGenLib.core.checksums import sha256_of
 from NeuroGenLib.core.config import from_mapping
 from NeuroGenLib.core.errors import InputError, nearest
-from NeuroGenLib.core.files import staged_outputs, write_json, write_text
+from NeuroGenLib.core.files import staged_outputs
 from NeuroGenLib.registration.config import RegistrationTrainConfig
 from NeuroGenLib.registration.published.loss_config import translated_losses
 from NeuroGenLib.registration.published.network_config import shape_of
 from NeuroGenLib.registration.published.settings_file import CITATION, DATA, MODEL, TRAINING, Settings
-from NeuroGenLib.training.published_settings import plain, reason_for, require_new_settings_file, shown
+from NeuroGenLib.training.published_settings import Translation, plain, reason_for, require_new_settings_file
 
 KINDS = {"oasis": "oasis", "lpba40": "lpba40", "lung250m_4b": "lung250m", "lumir": "lumir", "nlst": "nlst"}
 """Published name of a data set -> NeuroGen's."""
@@ -63,26 +61,6 @@ _NO_COUNTERPART = {
     f"{TRAINING}.loss.segmentation": "the training has no label maps",
     f"{TRAINING}.loss.consistency_loss_weight_per_epoch": "only two images are registered at a time",
 }
-
-
-@dataclass(frozen=True)
-class Translation:
-    """NeuroGen's settings for what the published program was told to train.
-
-    Attributes
-    ----------
-    settings:
-        What the settings file holds, in the words of
-        :class:`~NeuroGenLib.registration.config.RegistrationTrainConfig`.
-    remarks:
-        How some settings were translated, a sentence each.
-    left_out:
-        The published settings without a counterpart: dotted key, value, reason.
-    """
-
-    settings: dict[str, Any]
-    remarks: tuple[str, ...]
-    left_out: tuple[tuple[str, Any, str], ...]
 
 
 def import_config(
@@ -308,32 +286,13 @@ def _seed(keys: Settings, remarks: list[str]) -> int:
     return int(np.uint32(seed % 2**32))
 
 
-def settings_text(translation: Translation, source: str) -> str:
-    """Return the settings file: the settings, and as comments how they came about and what has no counterpart."""
-    import yaml
-
+def _write(translation: Translation, config: Path, out: Path) -> list[Path]:
     head = [
-        f"Made by 'neurogen registration import-config' from {plain(source)}:",
+        f"Made by 'neurogen registration import-config' from {plain(config.name)}:",
         "trains a registration network as the published program does.",
         "Start it with: neurogen registration train --config THIS_FILE",
     ]
-    tail = ["How it was translated:", *(f"- {remark}" for remark in translation.remarks)]
-    tail += ["Published settings without a counterpart:"]
-    tail += [f"- {plain(key)}: {shown(value)} ({reason})" for key, value, reason in translation.left_out]
-    comments = ["\n".join(f"# {line}" for line in lines) for lines in (head, tail)]
-    body = yaml.safe_dump(translation.settings, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
-    return f"{comments[0]}\n{body}{comments[1]}\n"
-
-
-def _write(translation: Translation, config: Path, out: Path) -> list[Path]:
     with staged_outputs(out.parent) as staging:
-        write_text(staging / out.name, settings_text(translation, config.name))
-        record = provenance.record(
-            "registration import-config",
-            parameters={"settings": translation.settings},
-            inputs=[{"name": config.name, "sha256": sha256_of(config)}],
-            remarks=list(translation.remarks),
-            without_counterpart={key: reason for key, _, reason in translation.left_out},
-        )
-        write_json(staging / f"{out.stem}_provenance.json", record)
+        parameters = {"settings": translation.settings}
+        translation.write(staging / out.name, head, "registration import-config", parameters, [config])
         return [out.parent / path.name for path in sorted(staging.iterdir())]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.core.files import atomic_file, require_content
+from NeuroGenLib.core.files import atomic_file, require_content, utf8_name
 from NeuroGenLib.spatial.files.formats import channels_first, unreadable
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _ITK_KINDS = {"NrrdImageIO": "NRRD", "MetaImageIO": "MetaImage", "GDCMImageIO": "DICOM"}
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _SHEAR_TOLERANCE = 1e-4
+"""Cosine between two axes above which a grid is sheared: above the rounding of float32 headers."""
 
 
 def read_itk(path: Path, reader: str) -> SimpleITK.Image:
@@ -25,7 +26,7 @@ def read_itk(path: Path, reader: str) -> SimpleITK.Image:
     import SimpleITK
 
     try:
-        return SimpleITK.ReadImage(str(path), imageIO=reader)
+        return SimpleITK.ReadImage(utf8_name(path), imageIO=reader)
     except RuntimeError as error:
         raise unreadable(path, _ITK_KINDS[reader], error) from error
 
@@ -55,6 +56,18 @@ def from_itk(image: SimpleITK.Image, path: Path) -> tuple[np.ndarray, np.ndarray
     return array, LPS_TO_RAS @ affine
 
 
+def is_sheared(affine: np.ndarray) -> bool:
+    """Whether the axes of an affine are not at right angles, which ITK, NRRD and files of transforms cannot hold.
+
+    Examples
+    --------
+    >>> is_sheared(np.diag([1.0, -1.0, 3.0, 1.0]))
+    False
+    """
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return bool(np.abs(axes.T @ axes - np.eye(3)).max() > _SHEAR_TOLERANCE)
+
+
 def to_itk(array: np.ndarray, affine: np.ndarray, name: str) -> SimpleITK.Image:
     """Return an (i, j, k) or (c, i, j, k) array as a SimpleITK image in LPS.
 
@@ -68,17 +81,22 @@ def to_itk(array: np.ndarray, affine: np.ndarray, name: str) -> SimpleITK.Image:
     lps = LPS_TO_RAS @ affine
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
     direction = lps[:3, :3] / spacing
-    if np.abs(direction.T @ direction - np.eye(3)).max() > _SHEAR_TOLERANCE:
-        raise InputError(
-            f"{name} has a sheared affine, which NRRD and ITK would straighten.",
-            "Save it as .nii.gz, which holds any affine, or resample it first.",
-            code="geometry-invalid",
-        )
+    if is_sheared(affine):
+        raise sheared(name)
     image = SimpleITK.GetImageFromArray(np.ascontiguousarray(array.T), isVector=array.ndim == 4)
     image.SetSpacing(spacing.tolist())
     image.SetDirection(direction.ravel().tolist())
     image.SetOrigin(lps[:3, 3].tolist())
     return image
+
+
+def sheared(name: str) -> InputError:
+    """Error of a file that would have to hold a sheared affine."""
+    return InputError(
+        f"{name} has a sheared affine, which NRRD and ITK would straighten.",
+        "Save it as .nii.gz, which holds any affine, or resample it first.",
+        code="geometry-invalid",
+    )
 
 
 def write_nrrd(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
@@ -88,7 +106,7 @@ def write_nrrd(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
     image = to_itk(array, affine, str(path))
     with atomic_file(path) as temporary:
         try:
-            SimpleITK.WriteImage(image, str(temporary), useCompression=True, imageIO="NrrdImageIO")
+            SimpleITK.WriteImage(image, utf8_name(temporary), useCompression=True, imageIO="NrrdImageIO")
         except RuntimeError as error:
             raise OSError(str(error).strip().splitlines()[-1]) from error
         require_content(temporary)

@@ -12,9 +12,11 @@ import numpy as np
 
 from NeuroGenLib.core.errors import InputError, nearest
 from NeuroGenLib.core.files import atomic_file
+from NeuroGenLib.core.memory import free_memory
 from NeuroGenLib.spatial.array_geometry import apply_affine, corner_gap
 from NeuroGenLib.spatial.files.formats import channels_first, unreadable, volume_suffix
 from NeuroGenLib.spatial.files.nifti_geometry import APART_VOXELS, affine_of
+from NeuroGenLib.spatial.files.reading import reading
 
 if TYPE_CHECKING:
     import io
@@ -63,7 +65,7 @@ def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     except MemoryError as error:
         raise InputError(
             f"{path} claims more voxels than there is memory for.",
-            "Check its header, or use a machine with more memory.",
+            "Check its header, close other programs, or use a machine with more memory.",
             code="image-too-large",
         ) from error
     except broken as error:
@@ -87,6 +89,9 @@ def _parse_nifti(stream: io.BufferedIOBase, room: int, path: Path) -> tuple[np.n
     size = math.prod(int(n) for n in header.get_data_shape()) * header.get_data_dtype().itemsize
     if header.get_data_offset() + size > room:  # before memory is taken for what a damaged header claims
         raise ValueError(f"its header claims {size} bytes of voxels, the file holds fewer")
+    free = free_memory()
+    if free is not None and size > free and not reading().any_size:
+        raise MemoryError
     affine = affine_of(header, path)
     # mmap would tie the array to the file, which may be replaced later (and cannot be on Windows).
     return np.asanyarray(ArrayProxy(stream, header, mmap=False)), affine

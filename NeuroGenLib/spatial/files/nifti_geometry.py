@@ -57,13 +57,11 @@ def affine_of(header: Any, path: Path) -> np.ndarray:
     choice = "qform" if reading().geometry == "qform" else "sform"
     gap = corner_gap(shape, forms["sform"], forms["qform"])
     if gap > APART_VOXELS * np.linalg.norm(forms[choice][:3, :3], axis=0).min():
-        other = "sform" if choice == "qform" else "qform"
         log.warning(
-            "The sform and the qform of %s place it up to %.3g mm apart: the %s was used (--geometry %s for that).",
+            "The sform and the qform of %s place it up to %.3g mm apart: the %s was used (choose with --geometry).",
             path,
             gap,
             choice,
-            other,
         )
     return forms[choice]
 

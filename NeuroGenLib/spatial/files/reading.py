@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from NeuroGenLib.core import provenance
 from NeuroGenLib.core.config import Config, Help, Option, to_mapping
+from NeuroGenLib.core.job import current_job, running_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from NeuroGenLib.core.job import Job
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,9 @@ class ReadingConfig(Config):
         Help("Which affine of a NIfTI file counts where it has two; auto takes the sform"),
     ] = "auto"
     series: Annotated[
-        str | None, Option(metavar="UID"), Help("SeriesInstanceUID to read from a folder with several DICOM series")
+        str | None,
+        Option(metavar="UID"),
+        Help("DICOM series to read from a folder with several: its number, its UID, or how its UID begins"),
     ] = None
     any_size: Annotated[
         bool, Help("Read images whose size in mm or in voxels is implausible for a head or a brain")
@@ -39,6 +43,8 @@ class ReadingConfig(Config):
 
 _DEFAULTS = ReadingConfig(any_size=True)
 """Outside of a session: a program of one's own reads images of any size."""
+_WARNING = ("NeuroGenLib.spatial", "NeuroGenLib.cohort.sidecars")
+"""Loggers whose warnings reach the person and the record: of images, and of what is written beside them."""
 _READING: ContextVar[ReadingConfig] = ContextVar("reading", default=_DEFAULTS)
 
 
@@ -57,45 +63,44 @@ def reading() -> ReadingConfig:
 
 
 @contextmanager
-def reading_session(config: ReadingConfig | None = None) -> Iterator[provenance.Session]:
-    """Read files by ``config`` in this block; warnings of readers become part of every record made in it.
+def reading_session(config: ReadingConfig | None = None) -> Iterator[Job]:
+    """Read files by ``config`` in this block; warnings of readers become those of the running job, or of a new one.
 
     A command sets its options and how warnings are shown when it has parsed them: :func:`use_reading`.
 
     Parameters
     ----------
     config:
-        The options; by default those of the surrounding session, and the defaults where there is none.
+        The options; their defaults when not given.
     """
-    if config is None:
-        config = reading() if provenance.current_session() else ReadingConfig()
-    token = _READING.set(config)
-    logger = logging.getLogger(__package__)
-    with provenance.session() as session:
-        handler = _Warnings(logging.WARNING)
+    running = current_job()
+    token = _READING.set(config or ReadingConfig())
+    handler = _Warnings(logging.WARNING)
+    loggers = [logging.getLogger(name) for name in _WARNING]
+    for logger in loggers:
         logger.addHandler(handler)
-        try:
-            yield session
-        finally:
+    try:
+        with running_job(()) if running is None else nullcontext(running) as job:
+            yield job
+    finally:
+        for logger in loggers:
             logger.removeHandler(handler)
-            _READING.reset(token)
+        _READING.reset(token)
 
 
 def use_reading(config: ReadingConfig, show: Callable[[str], object]) -> None:
     """Read by these options until the session ends, and show each warning of a reader by ``show``."""
     _READING.set(config)
-    session = provenance.current_session()
-    if session is not None:
-        session.entries["reading"] = to_mapping(config)
-        session.show = show
+    job = current_job()
+    if job is not None:
+        job.entries["reading"] = to_mapping(config)
+        job.show = show
 
 
 class _Warnings(logging.Handler):
-    """Keeps each warning once, for the records of the innermost session, and shows it."""
+    """Passes each warning on to the running job."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
-        session = provenance.current_session()
-        if session is not None and text not in session.warnings:
-            session.warnings.append(text)
-            session.show(text)
+        job = current_job()
+        if job is not None:
+            job.warn(record.getMessage())

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from NeuroGenLib.core.errors import InputError
-from NeuroGenLib.core.files import atomic_file, existing_file, require_content
+from NeuroGenLib.core.files import atomic_file, existing_file, require_content, utf8_name
 from NeuroGenLib.spatial.files import volumes
-from NeuroGenLib.spatial.files.itk import to_itk
+from NeuroGenLib.spatial.files.itk import is_sheared, to_itk
 from NeuroGenLib.spatial.transforms.spatial_map import point_rows, require_displacements, require_order
 from NeuroGenLib.spatial.volume import Grid, Volume
 
@@ -37,8 +37,6 @@ READ_FIELDS = (*FIELD_SUFFIXES, ".nhdr", ".mha", ".mhd")
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _FIELD_KIND = "displacement field type"
 """Slicer's key in NRRD files: "resampling" maps fixed to moving points, "modeling" the other way."""
-_SHEAR = 1e-4
-"""Cosine between two axes of a grid from which on it is sheared."""
 _VECTOR_RAS, _VECTOR_RAW = 1006, 1007
 """NIfTI intents. ITK turns vectors of the first between RAS and LPS, and writes LPS as the second."""
 
@@ -88,32 +86,41 @@ class FileTransform:
         Raises
         ------
         InputError
-            When the order is another, or one of the grids is sheared, which ITK cannot hold.
+            When the order is another.
         """
         import SimpleITK
 
         require_order(order)
         interpolator = {0: SimpleITK.sitkNearestNeighbor, 1: SimpleITK.sitkLinear, 3: SimpleITK.sitkBSpline}[order]
         shape, affine = (like.shape, like.affine) if isinstance(like, Volume) else like
-        grid = to_itk(np.zeros((1, 1, 1), np.uint8), affine, "The grid of the result")
+        # From voxels to voxels, on grids without geometry: those of ITK's images cannot be sheared.
+        to_voxels = SimpleITK.CompositeTransform(3)  # the transform that is added last is applied first
+        to_voxels.AddTransform(_lps_affine(np.linalg.inv(_LPS @ volume.affine)))
+        to_voxels.AddTransform(self.itk)
+        to_voxels.AddTransform(_lps_affine(_LPS @ affine))
         kept = order == 0 or volume.array.dtype == np.float64
         array = volume.array if kept else volume.array.astype(np.float32)
         layers = (array if volume.channels is not None else array[None]).view(_viewed(array.dtype))
         pulled = []
         for layer in layers:
+            source = SimpleITK.GetImageFromArray(np.ascontiguousarray(layer.T))
             image = SimpleITK.Resample(
-                to_itk(layer, volume.affine, "The volume"),
+                source,
                 [int(n) for n in shape],
-                self.itk,
+                to_voxels,
                 interpolator,
-                grid.GetOrigin(),
-                grid.GetSpacing(),
-                grid.GetDirection(),
+                source.GetOrigin(),
+                source.GetSpacing(),
+                source.GetDirection(),
                 float(fill),
             )
             pulled.append(np.ascontiguousarray(SimpleITK.GetArrayViewFromImage(image).T))
         stacked = np.stack(pulled).view(array.dtype)
         return Volume(stacked if volume.channels is not None else stacked[0], affine)
+
+    def coverage(self, volume: Volume, like: Grid) -> Volume:
+        """Return where voxels of the grid of ``like`` are mapped into ``volume``, (i, j, k) bool."""
+        return self.pull(Volume(np.ones(volume.shape, bool), volume.affine), like, order=0)
 
 
 def write_transform(transform: SpatialMap, path: str | os.PathLike[str]) -> None:
@@ -139,7 +146,7 @@ def write_transform(transform: SpatialMap, path: str | os.PathLike[str]) -> None
     path = Path(path)
     _require_suffix(path, TRANSFORM_SUFFIXES, "a transform")
     if transform.field is not None:
-        _require_right_angles(transform.field)
+        require_right_angles(transform.field, "The displacement field")
     if transform.field is None:
         itk: SimpleITK.Transform = _affine(transform.after @ transform.before)
     else:
@@ -150,7 +157,7 @@ def write_transform(transform: SpatialMap, path: str | os.PathLike[str]) -> None
         itk.AddTransform(_affine(transform.before))
     with atomic_file(path) as temporary:
         try:
-            SimpleITK.WriteTransform(itk, str(temporary))
+            SimpleITK.WriteTransform(itk, utf8_name(temporary))
         except RuntimeError as error:
             raise OSError(_reason(error)) from error
         require_content(temporary)
@@ -177,11 +184,27 @@ def write_displacement_field(field: Volume, path: str | os.PathLike[str]) -> Non
     path = Path(path)
     _require_suffix(path, FIELD_SUFFIXES, "a displacement field")
     require_displacements(field, "The displacement field")
-    _require_right_angles(field)
+    require_right_angles(field, "The displacement field")
     if path.name.lower().endswith(".nrrd"):
         _write_nrrd(field, path)
     else:
         _write_nifti(field, path)
+
+
+def require_right_angles(volume: Volume, name: str) -> None:
+    """Require a grid that files of displacement fields can hold; ask it of an image before the work.
+
+    Raises
+    ------
+    InputError
+        Naming ``name``, when its grid is sheared.
+    """
+    if is_sheared(volume.affine):
+        raise InputError(
+            f"{name} has a sheared grid, which no file of displacements can hold.",
+            "Write the transform as .h5, or resample the image onto a grid with right angles.",
+            code="geometry-invalid",
+        )
 
 
 def read_transform(path: str | os.PathLike[str]) -> FileTransform:
@@ -213,7 +236,7 @@ def read_transform(path: str | os.PathLike[str]) -> FileTransform:
     import SimpleITK
 
     try:
-        itk = SimpleITK.ReadTransform(str(path))
+        itk = SimpleITK.ReadTransform(utf8_name(path))
     except RuntimeError as error:
         raise InputError(
             f"{path} is not a readable ITK transform: {_reason(error)}.",
@@ -231,9 +254,12 @@ def read_transform(path: str | os.PathLike[str]) -> FileTransform:
 
 def _affine(matrix: np.ndarray) -> SimpleITK.AffineTransform:
     """Return a RAS matrix as ITK's affine transform in LPS."""
+    return _lps_affine(_LPS @ matrix @ _LPS)
+
+
+def _lps_affine(lps: np.ndarray) -> SimpleITK.AffineTransform:
     import SimpleITK
 
-    lps = _LPS @ matrix @ _LPS
     transform = SimpleITK.AffineTransform(3)
     transform.SetMatrix(lps[:3, :3].ravel().tolist())
     transform.SetTranslation(lps[:3, 3].tolist())
@@ -261,7 +287,7 @@ def _write_nrrd(field: Volume, path: Path) -> None:
     image.SetMetaData(_FIELD_KIND, "resampling")
     with atomic_file(path) as temporary:
         try:
-            SimpleITK.WriteImage(image, str(temporary), useCompression=True, imageIO="NrrdImageIO")
+            SimpleITK.WriteImage(image, utf8_name(temporary), useCompression=True, imageIO="NrrdImageIO")
         except RuntimeError as error:
             raise OSError(_reason(error)) from error
         require_content(temporary)
@@ -322,7 +348,7 @@ def _field_kind(path: Path) -> str:
     import SimpleITK
 
     reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader.SetFileName(utf8_name(path))
     reader.ReadImageInformation()
     return str(reader.GetMetaData(_FIELD_KIND)).strip().lower() if reader.HasMetaDataKey(_FIELD_KIND) else ""
 
@@ -336,16 +362,6 @@ def _require_suffix(path: Path, suffixes: tuple[str, ...], what: str) -> None:
     if not path.name.lower().endswith(suffixes):
         raise InputError(
             f"{path} cannot be written as {what}.", f"End the name in {' or '.join(suffixes)}.", code="file-type"
-        )
-
-
-def _require_right_angles(field: Volume) -> None:
-    axes = field.affine[:3, :3] / field.spacing
-    if np.abs(axes.T @ axes - np.eye(3)).max() > _SHEAR:
-        raise InputError(
-            "The grid of the displacement field is sheared, which no file of transforms can hold.",
-            "Make the field on a grid with right angles, or resample the fixed image onto one.",
-            code="geometry-invalid",
         )
 
 

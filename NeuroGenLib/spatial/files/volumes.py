@@ -15,7 +15,8 @@ from NeuroGenLib.core.files import existing_file
 from NeuroGenLib.spatial.files import dicom
 from NeuroGenLib.spatial.files.dicom_headers import is_dicom
 from NeuroGenLib.spatial.files.formats import ITK_SUFFIXES, NIFTI_SUFFIXES, WRITTEN_SUFFIXES, volume_suffix
-from NeuroGenLib.spatial.files.itk import from_itk, read_itk, write_nrrd
+from NeuroGenLib.spatial.files.itk import from_itk, is_sheared, read_itk, sheared, write_nrrd
+from NeuroGenLib.spatial.files.itk_geometry import warn_of_missing_geometry
 from NeuroGenLib.spatial.files.nifti import read_nifti, write_nifti
 from NeuroGenLib.spatial.files.reading import reading
 
@@ -95,6 +96,23 @@ def write(
     (3, 4, 5, 6)
     """
     path = Path(path)
+    require_writable(path, affine)
+    stored = _stored_values(array, dtype, path)
+    if volume_suffix(path) == ".nrrd":
+        write_nrrd(path, stored, affine)
+    else:
+        data = np.moveaxis(stored, 0, -1) if stored.ndim == 4 else stored
+        write_nifti(path, data, affine, frame_spacing=frame_spacing, frame_unit=frame_unit)
+
+
+def require_writable(path: Path, affine: np.ndarray) -> None:
+    """Require that a file of this name can hold a volume with this affine; ask it before the work.
+
+    Raises
+    ------
+    InputError
+        When the suffix is not one that is written, or the file is NRRD and the affine sheared.
+    """
     suffix = volume_suffix(path)
     if suffix not in WRITTEN_SUFFIXES:
         raise InputError(
@@ -102,12 +120,8 @@ def write(
             f"End the name in {', '.join(WRITTEN_SUFFIXES)}.",
             code="file-type",
         )
-    stored = _stored_values(array, dtype, path)
-    if suffix == ".nrrd":
-        write_nrrd(path, stored, affine)
-    else:
-        data = np.moveaxis(stored, 0, -1) if stored.ndim == 4 else stored
-        write_nifti(path, data, affine, frame_spacing=frame_spacing, frame_unit=frame_unit)
+    if suffix == ".nrrd" and is_sheared(affine):
+        raise sheared(str(path))
 
 
 def write_frames(
@@ -170,7 +184,9 @@ def _read_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if suffix in NIFTI_SUFFIXES:
         return read_nifti(path)
     if suffix in ITK_SUFFIXES:
-        return from_itk(read_itk(path, ITK_SUFFIXES[suffix]), path)
+        image = read_itk(path, ITK_SUFFIXES[suffix])
+        warn_of_missing_geometry(path)
+        return from_itk(image, path)
     if is_dicom(path):
         return dicom.read_file(path)
     raise InputError(

@@ -72,7 +72,7 @@ class Example:
     def to(self, device: torch.device) -> Example:
         """Return it on a device."""
         image, guide, labels = (
-            None if one is None else one.to(device) for one in (self.image, self.guide, self.labels)
+            None if tensor is None else tensor.to(device) for tensor in (self.image, self.guide, self.labels)
         )
         return replace(self, head=self.head.to(device), image=image, guide=guide, labels=labels)
 
@@ -99,7 +99,7 @@ class Examples:
     @property
     def spacings(self) -> tuple[float, float]:
         """Least and largest voxel size of what is trained on, in mm."""
-        sizes = [one.spacing for one in (*self.scans, *self.maps)]
+        sizes = [example.spacing for example in (*self.scans, *self.maps)]
         return round(min(sizes), 3), round(max(sizes), 3)
 
 
@@ -120,11 +120,11 @@ def read_examples(config: SuperresTrainConfig, progress: Progress = SILENT) -> E
     parts = split(whole, config.split)
     chosen = _evenly(parts["validation"], config.validation.most)
 
-    def read_scan(one: Subject) -> Example:
-        return _scan(one, config.scans, config.window)
+    def read_scan(subject: Subject) -> Example:
+        return _scan(subject, config.scans, config.window)
 
-    def read_map(one: Subject) -> Example:
-        return _map(one, config.maps, config.maps_spacing, config.window)
+    def read_map(subject: Subject) -> Example:
+        return _map(subject, config.maps, config.maps_spacing, config.window)
 
     first = read_map if scans is None else read_scan
     trained = _read(first, parts["train"], progress.part(0, 0.5))
@@ -189,8 +189,8 @@ def split(cohort: Cohort, config: SplitConfig) -> dict[str, tuple[Subject, ...]]
                 raise InputError(
                     f"No scan of {cohort.name} is named '{pattern}'.", nearest(pattern, cohort.ids), code="name-unknown"
                 )
-        left_out = {one for pattern in config.validation for one in fnmatch.filter(cohort.ids, pattern)}
-        parts = [tuple(one for one in everybody if (one.id in left_out) is wanted) for wanted in (False, True)]
+        left_out = {name for pattern in config.validation for name in fnmatch.filter(cohort.ids, pattern)}
+        parts = [tuple(subject for subject in everybody if (subject.id in left_out) is out) for out in (False, True)]
         parts.append(())
     elif config.kind == "order":
         ends = np.cumsum(published_split(len(everybody)))
@@ -202,7 +202,7 @@ def split(cohort: Cohort, config: SplitConfig) -> dict[str, tuple[Subject, ...]]
         tested = round(config.fractions[2] * len(people))
         ends = np.cumsum([max(0, len(people) - validated - tested), validated])
         dealt = [{people[index] for index in part} for part in np.split(order, ends)]
-        parts = [tuple(one for one in everybody if one.id in part) for part in dealt]
+        parts = [tuple(subject for subject in everybody if subject.id in part) for part in dealt]
     for name, part in zip(("train on", "validate with"), parts, strict=False):
         if not part:
             raise InputError(
@@ -214,7 +214,7 @@ def split(cohort: Cohort, config: SplitConfig) -> dict[str, tuple[Subject, ...]]
 
 
 def _read(read: Callable[[Subject], Example], subjects: Sequence[Subject], progress: Progress) -> tuple[Example, ...]:
-    return tuple(read(one) for one in progress.track(subjects, "reading scans"))
+    return tuple(read(subject) for subject in progress.track(subjects, "reading scans"))
 
 
 def _evenly(subjects: Sequence[Subject], most: int) -> tuple[Subject, ...]:

@@ -65,12 +65,12 @@ class WindowBatch:
     slices: torch.Tensor
     reproduced: torch.Tensor
 
-    def consistent(self, found: torch.Tensor) -> torch.Tensor:
+    def consistent(self, images: torch.Tensor) -> torch.Tensor:
         """Return what a network found, less what the slices would show of its correction: they tell that better.
 
         Inference does it by :func:`NeuroGenLib.superres.stacks.data_consistency.data_consistent`.
         """
-        correction = found - self.low
+        correction = images - self.low
         for axis in range(3):
             matrices = self.reproduced[:, axis, None, None]
             shown = (correction.movedim(2 + axis, -1) @ matrices.mT).movedim(-1, 2 + axis)
@@ -94,7 +94,7 @@ class Windows:
         self._examples = examples
         self._on_device: dict[tuple[torch.device, bool, int], Example] = {}
 
-    def draw(self, generator: torch.Generator, batch: int) -> WindowBatch:
+    def sample(self, generator: torch.Generator, batch: int) -> WindowBatch:
         """Return ``batch`` windows, on the generator's device, by its numbers alone."""
         return joined([window(self._example(generator), generator, self._config) for _ in range(batch)])
 
@@ -166,7 +166,7 @@ def window(
     if centre is None:
         centre = [int(place) for place in example.centres[random_index(generator, len(example.centres))]]
     # Axis n of the window is axis order[n] of the head.
-    margins = {order[one.axis]: one.margin(example.spacing) for one in stacks}
+    margins = {order[stack.axis]: stack.margin(example.spacing) for stack in stacks}
     box, inner = _boxes(example.head.shape, centre, side, margins)
     scan = example.image is not None
     if scan and example.labels is not None:
@@ -174,13 +174,13 @@ def window(
     source = _from_scan if scan else _generated
     guided = not chance(generator, settings.guide_dropped)
     image, guide, head, (dark, bright) = source(example, box, generator, config, guided=guided)
-    image, head = (_turned(one, order, flipped) for one in (image, head))
+    image, head = (_turned(array, order, flipped) for array in (image, head))
     noise = uniform(generator, *config.slices.noise) * (bright - dark)
     low = simulated_interpolation(image, stacks, example.spacing, noise, generator)
     gain, offset = _gain_and_offset(generator, settings)
     cut = tuple(
         slice(size - stop, size - start) if flip else slice(start, stop)
-        for (start, stop), size, flip in zip((inner[one] for one in order), image.shape, flipped, strict=True)
+        for (start, stop), size, flip in zip((inner[axis] for axis in order), image.shape, flipped, strict=True)
     )
 
     def cropped(value: torch.Tensor) -> torch.Tensor:
@@ -190,9 +190,9 @@ def window(
         return gain * (value - dark) / (bright - dark) + offset
 
     again = image.new_zeros((1, 3, side, side))
-    for one in stacks:
-        matrix = projection_matrix(image.shape[one.axis], example.spacing, one)[cut[one.axis], cut[one.axis]]
-        again[0, one.axis] = torch.as_tensor(matrix, dtype=image.dtype, device=image.device)
+    for stack in stacks:
+        matrix = projection_matrix(image.shape[stack.axis], example.spacing, stack)[cut[stack.axis], cut[stack.axis]]
+        again[0, stack.axis] = torch.as_tensor(matrix, dtype=image.dtype, device=image.device)
     shown = image.new_zeros((1, 1, side, side, side))
     if guide is not None:
         own_gain, own_offset = _gain_and_offset(generator, settings)
@@ -253,7 +253,7 @@ def _ends(image: torch.Tensor, head: torch.Tensor) -> tuple[float, float]:
     inside = image[head > 0.5]
     if inside.numel() == 0:
         return 0.0, 1.0
-    ends = torch.tensor([one / 100 for one in PERCENTILES], device=image.device)
+    ends = torch.tensor([percentile / 100 for percentile in PERCENTILES], device=image.device)
     low, high = torch.quantile(inside[:: max(1, inside.numel() // _SAMPLED)], ends).tolist()
     return (low, high) if high - low > _LEAST_CONTRAST else (0.0, 1.0)
 

@@ -12,6 +12,7 @@ from NeuroGenLib.models.folder import write_model
 from NeuroGenLib.models.unpickle import load_foreign_checkpoint
 from NeuroGenLib.spatial.volume import Volume, require_3d
 from NeuroGenLib.superres.published.reference import WINDOW, preparation_record
+from NeuroGenLib.training.initial_weights import require_same_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -52,11 +53,11 @@ def import_checkpoint(checkpoint: Path, destination: Path, *, half: bool = False
     InputError
         When the file is missing, damaged or something else, or the atlas beside it is not a volume.
     """
-    from NeuroGenLib.superres.published.unet import fold, reached_taps
+    from NeuroGenLib.superres.published.unet import fold, reached_taps, sizes_of
 
     state = _state(checkpoint)
     shape = config_of_state(state, checkpoint)
-    _require_fitting(state, shape, checkpoint)
+    require_same_weights(sizes_of(shape), state, f"{checkpoint} does not fit BABY-AI's network", _REMEDY)
     taps = reached_taps(shape, WINDOW)
     trained: list[str] = []
     folded = fold(_one_by_one(state, taps, trained, checkpoint), shape, WINDOW)
@@ -131,28 +132,6 @@ def config_of_state(state: Mapping[str, Tensor], checkpoint: Path) -> PublishedU
             code="weights-mismatch",
         )
     return shape
-
-
-def _require_fitting(state: Mapping[str, Tensor], shape: PublishedUNetConfig, checkpoint: Path) -> None:
-    """Demand every weight of the network, in its size, and no other; no memory is taken for the comparison."""
-    from NeuroGenLib.superres.published.unet import sizes_of
-
-    wanted = sizes_of(shape)
-    found = {name: tuple(value.shape) for name, value in state.items()}
-    problems = [f"{name} is missing" for name in wanted if name not in found]
-    problems += [f"{name} belongs to no network of BABY-AI" for name in found if name not in wanted]
-    problems += [
-        f"{name} is {'x'.join(map(str, size))}, not {'x'.join(map(str, wanted[name]))}"
-        for name, size in found.items()
-        if name in wanted and wanted[name] != size
-    ]
-    if problems:
-        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise InputError(
-            f"{checkpoint} does not fit BABY-AI's network: {'; '.join(problems[:3])}{more}.",
-            _REMEDY,
-            code="weights-mismatch",
-        )
 
 
 def _one_by_one(

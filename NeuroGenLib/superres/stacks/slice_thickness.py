@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from NeuroGenLib.cohort.sidecars import read_sidecar
 from NeuroGenLib.spatial.files.dicom import slice_thickness
 from NeuroGenLib.spatial.files.formats import NIFTI_SUFFIXES
+from NeuroGenLib.spatial.files.reading import reading
 
 if TYPE_CHECKING:
     import os
@@ -80,5 +81,5 @@ def plausible_thickness(
 def _of_file(path: Path) -> object:
     suffix = next((suffix for suffix in NIFTI_SUFFIXES if path.name.endswith(suffix)), None)
     if suffix is None:
-        return slice_thickness(path) or UNKNOWN
+        return slice_thickness(path, reading().series) or UNKNOWN
     return read_sidecar(path, suffix).get(_FIELD, UNKNOWN)

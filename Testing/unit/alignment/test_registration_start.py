@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.linalg import expm
 from scipy.spatial.transform import Rotation
 
-from NeuroGenLib.alignment import halfway
+from NeuroGenLib.alignment import halfway, rotation_search
 from NeuroGenLib.alignment import mutual_information as information
 from NeuroGenLib.alignment.halfway import (
     HalfwayGrid,
@@ -63,7 +63,7 @@ def other_contrast(phantom):
 
 
 def seen_after(motion, codes="RAS", spacing=(MM, MM, MM), header=None):
-    """The head in another contrast, moved by ``motion``, drawn afresh; its grid lies where ``header`` puts it."""
+    """The head in another contrast, moved by ``motion`` and rendered again; its grid lies where ``header`` puts it."""
     shape = tuple(int(np.ceil(96 / mm)) for mm in spacing)
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = -np.asarray(spacing) * (np.asarray(shape) - 1) / 2
@@ -217,6 +217,34 @@ def test_directions_that_differ_by_a_tenth_of_the_head_are_not_averaged(apart, m
     else:
         assert min(moves, abs(moves - apart)) < 1e-9
         assert f"{apart:.0f} mm" in start.notes[0]
+
+
+@pytest.mark.parametrize(("similarity", "taken"), [(1.02, "headers"), (1.05, "turned")])
+def test_another_start_must_be_three_percent_more_similar_than_the_headers(similarity, taken, monkeypatch):
+    starts = {"headers": np.eye(4), "turned": rotation(90, (0, 0, 0))}
+    values = {matrix.tobytes(): value for matrix, value in zip(starts.values(), (1.0, similarity), strict=True)}
+    monkeypatch.setattr(rotation_search, "_about_centres", lambda *_: starts["turned"])
+    monkeypatch.setattr(rotation_search, "_best_rotations", lambda *_: [])
+    monkeypatch.setattr(rotation_search, "_tried", lambda _fixed, _moving, start: start)
+    monkeypatch.setattr(rotation_search, "similarity", lambda _fixed, _moving, matrix: values[matrix.tobytes()])
+    assert np.array_equal(rotation_search.rough_start([None] * 3, [None] * 3), starts[taken])
+
+
+def test_copies_are_smoothed_by_seven_tenths_of_a_voxel():
+    """Alternating slices keep 2 exp(-(0.7 pi)^2 / 2) of their contrast: a Gaussian at the limit, and its alias.
+
+    The cube of 56 mm makes the finest copy of 2 mm coincide with the image's grid.
+    """
+    shape, affine = (40, 40, 40), np.diag([2.0, 2.0, 2.0, 1.0])
+    mask = np.zeros(shape, np.uint8)
+    mask[6:34, 6:34, 6:34] = 1
+    image = mask * np.where(np.arange(40) % 2, 3.0, 1.0).astype(np.float32)[:, None, None]
+    prepared = PreparedImage.of(Volume(image, affine), Volume(mask, affine))
+    finest = scan_levels(prepared, prepared)[0][2].image
+    middle = finest.world_to_voxel(np.array([40.0, 40.0, 40.0])).round().astype(int)
+    line = finest.array[middle[0] - 4 : middle[0] + 4, middle[1], middle[2]]
+    assert finest.spacing == pytest.approx((2.0, 2.0, 2.0))
+    assert np.ptp(line) == pytest.approx(2 / 3 * 2 * np.exp(-((0.7 * np.pi) ** 2) / 2), rel=0.02)
 
 
 # --- the halfway grid ------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from NeuroGenLib.atlas.conditions import Condition, beyond_neighbours, complete, encode_all
+from NeuroGenLib.atlas.conditions import Condition, beyond_neighbours, complete, encode_all, parsed
 from Testing.raising import raises
 
 WEIGHT = Condition("birth_weight", "numeric", 1.0, 5.0, unit="kg", scale=0.5)
@@ -46,19 +46,21 @@ def test_the_manifest_keeps_everything(condition):
     assert Condition.from_manifest(condition.to_manifest()) == condition
 
 
-def test_middles_are_used_and_said():
-    values, warnings = complete(ALL, {"sex": "M"})
-    assert values == {"birth_weight": 3.0, "sex": "M", "site": "a"}
+def test_what_is_not_given_is_what_is_expected_and_said():
+    values, warnings = complete(ALL, {"sex": "M"}, {"birth_weight": 2.25, "sex": "F", "site": "c"})
+    assert list(values.items()) == [("birth_weight", 2.25), ("sex", "M"), ("site", "c")]
     assert len(warnings) == 2
-    assert "'birth_weight' was not given; 3 is used" in warnings[0]
-    assert "'site' was not given; 'a' is used" in warnings[1]
+    assert "'birth_weight' was not given: 2.25" in warnings[0]
+    assert "'site' was not given: 'c'" in warnings[1]
+    assert complete(ALL, values, {}) == (values, [])
 
 
 def test_a_little_outside_is_warned_of():
-    values, warnings = complete((WEIGHT,), {"birth_weight": 6})
+    values, warnings = parsed((WEIGHT,), {"birth_weight": 6})
     assert values == {"birth_weight": 6.0}
     assert "birth_weight=6 is outside the trained range 1 to 5 kg" in warnings[0]
-    assert complete((WEIGHT,), {"birth_weight": 5})[1] == []
+    assert parsed((WEIGHT,), {"birth_weight": 5})[1] == []
+    assert parsed((WEIGHT,), {}) == ({}, [])
 
 
 @pytest.mark.parametrize(
@@ -77,7 +79,7 @@ def test_a_little_outside_is_warned_of():
 )
 def test_impossible_values_are_refused_by_name(values, error):
     with raises(*error):
-        complete(ALL, values)
+        parsed(ALL, values)
 
 
 def test_a_condition_is_described_for_people():

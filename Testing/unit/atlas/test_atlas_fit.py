@@ -13,8 +13,15 @@ import pytest
 import torch
 
 from NeuroGenLib.atlas.config import FitConfig
-from NeuroGenLib.atlas.fit.fit import FittedBrain, fit_scan
-from NeuroGenLib.atlas.fit.output import summary, write_fit
+from NeuroGenLib.atlas.fit.age_interval import AgeEstimate
+from NeuroGenLib.atlas.fit.fit import (
+    FittedBrain,
+    _age_cautions,
+    conditions_at_bounds,
+    fit_scan,
+    outside_population,
+)
+from NeuroGenLib.atlas.fit.output import fit_result, summary, write_fit
 from NeuroGenLib.commands.atlas import fit as command
 from NeuroGenLib.core.errors import Cancelled
 from NeuroGenLib.core.progress import Progress
@@ -109,20 +116,20 @@ def test_labels_are_those_of_the_held_out_subject(model, fitted, held_out):
 @pytest.mark.slow
 def test_the_age_is_that_of_the_size(fit, fitted):
     """The training subjects' heads grow with age, steadily."""
-    ages = [fit(head(0.89).images).age.value, fitted.age.value, fit(head(1.02).images).age.value]
+    ages = [fit(head(0.89).images).estimate.value, fitted.estimate.value, fit(head(1.02).images).estimate.value]
     expected = np.interp([0.89, SIZE, 1.02], [person.size for person in PEOPLE], [person.age for person in PEOPLE])
     np.testing.assert_allclose(ages, expected, atol=1.0)
-    assert fitted.age.low < fitted.age.value < fitted.age.high
-    assert fitted.age.n == len(PEOPLE)
-    assert not fitted.age.at_end
+    assert fitted.estimate.low < fitted.estimate.value < fitted.estimate.high
+    assert fitted.estimate.n == len(PEOPLE)
+    assert not fitted.estimate.at_end
     assert any("rests on n = 4 subjects" in warning for warning in fitted.warnings)
 
 
 def test_a_head_larger_than_all_is_said_to_be_at_the_end_of_the_range(fit):
     """Of size 1.12, where the oldest training subject has 1.05."""
     large = fit(head(1.12, shape=(16, 20, 15)).images, settings=replace(QUICK, steps=1))
-    assert large.age.value == 32.0
-    assert large.age.at_end
+    assert large.estimate.value == 32.0
+    assert large.estimate.at_end
     assert any("real age may lie beyond" in warning for warning in large.warnings)
 
 
@@ -183,7 +190,7 @@ def test_the_stored_order_of_axes_does_not_matter(fit, fitted, held_out, axcodes
         np.testing.assert_array_equal(volume.affine, stored["T2w"].affine)
         assert volume.shape == stored["T2w"].shape
         assert same_in_world(expected, volume)
-    assert other.age == fitted.age
+    assert other.estimate == fitted.estimate
     np.testing.assert_allclose(other.to_atlas, fitted.to_atlas, atol=1e-5)
 
 
@@ -196,7 +203,7 @@ def test_a_turned_head_gets_the_same_labels(fit, fitted, held_out, degrees, leas
     """
     turned = fit({name: oblique(image, degrees) for name, image in held_out.images.items()})
     assert overlap(turned.labels.array, fitted.labels.array) >= least
-    assert turned.age.value == pytest.approx(fitted.age.value, abs=0.5)
+    assert turned.estimate.value == pytest.approx(fitted.estimate.value, abs=0.5)
     assert turned.labels.is_oblique
     between = turned.to_atlas[:3, :3] @ rotation(degrees, CENTRE)[:3, :3] @ fitted.to_atlas[:3, :3].T
     assert math.degrees(math.acos(min((np.trace(between) - 1) / 2, 1.0))) < 8
@@ -216,7 +223,7 @@ def test_an_oblique_copy_of_the_head_lies_in_the_same_place(fit, fitted, held_ou
     limit = overlap(labels.resample(like=copied.labels, order=0).array, copied.labels.array)
     assert overlap(nearest.array, copy.labels.array) > limit - 0.03
     assert overlap(copy.labels.array, copied.labels.array) > 0.8
-    assert copy.age.value == pytest.approx(fitted.age.value, abs=0.5)
+    assert copy.estimate.value == pytest.approx(fitted.estimate.value, abs=0.5)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +239,7 @@ def test_thick_slices_keep_their_grid(fit, shape, spacing):
         assert np.isfinite(volume.array).all()
     if shape[2] > 1:
         assert overlap(fitted.labels.array, labels.array) > 0.75
-        assert fitted.age.value == pytest.approx(28, abs=1.5)
+        assert fitted.estimate.value == pytest.approx(28, abs=1.5)
 
 
 # --- what is known --------------------------------------------------------------------------------------------------
@@ -250,7 +257,7 @@ def test_one_image_of_two_is_enough(fit, fitted, held_out):
     images, labels = held_out
     alone = fit({"T1w": images["T1w"]})
     assert overlap(alone.labels.array, labels.array) > 0.8
-    assert alone.age.value == pytest.approx(fitted.age.value, abs=0.7)
+    assert alone.estimate.value == pytest.approx(fitted.estimate.value, abs=0.7)
     assert set(alone.reconstruction) == {"T2w", "T1w"}
     assert set(alone.deviation) == set(alone.intensity) == {"T1w"}
     inside = labels.array > 0
@@ -271,7 +278,8 @@ def test_a_known_age_is_what_the_deviation_is_against(model, fit, fitted, held_o
     images, labels = held_out
     known = fit(images, age=32.0)
     assert known.known_age == 32.0
-    assert known.age == fitted.age, "the age is found from the image as before"
+    assert known.age == 32.0
+    assert known.estimate == fitted.estimate, "the age of the image is found as before"
     voxels = np.argwhere(labels.array)
     points = moved(known.to_atlas, labels.voxel_to_world(voxels)) / (model.box / 2)
     decoded = model.decode_points(model.recipe(32.0, known.conditions), torch.from_numpy(points).float())
@@ -287,8 +295,56 @@ def test_known_conditions_are_kept_and_said(model, fit, fitted, held_out):
     assert other.given == ("sex",)
     assert fitted.given == ()
     said = summary(model, other)["conditions"]
-    assert said["sex"] == {"value": "M", "how": "given"}
-    assert said["ventricles"] == {"value": other.conditions["ventricles"], "how": "fitted"}
+    assert said["sex"] == {"value": "M", "how": "given", "at_bound": False}
+    at_bound = "ventricles" in other.at_bounds
+    assert said["ventricles"] == {"value": other.conditions["ventricles"], "how": "fitted", "at_bound": at_bound}
+
+
+# --- outside the population -----------------------------------------------------------------------------------------
+
+
+def test_a_given_age_is_the_age_of_the_fit(model, fitted):
+    given = replace(fitted, known_age=31.0)
+    assert (given.age, fitted.age) == (31.0, fitted.estimate.value)
+    said = summary(model, given)
+    assert (said["age"], said["known_age"]) == (31.0, 31.0)
+    assert said["age_of_image"] == pytest.approx(fitted.estimate.value, abs=1e-3)
+    estimate = AgeEstimate(27.3, 25.5, 29.1, 15, at_end=False)
+    assert "27.3 weeks" in _age_cautions(model, estimate, 31.0)[0]
+    assert "31 weeks" in _age_cautions(model, estimate, 31.0)[0]
+    assert _age_cautions(model, estimate, 28.0) == []
+
+
+def test_a_scan_further_than_all_subjects_is_outside():
+    residuals = np.array([0.05, 0.12, 0.08])
+    assert outside_population(0.12, residuals) == ""
+    assert "15%" in outside_population(0.15, residuals)
+    assert outside_population(0.9, np.zeros(0)) == "", "an atlas of a few cannot tell"
+
+
+def test_a_condition_at_an_end_of_its_range_is_said(model):
+    ventricles = next(one for one in model.conditions if one.name == "ventricles")
+    for side, value in (("lower", ventricles.minimum), ("upper", ventricles.maximum)):
+        said = conditions_at_bounds(model, {"ventricles": value, "sex": "M"}, {})
+        assert list(said) == ["ventricles"]
+        assert side in said["ventricles"]
+    assert conditions_at_bounds(model, {"ventricles": ventricles.maximum, "sex": "M"}, {"ventricles": 1}) == {}
+    assert conditions_at_bounds(model, {"ventricles": 0.4, "sex": "M"}, {}) == {}
+
+
+def test_of_another_kind_of_brain_no_z_is_given(model, fit, stranger):
+    """Intensities the other way round: no brain of this atlas."""
+    inverted = {
+        name: image.with_array(np.where(image.array > 0, image.array.max() + 1 - image.array, 0))
+        for name, image in stranger.images.items()
+    }
+    found = fit(inverted, mask=whole(stranger.labels))
+    assert found.outside == found.warnings[0]
+    assert all(tissue.z is None for tissue in found.tissues)
+    said = summary(model, found)
+    assert said["outside_population"]
+    assert said["z_n"] == 0
+    assert {row["z"] for row in fit_result(model, found).tables["deviation"]} == {"n/a"}
 
 
 # --- brains of the atlas itself -------------------------------------------------------------------------------------
@@ -307,7 +363,7 @@ def test_a_brain_of_the_atlas_is_found_where_it_was_put(model, fit):
     assert apart.mean() < 1.5
     assert overlap(found.labels.array, brain.labels.array) > 0.85
     # The tiny atlas is smooth, and what it shows beyond its labels is cut off here: the age is off by that.
-    assert found.age.value == pytest.approx(28.0, abs=0.6)
+    assert found.estimate.value == pytest.approx(28.0, abs=0.6)
     for name, image in images.items():
         difference = np.abs(found.reconstruction[name].array - image.array)[inside]
         assert difference.mean() < 0.05 * np.ptp(image.array[inside])
@@ -347,8 +403,8 @@ def test_everything_is_written_on_the_scans_grid(model, fitted, held_out, tmp_pa
             np.testing.assert_allclose(image.affine, held_out.labels.affine, atol=1e-4)
             assert image.shape == held_out.labels.shape
     said = json.loads((out / "fit.json").read_text(encoding="utf-8"))
-    assert said["age"] == pytest.approx(fitted.age.value, abs=1e-3)
-    assert said["age_interval"] == pytest.approx([fitted.age.low, fitted.age.high], abs=0.01)
+    assert said["age"] == pytest.approx(fitted.estimate.value, abs=1e-3)
+    assert said["age_interval"] == pytest.approx([fitted.estimate.low, fitted.estimate.high], abs=0.01)
     assert (said["age_unit"], said["known_age"], said["z_rough"]) == ("weeks", None, True)
     assert len(said["age_profile"]["age"]) == len(said["age_profile"]["mean_absolute_difference"])
     np.testing.assert_allclose(said["to_atlas"], fitted.to_atlas, atol=1e-5)

@@ -222,7 +222,7 @@ def test_warnings_of_what_was_guessed(atlas):
     assert any("scan_age 32.3 is outside the trained range 24 to 32 weeks" in warning for warning in old)
     large = atlas.generate(AGE, {"ventricles": 1.05}, 6.0, bandwidth=6).warnings
     assert any("ventricles=1.05 is outside the trained range 0 to 1 ml" in warning for warning in large)
-    assert any("'sex' was not given; 'F' is used" in warning for warning in large)
+    assert any("'sex' was not given: '" in warning for warning in large)
 
 
 @pytest.mark.parametrize("age", [2, 90])

@@ -233,7 +233,7 @@ def test_a_constant_prediction_has_no_correlation():
         (("a", "b", "c", "d"), "another word for every subject"),
     ],
 )
-def test_what_cannot_be_predicted_says_why(values, reason):
+def test_a_column_that_cannot_be_predicted_gives_its_reason(values, reason):
     kind = "categoric" if isinstance(values[0], str) else "numeric"
     assert reason in Target("x", kind, values).refusal()
 

@@ -16,7 +16,6 @@ from NeuroGenLib.atlas.fit.age_search import (
     find_match,
     start_rotations,
     supported,
-    typical_conditions,
 )
 from NeuroGenLib.atlas.fit.scan import read_scan
 from NeuroGenLib.models import open_model
@@ -70,14 +69,14 @@ def test_typical_conditions_by_hand(atlas):
     ages = np.array([person.age for person in PEOPLE])
     kernel = np.exp(-0.5 * ((ages - 26.0) / atlas.bandwidth) ** 2)
     kernel /= kernel.sum()
-    found = typical_conditions(atlas, 26.0)
+    found = atlas.typical_conditions(26.0)
     assert found["ventricles"] == pytest.approx(kernel @ [person.ventricles for person in PEOPLE])
     women = kernel @ [person.sex == "F" for person in PEOPLE]
     assert found["sex"] == ("F" if women > 0.5 else "M")
 
 
 def test_an_age_between_groups_of_subjects_is_never_chosen(atlas):
-    """Nobody is between 25 and 40: the parabola's lowest point, there, must not be taken."""
+    """No subject is between 25 and 40: the parabola's lowest point, there, must not be taken."""
 
     class Scores:
         def losses(self, recipes: Sequence[Recipe], poses: torch.Tensor) -> np.ndarray:  # noqa: ARG002
@@ -101,7 +100,7 @@ def test_an_age_between_groups_of_subjects_is_never_chosen(atlas):
 
 @pytest.mark.slow
 def test_a_second_search_starts_from_the_pose_of_the_first(atlas, monkeypatch):
-    """The head lies on its side: its pose is not to be had without trying orientations, or being told."""
+    """The head lies on its side: its pose is not to be had without trying orientations, or a given one."""
     images = {name: oblique(image, 90) for name, image in head().images.items()}
     scan = read_scan(atlas, images)
     known = {"age": 31.0, "conditions": {"sex": "F"}, "points": 1200}

@@ -388,7 +388,7 @@ def cut(path: Path) -> None:
 
 
 def packed_text(path: Path) -> None:
-    path.write_bytes(gzip.compress(b"this is no image, but long enough to be one " * 20))
+    path.write_bytes(gzip.compress(b"this is not an image, but long enough to be one " * 20))
 
 
 def three_axes(path: Path) -> None:

@@ -19,7 +19,7 @@ from scipy.ndimage import gaussian_filter
 
 from NeuroGenLib.atlas.config import AtlasTrainConfig, AugmentationConfig, ConditionConfig, ValidationConfig
 from NeuroGenLib.atlas.published.generation import published_atlases
-from NeuroGenLib.atlas.published.training_config import _NO_COUNTERPART, USUAL_POINTS, Translation, import_config
+from NeuroGenLib.atlas.published.training_config import _NO_COUNTERPART, USUAL_POINTS, AtlasTranslation, import_config
 from NeuroGenLib.core.config import parameters, to_mapping
 from NeuroGenLib.core.config_command_line import load_config
 from NeuroGenLib.core.errors import InputError
@@ -95,7 +95,7 @@ ATLAS: dict[str, Any] = {
     "num_workers": 4,
 }  # fmt: skip
 
-Importing = Callable[..., tuple[Translation, AtlasTrainConfig]]
+Importing = Callable[..., tuple[AtlasTranslation, AtlasTrainConfig]]
 
 
 def changed(content: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def importing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Importing:
     """Writes both files, imports them, and reads the settings back as a training would."""
     monkeypatch.chdir(tmp_path)
 
-    def run(block: Any = BLOCK, atlas: Any = ATLAS, **options: Any) -> tuple[Translation, AtlasTrainConfig]:
+    def run(block: Any = BLOCK, atlas: Any = ATLAS, **options: Any) -> tuple[AtlasTranslation, AtlasTrainConfig]:
         data, settings = tmp_path / "config_data.yaml", tmp_path / "config_atlas.yaml"
         # Quoted, so that text stays text whatever it looks like.
         data.write_text(yaml.safe_dump({"a": block, "b": {"x": 1}}, default_style='"'), encoding="utf-8")
@@ -324,7 +324,7 @@ def test_without_the_data_the_points_are_an_estimate_that_says_so(importing: Imp
     assert any("estimate" in remark and "people.tsv does not exist" in remark for remark in translation.remarks)
 
 
-def test_age_is_no_condition_and_this_is_said(importing: Importing) -> None:
+def test_age_is_not_a_condition_and_a_note_says_so(importing: Importing) -> None:
     translation, config = importing(block=changed(BLOCK, "conditions.scan_age", True), points_per_subject=9)
     assert list(config.data.conditions) == ["birth_age"]
     assert any("scan_age is true" in remark for remark in translation.remarks)

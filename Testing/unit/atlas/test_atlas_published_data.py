@@ -210,9 +210,7 @@ def test_the_nine_tissues_have_the_published_values() -> None:
 
 def test_a_split_file_of_several_data_sets_is_read_by_name(tmp_path: Path) -> None:
     path = tmp_path / "ids#1.yaml"
-    path.write_text(
-        "a: {subject_ids: {train: [007]}}\nb: {train: [x], val: [y]}\nc:\n  # nobody yet\n", encoding="utf-8"
-    )
+    path.write_text("a: {subject_ids: {train: [007]}}\nb: {train: [x], val: [y]}\nc:\n  # none yet\n", encoding="utf-8")
     assert read_splits(f"{path}#a") == {"train": ("007",)}
     assert read_splits(f"{path}#b") == {"train": ("x",), "val": ("y",)}
     with raises("name-unknown", "ids#1.yaml", "c"):

@@ -238,7 +238,7 @@ def test_an_atlas_of_another_kind_is_not_a_start(three, atlas_cohort, tmp_path, 
         train(starting_from(three, atlas_cohort, tmp_path / "run", **changes))
 
 
-def test_a_model_of_another_capability_is_no_start(atlas_cohort, tmp_path):
+def test_a_model_of_another_capability_is_not_a_start(atlas_cohort, tmp_path):
     write_model(tmp_path / "other", "registration", {"weight": torch.zeros(1)}, {}, "A card")
     with raises("model-kind", tmp_path / "other", "registration"):
         train(starting_from(tmp_path / "other", atlas_cohort, tmp_path / "run"))

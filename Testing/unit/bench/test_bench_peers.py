@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from NeuroGenLib import Volume
-from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import read_json
+from Testing.raising import raises
 
 if TYPE_CHECKING:
     from Testing.geometry import Phantom
@@ -193,5 +193,5 @@ def test_scan_files_must_be_unambiguous(data: Path) -> None:
     image, labels = scan_files(data, "sub-a")
     assert (image.name, labels.name) == ("sub-a_T1w.nii.gz", "sub-a_dseg.nii.gz")
     image.with_name("sub-a_T2w.nii.gz").write_bytes(b"")
-    with pytest.raises(InputError, match="2 files"):
+    with raises("table-invalid", "2 files"):
         scan_files(data, "sub-a")

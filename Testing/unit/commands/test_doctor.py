@@ -28,9 +28,13 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_report_names_versions_devices_and_models(models: Path) -> None:
     report = doctor.examine()
     assert report["NeuroGen"]["version"] == __version__
-    assert report["Needed to draw"]["torch"] == torch.__version__
+    assert report["Needed to run models"]["torch"] == torch.__version__
     assert "cores" in report["Devices"]["cpu"]
     assert report["Models"]["folder"] == str(models)
+    assert report["Models"]["downloads"] == "can be stored there"
+    assert report["Devices"]["memory"].endswith(" GiB")
+    assert report["Devices"]["mps"]
+    assert report["Needed for scenes outside 3D Slicer"]["slicer-core"]
     assert "GiB free" in report["Models"]["room there"]
     assert not models.exists(), "looking makes no folder"
 
@@ -45,6 +49,14 @@ def test_it_prints_text_or_one_line_of_json(capsys: pytest.CaptureFixture[str]) 
     for title, entries in report.items():
         assert title in text
         assert all(name in text for name in entries)
+
+
+def test_a_models_folder_that_cannot_be_made_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    monkeypatch.setenv("NEUROGEN_MODELS", str(tmp_path / "file" / "models"))
+    report = doctor.examine()
+    assert str(tmp_path / "file") in report["Models"]["downloads"]
+    assert "GiB free" in report["Models"]["room there"]
 
 
 def test_a_missing_package_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,6 +103,10 @@ def test_every_package_that_is_named_is_one_of_the_project() -> None:
     import tomllib
 
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    needed = [*project["dependencies"], *project["optional-dependencies"]["train"]]
+    needed = [
+        *project["dependencies"],
+        *project["optional-dependencies"]["train"],
+        *project["optional-dependencies"]["slicer"],
+    ]
     known = {text.partition(">=")[0] for text in needed}
-    assert set(doctor.INFERENCE + doctor.COMMAND_LINE + doctor.TRAINING) <= known
+    assert set(doctor.INFERENCE + doctor.COMMAND_LINE + doctor.TRAINING + doctor.SCENES) <= known

@@ -1,4 +1,4 @@
-"""Options of how image files are read: on every command that reads images, told to the person, kept in the record."""
+"""Options of how image files are read: on every command that reads images, shown to the user, kept in the record."""
 
 from __future__ import annotations
 
@@ -57,17 +57,18 @@ def test_the_person_and_the_record_are_told(
 ) -> None:
     out = two_geometries.parent / "out"
     line = ["superres", "simulate", str(two_geometries), "--thickness", "6", "--out", str(out), *options]
-    assert main([*line, "--progress", "none"]) == 0
-    notes = [text for text in capsys.readouterr().err.splitlines() if text.startswith("Note: ")]
+    assert main([*line, "--progress", "none", "--json"]) == 0
+    said = capsys.readouterr()
+    notes = [text for text in said.err.splitlines() if text.startswith("Note: ")]
     record = json.loads((out / "provenance.json").read_text(encoding="utf-8"))
     assert len(notes) == 1
     assert f"the {used} was used" in notes[0]
-    assert record["warnings"][0] == notes[0].removeprefix("Note: ")
+    assert record["warnings"][0] == json.loads(said.out)["warnings"][0] == notes[0].removeprefix("Note: ")
     assert record["reading"]["geometry"] == (options[1] if options else "auto")
     thick = Volume.load(next(out.glob("*.nii.gz")))
     centre = {"sform": 25, "qform": 0}[used]
     np.testing.assert_allclose(thick.centre[0], centre, atol=0.5)
-    assert reading().geometry == "auto", "the next command begins anew"
+    assert reading().geometry == "auto", "the next command begins with the default"
 
 
 @pytest.mark.parametrize(("factor", "says"), [(1000, "2000 x"), (20, "40 x"), (0.001, "0.002 x"), (0.1, "8 x 9.6")])

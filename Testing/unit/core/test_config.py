@@ -157,12 +157,12 @@ def test_direct_construction_is_checked_too():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_what_json_cannot_hold_is_no_number(value):
+def test_a_value_that_json_cannot_hold_is_not_a_number(value):
     with raises("value-invalid", "high"):
         Ordered(low=-1.0, high=value)
 
 
-def test_a_boolean_is_no_number_and_numpy_scalars_are():
+def test_a_boolean_is_not_a_number_and_numpy_scalars_are():
     import numpy as np
 
     train = Train(epochs=np.int64(3), rate=np.float32(0.5))
@@ -212,21 +212,20 @@ def test_what_is_wrong_inside_a_union_is_named_in_full(shape, said):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "error"),
     [
-        ({"data": {"table": "p"}, "trian": {}}, ["'trian'", "'train'"]),
-        ({"data": {"table": "p"}, "train": {"epoch": 3}}, ["'train.epoch'", "'epochs'"]),
-        ({"data": {"table": "p"}, "train": {"Epochs": 3}}, ["'train.Epochs'", "'epochs'"]),
-        ({"data": {"table": "p"}, "train": {3: 3}}, ["'train.3'"]),
-        ({"data": {"table": "p"}, "train.epochs": 3}, ["'train.epochs'"]),
-        ({"data": {}}, ["'data.table'", "missing"]),
-        ({}, ["'data.table'", "missing"]),
+        ({"data": {"table": "p"}, "trian": {}}, ("name-unknown", "'trian'", "'train'")),
+        ({"data": {"table": "p"}, "train": {"epoch": 3}}, ("name-unknown", "'train.epoch'", "'epochs'")),
+        ({"data": {"table": "p"}, "train": {"Epochs": 3}}, ("name-unknown", "'train.Epochs'", "'epochs'")),
+        ({"data": {"table": "p"}, "train": {3: 3}}, ("name-unknown", "'train.3'")),
+        ({"data": {"table": "p"}, "train.epochs": 3}, ("name-unknown", "'train.epochs'")),
+        ({"data": {}}, ("value-missing", "'data.table'")),
+        ({}, ("value-missing", "'data.table'")),
     ],
 )
-def test_unknown_abbreviated_and_missing_keys_are_named(content, said):
-    with pytest.raises(InputError) as caught:
+def test_unknown_abbreviated_and_missing_keys_are_named(content, error):
+    with raises(*error):
         from_mapping(Job, content)
-    assert all(word in str(caught.value) for word in said), str(caught.value)
 
 
 def test_where_stands_before_the_key():
@@ -246,7 +245,7 @@ def test_an_empty_group_means_its_defaults():
 
 
 def test_a_contradiction_is_reported_with_its_place():
-    with pytest.raises(InputError, match=r"^inner: 'low' is above 'high'\. Swap them\.$"):
+    with raises("value-invalid", "inner: ", "'low'", "'high'"):
         from_mapping(Outer, {"inner": {"low": 2}})
 
 
@@ -302,26 +301,24 @@ def test_an_override_does_not_leak_through_a_yaml_alias(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "error"),
     [
-        ("data:\n  table: [1\ntrain: {}\n", "line 3"),
-        ("data: {table: p}\ntrain:\n  epochs: 1\n  epochs: 2\n", "'epochs' stands there twice"),
-        ("data: {table: p}\ndata: {table: q}\n", "'data' stands there twice"),
-        ("- a\n- b\n", "no settings by name"),
-        ("[]\n", "no settings by name"),
-        ("only text\n", "no settings by name"),
-        ("data: !!python/object/apply:os.getcwd []\n", "not valid YAML in line 1"),
-        ("a: 1\n---\nb: 2\n", "not valid YAML"),
-        ("data:\n\ttable: p\n", "line 2"),
+        ("data:\n  table: [1\ntrain: {}\n", ("file-damaged", "line 3")),
+        ("data: {table: p}\ntrain:\n  epochs: 1\n  epochs: 2\n", ("file-damaged", "line 4", "'epochs'")),
+        ("data: {table: p}\ndata: {table: q}\n", ("file-damaged", "line 2", "'data'")),
+        ("- a\n- b\n", ("file-type",)),
+        ("[]\n", ("file-type",)),
+        ("only text\n", ("file-type",)),
+        ("data: !!python/object/apply:os.getcwd []\n", ("file-damaged", "line 1")),
+        ("a: 1\n---\nb: 2\n", ("file-damaged", "line 2")),
+        ("data:\n\ttable: p\n", ("file-damaged", "line 2")),
     ],
 )
-def test_a_broken_file_is_refused_with_file_and_line(tmp_path, text, said):
+def test_a_broken_file_is_refused_with_file_and_line(tmp_path, text, error):
     path = tmp_path / "broken.yaml"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(InputError) as caught:
+    with raises(*error, "broken.yaml"):
         load_config(Job, path)
-    assert said in str(caught.value)
-    assert "broken.yaml" in str(caught.value)
 
 
 def test_a_missing_or_binary_file_is_refused(tmp_path):

@@ -57,7 +57,7 @@ def test_a_device_that_is_not_there_is_refused_with_the_cpu_as_way_out(
     "name",
     ["", "gpu", "CPU", "cpu:", "cpu:0", "auto:1", "cuda:", "cuda:x", "cuda:-1", "mps:0", "cuda:1:2", "cuda:²"],
 )
-def test_a_word_that_is_no_device_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_word_that_is_not_a_device_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     cards(monkeypatch, 4, mps=True)
     with pytest.raises(InputError) as caught:
         choose_device(name)

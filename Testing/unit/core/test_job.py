@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.files import atomic_file, atomic_folder, existing_file, read_json, staged_outputs, write_text
 from NeuroGenLib.core.job import current_job, note_input, part_of_job, release_input, require_apart, running_job
 from Testing.raising import raises
@@ -151,5 +150,5 @@ def test_results_and_inputs_are_compared_before_the_work(scan: Path, tmp_path: P
     require_apart([tmp_path / "mask.nii.gz", tmp_path / "no" / "folder"], [scan, tmp_path / "missing"])
     (tmp_path / "linked.nii.gz").hardlink_to(scan)
     for place in (scan, tmp_path / "linked.nii.gz"):
-        with pytest.raises(InputError, match="overwritten"):
+        with raises("file-occupied", scan):
             require_apart([tmp_path / "mask.nii.gz", place], [scan])

@@ -9,6 +9,7 @@ import platform
 from typing import TYPE_CHECKING
 
 from NeuroGenLib.core import provenance
+from NeuroGenLib.core.job import current_job, part_of_job, running_job
 from NeuroGenLib.version import __version__
 
 if TYPE_CHECKING:
@@ -25,6 +26,23 @@ def test_a_record_says_what_was_done_with_what() -> None:
     assert (made["seed"], made["warnings"]) == (3, ["a guess"])
     assert "research use only" in made["notice"]
     assert json.loads(json.dumps(made)) == made
+
+
+def test_a_record_has_the_entries_and_warnings_of_its_job() -> None:
+    with running_job(["neurogen", "mask"]) as job:
+        job.entries["reading"] = {"geometry": "qform"}
+        job.warn("of the command")
+        with part_of_job():
+            inner = current_job()
+            assert inner is not None
+            inner.warn("of one scan")
+            inner.warn("of one scan")
+            made = provenance.record("mask", parameters={}, warnings=["of the result"])
+        after = provenance.record("mask", parameters={})
+    assert made["reading"] == {"geometry": "qform"}
+    assert made["warnings"] == ["of one scan", "of the result"]
+    assert after["warnings"] == ["of the command"]
+    assert "reading" not in provenance.record("mask", parameters={})
 
 
 def test_a_record_has_its_time_in_utc() -> None:

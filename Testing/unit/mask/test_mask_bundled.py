@@ -50,7 +50,7 @@ def test_storage_and_grid_of_the_scan_hardly_matter(model: MaskModel, labels: Vo
     assert dice(model.find(thick).mask, truth.resample(like=thick, order=0)) > 0.93
 
 
-def test_noise_is_no_head(model: MaskModel) -> None:
+def test_noise_is_not_a_head(model: MaskModel) -> None:
     """Whatever is found in noise, the person is warned."""
     noise = np.random.default_rng(1).normal(100, 20, (80, 80, 80))
     try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from NeuroGenLib.core.errors import Cancelled
 from NeuroGenLib.core.progress import Progress
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.core.errors import Code
 
 
-class Brightness(torch.nn.Module):
+class IntensityNetwork(torch.nn.Module):
     """Stands for a network: what is brighter than a third is brain."""
 
     def __init__(self) -> None:
@@ -50,15 +51,16 @@ class Brightness(torch.nn.Module):
 @pytest.fixture
 def model() -> MaskModel:
     """A mask that finds what is bright, at 3 mm."""
-    manifest = {"network": {}, "preparation": {"spacing": 3.0}, "notice": "It sees brightness.", "files": {}}
-    folder = ModelFolder(Path("brightness"), manifest, "brightness")
-    return MaskModel(folder, Brightness(), torch.device("cpu"))
+    manifest = {"network": {}, "preparation": {"spacing": 3.0}, "notice": "It sees intensity.", "files": {}}
+    folder = ModelFolder(Path("intensity"), manifest, "intensity")
+    return MaskModel(folder, IntensityNetwork(), torch.device("cpu"))
 
 
 @pytest.fixture
 def head() -> Volume:
-    """An asymmetric head of 58 x 74 x 54 mm."""
-    return a_brain_phantom((52, 60, 50), 1.6).image
+    """An asymmetric head of 58 x 74 x 54 mm in air with some noise."""
+    image = a_brain_phantom((52, 60, 50), 1.6).image
+    return image.with_array(image.array + np.random.default_rng(1).random(image.shape))
 
 
 @pytest.fixture
@@ -111,7 +113,6 @@ def test_thick_slices_get_a_mask_in_the_same_place(model: MaskModel, head: Volum
 
 @pytest.mark.slow
 def test_a_fine_scan_is_one_part_without_holes(model: MaskModel) -> None:
-    from scipy import ndimage
 
     phantom = a_brain_phantom((130, 150, 120), 0.6).image
     mask = model.find(phantom).mask.array
@@ -165,7 +166,7 @@ def test_images_that_are_not_scans_are_refused(model: MaskModel, array: np.ndarr
 def test_short_memory_makes_smaller_windows_and_says_so(
     model: MaskModel, head: Volume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Greedy(Brightness):
+    class Greedy(IntensityNetwork):
         def forward(self, image: torch.Tensor) -> torch.Tensor:
             if max(image.shape) > 48:
                 raise MemoryError
@@ -177,6 +178,15 @@ def test_short_memory_makes_smaller_windows_and_says_so(
     found = greedy.find(large)
     assert dice(found.mask, wanted) > 0.99
     assert any("Memory ran out" in text for text in found.warnings)
+
+
+def test_a_skull_stripped_scan_is_masked_whole_and_this_is_said(model: MaskModel) -> None:
+    depth = 1 - np.linalg.norm((np.indices((44, 52, 40)).T - (22, 26, 20)) / (18, 21, 16), axis=-1).T
+    brain = Volume(np.where(depth > 0, 100 + 50 * depth, 0), np.diag([4.0, 4, 4, 1]))
+    result = model.find(brain)
+    assert np.array_equal(result.mask.array != 0, depth > 0)
+    assert result.confidence is None
+    assert [f"({result.volume_ml:.0f} ml)" in text for text in result.warnings] == [True]
 
 
 def test_finding_can_be_cancelled(model: MaskModel, head: Volume) -> None:
@@ -219,7 +229,7 @@ def test_a_model_of_another_kind_is_refused(atlas: object) -> None:
 
 
 def test_brain_mask_opens_the_model_it_is_given(folder: Path, head: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("NeuroGenLib.mask.network.network_from_tensors", lambda *_: Brightness())
+    monkeypatch.setattr("NeuroGenLib.mask.network.network_from_tensors", lambda *_: IntensityNetwork())
     found = brain_mask(head, folder, device="cpu")
     assert found.mask.same_space(head)
     assert found.mask.array.any()

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from NeuroGenLib import models
-from NeuroGenLib.core.errors import InputError, NeuroGenError
+from NeuroGenLib.core.errors import Code, InputError, NeuroGenError
 from NeuroGenLib.models import ModelFolder, load_tensors, opening, write_model
 from NeuroGenLib.models.folder import require_relative_name
 from Testing.raising import raises
@@ -85,9 +85,12 @@ def test_extra_files_stay_inside(tmp_path: Path, tensors: dict[str, torch.Tensor
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["run.py", "model.pth", "neurogen.json"])
-def test_extra_files_are_no_code(tmp_path: Path, tensors: dict[str, torch.Tensor], name: str) -> None:
-    with pytest.raises(InputError, match=name):
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("run.py", "file-type"), ("model.pth", "file-type"), ("neurogen.json", "value-conflict")],
+)
+def test_extra_files_may_not_be_code(tmp_path: Path, tensors: dict[str, torch.Tensor], name: str, code: Code) -> None:
+    with raises(code, name):
         write_model(tmp_path / "model", "atlas", tensors, {}, "card", extra_files={name: "text"})
 
 
@@ -139,7 +142,7 @@ def test_links_to_outside_are_refused(model: ModelFolder, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "named"),
     [
         ({"format": "other"}, "neurogen-model"),
         ({"schema": "1"}, "'schema'"),
@@ -156,8 +159,8 @@ def test_links_to_outside_are_refused(model: ModelFolder, tmp_path: Path) -> Non
         ({"network": [1]}, "'network'"),
     ],
 )
-def test_wrong_manifests_name_the_field(model: ModelFolder, changes: dict[str, object], message: str) -> None:
-    with pytest.raises(InputError, match=message):
+def test_wrong_manifests_name_the_field(model: ModelFolder, changes: dict[str, object], named: str) -> None:
+    with raises("model-damaged", named):
         ModelFolder.read(edit(model, **changes))
 
 
@@ -168,10 +171,19 @@ def test_newer_schema_asks_for_an_update(model: ModelFolder) -> None:
     assert "Update NeuroGen" in caught.value.remedy
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1, 2]", b"\xff\xfe\x00", b"null"])
-def test_broken_manifest_is_named(model: ModelFolder, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"", "file-type"),
+        (b"{", "file-type"),
+        (b"[1, 2]", "model-damaged"),
+        (b"\xff\xfe\x00", "file-type"),
+        (b"null", "model-damaged"),
+    ],
+)
+def test_broken_manifest_is_named(model: ModelFolder, content: bytes, code: Code) -> None:
     (model.path / "neurogen.json").write_bytes(content)
-    with pytest.raises(InputError, match=r"neurogen\.json"):
+    with raises(code, "neurogen.json"):
         ModelFolder.read(model.path)
 
 

@@ -72,7 +72,7 @@ def numbered(count: int, rule: np.ndarray | None = None, **options: Any) -> Scan
 
 
 def drawn_ids(source: ScanPairs, seed: int, batch: int = 1) -> list[tuple[int, ...]]:
-    items = source.draw(seeded(seed), batch).items
+    items = source.sample(seeded(seed), batch).items
     return [tuple(int(item.image[sample].max()) for item in items) for sample in range(batch)]
 
 
@@ -151,8 +151,8 @@ def test_a_pair_list(tmp_path):
 
 def test_the_draw_is_a_function_of_the_generator_alone(table):
     one, other = pairs(table, **EVERYTHING), pairs(table, **EVERYTHING)
-    other.draw(seeded(9), 2)  # what was read before does not matter
-    first, second = one.draw(seeded(4), 2), other.draw(seeded(4), 2)
+    other.sample(seeded(9), 2)  # what was read before does not matter
+    first, second = one.sample(seeded(4), 2), other.sample(seeded(4), 2)
     for left, right in zip(first.items, second.items, strict=True):
         for name in ("image", "labels", "mask", "landmarks"):
             assert torch.equal(getattr(left, name), getattr(right, name))
@@ -186,15 +186,15 @@ def test_half_precision_holds_intensities_and_labels_their_values():
 
 
 def test_structures_of_a_batch(table):
-    found = pairs(table, **EVERYTHING).draw(seeded(), 1).items
+    found = pairs(table, **EVERYTHING).sample(seeded(), 1).items
     assert [item.labels.shape[1] for item in found] == [3, 3]
     assert torch.equal(found[0].labels.sum(dim=1, keepdim=True), found[0].mask)  # every label is inside the mask
-    grouped = pairs(table, segmentation="Seg", labels=(2, 3)).draw(seeded(), 1).items[0].labels
+    grouped = pairs(table, segmentation="Seg", labels=(2, 3)).sample(seeded(), 1).items[0].labels
     assert grouped.shape[1] == 2
     some = pairs(table, segmentation="Seg", most_labels=1)
-    chosen = {int(some.draw(seeded(seed), 1).items[0].labels.sum()) for seed in range(20)}
+    chosen = {int(some.sample(seeded(seed), 1).items[0].labels.sum()) for seed in range(20)}
     assert len(chosen) > 3  # another structure each time
-    assert pairs(table).draw(seeded(), 1).items[0].labels is None
+    assert pairs(table).sample(seeded(), 1).items[0].labels is None
 
 
 def test_one_hot_of_groups():
@@ -208,7 +208,7 @@ def test_scans_of_several_shapes_are_refused():
             return Prepared(np.zeros((1, 4, 4, 4 + int(scan.id)), np.float32), np.eye(4))
 
     with raises("geometry-mismatch"):
-        ScanPairs([ScanFiles("0", ()), ScanFiles("1", ())], Uneven()).draw(seeded(), 1)
+        ScanPairs([ScanFiles("0", ()), ScanFiles("1", ())], Uneven()).sample(seeded(), 1)
 
 
 def test_landmarks_that_do_not_correspond_are_refused(table):
@@ -216,7 +216,7 @@ def test_landmarks_that_do_not_correspond_are_refused(table):
     points.write_text("x\ty\tz\n1\t2\t3\n", encoding="utf-8")
     source = pairs(table, include=("sub-01", "sub-02"), landmarks="points")
     with raises("table-invalid"):
-        source.draw(seeded(), 1)
+        source.sample(seeded(), 1)
 
 
 # --- from files to the grid -----------------------------------------------------------------------------------------

@@ -89,23 +89,23 @@ def test_pairs_keep_to_their_range(table):
 
 def test_a_map_without_partners_is_paired_with_itself(table):
     source = generated(group(table, pair_column="age", pair_range=0.5), same_map=0.0)
-    assert source.draw(seeded(0), 1).truth is not None
+    assert source.sample(seeded(0), 1).truth is not None
 
 
 def test_the_draw_is_a_function_of_the_generator_alone(table):
     one, other = generated(group(table)), generated(group(table))
-    other.draw(seeded(9), 1)
-    first, second = one.draw(seeded(4), 2), other.draw(seeded(4), 2)
+    other.sample(seeded(9), 1)
+    first, second = one.sample(seeded(4), 2), other.sample(seeded(4), 2)
     for left, right in zip(first.items, second.items, strict=True):
         assert torch.equal(left.image, right.image)
         assert torch.equal(left.labels, right.labels)
     assert first.items[0].image.shape == (2, 1, *SHAPE)
-    assert not torch.equal(first.items[0].image, one.draw(seeded(5), 2).items[0].image)
+    assert not torch.equal(first.items[0].image, one.sample(seeded(5), 2).items[0].image)
 
 
 def test_the_true_map_brings_the_labels_together(table):
     source = generated(group(table), same_map=1.0)
-    batch = source.draw(seeded(1), 2)
+    batch = source.sample(seeded(1), 2)
     moving, fixed = batch.items
     forward = warp(moving.labels, batch.truth.forward)
     inverse = warp(fixed.labels, batch.truth.inverse)
@@ -117,7 +117,7 @@ def test_the_true_map_brings_the_labels_together(table):
 
 def test_what_is_not_known_does_not_count(table):
     source = generated(group(table), same_map=0.5)
-    batches = [source.draw(seeded(seed), 3) for seed in range(8)]
+    batches = [source.sample(seeded(seed), 3) for seed in range(8)]
     known = torch.stack([batch.truth.fixed.flatten(1).any(dim=1) for batch in batches if batch.truth is not None])
     assert 0 < float(known.float().mean()) < 1
     for batch in batches:
@@ -125,14 +125,14 @@ def test_what_is_not_known_does_not_count(table):
             unknown = ~batch.truth.fixed.flatten(1).any(dim=1)
             assert float(batch.truth.forward[unknown].abs().sum()) == 0
             assert torch.equal(unknown, ~batch.truth.moving.flatten(1).any(dim=1))
-    assert generated(group(table), same_map=0.0).draw(seeded(0), 3).truth is None
+    assert generated(group(table), same_map=0.0).sample(seeded(0), 3).truth is None
 
 
 def test_structures_are_as_many_as_asked_and_large_enough(table):
-    assert generated(group(table), most_labels=2).draw(seeded(0), 2).items[0].labels.shape[1] == 2
-    assert generated(group(table), most_labels=0).draw(seeded(0), 1).items[0].labels is None
-    assert generated(group(table), least_voxels=10**6).draw(seeded(0), 1).items[0].labels is None
-    items = generated(group(table), least_voxels=200).draw(seeded(0), 1).items
+    assert generated(group(table), most_labels=2).sample(seeded(0), 2).items[0].labels.shape[1] == 2
+    assert generated(group(table), most_labels=0).sample(seeded(0), 1).items[0].labels is None
+    assert generated(group(table), least_voxels=10**6).sample(seeded(0), 1).items[0].labels is None
+    items = generated(group(table), least_voxels=200).sample(seeded(0), 1).items
     assert all(float(item.labels.sum(dim=(2, 3, 4)).min()) >= 200 for item in items)
 
 
@@ -144,7 +144,7 @@ def test_groups_are_drawn_by_their_weight(table):
     for name in ("a", "b"):
         plain.with_array((plain.array > 0).astype(np.uint8)).save(folder / f"{name}.nii")
     source = generated(group(table, weight=3.0), MapsConfig(source=folder, weight=1.0), least_voxels=1)
-    counts = [source.draw(seeded(seed), 1).items[0].labels.shape[1] for seed in range(60)]
+    counts = [source.sample(seeded(seed), 1).items[0].labels.shape[1] for seed in range(60)]
     assert set(counts) == {1, 3}
     assert counts.count(3) / 60 == pytest.approx(0.75, abs=0.17)
 
@@ -154,7 +154,7 @@ def test_what_the_manifest_says_of_the_preparation(table):
     assert record == {"grid": [20, 24, 20], "fill": 0.84, "normalisation": "percentile", "orientation": "RAS"}
 
 
-def test_sources_that_cannot_be(table, tmp_path):
+def test_unusable_sources_are_refused(table, tmp_path):
     with raises("value-missing"):
         read_maps(MapsConfig(source=table), SHAPE, 0.8)
     with raises("name-unknown", "'sub-9*'"):

@@ -118,7 +118,7 @@ def test_oasis_gives_its_structures_to_training(oasis):
         "oasis", oasis, cases=3, use_labels=True, labels=[0, 1, 2, 3], label_groups=groups, preparation=CROP
     )
     pairs = layout_pairs(config)
-    batch = pairs.draw(torch.Generator().manual_seed(0), 2)
+    batch = pairs.sample(torch.Generator().manual_seed(0), 2)
     assert len(batch.items) == 2
     assert batch.items[0].image.shape == (2, 1, 6, 10, 4)
     images = [random_image(seed)[1:-2, :, 3:-1] for seed in range(3)]
@@ -136,12 +136,12 @@ def test_every_label_but_0_is_a_structure_without_groups(oasis):
 
 
 def test_labels_stay_unread_where_no_loss_wants_them(oasis):
-    batch = layout_pairs(layout("oasis", oasis, cases=3), most_labels=5).draw(torch.Generator(), 1)
+    batch = layout_pairs(layout("oasis", oasis, cases=3), most_labels=5).sample(torch.Generator(), 1)
     assert batch.items[0].labels is None
 
 
 def test_threes_are_three_different_scans(oasis):
-    batch = layout_pairs(layout("oasis", oasis, cases=3), items=3).draw(torch.Generator().manual_seed(1), 1)
+    batch = layout_pairs(layout("oasis", oasis, cases=3), items=3).sample(torch.Generator().manual_seed(1), 1)
     first = [float(item.image[0, 0, 0, 0, 0]) for item in batch.items]
     expected = [float(np.float16(random_image(seed)[0, 0, 0])) for seed in range(3)]
     assert sorted(first) == sorted(expected)
@@ -323,7 +323,7 @@ def test_lungs_above_air_are_padded_averaged_clipped_and_divided(lung250m):
     assert np.array_equal(prepared.mask, halved[1] == 1)
     assert np.allclose(prepared.affine[:3, :3], 2 * OBLIQUE[:3, :3])
     assert np.allclose(world_of(prepared.affine, (0, 0, 0)), world_of(OBLIQUE, (-0.5, 1.5, 0.5)))
-    batch = pairs.draw(torch.Generator().manual_seed(3), 1)
+    batch = pairs.sample(torch.Generator().manual_seed(3), 1)
     assert batch.items[0].mask.shape == (1, 1, 6, 4, 4)
     record = pairs.record
     assert (record["normalisation"], record["clip"], record["shift"], record["scale"]) == (
@@ -390,7 +390,7 @@ def test_nlst_pairs_the_scans_of_a_case(nlst):
 
 def test_nlst_gives_its_key_points_to_training(nlst):
     config = layout("nlst", nlst, use_landmarks=True, preparation={"crop": [[1, 0], [0, 0], [0, 0]]})
-    batch = layout_pairs(config).draw(torch.Generator().manual_seed(0), 1)
+    batch = layout_pairs(config).sample(torch.Generator().manual_seed(0), 1)
     assert batch.items[0].landmarks.tolist() == [[[0, 2, 0.5], [4, 6, 7]]]
     assert batch.items[1].landmarks.tolist() == [[[0, 2, 1.5], [4, 6, 7]]]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import nibabel
 import numpy as np
@@ -11,11 +11,10 @@ import pytest
 import SimpleITK
 
 from NeuroGenLib.core.errors import NeuroGenError
-from NeuroGenLib.registration.config import RegisterConfig
+from NeuroGenLib.registration.config import RegisterConfig, TransformFormat
 from NeuroGenLib.registration.evaluation.overview_figure import registration_figure
 from NeuroGenLib.registration.evaluation.quality import Quality
 from NeuroGenLib.registration.output import (
-    FORMATS,
     RegistrationInputs,
     quality_rows,
     registration_result,
@@ -123,7 +122,7 @@ def test_points_of_the_moving_image_go_where_its_voxels_go(folder: Path, scans: 
     assert np.abs(carried - scans.points.points).max() > 0.5, "the head was tilted"
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", get_args(TransformFormat))
 def test_all_formats_map_points_alike(
     form: str, model: RegistrationModel, registration: Registration, scans: RegistrationInputs, tmp_path: Path
 ) -> None:
@@ -150,6 +149,7 @@ def test_the_numbers_written_are_those_measured(folder: Path, registration: Regi
     lines = (folder / "quality.tsv").read_text(encoding="utf-8").splitlines()
     assert lines[0].split("\t") == ["measure", "label", "headers", "start", "registered", "unit"]
     assert {len(line.split("\t")) for line in lines} == {6}
+    assert {"inverse consistency, mean", "inverse consistency, largest"} < {line.split("\t")[0] for line in lines}
     mean = next(line.split("\t") for line in lines if line.startswith("Dice\tmean"))
     assert float(mean[4]) == pytest.approx(registration.quality.mean_dice(), abs=1e-3)
 

@@ -30,7 +30,7 @@ from Testing.sitreg_run import sitreg_settings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from NeuroGenLib.registration.published.training_config import Translation
+    from NeuroGenLib.training.published_settings import Translation
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -109,7 +109,7 @@ def test_images_that_show_nothing_move_nothing(image):
         assert float(one.abs().max()) < 1e-3
 
 
-def test_no_step_is_no_change():
+def test_zero_steps_change_nothing():
     first, second = image_pair(1)
     maps = started(2)
     assert refine(first, second, maps, 0) == maps
@@ -167,7 +167,7 @@ def test_more_smoothness_moves_less():
     assert lengths[0] > lengths[1] > lengths[2]
 
 
-def test_gradients_are_left_to_nobody_and_inputs_untouched():
+def test_no_gradients_remain_and_inputs_are_unchanged():
     first, second = image_pair(5)
     maps = started(6)
     kept = [one.clone() for one in (first, second, maps.left, maps.left_inverse)]

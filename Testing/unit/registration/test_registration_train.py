@@ -224,7 +224,7 @@ def test_adam_goes_on_where_the_other_run_stood(run, table, tmp_path):
     assert {float(entry["step"]) for entry in state.values()} == {5.0}
 
 
-def test_folders_to_go_on_from_that_cannot_be(run, table, tmp_path):
+def test_unusable_folders_to_continue_from_are_refused(run, table, tmp_path):
     with raises("file-missing"):
         train(table_job(table, tmp_path / "a", optimiser={"continue_from": str(tmp_path)}))
     with raises("value-conflict"):

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from NeuroGenLib.core.errors import Code
     from Testing.geometry import Phantom
 
 LICENCE = "cc-by-4.0"
@@ -382,13 +383,21 @@ def test_a_damaged_file_is_refused_and_removed(content: bytes, zenodo: Zenodo, t
 
 
 @pytest.mark.parametrize(
-    ("status", "says", "code"), [(404, "17023473", 2), (403, "not open", 1), (429, "wait", 1), (500, "error 500", 1)]
+    ("status", "named", "code", "exit_code"),
+    [
+        (404, "17023473", "file-missing", 2),
+        (403, "17023473", "access-denied", 1),
+        (429, "17023473", "network-failed", 1),
+        (500, "500", "network-failed", 1),
+    ],
 )
-def test_a_refusal_of_the_server_is_explained(status: int, says: str, code: int, zenodo: Zenodo) -> None:
+def test_a_refusal_of_the_server_is_explained(
+    status: int, named: str, code: Code, exit_code: int, zenodo: Zenodo
+) -> None:
     zenodo.status = status
-    with pytest.raises(NeuroGenError, match=says) as error:
+    with raises(code, named, kind=NeuroGenError) as error:
         sample_offer(NAME, zenodo.api)
-    assert error.value.exit_code == code
+    assert error.value.exit_code == exit_code
     assert error.value.remedy
 
 
@@ -400,7 +409,7 @@ def test_a_server_that_is_not_there_is_explained(zenodo: Zenodo) -> None:
 @pytest.mark.parametrize("change", ["[]", "no json", '{"metadata": {"title": "x"}, "files": []}'])
 def test_an_answer_that_is_none_is_explained(change: str, zenodo: Zenodo, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json, "dumps", lambda _: change)
-    with pytest.raises(NeuroGenError, match="record 17023473"):
+    with raises("network-failed", 17023473, kind=NeuroGenError):
         sample_offer(NAME, zenodo.api)
 
 
@@ -431,7 +440,7 @@ def test_offline_nothing_is_asked(
         lambda: fetch(zenodo, tmp_path / "out"),
     )
     for call in calls:
-        with pytest.raises(NeuroGenError, match=f"offline.*samples get {NAME}"):
+        with raises("network-failed", f"'neurogen samples get {NAME} --out DIR'", kind=NeuroGenError):
             call()
     assert zenodo.asked == []
 

@@ -150,7 +150,7 @@ def test_without_a_readable_licence_it_is_not_stated(card: bytes | None, hub: Hu
 def test_no_image_is_fetched_without_the_licence(
     accepted: str | None, hub: HubServer, repository: Repository, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match=f"--accept-licence {LICENCE}"):
+    with raises("access-denied", f"--accept-licence {LICENCE}"):
         fetch_sample(NAME, tmp_path / "out", accept_licence=accepted)
     assert downloads(hub) == ["README.md"]
     assert not (tmp_path / "out").exists()
@@ -218,7 +218,7 @@ def test_a_damaged_image_is_refused_and_removed(
     hub: HubServer, repository: Repository, cache: Path, tmp_path: Path
 ) -> None:
     hub.faults.corrupted.add(T2W)
-    with pytest.raises(NeuroGenError, match=f"'{T2W}' of hf:{REPOSITORY}.* arrived damaged"):
+    with raises("network-failed", f"'{T2W}'", f"hf:{REPOSITORY}", kind=NeuroGenError):
         get(tmp_path / "out")
     assert list(kept(cache)) == [T1W]
     assert not (tmp_path / "out").exists()
@@ -251,7 +251,7 @@ def test_two_downloads_of_one_sample_do_not_mix(
 
 
 def test_an_unknown_repository_is_named(hub: HubServer) -> None:
-    with pytest.raises(InputError, match=f"no repository {REPOSITORY}"):
+    with raises("model-missing", REPOSITORY):
         sample_offer(NAME)
 
 
@@ -264,7 +264,7 @@ def test_a_gated_repository_says_what_to_do(hub: HubServer, repository: Reposito
 def test_a_missing_image_is_named_and_nothing_fetched(hub: HubServer, tmp_path: Path) -> None:
     hub.repositories[REPOSITORY] = repository = Repository()
     repository.commit({T1W: b"x", "README.md": CARD})
-    with pytest.raises(InputError, match=f"hf:{REPOSITORY} holds no '{T2W}'.*'{NAME}'") as error:
+    with raises("file-missing", f"hf:{REPOSITORY}", f"'{T2W}'", f"'{NAME}'") as error:
         get(tmp_path / "out")
     assert error.value.remedy
     assert downloads(hub) == []
@@ -285,7 +285,7 @@ def test_offline_nothing_is_asked(
     monkeypatch.setenv(variable, "1")
     calls: tuple[Callable[[], object], ...] = (lambda: sample_offer(NAME), lambda: get(tmp_path / "out"))
     for call in calls:
-        with pytest.raises(NeuroGenError, match=f"offline.*samples get {NAME}"):
+        with raises("network-failed", f"'neurogen samples get {NAME} --out DIR'", kind=NeuroGenError):
             call()
     assert hub.requests == []
 

@@ -1,4 +1,4 @@
-"""Images from label maps: brightness, order of tissues, what is shared, what is removed, and hostile maps."""
+"""Images from label maps: intensity, order of tissues, what is shared, what is removed, and hostile maps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PLAIN = ContrastConfig(
     deviation=(0, 0), texture=(0, 0), background=0, lesions=0, stripped=0, blur=(0, 0), thick=0, bias=(0, 0),
     noise=(0, 0), log_gamma=0, same_tissue=0, same_sides=0, jitter=0,
 )  # fmt: skip
-"""Every label has one brightness, and nothing else happens."""
+"""Every label has one intensity, and nothing else happens."""
 
 RADII = ((17, 511), (15, 515), (14, 24), (12, 3), (9, 2), (4, 4))
 RIGHT = {3: 42, 2: 41, 4: 43}
@@ -132,7 +132,7 @@ def test_a_fetus_has_bright_white_matter_on_t2w(fetal_head: torch.Tensor) -> Non
         assert found[2] > found[1] > found[5]
 
 
-def test_realistic_brightness_is_that_of_the_table(head: torch.Tensor) -> None:
+def test_realistic_intensity_is_that_of_the_table(head: torch.Tensor) -> None:
     found = means(random_image(head, seeded(0), replace(PLAIN, kind="t1w"), freesurfer_tissues()), head)
     # Skin, the brightest at 0.85, becomes 1.
     assert found[511] == pytest.approx(1)
@@ -163,7 +163,7 @@ def test_mixed_contrasts_are_realistic_half_the_time(head: torch.Tensor) -> None
     assert t1w + t2w < 32
 
 
-def test_sides_and_tissues_share_their_brightness(head: torch.Tensor) -> None:
+def test_sides_and_tissues_share_their_intensity(head: torch.Tensor) -> None:
     table = freesurfer_tissues()
     apart = means(random_image(head, seeded(1), PLAIN, table), head)
     sides = means(random_image(head, seeded(1), replace(PLAIN, same_sides=1), table), head)
@@ -232,7 +232,7 @@ def test_lesions_lie_in_the_white_matter(head: torch.Tensor) -> None:
     [{"bias": (0.3, 0.3)}, {"texture": (0.05, 0.05)}, {"deviation": (0.05, 0.05)}, {"noise": (0.05, 0.05)}],
     ids=lambda change: next(iter(change)),
 )
-def test_each_effect_varies_brightness_inside_a_label(
+def test_each_effect_varies_intensity_inside_a_label(
     head: torch.Tensor, change: dict[str, tuple[float, float]]
 ) -> None:
     config = replace(PLAIN, kind="t1w", **change)

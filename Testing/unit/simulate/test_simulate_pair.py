@@ -34,7 +34,7 @@ def dice(one: torch.Tensor, other: torch.Tensor, value: int) -> float:
 
 
 def clear_share(found: torch.Tensor, expected: torch.Tensor, displacement: torch.Tensor) -> float:
-    """Share of equal labels among voxels that come from inside the image and are no neighbours of another label."""
+    """Share of equal labels among voxels that come from inside the image and do not touch another label."""
     array = expected.numpy()
     clear = maximum_filter(array, 3) == minimum_filter(array, 3)
     points = np.indices(SHAPE) + displacement[0].numpy()

@@ -59,10 +59,10 @@ def test_fetal_values_follow_the_label_table() -> None:
 
 
 def test_tissues_have_the_order_of_their_contrast() -> None:
-    for brightness in (ADULT_T1W, FETAL_T1W):
-        assert brightness["ventricles"] <= brightness["csf"] < brightness["cortex"]
-    for brightness in (ADULT_T2W, FETAL_T2W):
-        assert brightness["ventricles"] >= brightness["csf"] > brightness["cortex"]
+    for intensities in (ADULT_T1W, FETAL_T1W):
+        assert intensities["ventricles"] <= intensities["csf"] < intensities["cortex"]
+    for intensities in (ADULT_T2W, FETAL_T2W):
+        assert intensities["ventricles"] >= intensities["csf"] > intensities["cortex"]
     assert ADULT_T1W["white_matter"] > ADULT_T1W["cortex"]
     assert ADULT_T2W["white_matter"] < ADULT_T2W["cortex"]
     # Not yet myelinated: the other way round.

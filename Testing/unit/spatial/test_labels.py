@@ -18,6 +18,7 @@ from Testing.geometry import Phantom, oblique, reoriented
 from Testing.raising import raises
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from NeuroGenLib.core.errors import Code
@@ -235,7 +236,16 @@ def test_whole_values_become_a_label_map(dtype: str, becomes: str) -> None:
     np.testing.assert_array_equal(labels.array, array)
 
 
-@pytest.mark.parametrize("value", [0.5, -1.0, np.nan, np.inf, 1e12])
+@pytest.mark.parametrize("noise", [lambda a: a * 0.99999, lambda a: a + 1e-3, lambda a: a - 1e-3])
+def test_labels_with_the_noise_of_floats_are_rounded(noise: Callable, caplog: pytest.LogCaptureFixture) -> None:
+    array = np.array([0, 3, 77, 2035, 12175, 0, 1, 2], np.float32).reshape(2, 2, 2)
+    labels = as_label_map(Volume(noise(array), np.eye(4)), "dseg")
+    np.testing.assert_array_equal(labels.array, array)
+    assert labels.array.dtype == np.int32
+    assert "dseg" in caplog.text
+
+
+@pytest.mark.parametrize("value", [0.5, 0.02, 100.02, 50000.3, -1.0, np.nan, np.inf, 1e12])
 def test_images_are_refused_as_label_maps(value: float) -> None:
     array = np.zeros((2, 2, 2), np.float32)
     array[0, 0, 0] = value

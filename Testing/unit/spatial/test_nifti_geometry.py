@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
+from NeuroGenLib.spatial.files import nifti
 from NeuroGenLib.spatial.files.reading import ReadingConfig, reading_session
 from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import ORIENTATIONS, oblique, reoriented, same_in_world
@@ -165,7 +166,7 @@ def test_a_quaternion_of_no_rotation_is_refused_unless_there_is_an_sform(
 
 
 @pytest.mark.parametrize("size", [0, -1])
-def test_a_fourth_axis_of_nothing_is_no_axis(tmp_path: Path, size: int) -> None:
+def test_an_empty_fourth_axis_is_dropped(tmp_path: Path, size: int) -> None:
     write_edited(tmp_path / "a.nii", a_scan(), fields(dim=[4, *SHAPE, size, 1, 1, 1]))
     assert same_in_world(Volume.load(tmp_path / "a.nii"), a_scan())
 
@@ -184,3 +185,15 @@ def test_a_slightly_sheared_result_is_read_by_itk_in_its_place(
     seen = itk_affine(tmp_path / "a.nii.gz")
     np.testing.assert_allclose(seen[:3] @ [*centre, 1], scan.centre, atol=1e-3)
     assert ("sheared" in caplog.text) == (shear > 0.01)
+
+
+def test_more_voxels_than_there_is_memory_for_are_refused_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.nii"
+    a_scan().save(path)
+    monkeypatch.setattr(nifti, "free_memory", lambda: 1000)
+    with reading_session(), raises("image-too-large", path):
+        Volume.load(path)
+    with reading_session(ReadingConfig(any_size=True)):
+        assert Volume.load(path).shape == SHAPE

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
+from NeuroGenLib.core.errors import NeuroGenError
+from NeuroGenLib.spatial.files.reading import reading_session
 from NeuroGenLib.spatial.result import Result, write_result
 from NeuroGenLib.spatial.transforms.spatial_map import SpatialMap
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.worker.scratch import Scratch
 from Testing.geometry import a_brain_phantom
+from Testing.raising import raises
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +49,24 @@ def test_a_result_is_written_by_its_names(a_result: Result, tmp_path: Path) -> N
     np.testing.assert_allclose(image.affine, a_result.volumes["image"].affine, atol=1e-6)
     assert (tmp_path / "quality.tsv").read_text(encoding="utf-8") == "measure\tvalue\nDice\t0.5\n"
     assert json.loads((tmp_path / "quality.json").read_text(encoding="utf-8")) == {"folds": 0}
+
+
+@pytest.mark.parametrize("role", ["volumes", "labels"])
+def test_what_is_written_is_looked_at(a_result: Result, tmp_path: Path, role: str) -> None:
+    empty = a_result.labels["labels"].with_array(np.zeros(a_result.labels["labels"].shape, np.float32))
+    (tmp_path / "constant").mkdir()
+    with reading_session() as session:
+        write_result(replace(a_result, **{role: {"warped": empty}}), tmp_path / "constant")
+    record = json.loads((tmp_path / "constant" / "provenance.json").read_text(encoding="utf-8"))
+    assert record["warnings"] == session.warnings == ["The result warped has the same value everywhere (0)."]
+    partly = empty.array.copy()
+    partly[2, 3, 4] = np.inf
+    write_result(replace(a_result, **{role: {"warped": empty.with_array(partly)}}), tmp_path / "constant")
+    record = json.loads((tmp_path / "constant" / "provenance.json").read_text(encoding="utf-8"))
+    assert record["warnings"] == ["The result warped has 1 voxel that is NaN or infinite."]
+    with raises("image-not-finite", "warped", kind=NeuroGenError):
+        write_result(replace(a_result, **{role: {"warped": empty.with_array(empty.array + np.nan)}}), tmp_path)
+    assert not (tmp_path / "warped.nii.gz").exists()
 
 
 def test_a_result_travels_through_the_scratch_folder(a_result: Result, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import nibabel
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from NeuroGenLib.spatial import volume as volume_module
 from NeuroGenLib.spatial.volume import Volume, require_3d, require_finite, require_same_space
 from Testing.geometry import (
     ALL_ORIENTATIONS,
@@ -477,9 +479,30 @@ def test_with_array_keeps_the_space_and_refuses_another_grid() -> None:
 def test_same_space_measures_the_farthest_corner() -> None:
     volume = numbered((101, 4, 5))
     stretched = np.diag([1 + 2e-5, 1, 1, 1.0])  # 2 micrometres at the far face, 100.5 mm away
-    assert not volume.same_space(Volume(volume.array, stretched))
+    assert not volume.same_space(Volume(volume.array, stretched), tolerance=1e-3)
     assert volume.same_space(Volume(volume.array, stretched), tolerance=2.1e-3)
     assert not volume.same_space(volume.crop([(0, 100), (0, 4), (0, 5)]))
+
+
+@pytest.mark.parametrize("axcodes", ORIENTATIONS)
+@pytest.mark.parametrize(("voxels", "same", "told"), [(5e-4, True, False), (0.004, True, True), (0.06, False, False)])
+def test_one_grid_is_a_twentieth_of_a_voxel_wide(
+    caplog: pytest.LogCaptureFixture, axcodes: str, voxels: float, same: bool, told: bool
+) -> None:
+    image = reoriented(oblique(Volume(np.zeros((8, 9, 10)), np.diag([0.8, 1.0, 3.0, 1.0])), 20), axcodes)
+    affine = image.affine.copy()
+    affine[1, 3] += voxels * 0.8
+    mask = Volume(image.array, affine)
+    assert image.same_space(mask) == same
+    with nullcontext() if same else raises("geometry-mismatch", "the image", "the mask"):
+        require_same_space({"the image": image, "the mask": mask})
+    assert ("the mask lie up to 0.0032 mm apart" in caplog.text) == told
+
+
+def test_a_header_of_five_digits_is_the_same_space() -> None:
+    image = oblique(Volume(np.zeros((64, 64, 40)), np.diag([0.9375, 0.9375, 4.0, 1.0])), 17)
+    rounded = np.vectorize(lambda number: float(f"{number:.5g}"))(image.affine)
+    require_same_space({"the image": image, "the mask": Volume(image.array, rounded)})
 
 
 def test_the_two_volumes_that_differ_are_named() -> None:
@@ -502,3 +525,12 @@ def test_bad_values_and_channels_are_named_and_counted() -> None:
     require_3d(numbered(), "T2w")
     with raises("image-dimensions", "T2w", "1 channel"):
         require_3d(numbered((1, 3, 3, 3)), "T2w")
+
+
+def test_a_grid_that_does_not_fit_into_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = Volume(np.zeros((10, 10, 10), np.float32), np.eye(4))
+    monkeypatch.setattr(volume_module, "free_memory", lambda: 10_000)
+    with raises("image-too-large", (20, 20, 20)):
+        image.resample(0.5)
+    monkeypatch.setattr(volume_module, "free_memory", lambda: None)
+    assert image.resample(0.5).shape == (20, 20, 20)

@@ -325,7 +325,7 @@ def test_foreign_content_is_refused(tmp_path: Path, name: str) -> None:
         Volume.load(path)
 
 
-def test_what_cannot_be_a_volume_is_refused(tmp_path: Path) -> None:
+def test_an_impossible_volume_is_refused(tmp_path: Path) -> None:
     (tmp_path / "table.tsv").write_text("a\tb\n", encoding="utf-8")
     with raises("file-type", tmp_path / "table.tsv", ".nii.gz"):
         Volume.load(tmp_path / "table.tsv")

@@ -150,7 +150,7 @@ def test_a_correction_keeps_what_slices_tell(table: Path) -> None:
     assert torch.allclose((batch.consistent(ripple) - batch.low)[inner], (ripple - batch.low)[inner], atol=0.06)
 
 
-def test_interpolation_is_no_darker_or_brighter_than_the_slices() -> None:
+def test_interpolation_is_not_darker_or_brighter_than_the_slices() -> None:
     image = torch.zeros(8, 8, 32, dtype=torch.float64)
     image[..., 16:] = 1
     found = simulated_interpolation(image, [SliceAcquisition(2, 4, 4, 4)], 1.0, 0, generator())
@@ -371,7 +371,7 @@ def test_draws_are_a_function_of_the_generator(table: Path, scans: dict[str, obj
         deformation=DeformationConfig(),
     )
     windows = Windows(config, read_examples(config))
-    one, again, other = (windows.draw(generator(seed), 2) for seed in (3, 3, 4))
+    one, again, other = (windows.sample(generator(seed), 2) for seed in (3, 3, 4))
     for name in ("low", "guide", "target", "head", "slices"):
         assert torch.equal(getattr(one, name), getattr(again, name))
     assert not torch.equal(one.target, other.target)
@@ -383,7 +383,7 @@ def test_draws_are_a_function_of_the_generator(table: Path, scans: dict[str, obj
 
 def test_without_guides_there_are_none(table: Path) -> None:
     config = job(table, images=dataclasses.replace(PLAIN_IMAGES, guide_dropped=1))
-    assert not Windows(config, read_examples(config)).draw(generator(), 2).guide.any()
+    assert not Windows(config, read_examples(config)).sample(generator(), 2).guide.any()
 
 
 def test_a_turned_window_is_the_same_window(table: Path) -> None:
@@ -420,5 +420,5 @@ def test_a_small_head_is_surrounded_by_air(tmp_path: Path) -> None:
     )  # fmt: skip
     examples = read_examples(config)
     assert examples.maps[0].head.shape == (32, 32, 32)
-    batch = Windows(config, examples).draw(generator(1), 1)
+    batch = Windows(config, examples).sample(generator(1), 1)
     assert float(batch.head.sum()) == 64

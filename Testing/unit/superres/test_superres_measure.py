@@ -111,7 +111,7 @@ def test_what_looks_wrong_is_said() -> None:
 
 
 def test_numbers_are_rounded_and_plain() -> None:
-    told = quality().to_mapping()
-    assert told["stacks"][0]["rms"] == 12.346
-    assert told["guide"]["turn_degrees"] == 3.0
-    assert told["stacks"][0]["moved_percent"] is None
+    record = quality().to_mapping()
+    assert record["stacks"][0]["rms"] == 12.346
+    assert record["guide"]["turn_degrees"] == 3.0
+    assert record["stacks"][0]["moved_percent"] is None

@@ -46,7 +46,7 @@ def test_padding_repeats_the_border(network: SuperresNetwork) -> None:
     assert torch.allclose(network(low, None, SLICES), network(wider, None, SLICES)[..., :5], atol=1e-6)
 
 
-def test_a_guide_of_zeros_is_no_guide(network: SuperresNetwork) -> None:
+def test_a_guide_of_zeros_equals_no_guide(network: SuperresNetwork) -> None:
     low = images(8, 8, 8)
     assert torch.equal(network(low, torch.zeros_like(low), SLICES), network(low, None, SLICES))
 

@@ -18,6 +18,7 @@ from NeuroGenLib.superres.evaluation.quality import Quality, StackQuality
 from NeuroGenLib.superres.infer import SuperresModel, SuperResolution
 from NeuroGenLib.superres.output import superres_result, write_reference, write_superres
 from Testing.geometry import reoriented
+from Testing.raising import raises
 from Testing.superres_models import MM, a_head, in_thick_slices, write_residual_model
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def test_a_full_disk_leaves_nothing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(output, "save_figure", full)
-    with pytest.raises(NeuroGenError, match="No space left"):
+    with raises("file-unwritable", tmp_path / "out", kind=NeuroGenError):
         write_superres(superres_result(model, found, {}), scan, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

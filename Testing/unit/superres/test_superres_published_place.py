@@ -70,7 +70,7 @@ def test_what_is_found_at_another_pose_comes_back_to_the_scan(seen: InitialImage
     assert np.corrcoef(found.array[inside], expected[inside])[0, 1] > 0.98
 
 
-def test_a_head_that_leaves_the_known_field_of_view_is_told_of(seen: InitialImage) -> None:
+def test_a_head_that_leaves_the_known_field_of_view_gives_a_warning(seen: InitialImage) -> None:
     head = find_head(seen.image).mask
     grid = seen.image.crop([(0, 46), (0, 50), (0, 30)])
     place = AtlasPose(grid, np.eye(4), is_atlas=True)

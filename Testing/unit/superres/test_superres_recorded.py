@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from NeuroGenLib.spatial.files.reading import ReadingConfig, reading_session
 from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.run_config import SuperresConfig
 from NeuroGenLib.superres.stacks.preprocessing import thick_stacks
@@ -61,10 +62,12 @@ def test_a_byte_order_mark_changes_nothing(scan: Volume, tmp_path: Path, mark: s
     assert recorded_thickness(path) == 4
 
 
-def test_a_record_that_cannot_be_read_is_told(scan: Volume, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unreadable_record_gives_a_warning(scan: Volume, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = with_sidecar(tmp_path, scan, '{"SliceThickness": 4,}')
-    assert recorded_thickness(path) == UNKNOWN
+    with reading_session() as session:
+        assert recorded_thickness(path) == UNKNOWN
     assert str(tmp_path / "sub-1_T2w.json") in caplog.text
+    assert str(tmp_path / "sub-1_T2w.json") in session.warnings[0]
 
 
 def test_records_are_inherited(scan: Volume, tmp_path: Path) -> None:
@@ -100,6 +103,14 @@ def test_dicom_records_it(scan: Volume, tmp_path: Path) -> None:
     files = write_dicom(tmp_path / "series", scan, thickness=3.5)
     assert recorded_thickness(tmp_path / "series") == 3.5
     assert recorded_thickness(files[0]) == 3.5
+
+
+def test_the_series_that_is_read_records_it(scan: Volume, tmp_path: Path) -> None:
+    for number, thickness in ((1, 3.5), (2, 4.5)):
+        write_dicom(tmp_path / "two", scan, f"1.2.826.0.1.3680043.2.1125.{number}", thickness=thickness, number=number)
+    assert recorded_thickness(tmp_path / "two") == UNKNOWN
+    with reading_session(ReadingConfig(series="2")):
+        assert recorded_thickness(tmp_path / "two") == 4.5
 
 
 def test_what_is_recorded_leaves_a_gap(scan: Volume) -> None:

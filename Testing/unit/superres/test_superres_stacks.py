@@ -79,7 +79,7 @@ def test_invalid_slices_are_refused(change: dict, code: Code, named: str) -> Non
     assert caught.value.remedy
 
 
-def test_scans_that_are_no_stacks_are_refused() -> None:
+def test_scans_that_are_not_stacks_are_refused() -> None:
     array = thick().array
     with raises("image-dimensions", "b.nii", "2 channels"):
         as_stack(Volume(np.stack([array, array]), np.eye(4)), name="b.nii")
@@ -137,7 +137,7 @@ def test_slices_that_moved_are_measured_and_too_many_are_warned_of(head: Volume)
         assert word in motion.warning
 
 
-def test_a_few_moved_slices_are_no_reason_to_warn(head: Volume) -> None:
+def test_a_few_moved_slices_give_no_warning(head: Volume) -> None:
     still = a_stack(head, "axial", np.eye(4))
     array = still.volume.array.copy()
     middle = array.shape[2] // 2

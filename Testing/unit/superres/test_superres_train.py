@@ -225,8 +225,8 @@ def test_shareable_settings_have_no_ids_and_no_folders(maps: Path) -> None:
 def test_a_card_tells_the_notice_and_the_numbers() -> None:
     text = model_card(
         {
-            "name": "sharp", "description": "It sharpens.", "notice": "Seen nobody.", "license": "CC0-1.0",
-            "citation": ["Nobody. 2026."],
+            "name": "sharp", "description": "It sharpens.", "notice": "Trained on phantoms.", "license": "CC0-1.0",
+            "citation": ["Doe J. 2026."],
             "network": {"kind": "residual", "features": [8, 16], "convolutions": 1},
             "preparation": {
                 "thickness": [2.0, 8.0], "several_stacks": False, "guide": "none", "window": 64,
@@ -235,16 +235,16 @@ def test_a_card_tells_the_notice_and_the_numbers() -> None:
             "training": {"steps": 9, "metrics": {"psnr": {"text": "In dB.", "table": "| 4 mm |"}}},
         }
     )  # fmt: skip
-    for told in (
+    for line in (
         "license: cc0-1.0",
-        "**Seen nobody.**",
+        "**Trained on phantoms.**",
         "T2w alone",
         "2 to 8 mm",
         "In dB.",
         "| 4 mm |",
-        "- Nobody. 2026.",
+        "- Doe J. 2026.",
     ):
-        assert told in text
+        assert line in text
 
 
 # --- loss and history -----------------------------------------------------------------------------------------------

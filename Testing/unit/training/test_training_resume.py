@@ -168,7 +168,7 @@ class StopAfter(Progress):
 
 
 def test_cancel_stops_after_a_step_with_a_checkpoint(tmp_path, uninterrupted):
-    with pytest.raises(Cancelled, match=r"Stopped at step \d+ of 200.*same command again to continue"):
+    with raises("cancelled", 200, kind=Cancelled):
         fit(TinyModule(), settings(tmp_path, STEPS), StopAfter(33))
     newest = list_checkpoints(tmp_path / "checkpoints")[-1][0]
     assert newest == 34
@@ -191,7 +191,7 @@ class Signalling(TinyModule):
 
 def test_ctrl_c_finishes_the_step_and_keeps_a_checkpoint(tmp_path, caplog, uninterrupted):
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(Cancelled, match="Stopped at step 11 of 200") as stop:
+    with raises("cancelled", 11, 200, kind=Cancelled) as stop:
         fit(Signalling(signal.SIGINT), settings(tmp_path, STEPS))
     assert stop.value.exit_code == 130
     assert "press Ctrl-C again" in caplog.text
@@ -201,7 +201,7 @@ def test_ctrl_c_finishes_the_step_and_keeps_a_checkpoint(tmp_path, caplog, unint
 
 def test_a_second_ctrl_c_stops_at_once_and_the_last_checkpoint_stays(tmp_path, uninterrupted):
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(Cancelled, match="Stopped at once"):
+    with raises("cancelled", kind=Cancelled):
         fit(Signalling(signal.SIGINT, times=2), settings(tmp_path, STEPS, checkpoint_steps=4))
     assert signal.getsignal(signal.SIGINT) is before
     assert len(assert_goes_on_like(tmp_path, uninterrupted).losses) == STEPS - 8
@@ -215,7 +215,7 @@ def test_slurm_is_asked_to_queue_the_job_again(tmp_path, monkeypatch, uninterrup
     scontrol.chmod(0o755)
     monkeypatch.setenv("PATH", f"{scontrol.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_JOB_ID", "1234")
-    with pytest.raises(Cancelled, match="SLURM starts the job again"):
+    with raises("cancelled", 11, 200, "SLURM", kind=Cancelled):
         fit(Signalling(signal.SIGUSR1), settings(tmp_path / "run", STEPS))
     assert (tmp_path / "asked").read_text(encoding="utf-8") == "requeue 1234\n"
     assert len(assert_goes_on_like(tmp_path / "run", uninterrupted).losses) == STEPS - 11

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from ddp_script import TinyModule, settings, weights
 
-from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError
+from NeuroGenLib.core.errors import Cancelled, NeuroGenError
 from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.training.metrics_log import read_metrics, wandb_run_id
 from NeuroGenLib.training.run import fit
@@ -197,8 +197,10 @@ def test_a_project_without_a_name_is_refused(tmp_path):
         settings(tmp_path, 4, wandb=" ")
 
 
-@pytest.mark.parametrize("content", ["[]", '{"brains": 3}', "{"])
-def test_a_damaged_record_of_the_id_is_refused(tmp_path: Path, content: str):
+@pytest.mark.parametrize(
+    ("content", "code"), [("[]", "file-damaged"), ('{"brains": 3}', "file-damaged"), ("{", "file-type")]
+)
+def test_a_damaged_record_of_the_id_is_refused(tmp_path: Path, content: str, code: Any):
     (tmp_path / "wandb.json").write_text(content, encoding="utf-8")
-    with pytest.raises(InputError, match=r"wandb\.json"):
+    with raises(code, "wandb.json"):
         wandb_run_id(tmp_path, "brains")

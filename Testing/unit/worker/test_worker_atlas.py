@@ -245,7 +245,7 @@ def test_time_and_memory_are_estimated(worker: Worker, asked: dict[str, Any]) ->
         ("run", {"words": ["atlas", "generate", "--age", "30", "--agee", "3"]}, "name-unknown", "--agee"),
     ],
 )
-def test_what_cannot_be_done_is_refused_by_name(
+def test_an_impossible_job_is_refused_by_name(
     job: str, arguments: dict[str, Any], code: str | None, named: str, worker: Worker, asked: dict[str, Any]
 ) -> None:
     given = arguments if job in ("estimate", "run") else {**asked, **arguments}

@@ -133,8 +133,8 @@ def test_need_of_a_guide_by_the_manifest(network: str, guide: str | None, need: 
 def test_rows_hold_the_numbers_of_the_quality(expected: SuperResolution) -> None:
     rows = {row["measure"]: row for row in quality_rows(expected.quality)}
     stack, bright = expected.quality.stacks[0], expected.quality.bright - expected.quality.dark
-    told = rows["slices not reproduced"]
-    assert float(told["result"]) == pytest.approx(100 * stack.rms / bright, rel=1e-3)
-    assert float(told["interpolated"]) == pytest.approx(100 * stack.rms_interpolated / bright, rel=1e-3)
+    row = rows["slices not reproduced"]
+    assert float(row["result"]) == pytest.approx(100 * stack.rms / bright, rel=1e-3)
+    assert float(row["interpolated"]) == pytest.approx(100 * stack.rms_interpolated / bright, rel=1e-3)
     assert rows["slice thickness"]["result"] == f"{THICKNESS:g}"
     assert all(row[stage] is None or float(row[stage]) >= 0 for row in rows.values() for stage in STAGES)

@@ -1,4 +1,4 @@
-"""Scans of one head and of two are told apart, whatever their contrast, noise and brightness."""
+"""Scans of one head and of two are distinguished, whatever their contrast, noise and intensity."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def test_noise_hides_no_person(head: Volume) -> None:
         one.with_array(np.abs(one.array + 0.1 * one.array.max() * draws.standard_normal(SHAPE)).astype(np.float32))
         for one in (scan(head, 1), scan(head, 1, bright_is_dark))
     ]
-    likeness = local_similarity(*noisy, head)
-    assert likeness is not None
-    assert likeness > 1.8
+    similarity = local_similarity(*noisy, head)
+    assert similarity is not None
+    assert similarity > 1.8
 
 
 @pytest.mark.parametrize("axes", ["LPS", "LAS", "SAR"])
