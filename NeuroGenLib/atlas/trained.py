@@ -179,6 +179,8 @@ class TrainedAtlas(Model):
         import torch
 
         age = float(age)
+        width = self.bandwidth if bandwidth is None else bandwidth
+        subject_weights(self.ages, age, width, regression)  # refuses an age before conditions are expected of it
         values, warnings = complete(self.conditions, conditions or {}, self.typical_conditions(age))
         low, high = self.age_range
         if not low <= age <= high:
@@ -187,7 +189,6 @@ class TrainedAtlas(Model):
                 "the result is a guess."
             )
         encoded = encode_all(self.conditions, values)
-        width = self.bandwidth if bandwidth is None else bandwidth
         weights = subject_weights(self.ages, age, width, regression, self.condition_offsets(encoded))
         if abs(weights.realised_age - age) > 0.05:
             warnings.append(f"The weighted mean age is {weights.realised_age:.2f}, not the {age:g} asked for.")

@@ -14,6 +14,7 @@ from NeuroGenLib.core.errors import Cancelled, InputError
 from NeuroGenLib.core.job import running_job
 from NeuroGenLib.core.progress import JsonLinesProgress
 from NeuroGenLib.core.provenance import software_versions
+from NeuroGenLib.spatial.files.reading import ReadingConfig, reading_session
 from NeuroGenLib.worker.context import Context, Models, Rates
 from NeuroGenLib.worker.process_tree import end_tree
 from NeuroGenLib.worker.protocol import PROTOCOL, Request, error_to_message
@@ -113,7 +114,9 @@ class Server:
         try:
             progress.update(0, 1)
             context = Context(progress, self._models, self._rates, keep)
-            with running_job(["neurogen-worker", request.job]):
+            # Warnings of readers belong into the job's record; a panel shows images of any size.
+            with running_job(["neurogen-worker", request.job]) as job, reading_session(ReadingConfig(any_size=True)):
+                job.show = lambda text: sys.stderr.write(f"{text}\n")
                 answer["result"] = keep(self._jobs[request.job](self._scratch.take(request.arguments), context))
         except Cancelled:
             answer["cancelled"] = True

@@ -90,11 +90,6 @@ def a_table_without_thick_scans(made: Workspace) -> None:
     edit_table(made, "\tT2w", "\tother")
 
 
-@hostile("thick_table", says="sub-02_T2w.nii.gz")
-def a_table_of_thick_scans_that_names_a_missing_file(made: Workspace) -> None:
-    made.image().unlink()
-
-
 @hostile("thick_table", says="../sub-01")
 def a_table_with_an_id_that_leads_elsewhere(made: Workspace) -> None:
     edit_table(made, "sub-01\t", "../sub-01\t")

@@ -100,6 +100,14 @@ def test_what_is_sent_comes_back(worker: Worker) -> None:
     assert came["v"].array.dtype == np.float32
 
 
+def test_warnings_about_files_are_in_the_record_of_the_job(worker: Worker, tmp_path: Path) -> None:
+    header = "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 2 3 4\nencoding: raw\n\n"
+    (tmp_path / "scan.nrrd").write_bytes(header.encode() + bytes(24))
+    warnings = worker.wait(worker.submit("recorded", {"path": tmp_path / "scan.nrrd"}), SECONDS)
+    assert len(warnings) == 1
+    assert "scan.nrrd" in warnings[0]
+
+
 def test_nothing_that_prints_disturbs(worker: Worker) -> None:
     assert worker.wait(worker.submit("noisy"), SECONDS) == ""
     until(lambda: "by a process" in worker.log, worker)

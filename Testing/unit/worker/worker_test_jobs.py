@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from NeuroGenLib.core import provenance
 from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
@@ -23,6 +24,12 @@ HEART = "import sys, time\nwhile True:\n    open(sys.argv[1], 'ab').write(b'.')\
 
 def echo(arguments: Arguments, context: Context) -> Any:
     return arguments
+
+
+def recorded(arguments: Arguments, context: Context) -> list[str]:
+    """Reads an image and returns the warnings of its record."""
+    Volume.load(arguments["path"])
+    return list(provenance.record("test", parameters={})["warnings"])
 
 
 def count(arguments: Arguments, context: Context) -> int:
@@ -72,5 +79,5 @@ def brain(arguments: Arguments, context: Context) -> Volume:
 
 
 TABLE = {
-    one.__name__: one for one in (echo, count, stuck, die, crash, memory, noisy, untravelled, brain)
+    one.__name__: one for one in (echo, recorded, count, stuck, die, crash, memory, noisy, untravelled, brain)
 }  # fmt: skip
