@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from NeuroGenLib.core.errors import Cancelled, InputError, NeuroGenError, nearest
 from NeuroGenLib.core.job import running_job
+from NeuroGenLib.core.signals import Terminated, stops_as_ctrl_c
 from NeuroGenLib.spatial.files.reading import ReadingConfig, reading_session
 from NeuroGenLib.version import __version__
 
@@ -146,7 +147,7 @@ def run_safely(work: Callable[[], None], command: Sequence[str] = (), *, debug: 
     _prepare_terminal()
     try:
         _require_working_folder()
-        with running_job(command or sys.argv):
+        with running_job(command or sys.argv), stops_as_ctrl_c():
             _run_and_flush(work)
     except BrokenPipeError:
         # The reader of our output went away (`| head`); Python would complain once more at exit.
@@ -198,6 +199,8 @@ def _explain(error: BaseException) -> tuple[str, str, int]:
     if isinstance(error, NeuroGenError):
         word = "Stopped" if isinstance(error, Cancelled) else "Error"
         return f"{word}: {error.problem}", error.remedy, error.exit_code
+    if isinstance(error, Terminated):
+        return f"Stopped: the system asked to stop ({error.name}).", "Run the command again.", error.exit_code
     if isinstance(error, KeyboardInterrupt):
         return "Stopped.", "", Cancelled.exit_code
     if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] != "NeuroGenLib":
