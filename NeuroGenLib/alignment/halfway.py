@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
 from NeuroGenLib.alignment.mutual_information import ScanLevel, information_alignment, similarity, transform_points
 from NeuroGenLib.alignment.rotation_search import overlap, rigid_alignment, rough_start, scan_levels
+from NeuroGenLib.alignment.scan_similarity import less_similar, scan_similarity
 from NeuroGenLib.core.errors import InputError, NeuroGenError, nearest
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.spatial.transforms.affine import Affine
@@ -62,8 +64,8 @@ class HalfwayStart:
     >>> to_fixed, to_moving = np.eye(4), np.eye(4)
     >>> to_fixed[0, 3], to_moving[0, 3] = -2, 2
     >>> start = HalfwayStart(to_fixed, to_moving, 0.1, 0.3, 0.0)
-    >>> float(start.fixed_to_moving[0, 3]), start.is_worse
-    (4.0, False)
+    >>> float(start.fixed_to_moving[0, 3])
+    4.0
     """
 
     halfway_to_fixed: np.ndarray
@@ -87,11 +89,6 @@ class HalfwayStart:
     def fixed_to_moving(self) -> np.ndarray:
         """The whole start, (4, 4): points of the fixed image to points of the moving one."""
         return self.halfway_to_moving @ np.linalg.inv(self.halfway_to_fixed)
-
-    @property
-    def is_worse(self) -> bool:
-        """Whether the images are less similar after the start than before it."""
-        return self.similarity_after < self.similarity_before - 1e-6
 
     def swapped(self) -> HalfwayStart:
         """Return the start of the same images with fixed and moving exchanged."""
@@ -117,6 +114,8 @@ def halfway_start(
     fixed: PreparedImage, moving: PreparedImage, kind: StartKind = "affine", progress: Progress = SILENT
 ) -> HalfwayStart:
     """Find the start: rigid, then affine, in both directions, averaged; however far apart the headers are.
+
+    Where it makes the images less similar than their headers do, the headers are kept, and a note says so.
 
     Rotations all over the sphere are tried on coarse copies, the headers' own placement among them. One thread and
     no random numbers: the same images give the same bits, and exchanged images give exactly the exchanged start.
@@ -145,7 +144,7 @@ def halfway_start(
     # One canonical order of the two images: exchanged inputs then take the very same steps.
     first, second = sorted(scans, key=_digest)
     start = _ordered_start(first, second, kind, progress)
-    return start if first is scans[0] else start.swapped()
+    return _no_worse_than_headers(start if first is scans[0] else start.swapped(), fixed, moving)
 
 
 def resample_to(volume: Volume, to_volume: Affine, grid: Grid | HalfwayGrid, order: int = 1) -> Volume:
@@ -243,6 +242,28 @@ def _none(fixed: Sequence[ScanLevel], moving: Sequence[ScanLevel]) -> HalfwaySta
         )
     value = similarity(fixed[1], moving[1], same)
     return HalfwayStart(same, same, value, value, 0.0)
+
+
+def _no_worse_than_headers(start: HalfwayStart, fixed: PreparedImage, moving: PreparedImage) -> HalfwayStart:
+    """Return the start, or the headers' placement and a note where the scans are more similar there."""
+    headers = np.eye(4)
+    before, after = (
+        scan_similarity(
+            fixed, moving, partial(transform_points, matrix), partial(transform_points, np.linalg.inv(matrix))
+        )
+        for matrix in (headers, start.fixed_to_moving)
+    )
+    # Outlines count in the one measure, what is inside them in the other.
+    outlines = start.similarity_before, start.similarity_after
+    worse = next((pair for pair in ((before, after), outlines) if less_similar(pair[1], pair[0])), None)
+    if worse is None:
+        return start
+    note = (
+        "The start made the images less similar than their headers do (normalised mutual information"
+        f" {worse[0]:.3f}, then {worse[1]:.3f}): the headers were kept."
+    )
+    similar = start.similarity_before
+    return HalfwayStart(headers, headers, similar, similar, 0.0, (*start.notes, note))
 
 
 def _ordered_start(

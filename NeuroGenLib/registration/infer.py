@@ -9,6 +9,7 @@ import numpy as np
 
 from NeuroGenLib.alignment.halfway import halfway_start
 from NeuroGenLib.alignment.prepared_image import PreparedImage
+from NeuroGenLib.alignment.scan_similarity import less_similar, scan_similarity
 from NeuroGenLib.core.device import with_memory_fallback
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
@@ -19,6 +20,7 @@ from NeuroGenLib.registration.manifest import RegistrationManifest
 from NeuroGenLib.registration.prepare import fine_grids, network_grid, prepared_sides, transform_affine
 from NeuroGenLib.spatial.labels import as_label_map
 from NeuroGenLib.spatial.transforms.affine import Affine
+from NeuroGenLib.spatial.transforms.spatial_map import SpatialMap
 from NeuroGenLib.spatial.volume import require_3d, require_finite, require_same_space
 
 if TYPE_CHECKING:
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from NeuroGenLib.registration.prepare import Side
     from NeuroGenLib.registration.refine import HalfMaps
     from NeuroGenLib.spatial.transforms.displacement import Displacement
-    from NeuroGenLib.spatial.transforms.spatial_map import SpatialMap
     from NeuroGenLib.spatial.volume import Volume
 
 MOST_FINE_VOXELS = 1_200_000
@@ -199,8 +200,6 @@ class RegistrationModel(Model):
         images = PreparedImage.of(fixed, fixed_mask, "The fixed"), PreparedImage.of(moving, moving_mask, "The moving")
         start = halfway_start(*images, chosen.start, progress.part(0, 0.2))
         warnings = [*_mask_warnings(fixed_mask, moving_mask), *start.notes]
-        if start.is_worse:
-            warnings.append("The affine start made the images less similar than their headers do: look at the result.")
         ready = prepared_sides(*images, start, self.preparation)
 
         def deform(device: torch.device, _: int) -> _Deformation:
@@ -208,7 +207,8 @@ class RegistrationModel(Model):
 
         deformation = with_memory_fallback(deform, self.device, 1, warn=warnings.append)
         warnings += [*deformation.notes, *_reduction_warnings(images, deformation.finest)]
-        forward, inverse = deformation.maps()
+        forward, inverse, rejection = _better_maps(start, *deformation.maps(), images)
+        warnings += rejection
         warped = forward.pull(moving, fixed, order=1, progress=progress.part(0.8, 0.85))
         labels = None if moving_labels is None else forward.pull(moving_labels, fixed, order=0)
         jacobian = forward.jacobian(fixed, progress.part(0.86, 0.92))
@@ -286,6 +286,23 @@ def _without_affine(mappings: Mappings, affine: np.ndarray) -> tuple[Mappings, A
         for half in mappings.half_affine
     )
     return dense, to_fixed, to_moving
+
+
+def _better_maps(
+    start: HalfwayStart, forward: SpatialMap, inverse: SpatialMap, images: tuple[PreparedImage, PreparedImage]
+) -> tuple[SpatialMap, SpatialMap, list[str]]:
+    """Return the maps of the registration, or those of its start and a warning where that is more similar."""
+    matrix, identity = start.fixed_to_moving, np.eye(4)
+    kept = SpatialMap(matrix, None, identity), SpatialMap(np.linalg.inv(matrix), None, identity)
+    before, after = (scan_similarity(*images, maps[0].points, maps[1].points) for maps in (kept, (forward, inverse)))
+    if not less_similar(after, before):
+        return forward, inverse, []
+    basis = "the placement by the headers" if np.array_equal(matrix, identity) else "the start"
+    warning = (
+        f"The deformation made the images less similar (normalised mutual information {before:.3f}, then {after:.3f}):"
+        f" {basis} was kept, and nothing is deformed."
+    )
+    return *kept, [warning]
 
 
 def _reduction_warnings(images: tuple[PreparedImage, PreparedImage], finest: float) -> list[str]:

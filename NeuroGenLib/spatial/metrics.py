@@ -210,6 +210,19 @@ def entropies(first: NDArray[Any], second: NDArray[Any], bins: int) -> tuple[flo
     return entropy(joint.sum(axis=1)), entropy(joint.sum(axis=0)), entropy(joint.ravel())
 
 
+def normalised_information(first: NDArray[Any], second: NDArray[Any], bins: int) -> float:
+    """Return (H(a) + H(b)) / H(a, b) - 1 of paired values, (N,): from 0 (nothing shared) to 1; see :func:`entropies`.
+
+    Examples
+    --------
+    >>> values = np.array([0.0, 0.0, 1.0, 1.0])
+    >>> round(normalised_information(values, 1 - values, bins=2), 4)
+    1.0
+    """
+    alone, other, together = entropies(first, second, bins)
+    return (alone + other) / together - 1 if together > 0 else 0.0
+
+
 def bounding_box(image: ArrayLike) -> NDArray[np.int64]:
     """Bounding box of the nonzero voxels: first and last index along each axis, inclusive, (2, axes).
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from NeuroGenLib.alignment.prepared_image import first_channel
+from NeuroGenLib.alignment.scan_similarity import foreground_points, values_at
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.registration.evaluation.measures import label_dice, label_hd95, ndv_percent
 from NeuroGenLib.spatial.metrics import entropies
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 STAGES = ("headers", "start", "registered")
 """As the headers place the images, after the affine start, and at the end."""
 
-_MOST_POINTS = 200_000
 _BINS = 32
 
 
@@ -161,15 +161,14 @@ def measure_quality(
     progress:
         Progress callback.
     """
-    inside = fixed.foreground
-    points = _thinned(inside.voxel_to_world(np.argwhere(inside.array)))
+    points = foreground_points(fixed)
     stages = maps.by_stage()
-    values, second = _values(first_channel(fixed.scan), points), first_channel(moving.scan)
-    pairs = {stage: (values, _values(second, stage_map.points(points))) for stage, stage_map in stages.items()}
+    values, second = values_at(first_channel(fixed.scan), points), first_channel(moving.scan)
+    pairs = {stage: (values, values_at(second, stage_map.points(points))) for stage, stage_map in stages.items()}
     progress.update(1, 4, "measuring")
     mapped = maps.forward.points(points)
     consistency = np.linalg.norm(maps.inverse.points(mapped) - points, axis=1)
-    determinants = _values(jacobian, points)
+    determinants = values_at(jacobian, points)
     folded = int(np.count_nonzero(jacobian.array <= 0))
     dice, distances = _label_measures(stages, labels, progress)
     progress.update(4, 4, "measuring")
@@ -206,20 +205,6 @@ def _label_measures(
     progress.update(3, 4, "measuring")
     distances = dict(label_hd95(labels.warped.array, labels.fixed.array, labels.fixed.spacing).by_label)
     return dice, distances
-
-
-def _thinned(points: np.ndarray) -> np.ndarray:
-    """Return at most :data:`_MOST_POINTS` points, spread evenly."""
-    return points[:: max(1, -(-len(points) // _MOST_POINTS))]
-
-
-def _values(volume: Volume, points: np.ndarray) -> np.ndarray:
-    """Return linearly interpolated values; outside the volume its darkest."""
-    from scipy.ndimage import map_coordinates
-
-    index, darkest = volume.world_to_voxel(points).T, float(volume.array.min())
-    values: np.ndarray = map_coordinates(volume.array, index, output=np.float32, order=1, mode="constant", cval=darkest)
-    return values
 
 
 def _correlation(first: np.ndarray, second: np.ndarray) -> float:

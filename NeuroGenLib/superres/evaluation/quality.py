@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from NeuroGenLib.spatial.metrics import entropies
+from NeuroGenLib.spatial.metrics import normalised_information
 from NeuroGenLib.superres.evaluation.guide_similarity import local_similarity
 
 if TYPE_CHECKING:
@@ -141,8 +141,8 @@ def guide_quality(
     return GuideQuality(
         start.similarity_before,
         start.similarity_after,
-        normalised_information(guide.array[head], interpolated.array[head]),
-        normalised_information(guide.array[head], result.array[head]),
+        _shared_information(guide.array[head], interpolated.array[head]),
+        _shared_information(guide.array[head], result.array[head]),
         local_similarity(interpolated, guide, interpolated.with_array(head)),
         float(np.degrees(np.arccos(np.clip(cosine, -1, 1)))),
         float(np.linalg.norm(matrix[:3, :3] @ middle + matrix[:3, 3] - middle)),
@@ -184,11 +184,10 @@ def stack_quality(
     )
 
 
-def normalised_information(first: np.ndarray, second: np.ndarray) -> float:
-    """Return (H(a) + H(b)) / H(a, b) - 1 of paired values, (N,): from 0 (nothing shared) to 1."""
+def _shared_information(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the normalised mutual information of paired values, (N,), thinned evenly."""
     step = max(1, -(-len(first) // _MOST))
-    one, other, together = entropies(first[::step], second[::step], _BINS)
-    return (one + other) / together - 1 if together > 0 else 0.0
+    return normalised_information(first[::step], second[::step], _BINS)
 
 
 def _rounded(content: Any) -> Any:

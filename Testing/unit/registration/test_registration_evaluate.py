@@ -19,6 +19,7 @@ from NeuroGenLib.core.errors import Cancelled
 from NeuroGenLib.core.files import read_json
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.models.folder import ModelFolder, load_tensors
+from NeuroGenLib.registration import infer
 from NeuroGenLib.registration.config import RegisterConfig
 from NeuroGenLib.registration.evaluation.checkpoints import (
     Checkpoint,
@@ -38,7 +39,7 @@ from Testing.registration_pairs import a_bent_pair, a_tiny_model
 from Testing.sitreg_run import write_sitreg_run
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -64,6 +65,14 @@ class Calls:
             return register(*arguments, **options)
 
         monkeypatch.setattr(RegistrationModel, "register", counted)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kept_deformations() -> Iterator[None]:
+    """Deformations of random weights are kept: they make images less similar."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(infer, "less_similar", lambda *_: False)
+        yield
 
 
 @pytest.fixture

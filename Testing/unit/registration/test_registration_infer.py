@@ -514,8 +514,9 @@ def test_a_large_start_holds_in_the_whole_image(still_model, pair, scale, shift,
     assert np.abs(found.inverse.points(apply(whole, points)) - points).max() < 1e-3
 
 
-def test_a_large_affine_stage_of_the_network_holds_in_the_whole_image(affine_model, pair):
+def test_a_large_affine_stage_of_the_network_holds_in_the_whole_image(affine_model, pair, monkeypatch):
     """Also where its grid, which is smaller than the image, ends."""
+    monkeypatch.setattr(infer, "less_similar", lambda *_: False)  # equal images are scaled
     wide = pair._replace(fixed=padded(pair.fixed, 12), moving=padded(pair.moving, 12))
     centred = wide._replace(moving=wide.fixed)  # the grid's centre is that of the brain
     found = affine_model.register(centred.fixed, centred.moving, settings=RegisterConfig(start="none", refine=0))
@@ -571,3 +572,28 @@ def test_a_mask_of_one_image_alone_is_named(model, pair, role):
     assert sum(f"Only the {role} image has a mask" in warning for warning in result.warnings) == 1
     both = {f"{one}_mask": getattr(pair, f"{one}_labels") for one in ("fixed", "moving")}
     assert not any("has a mask" in warning for warning in registered(model, pair, **both).warnings)
+
+
+def test_a_deformation_that_makes_images_less_similar_is_not_kept(tmp_path, pair):
+    wild = a_tiny_model(tmp_path / "wild", gain=1.0)
+    result = registered(wild, pair, RegisterConfig(start="none", refine=0))
+    points = brain_points(pair)
+    assert result.forward.field is None
+    assert np.allclose(result.forward.points(points), points)
+    assert np.allclose(result.inverse.points(points), points)
+    assert np.array_equal(result.warped_labels.array, pair.moving_labels.array)
+    assert np.allclose(result.jacobian.array, 1)
+    assert result.quality.mutual_information["registered"] == result.quality.mutual_information["headers"]
+    assert result.quality.displacement_mm == 0
+    assert sum("nothing is deformed" in text for text in result.warnings) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("refine", [0, 40])
+def test_an_image_stays_on_its_own_inverted_contrast(model, pair, refine):
+    inverted = pair.fixed.with_array(np.where(pair.fixed.array > 0, pair.fixed.array.max() - pair.fixed.array, 0))
+    result = registered(
+        model, pair._replace(moving=inverted, moving_labels=pair.fixed_labels), RegisterConfig(refine=refine)
+    )
+    points = brain_points(pair)
+    assert np.linalg.norm(result.forward.points(points) - points, axis=1).max() < 0.3

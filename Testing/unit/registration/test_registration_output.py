@@ -11,6 +11,7 @@ import pytest
 import SimpleITK
 
 from NeuroGenLib.core.errors import NeuroGenError
+from NeuroGenLib.registration import infer
 from NeuroGenLib.registration.config import RegisterConfig, TransformFormat
 from NeuroGenLib.registration.evaluation.overview_figure import registration_figure
 from NeuroGenLib.registration.evaluation.quality import Quality
@@ -29,6 +30,7 @@ from Testing.raising import raises
 from Testing.registration_pairs import a_bent_pair, a_tiny_model
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from NeuroGenLib.registration.infer import Registration, RegistrationModel
@@ -45,6 +47,14 @@ WRITTEN = {
     "registration.png",
     "provenance.json",
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kept_deformations() -> Iterator[None]:
+    """Deformations of random weights are kept: they make images less similar."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(infer, "less_similar", lambda *_: False)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from NeuroGenLib.simulate.thick_slices import SliceProfile, slice_matrix
-from NeuroGenLib.superres.evaluation.quality import GuideQuality, Quality, StackQuality, normalised_information
+from NeuroGenLib.spatial.metrics import normalised_information
+from NeuroGenLib.superres.evaluation.quality import GuideQuality, Quality, StackQuality
 from NeuroGenLib.superres.stacks.data_consistency import back_projection, data_consistent, slice_residual
 from NeuroGenLib.superres.stacks.stack import as_stack
 from Testing.geometry import reoriented, same_in_world
@@ -92,9 +93,9 @@ def test_storage_of_the_scan_does_not_change_the_residual(head: Volume) -> None:
 
 def test_information_of_two_images() -> None:
     values = np.random.default_rng(0).random(20_000)
-    assert normalised_information(values, 5 - 2 * values) == pytest.approx(1, abs=0.01)
-    assert normalised_information(values, np.random.default_rng(1).random(20_000)) < 0.05
-    assert normalised_information(np.ones(10), np.ones(10)) == 0
+    assert normalised_information(values, 5 - 2 * values, 32) == pytest.approx(1, abs=0.01)
+    assert normalised_information(values, np.random.default_rng(1).random(20_000), 32) < 0.05
+    assert normalised_information(np.ones(10), np.ones(10), 32) == 0
 
 
 def quality(percent: float = 1.0, likeness: float | None = 2.1) -> Quality:
