@@ -7,7 +7,6 @@ import errno
 import json
 import logging
 import os
-import re
 import shutil
 import tempfile
 from contextlib import contextmanager, suppress
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.core.errors import InputError, NeuroGenError
 from NeuroGenLib.core.job import OutputFolder, current_job, note_input, require_no_inputs
+from NeuroGenLib.core.leftovers import RETIRED, WRITING, is_half_written, meant_name, remove_leftovers, writing_prefix
 from NeuroGenLib.core.provenance import RECORD, recorded_outputs
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".writing-", suffix="-" + path.name, dir=path.parent)
+        _remove_leftovers_once(path.parent)
+        handle, name = tempfile.mkstemp(prefix=writing_prefix(), suffix="-" + path.name, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         yield temporary
@@ -76,10 +77,11 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".writing-", suffix="-" + path.name, dir=path.parent))
+        remove_leftovers(path.parent)
+        temporary = Path(tempfile.mkdtemp(prefix=writing_prefix(), suffix="-" + path.name, dir=path.parent))
         yield temporary
         temporary.chmod(0o777 & ~_umask())
-        retired = temporary.with_name(temporary.name + ".old")
+        retired = temporary.with_name(temporary.name.replace(WRITING, RETIRED, 1))
         require_no_inputs([path])
         if path.exists():
             path.replace(retired)
@@ -115,7 +117,8 @@ def staged_outputs(folder: str | os.PathLike[str]) -> Iterator[Path]:
     finished = False
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+        remove_leftovers(folder)
+        staging = Path(tempfile.mkdtemp(prefix=writing_prefix(), dir=folder))
         yield staging
         names = [PurePosixPath(file.relative_to(staging).as_posix()) for file in _files_below(staging)]
         _list_outputs(staging, folder)
@@ -340,7 +343,7 @@ def _settle(folder: Path, names: list[PurePosixPath]) -> None:
     job = current_job()
     out = None if job is None else job.out
     place = None if out is None else out.place_of(folder)
-    if job is None or out is None or place is None or any(part.startswith(".writing-") for part in place.parts):
+    if job is None or out is None or place is None or any(map(is_half_written, place.parts)):
         return  # elsewhere, or a part of what another call moves to its place
     out.written |= {place / name for name in names}
     if PurePosixPath(RECORD) in out.written and not out.recorded:
@@ -373,6 +376,17 @@ def _move_up(staging: Path, folder: Path) -> None:
             item.replace(target)
 
 
+def _remove_leftovers_once(folder: Path) -> None:
+    """Look for leftovers at the first file that this process writes into a folder: it may write thousands."""
+    if folder not in _TIDIED and not any(map(is_half_written, folder.parts)):
+        _TIDIED.add(folder)
+        remove_leftovers(folder)
+
+
+_TIDIED: set[Path] = set()
+"""Folders in which :func:`atomic_file` has looked for leftovers."""
+
+
 def _flush(path: Path) -> None:
     with path.open("rb+") as file:
         os.fsync(file.fileno())
@@ -386,8 +400,7 @@ def _umask() -> int:
 
 def _meant(path: Path) -> Path:
     """Return the path that a person asked for: temporary folders have the names they will get."""
-    names = [re.sub(r"^\.writing-[a-z0-9_]{8}-?", "", name) for name in path.parts]
-    return Path(*filter(None, names))
+    return Path(*filter(None, map(meant_name, path.parts)))
 
 
 def _unwritable(path: Path, error: OSError) -> NeuroGenError:

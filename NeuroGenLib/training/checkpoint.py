@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.core.errors import NeuroGenError
 from NeuroGenLib.core.files import atomic_file, require_file
+from NeuroGenLib.core.leftovers import remove_leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"step=(\d+)\.ckpt")
-_TEMPORARY = ".writing-*"
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
@@ -115,8 +115,7 @@ def tidy_checkpoints(folder: Path, start: int) -> None:
     """Remove what a killed process left half-written, and rename damaged checkpoints later than step ``start``."""
     if not folder.is_dir():
         return
-    for leftover in folder.glob(_TEMPORARY):
-        leftover.unlink(missing_ok=True)
+    remove_leftovers(folder)
     for step, path in list_checkpoints(folder):
         if step > start:
             path.replace(path.with_name(path.name + ".damaged"))
