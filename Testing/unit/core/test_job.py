@@ -57,6 +57,17 @@ def test_no_result_replaces_an_input(write: Callable[[Path], None], scan: Path, 
     assert [path.name for path in scan.parent.iterdir()] == ["superres.nii.gz"], "nothing else is written either"
 
 
+@pytest.mark.parametrize("write", [write_file, write_staged, write_folder])
+def test_a_job_reads_and_replaces_what_it_has_made(write: Callable[[Path], None], job: Job, tmp_path: Path) -> None:
+    model = tmp_path / "run" / "model.safetensors"
+    with part_of_job():
+        write(model)
+    existing_file(model)
+    write(model)
+    assert model.read_text(encoding="utf-8") == "result"
+    assert not job.inputs
+
+
 @pytest.mark.parametrize("link", ["hard", "symbolic", "folder", "dots"])
 def test_an_input_is_known_by_its_other_names(link: str, scan: Path, job: Job, tmp_path: Path) -> None:
     other = tmp_path / "elsewhere.nii.gz"
