@@ -111,7 +111,7 @@ def test_an_input_with_a_planned_name_is_refused_when_it_is_read(scan: Path, job
     job.plan(tmp_path / "out" / ".." / "out", ["forward.*", "superres.nii.gz"])
     with raises("file-occupied", str(scan)):
         existing_file(scan)
-    write_text(scan.with_name("forward.h5"), "")
+    scan.with_name("forward.h5").write_text("", encoding="utf-8")
     with raises("file-occupied", "forward.h5"):
         existing_file(scan.with_name("forward.h5"))
     write_text(tmp_path / "superres.nii.gz", "")
