@@ -296,7 +296,9 @@ def _frames(
 def _record(model: AtlasModel, config: SeriesConfig, frames: Sequence[Result]) -> dict[str, Any]:
     brains = [frame.facts["brain"] for frame in frames]
     first = brains[0]["conditions"]
-    shared = {name: value for name, value in first.items() if all(one["conditions"][name] == value for one in brains)}
+    shared = {
+        name: value for name, value in first.items() if all(brain["conditions"][name] == value for brain in brains)
+    }
     return model.provenance(
         "atlas generate",
         {

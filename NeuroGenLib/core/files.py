@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.core.errors import InputError, NeuroGenError
-from NeuroGenLib.core.job import OutputFolder, current_job, note_input, require_no_inputs
+from NeuroGenLib.core.job import OutputFolder, current_job, note_input, note_made, require_no_inputs
 from NeuroGenLib.core.leftovers import RETIRED, WRITING, is_half_written, meant_name, remove_leftovers, writing_prefix
 from NeuroGenLib.core.provenance import RECORD, recorded_outputs
 
@@ -52,6 +52,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         require_no_inputs([path])
         temporary.replace(path)
+        note_made(path)
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
@@ -86,6 +87,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         if path.exists():
             path.replace(retired)
         temporary.replace(path)
+        note_made(path)
         shutil.rmtree(retired, ignore_errors=True)
     except OSError as error:
         raise _unwritable(path, error) from error
@@ -374,6 +376,7 @@ def _move_up(staging: Path, folder: Path) -> None:
             target.mkdir(exist_ok=True)
         else:
             item.replace(target)
+            note_made(target)
 
 
 def _remove_leftovers_once(folder: Path) -> None:

@@ -119,7 +119,7 @@ class HalfMaps:
 
 def relaxed(displacement: Tensor) -> Tensor:
     """Return a displacement (1, 3, I, J, K) in voxels, smoothed around the voxels that it shrinks almost to nothing."""
-    return _smoothed_where(displacement, lambda one: jacobian_determinants(one, "every") < _LEAST_VOLUME, 2)
+    return _smoothed_where(displacement, lambda field: jacobian_determinants(field, "every") < _LEAST_VOLUME, 2)
 
 
 def unfolded(displacement: Tensor) -> Tensor:

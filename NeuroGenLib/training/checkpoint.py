@@ -96,15 +96,15 @@ def newest_checkpoint(folder: Path) -> tuple[int, Path, dict[str, Any]] | None:
     NeuroGenError
         When there are checkpoints and all are damaged.
     """
-    found = list_checkpoints(folder)
-    for step, path in reversed(found):
+    checkpoints = list_checkpoints(folder)
+    for step, path in reversed(checkpoints):
         try:
             return step, path, read_checkpoint(path)
         except NeuroGenError as error:
             log.warning("%s Passing over it.", error.problem)
-    if found:
+    if checkpoints:
         raise NeuroGenError(
-            f"None of the {len(found)} checkpoints in {folder} can be read.",
+            f"None of the {len(checkpoints)} checkpoints in {folder} can be read.",
             "Restore one from a backup, or choose another folder to start again.",
             code="file-damaged",
         )

@@ -174,7 +174,10 @@ def _translated(
         },
         "subjects": [
             ({"id": str(rows["subject_id"][row])} if store_ids else {})
-            | {"age": ages[row], "conditions": {one.name: one.parse(rows[one.name][row]) for one in conditions}}
+            | {
+                "age": ages[row],
+                "conditions": {condition.name: condition.parse(rows[condition.name][row]) for condition in conditions},
+            }
             for row in range(len(ages))
         ],
         "training": {"steps": None, "epochs": int(content.get("epoch", 0)), "config": None},

@@ -262,12 +262,12 @@ class _Keys:
                 raise self.wrong(key, "a group of settings by name")
         return value
 
-    def wrong(self, key: Sequence[str], wanted: str) -> InputError:
+    def wrong(self, key: Sequence[str], expected: str) -> InputError:
         value: Any = self.content
         for name in key:
             value = value.get(name) if isinstance(value, dict) else None
         return InputError(
-            f"'{'.'.join(key)}' of {self.file} is {shown(value)}; it must be {wanted}.",
+            f"'{'.'.join(key)}' of {self.file} is {shown(value)}; it must be {expected}.",
             "Correct it in that file.",
             code="value-invalid",
         )
@@ -436,8 +436,8 @@ def _augmentation(atlas: _Keys, remarks: list[str]) -> dict[str, Any]:
     section: dict[str, Any] = {}
     for kind, names in _AUGMENTATION.items():
         group = "augment_biasfield" if kind == "bias" else f"augment_{kind}"
-        found = {ours: atlas.offered(float, "data_augmentation", group, theirs) for ours, theirs in names.items()}
-        section[kind] = {ours: value for ours, value in found.items() if value is not None}
+        settings = {ours: atlas.offered(float, "data_augmentation", group, theirs) for ours, theirs in names.items()}
+        section[kind] = {ours: value for ours, value in settings.items() if value is not None}
     remarks.append("Augmentation changes the points of a step, not volumes; noise is off until its size is given.")
     return {"augmentation": section}
 

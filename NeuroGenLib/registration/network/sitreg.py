@@ -455,8 +455,8 @@ class AffineStage(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """Return A and its inverse; the whole affine map is A twice."""
-        one, other = first.flatten(1), second.flatten(1)
-        odd, even = one - other, one + other
+        first, second = first.flatten(1), second.flatten(1)
+        odd, even = first - second, first + second
         forward = affine_matrix(self._twelve(torch.cat([odd, even], dim=1)))
         reverse = affine_matrix(self._twelve(torch.cat([-odd, even], dim=1)))
         return forward @ torch.linalg.inv(reverse), reverse @ torch.linalg.inv(forward)

@@ -53,8 +53,8 @@ def own_name(name: str, shape: SITRegConfig) -> str | None:
     for pattern, replacement in _NAMES:
         if re.match(pattern, name):
             new = re.sub(pattern, replacement, name)
-            new = re.sub(r"<(\d+)\+1>", lambda found: str(int(found[1]) + 1), new)
-            return re.sub(r"\[(\d+)\]", lambda found: str(shape.stages[int(found[1])]), new)
+            new = re.sub(r"<(\d+)\+1>", lambda match: str(int(match[1]) + 1), new)
+            return re.sub(r"\[(\d+)\]", lambda match: str(shape.stages[int(match[1])]), new)
     raise InputError(
         f"The checkpoint has a parameter '{name}' that SITReg has not.",
         "Check that it is one of SITReg.",

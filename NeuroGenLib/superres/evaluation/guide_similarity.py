@@ -53,10 +53,10 @@ def local_similarity(scan: Volume, guide: Volume, head: Volume) -> float | None:
 
     def agreement(move: np.ndarray) -> float:
         start = _SHIFT + move
-        other = second[tuple(slice(at, at + size) for at, size in zip(start, first.shape, strict=True))]
-        middle = ndimage.uniform_filter(other, _WINDOW)
-        spread = np.maximum(ndimage.uniform_filter(other**2, _WINDOW) - middle**2, 0) + _FLAT
-        together = ndimage.uniform_filter(first * other, _WINDOW) - mean * middle
+        shifted = second[tuple(slice(at, at + size) for at, size in zip(start, first.shape, strict=True))]
+        middle = ndimage.uniform_filter(shifted, _WINDOW)
+        spread = np.maximum(ndimage.uniform_filter(shifted**2, _WINDOW) - middle**2, 0) + _FLAT
+        together = ndimage.uniform_filter(first * shifted, _WINDOW) - mean * middle
         return float((together**2 / (variance * spread))[core].mean())
 
     moved = float(np.mean([agreement(move) for move in moves]))

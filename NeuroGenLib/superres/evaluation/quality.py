@@ -169,8 +169,8 @@ def stack_quality(
     """
     inside = head.resample(like=residuals[0], order=0).array
     rms = [
-        float(np.sqrt(np.mean(np.square(one.array[inside], dtype=np.float64)))) if inside.any() else 0.0
-        for one in residuals
+        float(np.sqrt(np.mean(np.square(residual.array[inside], dtype=np.float64)))) if inside.any() else 0.0
+        for residual in residuals
     ]
     return StackQuality(
         stack.direction,
@@ -187,8 +187,8 @@ def stack_quality(
 def normalised_information(first: np.ndarray, second: np.ndarray) -> float:
     """Return (H(a) + H(b)) / H(a, b) - 1 of paired values, (N,): from 0 (nothing shared) to 1."""
     step = max(1, -(-len(first) // _MOST))
-    one, other, together = entropies(first[::step], second[::step], _BINS)
-    return (one + other) / together - 1 if together > 0 else 0.0
+    first_entropy, second_entropy, together = entropies(first[::step], second[::step], _BINS)
+    return (first_entropy + second_entropy) / together - 1 if together > 0 else 0.0
 
 
 def _rounded(content: Any) -> Any:

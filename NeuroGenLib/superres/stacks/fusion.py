@@ -205,8 +205,8 @@ def coverage(stacks: Sequence[Stack], grid: Volume) -> Volume:
     """Return on ``grid`` how many stacks have a voxel there, uint8."""
     count = np.zeros(grid.shape, dtype=np.uint8)
     for stack in stacks:
-        seen = Volume(np.ones(stack.volume.shape, dtype=np.uint8), stack.placed.affine)
-        count += seen.resample(like=grid, order=0).array
+        ones = Volume(np.ones(stack.volume.shape, dtype=np.uint8), stack.placed.affine)
+        count += ones.resample(like=grid, order=0).array
     return grid.with_array(count)
 
 
@@ -248,11 +248,12 @@ class _Problem:
         """Take weight from single values, and from whole slices, that the image does not explain."""
         import torch
 
-        seen = [model(image) for model in self._models]
-        errors = [(one - values).abs() for one, values in zip(seen, self._values, strict=True)]
+        acquired = [model(image) for model in self._models]
+        errors = [(predicted - values).abs() for predicted, values in zip(acquired, self._values, strict=True)]
         # Also what is dark where it should not be: slices lose their signal.
         heads = [
-            torch.maximum(one, values) > _FOREGROUND * self._top for one, values in zip(seen, self._values, strict=True)
+            torch.maximum(predicted, values) > _FOREGROUND * self._top
+            for predicted, values in zip(acquired, self._values, strict=True)
         ]
         inside = torch.cat([error[head] for error, head in zip(errors, heads, strict=True)])
         deviation = 1.4826 * float(inside.median())
@@ -266,13 +267,13 @@ class _Problem:
 
     def improved(self, image: Tensor, steps: int, progress: Progress) -> Tensor:
         """Return the image after some steps of conjugate gradients."""
-        rest = self._pulled(image, lambda seen, values: values - seen) - self._roughness * _roughness(image)
+        rest = self._pulled(image, lambda acquired, values: values - acquired) - self._roughness * _roughness(image)
         direction, power = rest.clone(), float((rest * rest).sum())
         for step in range(steps):
             progress.update(step, steps, "Fusing the stacks")
             if power == 0:
                 break
-            pushed = self._pulled(direction, lambda seen, _: seen) + self._roughness * _roughness(direction)
+            pushed = self._pulled(direction, lambda acquired, _: acquired) + self._roughness * _roughness(direction)
             length = power / float((direction * pushed).sum())
             image = image + length * direction
             rest = rest - length * pushed
@@ -286,7 +287,7 @@ class _Problem:
 
         total = torch.zeros_like(image)
         for model, weights, values in zip(self._models, self._weights, self._values, strict=True):
-            total += model.pulled_back(image, lambda seen, w=weights, v=values: w * change(seen, v))  # type: ignore[misc]
+            total += model.pulled_back(image, lambda acquired, w=weights, v=values: w * change(acquired, v))  # type: ignore[misc]
         return total
 
 
@@ -294,9 +295,9 @@ def _slice_weights(errors: Sequence[Tensor], heads: Sequence[Tensor], axes: Sequ
     """Return the weights of slices, one array a stack: 1, and less where the error is far from usual."""
     means, counts = [], []
     for error, head, axis in zip(errors, heads, axes, strict=True):
-        others = tuple({0, 1, 2} - {axis})
-        count = head.sum(dim=others).numpy()
-        means.append((error * head).sum(dim=others).numpy().astype(np.float64) / np.maximum(count, 1))
+        in_plane = tuple({0, 1, 2} - {axis})
+        count = head.sum(dim=in_plane).numpy()
+        means.append((error * head).sum(dim=in_plane).numpy().astype(np.float64) / np.maximum(count, 1))
         # Slices with hardly any head say nothing of themselves.
         counts.append(count >= max(_FEWEST, 0.05 * count.max()))
     reliable = np.concatenate([mean[count] for mean, count in zip(means, counts, strict=True)])

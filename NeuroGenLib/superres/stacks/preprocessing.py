@@ -60,14 +60,14 @@ def thick_stacks(scans: Sequence[Volume], settings: SuperresConfig) -> tuple[lis
     if not scans:
         raise InputError("There is no scan.", "Give at least one.", code="value-missing")
     names = ["The scan"] if len(scans) == 1 else [f"Scan {number}" for number in range(1, len(scans) + 1)]
-    given = settings.thickness is not None or settings.gap is not None
+    stated = settings.thickness is not None or settings.gap is not None
     if len(scans) > 1 and settings.direction is not None:
         raise InputError(
             "A direction of slices is of one scan, and several are given.",
             "Omit the direction.",
             code="value-conflict",
         )
-    if len(scans) == 1 and not given:
+    if len(scans) == 1 and not stated:
         _require_thick(scans[0], settings)
     stacks = []
     warnings: list[str] = []
