@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Linear = Callable[[np.ndarray], np.ndarray]
 
 _BINS = 32
+"""Bins of each intensity in the joint histogram."""
 _MOST_POINTS = 25_000
 """Voxels that are sampled: more make it slower, hardly better."""
 _DIFFERENCE = 1e-5

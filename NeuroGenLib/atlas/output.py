@@ -35,6 +35,7 @@ PROBABILITY_STEP = 1 / 255
 """Tissue probabilities are stored as bytes, in steps of this: a quarter of the size of float32."""
 
 MOST_AGES = 1000
+"""A series of more ages is refused: each is a brain to render and to hold."""
 
 PROBABILITIES = "probabilities"
 GROWTH = "growth"

@@ -43,6 +43,7 @@ _SECONDS_A_WEEK = 604_800.0
 _GZIP_MOST = 1040
 """Gzip cannot make anything smaller by a larger factor."""
 _SAME_MM = 1e-3
+"""Difference of positions, mm, or of probabilities from 0 and 1, that counts as rounding."""
 
 
 @dataclass(frozen=True)

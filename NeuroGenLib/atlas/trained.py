@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.models.folder import ModelFolder
 
 CUDA_CHUNK = 2**18
+"""Points that a GPU decodes at a time: speed against memory."""
 NEAR = 2.0
 """Training subjects within this many bandwidths of an age are near it."""
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.core.progress import Progress
 
 MOST_NOTES = 4
+"""Warnings that are printed; all of them are in provenance.json."""
 
 
 def add_model_option(parser: ArgumentParser, default: str) -> None:

@@ -35,6 +35,7 @@ PARTIAL = ".incomplete"
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _ANSWER_SECONDS = 30.0
+"""The hub counts as unreachable when it does not answer within this time."""
 
 
 @dataclass(frozen=True)

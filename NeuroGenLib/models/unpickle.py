@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _STOOD_IN = ("pandas.", "numpy.")
 _LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _LEGACY_PICKLES = 4
+"""Pickles at the start of a file in torch's old format: magic number, protocol, system, content."""
 # Before 2.6 torch's restricted reader could be made to run code (CVE-2025-32434).
 _SAFE_TORCH = (2, 6)
 _REFUSED_NAME = re.compile(r"GLOBAL (\S+)")

@@ -37,6 +37,7 @@ BACKGROUND = "BG"
 TRANSFORM_KINDS = {6: "rigid", 9: "rigid+scale", 12: "affine"}
 """Kind of transform by its number of parameters."""
 MOST_SETTINGS = 100_000
+"""A settings file with more values is refused: a limit on the work of reading it."""
 _TENSOR_NAMES = (
     ("modulator.conv.", "latent_conv."),
     ("sr_net.net.", "layers."),

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 USUAL_POINTS = 2_000_000
 """Training points of a subject where they cannot be measured: 250 ml of brain and margin in voxels of 0.5 mm."""
 MEASURED_SUBJECTS = 4
+"""Subjects, spread over the cohort, whose volumes are read to count training points."""
 
 _AFTER = "rendered after the training, by 'neurogen atlas generate --ages ... --spacing ... --set ...'"
 _LOGGED = "every run writes metrics.csv and TensorBoard events into its folder; train.wandb adds Weights & Biases"

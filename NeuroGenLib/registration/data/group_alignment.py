@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import torch
 
 _STEPS = 80
+"""Gradient steps of the alignment."""
 _RATE = 0.01
 """Change of an entry of a matrix per step; a grid is 2 wide."""
 

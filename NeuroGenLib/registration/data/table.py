@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.spatial.grids import Shape3
 
 _PERCENTILES = (0.1, 99.9)
+"""Intensities that become 0 and 1 under the normalisation 'percentile'."""
 _POINT_COLUMNS = ("x", "y", "z")
 
 

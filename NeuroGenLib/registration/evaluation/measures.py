@@ -29,6 +29,7 @@ Corner = tuple[int, int, int]
 Point = tuple[float, float, float]
 
 _PERCENTILE = 0.95
+"""Of the surface distances, for the robust Hausdorff distance."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,9 @@ STAGES = ("headers", "start", "registered")
 """As the headers place the images, after the affine start, and at the end."""
 
 _MOST_POINTS = 200_000
+"""Points that similarity is measured at: enough for a joint histogram, and quick."""
 _BINS = 32
+"""Bins of each intensity in the joint histogram."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 NORMALISERS = ("GroupNormalizerFactory", "InstanceNormalizerFactory", "EmptyNormalizerFactory")
 ACTIVATIONS = ("ReLUFactory", "LeakyReLUFactory")
 _MOST_LEVELS = 24
+"""Settings that claim more levels are refused before a network is built."""
 
 
 def shape_of(settings: Settings, *, legacy_levels: bool = True) -> SITRegConfig:

@@ -22,6 +22,7 @@ CITATION = (
     " preserving image registration. Machine Learning for Biomedical Imaging 2024. doi:10.59275/j.melba.2024-276b"
 )
 _MOST_BYTES = 2**22
+"""A larger settings file is refused before it is read."""
 _NEEDED = object()
 _MISSING = object()
 

@@ -11,11 +11,15 @@ if TYPE_CHECKING:
     from NeuroGenLib.spatial.volume import Volume
 
 _SPACING_MM = 2.0
+"""Grid on which scan and guide are compared, mm."""
 _WINDOW = 5
+"""Side of a local window, voxels."""
 _SHIFT = 3
+"""Voxels by which the guide is moved for comparison."""
 _FLAT = 1e-5
 """Variance, with intensities scaled to 1, of a window without structure."""
 _LEAST_VOXELS = 1000
+"""With fewer voxels of the head, no similarity is measured."""
 
 
 def local_similarity(scan: Volume, guide: Volume, head: Volume) -> float | None:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from NeuroGenLib.superres.stacks.stack import Stack
 
 _BINS = 48
+"""Bins of each intensity in the joint histogram."""
 _MOST = 500_000
+"""Pairs of values, about, that the histogram is made of."""
 _LEAST_SIMILARITY = 1.6
 """Local similarity below which guide and scan may be of different people. In slices of 5 mm it was 2.0 to 3.2 for one
 head (generated images of four adults, three fetal population averages) and 1.0 to 1.6 for two; averages of neighbouring

@@ -23,6 +23,7 @@ KIND = "published"
 
 _KERNEL, _STRIDE = 3, 2
 _MOST_LEVELS = 8
+"""A record that claims more levels is refused before a network is built."""
 
 
 @dataclass(frozen=True)

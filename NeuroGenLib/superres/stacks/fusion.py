@@ -29,6 +29,7 @@ _ROUNDS = (8, 5, 4)
 _LEAST_ROUGHNESS, _PER_NOISE = 0.01, 60.0
 """Weight of the roughness: without noise, and what the square of the noise adds (as a part of the brightest)."""
 _MOST_VOXELS = 2**26
+"""A fused grid of more voxels is refused: a limit on memory."""
 _OUTLIER, _OUTLIER_PART = 3.0, 0.1
 """From this many deviations, and this part of the brightest, on a value loses weight. Edges must not."""
 _BAD_SLICE = 2.0

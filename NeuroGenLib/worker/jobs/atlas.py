@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.worker.context import Context, Job
 
 
-OPTIONS = tuple(one.name for one in fields(RenderConfig) if one.name != "spacing")
+OPTIONS = tuple(field.name for field in fields(RenderConfig) if field.name != "spacing")
 
 
 def facts(model: AtlasModel) -> dict[str, Any]:

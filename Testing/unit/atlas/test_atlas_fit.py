@@ -332,6 +332,7 @@ def test_a_condition_at_an_end_of_its_range_is_said(model):
     assert conditions_at_bounds(model, {"ventricles": 0.4, "sex": "M"}, {}) == {}
 
 
+@pytest.mark.slow
 def test_of_another_kind_of_brain_no_z_is_given(model, fit, held_out):
     """Intensities the other way round: no brain of this atlas."""
     inverted = {
