@@ -27,10 +27,15 @@ _HEAD = 0.1
 _SHOWN = 0.1
 """Part of the largest slice of the head that a slice must show for its motion to be measured."""
 _MOVED_MM = 1.5
+"""Motion from which on a slice counts as moved, mm; half of its thickness where that is less."""
 _MANY = 0.2
+"""Share of moved slices from which on there is a warning."""
 _SMOOTHING = 1.0
+"""Standard deviation of the smoothing of both slices before they are compared, pixels."""
 _STEPS = 8
+"""Gauss-Newton steps of the motion of a slice."""
 _LONGEST_MM = 4.0
+"""A step moves a slice at most this far."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,7 +37,9 @@ _BAD_SLICE = 2.0
 _FOREGROUND = 0.1
 """Part of the brightest (99th percentile) from which on a value belongs to the head."""
 _FEWEST = 30
+"""Voxels of the head that a ratio of intensities, or the error of a slice, needs at least to count."""
 _COARSE_MM = 3.0
+"""Finest voxel size of the copies that the intensities of stacks are compared on."""
 
 
 @dataclass(frozen=True, eq=False)
