@@ -54,7 +54,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(path)
         note_made(path)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -90,7 +90,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         note_made(path)
         shutil.rmtree(retired, ignore_errors=True)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -128,7 +128,7 @@ def staged_outputs(folder: str | os.PathLike[str]) -> Iterator[Path]:
         finished = True
         _settle(folder, names)
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise unwritable(folder, error) from error
     finally:
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)
@@ -163,7 +163,7 @@ def require_folder_place(path: str | os.PathLike[str]) -> None:
                     f"{place} is a file, not a folder.", "Choose another folder to write into.", code="file-unwritable"
                 )
     except OSError as error:  # also a name that no system takes
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 def utf8_name(path: str | os.PathLike[str]) -> str:
@@ -406,7 +406,8 @@ def _meant(path: Path) -> Path:
     return Path(*filter(None, map(meant_name, path.parts)))
 
 
-def _unwritable(path: Path, error: OSError) -> NeuroGenError:
+def unwritable(path: Path, error: OSError) -> NeuroGenError:
+    """Return the error that says why a file or folder could not be written, by the name that the person gave."""
     reason = error.strerror or str(error)
     return NeuroGenError(
         f"{_meant(path)} could not be written: {reason}.",

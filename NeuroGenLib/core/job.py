@@ -11,7 +11,7 @@ import fnmatch
 import glob
 import os
 import stat
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -94,6 +94,8 @@ class Job:
         Sentences about the inputs, which precede those of the result in its records.
     show:
         Called with each such warning, for the person.
+    until_end:
+        What is released when the job ends, however it ends, such as the lock of its folder.
     """
 
     command: tuple[str, ...]
@@ -103,6 +105,7 @@ class Job:
     entries: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     show: Callable[[str], object] = lambda _: None
+    until_end: ExitStack = field(default_factory=ExitStack)
     _keys: set[str] = field(default_factory=set)
     _identities: set[tuple[int, int]] = field(default_factory=set)
     _planned: list[tuple[str, str]] = field(default_factory=list)
@@ -215,7 +218,8 @@ def running_job(command: Sequence[str]) -> Iterator[Job]:
     job = Job(tuple(command))
     token = _RUNNING.set(job)
     try:
-        yield job
+        with job.until_end:
+            yield job
     finally:
         _RUNNING.reset(token)
 
@@ -236,7 +240,9 @@ def part_of_job() -> Iterator[None]:
     if whole is None:
         yield
         return
-    part = Job(whole.command, whole, out=whole.out, entries=dict(whole.entries), show=whole.show)
+    part = Job(
+        whole.command, whole, out=whole.out, entries=dict(whole.entries), show=whole.show, until_end=whole.until_end
+    )
     token = _RUNNING.set(part)
     try:
         yield
