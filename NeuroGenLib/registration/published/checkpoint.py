@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from NeuroGenLib.registration.network.sitreg import SITRegConfig
+    from NeuroGenLib.registration.network.sizes import SITRegConfig
 
 _NAMES = (
     (r"_feature_extractor\.initial_projection\.", "pyramid.projection."),
@@ -80,7 +80,7 @@ def published_shape(model: Mapping[str, Any], *, legacy_levels: bool = True) -> 
         without a stage, in training too.
     """
     from NeuroGenLib.registration.network.grids import Grids
-    from NeuroGenLib.registration.network.sitreg import SITRegConfig
+    from NeuroGenLib.registration.network.sizes import SITRegConfig
 
     stages = tuple(model["n_transformation_features_per_resolution"])
     normaliser, activation = model["normalizer"], model["activation"]

@@ -9,7 +9,7 @@ from NeuroGenLib.registration.published.checkpoint import published_shape
 from NeuroGenLib.registration.published.settings_file import FILE, MODEL, Settings
 
 if TYPE_CHECKING:
-    from NeuroGenLib.registration.network.sitreg import SITRegConfig
+    from NeuroGenLib.registration.network.sizes import SITRegConfig
 
 NORMALISERS = ("GroupNormalizerFactory", "InstanceNormalizerFactory", "EmptyNormalizerFactory")
 ACTIVATIONS = ("ReLUFactory", "LeakyReLUFactory")

@@ -53,7 +53,7 @@ class EstimateArguments(RunArguments):
 
 def facts(model: RegistrationModel) -> dict[str, Any]:
     """Return what a panel shows of a registration model: how many channels its images have, whether it needs masks."""
-    return {"channels": model.channels, "needs_masks": bool(model.preparation.get("masked"))}
+    return {"channels": model.channels, "needs_masks": model.preparation.masked}
 
 
 def run_job(arguments: dict[str, Any], context: Context) -> Result:
