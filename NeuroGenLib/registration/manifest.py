@@ -28,7 +28,7 @@ class PreparationEntry(Config):
         "foreground"
     )
     orientation: Annotated[str, Help("Where i, j and k of the images grow to, such as LIA")] = "RAS"
-    normalisation: Annotated[Literal["percentile", "minmax", "fixed"], Help("How intensities are scaled")] = (
+    normalisation: Annotated[Literal["percentile", "minmax", "fixed", "none"], Help("How intensities are scaled")] = (
         "percentile"
     )
     clip: Annotated[tuple[float | None, float | None] | None, Help("Least and largest intensity, when fixed")] = None

@@ -6,13 +6,13 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.registration.network.sizes import SITRegConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor
 
-    from NeuroGenLib.registration.network.sizes import SITRegConfig
 
 _NAMES = (
     (r"_feature_extractor\.initial_projection\.", "pyramid.projection."),
@@ -80,7 +80,6 @@ def published_shape(model: Mapping[str, Any], *, legacy_levels: bool = True) -> 
         without a stage, in training too.
     """
     from NeuroGenLib.registration.network.grids import Grids
-    from NeuroGenLib.registration.network.sizes import SITRegConfig
 
     stages = tuple(model["n_transformation_features_per_resolution"])
     normaliser, activation = model["normalizer"], model["activation"]

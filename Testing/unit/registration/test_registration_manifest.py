@@ -35,3 +35,9 @@ def test_older_folders_without_optional_entries_open():
     manifest = content("preparation") | {"preparation": {"grid": [64, 80, 64], "fill": 0.84}}
     preparation = RegistrationManifest.read(manifest).preparation
     assert (preparation.orientation, preparation.normalisation, preparation.masked) == ("RAS", "percentile", False)
+
+
+@pytest.mark.parametrize("normalisation", ["percentile", "minmax", "none"])
+def test_every_normalisation_of_a_training_can_be_opened(normalisation):
+    preparation = RegistrationManifest.read(content("preparation", normalisation=normalisation)).preparation
+    assert preparation.normalisation == normalisation
