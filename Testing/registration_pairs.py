@@ -78,7 +78,8 @@ def a_tiny_model(
     """Write and open a model with random weights; ``gain`` is the size of what it displaces."""
     from NeuroGenLib.models.opening import open_model
     from NeuroGenLib.registration.config import RegistrationTrainConfig
-    from NeuroGenLib.registration.network.sitreg import SITReg, SITRegConfig
+    from NeuroGenLib.registration.network.sitreg import SITReg
+    from NeuroGenLib.registration.network.sizes import SITRegConfig
     from NeuroGenLib.registration.train import write_registration
     from NeuroGenLib.training.random_streams import seeded_weights
     from NeuroGenLib.training.settings import TrainerConfig

@@ -73,14 +73,14 @@ def measured(model: MaskModel, maps: Path, ids: Sequence[str]) -> tuple[list[dic
         truth = labels.with_array(brain_of(labels, str(path)).astype(np.uint8))
         image = _image(labels, kind, 3 * number + KINDS.index(kind))
         for name, change in SCANS.items():
-            scan, wanted = change(image, 1), change(truth, 0)
+            scan, truth_mask = change(image, 1), change(truth, 0)
             started = time.perf_counter()
-            found = _mask(model, scan)
+            mask = _mask(model, scan)
             if name == "1 mm":
                 times.append(time.perf_counter() - started)
             pair = (
-                mean_dice(found.array, wanted.array) if found.array.any() else 0.0,
-                hausdorff95(found.array, wanted.array, found.spacing),
+                mean_dice(mask.array, truth_mask.array) if mask.array.any() else 0.0,
+                hausdorff95(mask.array, truth_mask.array, mask.spacing),
             )
             scores.setdefault((kind, name), []).append(pair)
     rows: list[dict[str, Any]] = []

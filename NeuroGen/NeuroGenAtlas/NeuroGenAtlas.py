@@ -18,7 +18,7 @@ except ImportError:  # a source checkout: the libraries are not beside this file
     sys.path += [str(Path(__file__).resolve().parents[depth]) for depth in (1, 2)]
 
 from NeuroGenAtlasLib.browser import Browser, View
-from NeuroGenAtlasLib.fitting import fit, found_text, generate, scan_arguments, tissue_rows
+from NeuroGenAtlasLib.fitting import fit, generate, result_text, scan_arguments, tissue_rows
 from NeuroGenAtlasLib.model_session import ModelSession
 from NeuroGenAtlasLib.parameters import FIT_FIELDS, GENERATE_FIELDS, AtlasParameters
 from NeuroGenAtlasLib.sequence import export, make_sequence, open_published
@@ -116,8 +116,8 @@ class NeuroGenAtlasLogic(ScriptedLoadableModuleLogic):
             ``images``, ``segmentation``, ``growth_maps``, ``growth``; None as long as the runner works, or where it did
             not begin.
         """
-        given = {**options, "age": age, "conditions": conditions or {}, "spacing": spacing}
-        brain = to_mapping(from_mapping(GenerateConfig, given))
+        settings = {**options, "age": age, "conditions": conditions or {}, "spacing": spacing}
+        brain = to_mapping(from_mapping(GenerateConfig, settings))
         runner = runner or self._console
         made: list[GeneratedNodes] = []
 
@@ -380,7 +380,7 @@ class NeuroGenAtlasWidget(CapabilityWidget):
             # ctkSliderWidget's setRange and setSuffix are plain C++ methods, which Python does not see.
             widget.minimum, widget.maximum = low, high
             widget.suffix = f" {unit}"
-        labels = [one["name"] for one in atlas["labels"] if not one["background"]]
+        labels = [label["name"] for label in atlas["labels"] if not label["background"]]
         self._filling = True
         _fill(self.ui.certaintyCombo, [NO_LABEL, *labels], self.parameters.certainty)
         _fill(self.ui.imageCombo, atlas["modalities"], self.parameters.image)
@@ -429,7 +429,7 @@ class NeuroGenAtlasWidget(CapabilityWidget):
     def _fitted(self, _nodes: FitNodes, result: Result) -> None:
         summary = result.facts["fit"]
         self._put_aside()
-        self.ui.fitLabel.setText(found_text(summary))
+        self.ui.fitLabel.setText(result_text(summary))
         fill_table(self.ui.fitTable, ("tissue", "ml", "expected ml", "z"), tissue_rows(summary))
 
     def _failed(self, error: NeuroGenError, doing: str) -> None:

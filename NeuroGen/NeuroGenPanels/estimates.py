@@ -26,7 +26,7 @@ class Estimates:
 
     def __init__(self, service: WorkerService) -> None:
         self._service = service
-        self._wanted: dict[str, tuple[Any, dict[str, Any], str]] = {}
+        self._requests: dict[str, tuple[Any, dict[str, Any], str]] = {}
         self._asked: dict[str, dict[str, Any]] = {}
         self._rest = qt.QTimer()
         self._rest.setSingleShot(True)
@@ -35,7 +35,7 @@ class Estimates:
 
     def want(self, label: Any, job: str, arguments: dict[str, Any], note: str = "") -> None:
         """Ask soon what a job will take, and write it into a label after the note."""
-        self._wanted[job] = (label, arguments, note)
+        self._requests[job] = (label, arguments, note)
         self._rest.start()
 
     def forget(self) -> None:
@@ -45,11 +45,11 @@ class Estimates:
     def stop(self) -> None:
         """Drop all questions that wait."""
         self._rest.stop()
-        self._wanted.clear()
+        self._requests.clear()
         self._asked.clear()
 
     def _ask(self) -> None:
-        for job, (label, arguments, note) in self._wanted.items():
+        for job, (label, arguments, note) in self._requests.items():
             if self._asked.get(job) == arguments:
                 continue
             self._asked[job] = arguments
@@ -71,7 +71,7 @@ class Estimates:
                 on_result=answered,
                 on_error=failed,
             )
-        self._wanted.clear()
+        self._requests.clear()
 
 
 def estimate_text(estimate: dict[str, Any], note: str = "") -> str:

@@ -39,9 +39,9 @@ from NeuroGenRegistrationLib.registering import (
     chosen_nodes,
     chosen_settings,
     estimate_arguments,
-    found_text,
     quality_headings,
     registration_task,
+    result_text,
     run_task,
 )
 
@@ -288,7 +288,7 @@ class NeuroGenRegistrationWidget(CapabilityWidget):
         self._shown = forward
         rows = [] if forward is None else quality_of(forward)
         record = {} if forward is None else provenance_of(forward)
-        self.ui.stateLabel.setText(found_text(rows, record))
+        self.ui.stateLabel.setText(result_text(rows, record))
         fill_table(self.ui.qualityTable, quality_headings(), quality_cells(rows, STAGES))
 
     def _say_model(self) -> None:

@@ -37,9 +37,9 @@ from NeuroGenSuperResolutionLib.resolving import (
     chosen_scans,
     chosen_settings,
     estimate_arguments,
-    found_text,
     guide_text,
     quality_headings,
+    result_text,
     run_task,
     superres_task,
     understood_text,
@@ -308,7 +308,7 @@ class NeuroGenSuperResolutionWidget(CapabilityWidget):
         self._shown = image
         rows = [] if image is None else quality_of(image)
         record = {} if image is None else provenance_of(image)
-        self.ui.stateLabel.setText(found_text(rows, record))
+        self.ui.stateLabel.setText(result_text(rows, record))
         fill_table(self.ui.qualityTable, quality_headings(), quality_cells(rows, STAGES))
 
     def _read_model(self) -> None:
@@ -322,8 +322,8 @@ class NeuroGenSuperResolutionWidget(CapabilityWidget):
         """Return what is to be said of the guide, by what the model needs and what is chosen."""
         from NeuroGenLib.superres.guide import guide_need
 
-        given = self.parameters is not None and self.parameters.guide is not None
-        return guide_text(guide_need(self._manifest), given=given) if self._manifest else ""
+        chosen = self.parameters is not None and self.parameters.guide is not None
+        return guide_text(guide_need(self._manifest), chosen=chosen) if self._manifest else ""
 
     def _estimate(self) -> None:
         self.estimate(self.ui.estimateLabel, JOB, lambda: estimate_arguments(self.parameters))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Linear = Callable[[np.ndarray], np.ndarray]
 
 _BINS = 32
+"""Bins of each intensity in the joint histogram."""
 _MOST_POINTS = 25_000
 """Voxels that are sampled: more make it slower, hardly better."""
 _DIFFERENCE = 1e-5
@@ -159,10 +160,10 @@ class _Histogram:
         for shift, window in zip((-1, 0, 1), windows, strict=True):
             joint += np.bincount(self._cells + shift, window, minlength=_BINS * _BINS)
         joint = joint.reshape(_BINS, _BINS) / len(values)
-        own, other, both = joint.sum(axis=1), joint.sum(axis=0), joint.ravel()
-        alone, together = _entropy(own) + _entropy(other), max(_entropy(both), 1e-12)
+        bin_marginal, value_marginal, both = joint.sum(axis=1), joint.sum(axis=0), joint.ravel()
+        alone, together = _entropy(bin_marginal) + _entropy(value_marginal), max(_entropy(both), 1e-12)
         self.information = alone / together - 1 if alone > 0 else 0.0
-        logarithms = alone * _logarithm(both).reshape(_BINS, _BINS) - together * _logarithm(other)
+        logarithms = alone * _logarithm(both).reshape(_BINS, _BINS) - together * _logarithm(value_marginal)
         self._gain = logarithms.ravel() / together**2
 
     def slope(self) -> np.ndarray:
@@ -200,8 +201,8 @@ def _values_and_slopes(image: Volume, points: np.ndarray) -> tuple[np.ndarray, n
         weight = [rest[:, axis] if side else 1 - rest[:, axis] for axis, side in enumerate(corner)]
         value += grey * weight[0] * weight[1] * weight[2]
         for axis, side in enumerate(corner):
-            others = weight[(axis + 1) % 3] * weight[(axis + 2) % 3]
-            slope[:, axis] += grey * others if side else -grey * others
+            factor = weight[(axis + 1) % 3] * weight[(axis + 2) % 3]
+            slope[:, axis] += grey * factor if side else -grey * factor
     values[inside], slopes[inside] = value, slope @ np.linalg.inv(image.affine[:3, :3])
     return values, slopes
 

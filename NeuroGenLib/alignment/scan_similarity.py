@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     PointMap = Callable[[np.ndarray], np.ndarray]
 
 _MOST_POINTS = 200_000
+"""Points that similarity is measured at: enough for a joint histogram, and quick."""
 _BINS = 32
+"""Bins of each intensity in the joint histogram."""
 _TOLERANCE = 1e-3
 """Part of a similarity that counts as rounding: equal images lose as much by interpolation."""
 

@@ -136,11 +136,13 @@ def as_word(value: object) -> str:
 
 def encode_all(conditions: Sequence[Condition], values: Mapping[str, object]) -> np.ndarray:
     """Return the (width,) float32 network inputs of one subject or atlas."""
-    return np.array([number for one in conditions for number in one.encode(values[one.name])], np.float32)
+    return np.array(
+        [number for condition in conditions for number in condition.encode(values[condition.name])], np.float32
+    )
 
 
-def parsed(conditions: Sequence[Condition], given: Mapping[str, object]) -> tuple[dict[str, float | str], list[str]]:
-    """Return the checked values of the conditions that are given, and a warning for each outside the trained range.
+def parsed(conditions: Sequence[Condition], entries: Mapping[str, object]) -> tuple[dict[str, float | str], list[str]]:
+    """Return the checked values of the entered conditions, and a warning for each outside the trained range.
 
     Raises
     ------
@@ -148,40 +150,40 @@ def parsed(conditions: Sequence[Condition], given: Mapping[str, object]) -> tupl
         When a name is not a condition of the model, a value is unusable, or a number lies more than one range width
         beyond the range.
     """
-    known = {one.name: one for one in conditions}
-    for name in given:
+    known = {condition.name: condition for condition in conditions}
+    for name in entries:
         if name not in known:
             raise InputError(f"The model has no condition '{name}'.", nearest(name, known), code="name-unknown")
     values: dict[str, float | str] = {}
     warnings = []
-    for name, one in known.items():
-        if name not in given:
+    for name, condition in known.items():
+        if name not in entries:
             continue
-        value = one.parse(given[name])
+        value = condition.parse(entries[name])
         values[name] = value
         if isinstance(value, float):
-            beyond = max(one.minimum - value, value - one.maximum)
-            if beyond > one.maximum - one.minimum:
+            beyond = max(condition.minimum - value, value - condition.maximum)
+            if beyond > condition.maximum - condition.minimum:
                 raise InputError(
                     f"{name}={value:g} is far outside what the model was trained on.",
-                    f"Its range is {one.describe()}.",
+                    f"Its range is {condition.describe()}.",
                     code="model-range",
                 )
             if beyond > 0:
                 warnings.append(
-                    f"{name}={value:g} is outside the trained range {one.describe()}: the result is a guess."
+                    f"{name}={value:g} is outside the trained range {condition.describe()}: the result is a guess."
                 )
     return values, warnings
 
 
 def complete(
-    conditions: Sequence[Condition], given: Mapping[str, object], expected: Mapping[str, float | str]
+    conditions: Sequence[Condition], entries: Mapping[str, object], expected: Mapping[str, float | str]
 ) -> tuple[dict[str, float | str], list[str]]:
     """Return a checked value for every condition, and warnings.
 
     Parameters
     ----------
-    conditions, given:
+    conditions, entries:
         The conditions, and the values of some.
     expected:
         The values of the others: what the training subjects of the age have.
@@ -191,16 +193,16 @@ def complete(
     InputError
         As :func:`parsed`.
     """
-    values, warnings = parsed(conditions, given)
-    for one in conditions:
-        if one.name not in values:
-            value = values[one.name] = expected[one.name]
+    values, warnings = parsed(conditions, entries)
+    for condition in conditions:
+        if condition.name not in values:
+            value = values[condition.name] = expected[condition.name]
             if isinstance(value, float):
                 source = f"{value:.4g}, the mean of the training subjects near this age,"
             else:
                 source = f"'{value}', the most frequent among the training subjects near this age,"
-            warnings.append(f"'{one.name}' was not given: {source} is used.")
-    return {one.name: values[one.name] for one in conditions}, warnings
+            warnings.append(f"'{condition.name}' was not given: {source} is used.")
+    return {condition.name: values[condition.name] for condition in conditions}, warnings
 
 
 def beyond_neighbours(
@@ -216,14 +218,14 @@ def beyond_neighbours(
         The values of the training subjects near the age asked for.
     """
     phrases = []
-    for one in conditions:
-        own = [subject[one.name] for subject in neighbours]
-        value = values[one.name]
-        if one.kind == "numeric":
-            numbers = [one.number(number) for number in own]
-            slack = 0.1 * (one.maximum - one.minimum)
-            if numbers and not min(numbers) - slack <= one.number(value) <= max(numbers) + slack:
-                phrases.append(f"{one.name}={value:g} (they have {min(numbers):g} to {max(numbers):g})")
+    for condition in conditions:
+        own = [subject[condition.name] for subject in neighbours]
+        value = values[condition.name]
+        if condition.kind == "numeric":
+            numbers = [condition.number(number) for number in own]
+            slack = 0.1 * (condition.maximum - condition.minimum)
+            if numbers and not min(numbers) - slack <= condition.number(value) <= max(numbers) + slack:
+                phrases.append(f"{condition.name}={value:g} (they have {min(numbers):g} to {max(numbers):g})")
         elif own and as_word(value) not in {as_word(word) for word in own}:
-            phrases.append(f"{one.name}={as_word(value)} (none of them)")
+            phrases.append(f"{condition.name}={as_word(value)} (none of them)")
     return phrases

@@ -354,7 +354,7 @@ class SeriesConfig(RenderConfig):
 
     def brain(self, age: float, conditions: Mapping[str, str | float]) -> GenerateConfig:
         """Return what renders one of the brains."""
-        shared = {one.name: getattr(self, one.name) for one in fields(RenderConfig)}
+        shared = {parameter.name: getattr(self, parameter.name) for parameter in fields(RenderConfig)}
         return GenerateConfig(age=age, conditions=dict(conditions), **shared)
 
 

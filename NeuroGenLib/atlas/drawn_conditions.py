@@ -30,15 +30,15 @@ def tissue_shares(model: TrainedAtlas) -> dict[str, str]:
     """
     shares = {}
     tissues = [name for index, name in enumerate(model.labels.names) if index not in model.background]
-    for one in model.conditions:
-        if one.kind != "numeric":
+    for condition in model.conditions:
+        if condition.kind != "numeric":
             continue
-        values = np.array([one.number(subject["conditions"][one.name]) for subject in model.subjects])
+        values = np.array([condition.number(subject["conditions"][condition.name]) for subject in model.subjects])
         for tissue in tissues:
             pairs = [(subject_volume(subject, tissue), subject_volume(subject, "total")) for subject in model.subjects]
             measured = np.array([part / whole if part is not None and whole else np.nan for part, whole in pairs])
-            if (np.abs(measured - values) <= _SAME * (one.maximum - one.minimum)).all():
-                shares[one.name] = tissue
+            if (np.abs(measured - values) <= _SAME * (condition.maximum - condition.minimum)).all():
+                shares[condition.name] = tissue
     return shares
 
 
@@ -54,13 +54,13 @@ def drawn_conditions(model: TrainedAtlas, brain: AtlasBrain) -> dict[str, float]
 def drawn_warnings(model: TrainedAtlas, brain: AtlasBrain, drawn: Mapping[str, float]) -> list[str]:
     """Return a sentence for each condition of which a brain has another value than it was rendered for."""
     sentences = []
-    for one in model.conditions:
-        asked = brain.conditions[one.name]
-        if one.name not in drawn or not isinstance(asked, float):
+    for condition in model.conditions:
+        asked = brain.conditions[condition.name]
+        if condition.name not in drawn or not isinstance(asked, float):
             continue
-        if abs(drawn[one.name] - asked) > NOTICED * (one.maximum - one.minimum):
+        if abs(drawn[condition.name] - asked) > NOTICED * (condition.maximum - condition.minimum):
             sentences.append(
-                f"{one.name} of the rendered brain is {drawn[one.name]:.3g}, not the {asked:.3g} asked for: "
-                f"training subjects near {model.age_name} {brain.age:g} do not reach it."
+                f"{condition.name} of the rendered brain is {drawn[condition.name]:.3g}, not the {asked:.3g} asked for:"
+                f" training subjects near {model.age_name} {brain.age:g} do not reach it."
             )
     return sentences

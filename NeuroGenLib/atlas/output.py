@@ -35,6 +35,7 @@ PROBABILITY_STEP = 1 / 255
 """Tissue probabilities are stored as bytes, in steps of this: a quarter of the size of float32."""
 
 MOST_AGES = 1000
+"""A series of more ages is refused: each is a brain to render and to hold."""
 
 PROBABILITIES = "probabilities"
 GROWTH = "growth"
@@ -296,7 +297,9 @@ def _frames(
 def _record(model: AtlasModel, config: SeriesConfig, frames: Sequence[Result]) -> dict[str, Any]:
     brains = [frame.facts["brain"] for frame in frames]
     first = brains[0]["conditions"]
-    shared = {name: value for name, value in first.items() if all(one["conditions"][name] == value for one in brains)}
+    shared = {
+        name: value for name, value in first.items() if all(brain["conditions"][name] == value for brain in brains)
+    }
     return model.provenance(
         "atlas generate",
         {

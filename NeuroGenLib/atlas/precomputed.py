@@ -43,6 +43,7 @@ _SECONDS_A_WEEK = 604_800.0
 _GZIP_MOST = 1040
 """Gzip cannot make anything smaller by a larger factor."""
 _SAME_MM = 1e-3
+"""Difference of positions, mm, or of probabilities from 0 and 1, that counts as rounding."""
 
 
 @dataclass(frozen=True)
@@ -156,8 +157,8 @@ class PrecomputedAtlas:
         segmentation: FrameFile | None,
         certainty: dict[str, FrameFile],
     ) -> None:
-        found = _NAME.match(image.path.name)
-        self.name = found["what"] if found else image.path.name.partition(".")[0]
+        match = _NAME.match(image.path.name)
+        self.name = match["what"] if match else image.path.name.partition(".")[0]
         self.ages = ages
         self.age_name, self.age_unit = age
         self.affine = affine
@@ -216,8 +217,8 @@ class PrecomputedAtlas:
                 code="value-duplicate",
             )
         segmented = None if segmentation is None else FrameFile.open(Path(segmentation))
-        for other in (*([segmented] if segmented else []), *maps.values()):
-            _require_same_grid(image, other)
+        for companion in (*([segmented] if segmented else []), *maps.values()):
+            _require_same_grid(image, companion)
         atlas = cls(image, known, age, centred(image) if fix_origin else image.affine, segmented, maps)
         atlas._note(source, fix_origin=fix_origin)
         if segmented is not None:
@@ -381,7 +382,7 @@ class PrecomputedAtlas:
         margin = [entry for entry in table if entry.value and entry.name.lower() in RIM_NAMES]
         self._margin = tuple(entry.value for entry in margin)
         self.corrections += [
-            f"Label {one.value} ({one.name}), the margin around the brain, is 0 now." for one in margin
+            f"Label {label.value} ({label.name}), the margin around the brain, is 0 now." for label in margin
         ]
         kept = (entry for entry in table if entry not in margin)
         self.table = LabelTable(tuple(sorted(kept, key=lambda entry: entry.value)))
@@ -467,16 +468,16 @@ def _record(atlas: PrecomputedAtlas) -> dict[str, Any]:
     )
 
 
-def _ages(file: FrameFile, given: Sequence[float] | None) -> tuple[tuple[float, ...], str, tuple[str, str]]:
+def _ages(file: FrameFile, stated: Sequence[float] | None) -> tuple[tuple[float, ...], str, tuple[str, str]]:
     """Return the ages, a sentence on where they come from (none when given), and their name and unit."""
     age = ("scan_age", "weeks")
-    found = _NAME.match(file.path.name)
-    recorded = None if given is not None or found else _recorded(file.path.with_name("provenance.json"))
-    if given is not None:
-        ages, source = tuple(float(one) for one in given), ""
-    elif found:
-        first, last = float(found["first"]), float(found["last"])
-        ages = (first,) if first == last else tuple(float(one) for one in np.linspace(first, last, file.frames))
+    match = _NAME.match(file.path.name)
+    recorded = None if stated is not None or match else _recorded(file.path.with_name("provenance.json"))
+    if stated is not None:
+        ages, source = tuple(float(value) for value in stated), ""
+    elif match:
+        first, last = float(match["first"]), float(match["last"])
+        ages = (first,) if first == last else tuple(float(value) for value in np.linspace(first, last, file.frames))
         source = f"The ages are spaced evenly from {first:g} to {last:g} weeks, as the file's name says."
         if file.frames == 1 and first != last:
             raise InputError(
@@ -537,15 +538,15 @@ def _weeks(header: Any) -> tuple[float, float] | None:
     return round(first * scale, 6), round(step * scale, 6)
 
 
-def _require_same_grid(one: FrameFile, other: FrameFile) -> None:
+def _require_same_grid(image: FrameFile, companion: FrameFile) -> None:
     problem = ""
-    if (*one.shape, one.frames) != (*other.shape, other.frames):
-        problem = f"{(*one.shape, one.frames)} and {(*other.shape, other.frames)} voxels and frames"
-    elif not np.allclose(one.affine, other.affine, rtol=0, atol=_SAME_MM):
-        problem = f"origins {_place(one.affine[:3, 3])} and {_place(other.affine[:3, 3])} mm, or other directions"
+    if (*image.shape, image.frames) != (*companion.shape, companion.frames):
+        problem = f"{(*image.shape, image.frames)} and {(*companion.shape, companion.frames)} voxels and frames"
+    elif not np.allclose(image.affine, companion.affine, rtol=0, atol=_SAME_MM):
+        problem = f"origins {_place(image.affine[:3, 3])} and {_place(companion.affine[:3, 3])} mm, or other directions"
     if problem:
         raise InputError(
-            f"{one.path} and {other.path} do not fit together: {problem}.",
+            f"{image.path} and {companion.path} do not fit together: {problem}.",
             "Give files of one atlas.",
             code="geometry-mismatch",
         )
@@ -557,8 +558,8 @@ def _table_beside(segmentation: Path) -> Path | None:
 
 
 def _label_of(path: Path) -> str:
-    found = _NAME.match(path.name)
-    return found["what"] if found else path.name.partition(".")[0]
+    match = _NAME.match(path.name)
+    return match["what"] if match else path.name.partition(".")[0]
 
 
 def _opened(path: Path) -> Any:

@@ -170,18 +170,18 @@ def gaussian_weights(ages: np.ndarray, age: float, bandwidth: float, most: int =
     return normalised
 
 
-def default_bandwidth(ages: np.ndarray, wanted_n: float = 4.0) -> float:
-    """Return the narrowest bandwidth that gives, at half of the ages or more, an effective n of ``wanted_n``.
+def default_bandwidth(ages: np.ndarray, target_n: float = 4.0) -> float:
+    """Return the narrowest bandwidth that gives, at half of the ages or more, an effective n of ``target_n``.
 
     Wider keeps less of the change with age, narrower more of the single subjects' traits. With fewer than eight
     subjects half of them are enough, but two cannot do with one: between them nothing would be supported.
     """
     ages = np.asarray(ages, float)
     span = float(np.ptp(ages)) or 1.0
-    wanted = min(wanted_n, max(len(ages) / 2, 1.5))
+    target = min(target_n, max(len(ages) / 2, 1.5))
     for bandwidth in np.geomspace(span / 200, span, 60):
         reached = [subject_weights(ages, age, bandwidth).effective_n for age in ages]
-        if np.median(reached) >= wanted:
+        if np.median(reached) >= target:
             return float(f"{bandwidth:.4g}")
     return span
 

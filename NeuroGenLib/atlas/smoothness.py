@@ -34,11 +34,11 @@ def neighbour_weights(dataset: AtlasDataset, bandwidth: float) -> torch.Tensor:
     count = len(dataset.ages)
     weights = np.zeros((count, count))
     for row in range(count):
-        others = np.flatnonzero(np.arange(count) != row)
-        offsets = (encoded[others] - encoded[row]) / scale if dataset.conditions else None
+        neighbours = np.flatnonzero(np.arange(count) != row)
+        offsets = (encoded[neighbours] - encoded[row]) / scale if dataset.conditions else None
         try:
-            regressed = subject_weights(dataset.ages[others], dataset.ages[row], bandwidth, conditions=offsets)
-            weights[row, others] = regressed.weights
+            regressed = subject_weights(dataset.ages[neighbours], dataset.ages[row], bandwidth, conditions=offsets)
+            weights[row, neighbours] = regressed.weights
         except (InputError, ValueError):
             weights[row, row] = 1
     return torch.from_numpy(weights).float()

@@ -79,11 +79,11 @@ class AtlasModule(StepModule):
         self.half_box: Tensor
         self.register_buffer("conditions", torch.from_numpy(conditions), persistent=False)
         self.register_buffer("half_box", torch.tensor(dataset.box / 2, dtype=torch.float32), persistent=False)
-        self._others: Tensor | None
-        others = None
+        self._neighbour_weights: Tensor | None
+        neighbours = None
         if config.optimiser.smoothness_weight > 0:
-            others = neighbour_weights(dataset, config.bandwidth or default_bandwidth(dataset.ages))
-        self.register_buffer("_others", others, persistent=False)
+            neighbours = neighbour_weights(dataset, config.bandwidth or default_bandwidth(dataset.ages))
+        self.register_buffer("_neighbour_weights", neighbours, persistent=False)
         classes = class_weights(config.optimiser, dataset.labels.names)
         self._class_weights: Tensor | None
         self.register_buffer("_class_weights", classes, persistent=False)
@@ -123,7 +123,9 @@ class AtlasModule(StepModule):
             weights,
             transforms=transforms,
             latents=self.latents[rows],
-            expected=None if self._others is None else torch.tensordot(self._others[rows], self.latents, dims=1),
+            expected=None
+            if self._neighbour_weights is None
+            else torch.tensordot(self._neighbour_weights[rows], self.latents, dims=1),
         )
 
     def configure_optimizers(self) -> Any:
@@ -167,7 +169,7 @@ def network_shape(config: AtlasTrainConfig, dataset: AtlasDataset) -> DecoderCon
     return DecoderConfig(
         intensities=len(config.data.modalities),
         classes=len(dataset.labels),
-        conditions=sum(one.width for one in dataset.conditions),
+        conditions=sum(condition.width for condition in dataset.conditions),
         latent_channels=network.latent_channels,
         latent_grid=network.latent_grid,
         latent_kernel=network.latent_kernel,

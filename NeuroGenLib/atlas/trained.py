@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.models.folder import ModelFolder
 
 CUDA_CHUNK = 2**18
+"""Points that a GPU decodes at a time: speed against memory."""
 NEAR = 2.0
 """Training subjects within this many bandwidths of an age are near it."""
 
@@ -114,7 +115,7 @@ class TrainedAtlas(Model):
             ("images", len(self.modalities), shape.intensities),
             ("fill values", len(self._fill), shape.intensities),
             ("labels", len(self.labels), shape.classes),
-            ("condition values", sum(one.width for one in self.conditions), shape.conditions),
+            ("condition values", sum(condition.width for condition in self.conditions), shape.conditions),
             ("subjects", len(self.subjects), len(self._latents)),
         ):
             if named != held:
@@ -205,16 +206,17 @@ class TrainedAtlas(Model):
         """Return what training subjects of an age have: the kernel-weighted mean, or the word with most weight."""
         weights = gaussian_weights(self.ages, age, self.bandwidth)
         values: dict[str, float | str] = {}
-        for one in self.conditions:
-            own = [subject["conditions"][one.name] for subject in self.subjects]
-            if one.kind == "numeric":
-                mean = float(weights @ [one.number(value) for value in own])
-                values[one.name] = min(max(mean, one.minimum), one.maximum)
+        for condition in self.conditions:
+            own = [subject["conditions"][condition.name] for subject in self.subjects]
+            if condition.kind == "numeric":
+                mean = float(weights @ [condition.number(value) for value in own])
+                values[condition.name] = min(max(mean, condition.minimum), condition.maximum)
             else:
                 total = {
-                    word: sum(w for w, v in zip(weights, own, strict=True) if as_word(v) == word) for word in one.values
+                    word: sum(w for w, v in zip(weights, own, strict=True) if as_word(v) == word)
+                    for word in condition.values
                 }
-                values[one.name] = max(total, key=lambda word: total[word])
+                values[condition.name] = max(total, key=lambda word: total[word])
         return values
 
     def subject_recipe(self, row: int) -> Recipe:
@@ -244,12 +246,12 @@ class TrainedAtlas(Model):
     def without(self, row: int) -> Self:
         """Return the atlas of all training subjects but one; the network was trained on it too."""
         kept = [index for index in range(len(self.subjects)) if index != row]
-        other = copy.copy(self)
-        other.subjects = [self.subjects[index] for index in kept]
-        other.ages = self.ages[kept]
-        other._latents = self._latents[kept]
-        other._transforms = None if self._transforms is None else self._transforms[kept]
-        return other
+        reduced = copy.copy(self)
+        reduced.subjects = [self.subjects[index] for index in kept]
+        reduced.ages = self.ages[kept]
+        reduced._latents = self._latents[kept]
+        reduced._transforms = None if self._transforms is None else self._transforms[kept]
+        return reduced
 
     def grid(self, spacing: tuple[float, float, float], box: Sequence[float] | None = None) -> Grid:
         """Return the voxel grid of a box (the model's when None).
@@ -311,6 +313,6 @@ class TrainedAtlas(Model):
         if not self.conditions:
             return None
         own = np.stack([encode_all(self.conditions, subject["conditions"]) for subject in self.subjects])
-        scale = np.concatenate([np.full(one.width, one.scale) for one in self.conditions])
+        scale = np.concatenate([np.full(condition.width, condition.scale) for condition in self.conditions])
         offsets: np.ndarray = (own - encoded) / scale
         return offsets

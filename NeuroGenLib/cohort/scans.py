@@ -33,8 +33,8 @@ def read_cohort(
             )
 
     def kept(name: str) -> bool:
-        wanted = not include or any(fnmatch.fnmatchcase(name, pattern) for pattern in include)
-        return wanted and not any(fnmatch.fnmatchcase(name, pattern) for pattern in exclude)
+        included = not include or any(fnmatch.fnmatchcase(name, pattern) for pattern in include)
+        return included and not any(fnmatch.fnmatchcase(name, pattern) for pattern in exclude)
 
     ids = [name for name in cohort.ids if kept(name)]
     if not ids:

@@ -207,7 +207,7 @@ class Cohort:
                 code="table-invalid",
             )
         folder = Path(path).parent if root is None else Path(root)
-        others = tuple(c for c in columns if c not in (*names, id_column, "session_id"))
+        value_columns = tuple(c for c in columns if c not in (*names, id_column, "session_id"))
         subjects = []
         for number, row in enumerate(rows, start=1):
             paths = {column: folder / row[column] for column in names if row[column] not in MISSING}
@@ -217,8 +217,10 @@ class Cohort:
                     f"Row {number} of {path} has no subject id.", "Fill it in or delete the row.", code="table-invalid"
                 )
             session = row.get("session_id", "")
-            subjects.append(Subject(identity, paths, None if session in MISSING else session, row_values(row, others)))
-        return _complete(subjects, names, others, on_missing, Path(path).stem)
+            subjects.append(
+                Subject(identity, paths, None if session in MISSING else session, row_values(row, value_columns))
+            )
+        return _complete(subjects, names, value_columns, on_missing, Path(path).stem)
 
     @classmethod
     def from_folder(
@@ -248,18 +250,18 @@ class Cohort:
         if not folder.is_dir():
             raise InputError(f"The folder {folder} does not exist.", "Check the name.", code="file-missing")
         people = sorted(person for person in folder.glob("sub-*") if person.is_dir())
-        found = _images_by_scan(folder, people, modalities, pattern)
-        if not found:
+        images_by_scan = _images_by_scan(folder, people, modalities, pattern)
+        if not images_by_scan:
             raise InputError(
                 f"{folder} holds no images of subjects" + (f" that match '{pattern}'." if pattern != "*" else "."),
                 "Give a BIDS folder (sub-01/anat/sub-01_T2w.nii.gz), a folder of images, or a table.",
                 code="file-missing",
             )
-        names = tuple(modalities or _common(found, folder))
+        names = tuple(modalities or _common(images_by_scan, folder))
         tables = [folder / "participants.tsv", *(person / f"{person.name}_sessions.tsv" for person in people)]
         columns, values = _joined_values([table for table in tables if table.is_file()])
         subjects = []
-        for (identity, session), images in found.items():
+        for (identity, session), images in images_by_scan.items():
             paths = {modality: images[modality] for modality in names if modality in images}
             row = values.get((_bare(identity), ""), {}) | values.get((_bare(identity), _bare(session or "")), {})
             subjects.append(Subject(identity, paths, session, row))
@@ -270,16 +272,16 @@ class Cohort:
 
         An unknown id is an ``InputError``; ids that an earlier step excluded are only logged.
         """
-        wanted = set(ids)
+        selected = set(ids)
         known = {name for subject in self.subjects for name in (subject.id, subject.key)}
         reasons = {name: reason for subject, reason in self.left_out for name in (subject.id, subject.key)}
-        for name in sorted(wanted - known):
+        for name in sorted(selected - known):
             if name not in reasons:
                 raise InputError(
                     f"There is no subject '{name}' in {self.name}.", nearest(name, known), code="name-unknown"
                 )
             log.warning("%s was excluded before: %s", name, reasons[name])
-        return self._keep([s for s in self.subjects if {s.id, s.key} & wanted], "the selection by id")
+        return self._keep([s for s in self.subjects if {s.id, s.key} & selected], "the selection by id")
 
     def constrain(self, constraints: Mapping[str, Constraint]) -> Cohort:
         """Keep the subjects that pass every constraint, given by column.
@@ -477,35 +479,35 @@ def _images_by_scan(
     visits = [(person, visit) for person in people for visit in (person, *sorted(person.glob("ses-*")))]
     files = [(person, visit, file) for person, visit in visits for file in _images(visit / "anat", pattern)]
     files += [] if people else [(folder, folder, file) for file in _images(folder, pattern)]
-    found: dict[tuple[str, str | None], dict[str, Path]] = {}
+    images_by_scan: dict[tuple[str, str | None], dict[str, Path]] = {}
     for person, visit, file in files:
         stem = _stem(file)
         if people:
-            found.setdefault((person.name, None if visit == person else visit.name), {})
+            images_by_scan.setdefault((person.name, None if visit == person else visit.name), {})
         for modality in modalities or ([stem.rpartition("_")[2]] if people else ["image"]):
             if (people or modalities) and not stem.endswith(f"_{modality}"):
                 continue
             identity = person.name if people else stem.removesuffix(f"_{modality}")
-            images = found.setdefault((identity, None if visit == person else visit.name), {})
+            images = images_by_scan.setdefault((identity, None if visit == person else visit.name), {})
             if modality in images:
                 problem = f"{identity} has two files for {modality}: {images[modality].name} and {file.name}."
                 raise InputError(
                     problem, "Say which by a pattern, or by a longer ending such as 'run-1_T2w'.", code="value-conflict"
                 )
             images[modality] = file
-    return found
+    return images_by_scan
 
 
-def _common(found: Mapping[Any, Mapping[str, Path]], folder: Path) -> list[str]:
-    counts = Counter(modality for images in found.values() for modality in images)
+def _common(images_by_scan: Mapping[Any, Mapping[str, Path]], folder: Path) -> list[str]:
+    counts = Counter(modality for images in images_by_scan.values() for modality in images)
     shown = ", ".join(f"{modality} ({times})" for modality, times in counts.items())
-    if len(found) not in counts.values():
+    if len(images_by_scan) not in counts.values():
         raise InputError(
-            f"The {len(found)} scans in {folder} have no modality in common: {shown}.",
+            f"The {len(images_by_scan)} scans in {folder} have no modality in common: {shown}.",
             "Name some.",
             code="value-missing",
         )
-    return [modality for modality, times in counts.items() if times == len(found)]
+    return [modality for modality, times in counts.items() if times == len(images_by_scan)]
 
 
 def _bare(label: str) -> str:
@@ -523,13 +525,13 @@ def _joined_values(tables: Iterable[Path]) -> tuple[tuple[str, ...], dict[tuple[
             raise InputError(
                 f"{table} has no column participant_id.", "Add one with the subjects' ids.", code="table-invalid"
             )
-        others = [column for column in columns if column not in (id_column, "session_id")]
-        names |= dict.fromkeys(others)
+        value_columns = [column for column in columns if column not in (id_column, "session_id")]
+        names |= dict.fromkeys(value_columns)
         for row in rows:
             visit = row.get("session_id", "")
             person = row[id_column] if id_column else table.parent.name
             key = (_bare(person), "" if visit in MISSING else _bare(visit))
-            values[key] = values.get(key, {}) | row_values(row, others)
+            values[key] = values.get(key, {}) | row_values(row, value_columns)
     return tuple(names), values
 
 

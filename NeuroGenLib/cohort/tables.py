@@ -53,11 +53,11 @@ def read_splits(path: AnyPath, dataset: str | None = None) -> dict[str, tuple[st
     if not all(ids == "" or (isinstance(ids, list) and all(isinstance(name, str) for name in ids)) for ids in lists):
         raise form
     splits = {name: tuple(ids) for name, ids in content.items()}
-    for one, other in itertools.combinations(splits, 2):
-        shared = sorted(set(splits[one]) & set(splits[other]))
+    for first, second in itertools.combinations(splits, 2):
+        shared = sorted(set(splits[first]) & set(splits[second]))
         if shared:
             raise InputError(
-                f"{path} lists ids in both {one} and {other}: {few(shared)}.",
+                f"{path} lists ids in both {first} and {second}: {few(shared)}.",
                 "Keep each in one split.",
                 code="value-duplicate",
             )
@@ -75,12 +75,12 @@ def age_unit(column: str, participants_json: AnyPath | None = None) -> str:
     described = participants_json and Path(participants_json).is_file()
     content = read_json(existing_file(participants_json)) if participants_json and described else {}
     entry = content.get(column) if isinstance(content, dict) else None
-    given = str(entry.get("Units", "")).strip().lower() if isinstance(entry, dict) else ""
-    unit = given.removesuffix("s") + "s"
+    recorded = str(entry.get("Units", "")).strip().lower() if isinstance(entry, dict) else ""
+    unit = recorded.removesuffix("s") + "s"
     if unit not in ("weeks", "years", "months", "days"):
         remedy = f'Write {{"{column}": {{"Units": "years"}}}} (or weeks) into participants.json.'
         raise InputError(
-            f"The unit of '{column}' is {f'given as {given!r}' if given else 'not given'}.",
+            f"The unit of '{column}' is {f'given as {recorded!r}' if recorded else 'not given'}.",
             remedy,
             code="units-unknown",
         )

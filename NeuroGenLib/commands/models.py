@@ -173,7 +173,7 @@ def _importer_options(options: Any) -> dict[str, Any]:
     InputError
         When an option of another program's importer was given.
     """
-    given: dict[str, dict[str, Any]] = {
+    options_by_system: dict[str, dict[str, Any]] = {
         "cinema": {
             "config_atlas": _path(options.config_atlas),
             "config_data": _path(options.config_data),
@@ -187,12 +187,12 @@ def _importer_options(options: Any) -> dict[str, Any]:
         "baby-ai": {"half": options.half or None},
     }
     flags = {"legacy_levels": "all-stages"}
-    for system, values in given.items():
+    for system, values in options_by_system.items():
         for name, value in values.items():
-            if value is not None and system != options.system and options.system in given:
+            if value is not None and system != options.system and options.system in options_by_system:
                 flag = flags.get(name, name.replace("_", "-"))
                 raise InputError(f"--{flag} is for checkpoints of '{system}'.", "Leave it out.", code="value-conflict")
-    return {name: value for name, value in given.get(options.system, {}).items() if value is not None}
+    return {name: value for name, value in options_by_system.get(options.system, {}).items() if value is not None}
 
 
 def _path(text: str | None) -> Path | None:

@@ -13,6 +13,7 @@ from NeuroGenLib.commands.options import add_device_option, add_report_options, 
 from NeuroGenLib.core.config_command_line import add_options, options_of, parse_config
 from NeuroGenLib.core.errors import InputError, NeuroGenError
 from NeuroGenLib.core.files import require_folder_place
+from NeuroGenLib.core.folder_lock import LOCK, locked_folder
 from NeuroGenLib.core.job import OutputFolder, current_job
 from NeuroGenLib.core.progress import TerminalProgress
 from NeuroGenLib.core.provenance import RECORD, RESEARCH_USE, recorded_outputs
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.core.progress import Progress
 
 MOST_NOTES = 4
+"""Warnings that are printed; all of them are in provenance.json."""
 
 
 def add_model_option(parser: ArgumentParser, default: str) -> None:
@@ -112,7 +114,9 @@ def add_overwrite_option(parser: ArgumentParser) -> None:
 
 
 def out_folder(text: str, names: Sequence[str] = (), *, overwrite: bool = False, continues: bool = False) -> Path:
-    """Return the folder to write into; ask this before the inputs are read.
+    """Return the folder to write into, which no other command can write into until the job ends.
+
+    Ask this before the inputs are read.
 
     Parameters
     ----------
@@ -130,12 +134,15 @@ def out_folder(text: str, names: Sequence[str] = (), *, overwrite: bool = False,
     Raises
     ------
     InputError
-        When it is a file, inside one, or holds an earlier result that is to be kept.
+        When it is a file, inside one, holds an earlier result that is to be kept, or another command writes there.
     NeuroGenError
         When it may not be written into.
     """
     folder = Path(text)
     require_folder_place(folder)
+    job = current_job()
+    if job is not None:
+        job.until_end.enter_context(locked_folder(folder))
     there = (folder / RECORD).exists() and not continues
     if there and not overwrite:
         raise InputError(
@@ -143,7 +150,6 @@ def out_folder(text: str, names: Sequence[str] = (), *, overwrite: bool = False,
             "Choose another folder, or give --overwrite to replace that result.",
             code="file-occupied",
         )
-    job = current_job()
     if job is not None:
         earlier = tuple(recorded_outputs(folder)) if there else ()
         job.write_into(OutputFolder(folder, earlier, continues), (*names, RECORD))
@@ -281,8 +287,8 @@ def print_written(
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Return all files of a folder and of the folders in it."""
-    return sorted(file for file in folder.rglob("*") if file.is_file())
+    """Return all files of a folder and of the folders in it, but for the lock of a running command."""
+    return sorted(file for file in folder.rglob("*") if file.is_file() and file.name != LOCK)
 
 
 def print_files(files: Sequence[Path], folder: Path) -> None:

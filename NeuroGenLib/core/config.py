@@ -261,11 +261,11 @@ def _build(cls: type[Job], mapping: Any, where: str, base: Config | None, *, ign
         key = dotted_name(where, name)
         nested = _config_class(annotation)
         if nested is not None and (name in mapping or name not in present):
-            given = {} if mapping.get(name) is None else mapping[name]
+            section = {} if mapping.get(name) is None else mapping[name]
             values[name] = (
-                given
-                if isinstance(given, nested)
-                else _build(nested, given, key, present.get(name), ignore_unknown=ignore_unknown)
+                section
+                if isinstance(section, nested)
+                else _build(nested, section, key, present.get(name), ignore_unknown=ignore_unknown)
             )
         elif name in mapping:
             values[name] = checked_value(mapping[name], annotation, key)
@@ -342,7 +342,7 @@ def _checked_union(value: Any, bare: Any, key: str, markers: tuple[Any, ...]) ->
             return checked_value(value, member, key, markers)
         except InputError:
             continue
-    raise wrong_value(key, value, " or ".join(_wanted(member, markers) for member in members))
+    raise wrong_value(key, value, " or ".join(_describe(member, markers) for member in members))
 
 
 def _type_of(member: Any) -> Any:
@@ -386,11 +386,11 @@ def _checked_scalar(value: Any, kind: type, key: str, markers: tuple[Any, ...]) 
     }
     allowed = _marker(markers, Range)
     if not fits[kind] or (allowed is not None and kind in (int, float) and value not in allowed):
-        raise wrong_value(key, value, _wanted(kind, markers))
+        raise wrong_value(key, value, _describe(kind, markers))
     return kind(value)
 
 
-def _wanted(annotation: Any, outer: tuple[Any, ...]) -> str:
+def _describe(annotation: Any, outer: tuple[Any, ...]) -> str:
     bare, markers = split_markers(annotation, outer)
     if typing.get_origin(bare) is tuple:
         members = typing.get_args(bare)
@@ -402,11 +402,11 @@ def _wanted(annotation: Any, outer: tuple[Any, ...]) -> str:
     return " ".join(word for word in words if word)
 
 
-def wrong_value(key: str, value: Any, wanted: str) -> InputError:
-    """Return the error of a value that does not fit; ``wanted`` says what it must be."""
+def wrong_value(key: str, value: Any, expected: str) -> InputError:
+    """Return the error of a value that does not fit; ``expected`` says what it must be."""
     shown = "empty" if value is None else repr(value)
     shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
-    return InputError(f"'{key}' is {shown}; it must be {wanted}.", f"Correct '{key}'.", code="value-invalid")
+    return InputError(f"'{key}' is {shown}; it must be {expected}.", f"Correct '{key}'.", code="value-invalid")
 
 
 def _plain(value: Any) -> Any:

@@ -115,11 +115,11 @@ def options_of(namespace: argparse.Namespace, cls: type[Job], **more: Any) -> Jo
     InputError
         When a value does not fit; the message names the parameter.
     """
-    given = vars(namespace)
+    options = vars(namespace)
     values: dict[str, Any] = {}
     for parameter, annotation in annotated_parameters(cls):
-        if parameter.name in given and parameter.name not in more:
-            typed = given[parameter.name]
+        if parameter.name in options and parameter.name not in more:
+            typed = options[parameter.name]
             if isinstance(typed, list) and parameter.option is not None and parameter.option.several:
                 typed = ",".join(typed)
             elif isinstance(typed, list):
@@ -158,9 +158,9 @@ def parse_config(cls: type[Job], arguments: Sequence[str], program: str, descrip
     parser.add_argument("--config", metavar="FILE", help="YAML file with the settings")
     parser.add_argument("--print-config", action="store_true", help="print the resulting settings as YAML and stop")
     add_arguments(parser, cls)
-    given = vars(parser.parse(arguments))
-    path, printed = given.pop("config"), given.pop("print_config")
-    config = load_config(cls, path, given)
+    options = vars(parser.parse(arguments))
+    path, printed = options.pop("config"), options.pop("print_config")
+    config = load_config(cls, path, options)
     if printed:
         import yaml
 

@@ -44,7 +44,7 @@ Code = Literal[
     "model-range",  # outside what the model has learned: age, condition, contrast
     "weights-mismatch",  # tensors that do not fit the network
     "checkpoint-unsafe",  # a pickle that wants to run code
-    "run-conflict",  # a run folder of another job
+    "run-conflict",  # a folder of another training, or one into which another command is writing
     "training-diverged",  # a loss that is not finite
     # the machine
     "network-failed",  # no connection, refused, or answered wrongly

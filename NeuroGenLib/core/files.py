@@ -7,7 +7,6 @@ import errno
 import json
 import logging
 import os
-import re
 import shutil
 import tempfile
 from contextlib import contextmanager, suppress
@@ -15,7 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.core.errors import InputError, NeuroGenError
-from NeuroGenLib.core.job import OutputFolder, current_job, note_input, require_no_inputs
+from NeuroGenLib.core.job import OutputFolder, current_job, note_input, note_made, require_no_inputs
+from NeuroGenLib.core.leftovers import RETIRED, WRITING, is_half_written, meant_name, remove_leftovers, writing_prefix
 from NeuroGenLib.core.provenance import RECORD, recorded_outputs
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".writing-", suffix="-" + path.name, dir=path.parent)
+        _remove_leftovers_once(path.parent)
+        handle, name = tempfile.mkstemp(prefix=writing_prefix(), suffix="-" + path.name, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         yield temporary
@@ -51,8 +52,9 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         require_no_inputs([path])
         temporary.replace(path)
+        note_made(path)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -76,17 +78,19 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".writing-", suffix="-" + path.name, dir=path.parent))
+        remove_leftovers(path.parent)
+        temporary = Path(tempfile.mkdtemp(prefix=writing_prefix(), suffix="-" + path.name, dir=path.parent))
         yield temporary
         temporary.chmod(0o777 & ~_umask())
-        retired = temporary.with_name(temporary.name + ".old")
+        retired = temporary.with_name(temporary.name.replace(WRITING, RETIRED, 1))
         require_no_inputs([path])
         if path.exists():
             path.replace(retired)
         temporary.replace(path)
+        note_made(path)
         shutil.rmtree(retired, ignore_errors=True)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -115,7 +119,8 @@ def staged_outputs(folder: str | os.PathLike[str]) -> Iterator[Path]:
     finished = False
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+        remove_leftovers(folder)
+        staging = Path(tempfile.mkdtemp(prefix=writing_prefix(), dir=folder))
         yield staging
         names = [PurePosixPath(file.relative_to(staging).as_posix()) for file in _files_below(staging)]
         _list_outputs(staging, folder)
@@ -123,7 +128,7 @@ def staged_outputs(folder: str | os.PathLike[str]) -> Iterator[Path]:
         finished = True
         _settle(folder, names)
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise unwritable(folder, error) from error
     finally:
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)
@@ -158,7 +163,7 @@ def require_folder_place(path: str | os.PathLike[str]) -> None:
                     f"{place} is a file, not a folder.", "Choose another folder to write into.", code="file-unwritable"
                 )
     except OSError as error:  # also a name that no system takes
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 def utf8_name(path: str | os.PathLike[str]) -> str:
@@ -340,7 +345,7 @@ def _settle(folder: Path, names: list[PurePosixPath]) -> None:
     job = current_job()
     out = None if job is None else job.out
     place = None if out is None else out.place_of(folder)
-    if job is None or out is None or place is None or any(part.startswith(".writing-") for part in place.parts):
+    if job is None or out is None or place is None or any(map(is_half_written, place.parts)):
         return  # elsewhere, or a part of what another call moves to its place
     out.written |= {place / name for name in names}
     if PurePosixPath(RECORD) in out.written and not out.recorded:
@@ -371,6 +376,18 @@ def _move_up(staging: Path, folder: Path) -> None:
             target.mkdir(exist_ok=True)
         else:
             item.replace(target)
+            note_made(target)
+
+
+def _remove_leftovers_once(folder: Path) -> None:
+    """Look for leftovers at the first file that this process writes into a folder: it may write thousands."""
+    if folder not in _TIDIED and not any(map(is_half_written, folder.parts)):
+        _TIDIED.add(folder)
+        remove_leftovers(folder)
+
+
+_TIDIED: set[Path] = set()
+"""Folders in which :func:`atomic_file` has looked for leftovers."""
 
 
 def _flush(path: Path) -> None:
@@ -386,11 +403,11 @@ def _umask() -> int:
 
 def _meant(path: Path) -> Path:
     """Return the path that a person asked for: temporary folders have the names they will get."""
-    names = [re.sub(r"^\.writing-[a-z0-9_]{8}-?", "", name) for name in path.parts]
-    return Path(*filter(None, names))
+    return Path(*filter(None, map(meant_name, path.parts)))
 
 
-def _unwritable(path: Path, error: OSError) -> NeuroGenError:
+def unwritable(path: Path, error: OSError) -> NeuroGenError:
+    """Return the error that says why a file or folder could not be written, by the name that the person gave."""
     reason = error.strerror or str(error)
     return NeuroGenError(
         f"{_meant(path)} could not be written: {reason}.",

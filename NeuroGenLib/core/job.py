@@ -11,7 +11,7 @@ import fnmatch
 import glob
 import os
 import stat
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -94,6 +94,8 @@ class Job:
         Sentences about the inputs, which precede those of the result in its records.
     show:
         Called with each such warning, for the person.
+    until_end:
+        What is released when the job ends, however it ends, such as the lock of its folder.
     """
 
     command: tuple[str, ...]
@@ -103,9 +105,11 @@ class Job:
     entries: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     show: Callable[[str], object] = lambda _: None
+    until_end: ExitStack = field(default_factory=ExitStack)
     _keys: set[str] = field(default_factory=set)
     _identities: set[tuple[int, int]] = field(default_factory=set)
     _planned: list[tuple[str, str]] = field(default_factory=list)
+    _made: set[str] = field(default_factory=set)
 
     def warn(self, text: str) -> None:
         """Add a warning and show it, once.
@@ -133,13 +137,15 @@ class Job:
             self.plan(file.parent, [glob.escape(file.name)])
 
     def note(self, entry: Input) -> None:
-        """Note an input.
+        """Note an input; files that this job itself has made are none, such as a training's model before the last.
 
         Raises
         ------
         InputError
             When its name is one of the planned files.
         """
+        if all(self._has_made(_key(file)) for file in entry.files):
+            return
         self.remember(entry)
         for file in entry.files:
             if self._is_planned(_key(file)):
@@ -155,6 +161,20 @@ class Job:
             identity = _identity(file)
             if identity is not None:
                 self._identities.add(identity)
+
+    def make(self, path: Path) -> None:
+        """Note that this job has put a file or folder in its place."""
+        self._made.add(_key(path))
+
+    def take_over(self, part: Job) -> None:
+        """Add the inputs and the made files of a part that has ended."""
+        for entry in part.inputs.values():
+            self.remember(entry)
+        self._made |= part._made
+
+    def _has_made(self, key: str) -> bool:
+        parents = {key, *(str(parent) for parent in Path(key).parents)}
+        return not parents.isdisjoint(self._made) or (self.parent is not None and self.parent._has_made(key))
 
     def release(self, path: Path) -> None:
         """Let an input be replaced."""
@@ -198,7 +218,8 @@ def running_job(command: Sequence[str]) -> Iterator[Job]:
     job = Job(tuple(command))
     token = _RUNNING.set(job)
     try:
-        yield job
+        with job.until_end:
+            yield job
     finally:
         _RUNNING.reset(token)
 
@@ -219,14 +240,15 @@ def part_of_job() -> Iterator[None]:
     if whole is None:
         yield
         return
-    part = Job(whole.command, whole, out=whole.out, entries=dict(whole.entries), show=whole.show)
+    part = Job(
+        whole.command, whole, out=whole.out, entries=dict(whole.entries), show=whole.show, until_end=whole.until_end
+    )
     token = _RUNNING.set(part)
     try:
         yield
     finally:
         _RUNNING.reset(token)
-        for entry in part.inputs.values():
-            whole.remember(entry)
+        whole.take_over(part)
 
 
 def current_job() -> Job | None:
@@ -261,6 +283,13 @@ def release_input(path: Path) -> None:
     job = current_job()
     if job is not None:
         job.release(path)
+
+
+def note_made(path: Path) -> None:
+    """Note that the running job has put a file or folder in its place, which it may read and replace from now on."""
+    job = current_job()
+    if job is not None:
+        job.make(path)
 
 
 def require_no_inputs(places: Iterable[Path]) -> None:

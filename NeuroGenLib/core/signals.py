@@ -41,8 +41,8 @@ def stops_as_ctrl_c() -> Iterator[None]:
     heard = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
 
     def stop(number: int, _frame: Any) -> None:
-        for other in heard:
-            signal.signal(other, signal.SIG_IGN)
+        for signum in heard:
+            signal.signal(signum, signal.SIG_IGN)
         raise Terminated(number)
 
     for number in heard:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _LEAST_SQUARE = 1e-3
+"""Added to the mean square of a voxel's channels: the normalisation never divides by zero."""
 
 _GAIN = 4.0
 """Normalised channels are small: without it the last weights would have to grow before the network can be sure."""

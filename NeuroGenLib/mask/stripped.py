@@ -21,6 +21,7 @@ _FULL_BOX = 0.9
 """Part of its bounding box that a region fills where it is a field of view that was padded; a slab of a brain fills
 less than 0.8."""
 _REFERENCE_ML = 1500.0
+"""Volume of the brain, ml, that the sizes in mm below are for."""
 _WIDTH_MM, _CLOSING_MM = 3.0, 7.5
 """Voxel size of the copy, and gap that is bridged (sulci, a skull set to zero), for a brain of the reference volume;
 for others in proportion to their size."""

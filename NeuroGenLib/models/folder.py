@@ -451,10 +451,10 @@ def _check_file_list(files: object, path: Path) -> None:
 
 
 def _check_size(path: Path, size: int) -> None:
-    found = path.stat().st_size
-    if found != size:
+    actual = path.stat().st_size
+    if actual != size:
         raise InputError(
-            f"{path} has {found} bytes instead of {size}: it is incomplete or was altered.",
+            f"{path} has {actual} bytes instead of {size}: it is incomplete or was altered.",
             "Download or copy the model again.",
             code="model-damaged",
         )

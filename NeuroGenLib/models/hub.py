@@ -35,6 +35,7 @@ PARTIAL = ".incomplete"
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _ANSWER_SECONDS = 30.0
+"""The hub counts as unreachable when it does not answer within this time."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def list_repository(reference: HubReference) -> HubListing:
     hub = _hub_library()
     with explained(reference):
         info = hub.HfApi(endpoint=_endpoint()).model_info(
-            reference.repository, revision=reference.wanted_revision, files_metadata=True, timeout=_ANSWER_SECONDS
+            reference.repository, revision=reference.effective_revision, files_metadata=True, timeout=_ANSWER_SECONDS
         )
     if not _COMMIT.fullmatch(info.sha or "") or any(sibling.size is None for sibling in info.siblings or ()):
         raise NeuroGenError(
@@ -173,12 +174,12 @@ def known_commit(reference: HubReference) -> str | None:
     """Return the commit last downloaded for the reference's revision; None when there is none."""
     if reference.revision and _COMMIT.fullmatch(reference.revision):
         return reference.revision
-    return _read_commits(reference).get(reference.wanted_revision)
+    return _read_commits(reference).get(reference.effective_revision)
 
 
 def remember_commit(reference: HubReference, commit: str) -> None:
     """Record which commit a revision meant, so that the model opens again without asking the hub."""
-    write_json(_commits_path(reference), {**_read_commits(reference), reference.wanted_revision: commit})
+    write_json(_commits_path(reference), {**_read_commits(reference), reference.effective_revision: commit})
 
 
 def require_online(reference: HubReference, *, offline: bool = False) -> None:

@@ -53,7 +53,7 @@ def _refusal(error: Exception, reference: HubReference) -> NeuroGenError | None:
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return InputError(
-            f"The repository {reference.repository} has no revision '{reference.wanted_revision}'.",
+            f"The repository {reference.repository} has no revision '{reference.effective_revision}'.",
             "Look up its branches, tags and commits on its page on the hub.",
             code="model-missing",
         )

@@ -40,5 +40,5 @@ class Manifest(Config):
         InputError
             When an entry is missing or does not fit.
         """
-        given = {name: value for name, value in content.items() if value is not None}
-        return from_mapping(cls, given, ignore_unknown=True)
+        entries = {name: value for name, value in content.items() if value is not None}
+        return from_mapping(cls, entries, ignore_unknown=True)

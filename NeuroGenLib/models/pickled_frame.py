@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _TYPE_CODE = re.compile(r"([?bBhHiIlLqQefdgFDGO]|[biufcmMSU]\d+|O8)")
 _MOST_COLUMNS = 100_000
+"""A table that claims more columns is refused: a limit on the work of reading it."""
 _TIME_UNITS = (b"Y", b"M", b"W", b"D", b"h", b"m", b"s", b"ms", b"us", b"ns")
 
 

@@ -68,7 +68,7 @@ class HubReference:
         return HubReference(self.repository, commit, self.subfolder)
 
     @property
-    def wanted_revision(self) -> str:
+    def effective_revision(self) -> str:
         """The revision to ask for."""
         return self.revision or DEFAULT_REVISION
 
@@ -76,7 +76,7 @@ class HubReference:
     def folder_name(self) -> str:
         """Name of the cached folder of a pinned reference, usable on every system: ``org--repo+sub@commit``."""
         place = "+".join([self.repository.replace("/", "--"), *filter(None, self.subfolder.split("/"))])
-        return f"{place}@{self.wanted_revision}"
+        return f"{place}@{self.effective_revision}"
 
     @classmethod
     def from_folder_name(cls, name: str) -> HubReference:

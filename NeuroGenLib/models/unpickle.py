@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _STOOD_IN = ("pandas.", "numpy.")
 _LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _LEGACY_PICKLES = 4
+"""Pickles at the start of a file in torch's old format: magic number, protocol, system, content."""
 # Before 2.6 torch's restricted reader could be made to run code (CVE-2025-32434).
 _SAFE_TORCH = (2, 6)
 _REFUSED_NAME = re.compile(r"GLOBAL (\S+)")
@@ -108,12 +109,12 @@ def load_foreign_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
             "Update it to 2.6 or newer.",
             code="package-missing",
         )
-    names = _wanted_names(path)
+    names = _imported_names(path)
     stand_ins: list[Any] = [(_stand_in(name), name) for name in sorted(names) if name.startswith(_STOOD_IN)]
     # The layouts of tables need these two as well.
     stand_ins += [(function, name) for name, function in _PLAIN.items() if name in names]
     with _allow_list:
-        others = torch.serialization.get_safe_globals()
+        earlier = torch.serialization.get_safe_globals()
         torch.serialization.clear_safe_globals()
         torch.serialization.add_safe_globals(stand_ins)
         try:
@@ -124,7 +125,7 @@ def load_foreign_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
             raise _damaged(path, str(error).splitlines()[0] if str(error) else type(error).__name__) from error
         finally:
             torch.serialization.clear_safe_globals()
-            torch.serialization.add_safe_globals(others)
+            torch.serialization.add_safe_globals(earlier)
     if not isinstance(content, dict):
         raise InputError(
             f"{path} holds a {type(content).__name__}, not a dictionary of weights.",
@@ -139,7 +140,7 @@ def _stand_in(name: str) -> type[Pickled]:
     return type(name.rpartition(".")[2], (base,), {"source": name})
 
 
-def _wanted_names(path: Path) -> set[str]:
+def _imported_names(path: Path) -> set[str]:
     """Dotted names that the file's pickles want to import; nothing is loaded."""
     with path.open("rb") as file:
         start = file.read(64)

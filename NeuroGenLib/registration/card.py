@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.models.card import MAKING, rendered_card
-from NeuroGenLib.registration.manifest import RegistrationManifest
+from NeuroGenLib.registration.manifest import PreparationEntry, RegistrationManifest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,22 +22,22 @@ def model_card(manifest: Mapping[str, Any]) -> str:
     network, preparation = registration.network, registration.preparation
     rows = [
         ("Grid", _grid(preparation)),
-        ("Intensities", str(preparation.get("normalisation", "as the data set has them"))),
-        ("Channels", str(network["channels"])),
-        ("Levels", f"{len(network['features'])}, {', '.join(map(str, network['features']))} features"),
-        ("Transform", "every " + " x ".join(f"{factor:g}" for factor in network["factor"]) + " voxels"),
-        ("Affine stage", "yes" if network["affine_inputs"] is not None else "no"),
+        ("Intensities", preparation.normalisation),
+        ("Channels", str(network.channels)),
+        ("Levels", f"{len(network.features)}, {', '.join(map(str, network.features))} features"),
+        ("Transform", "every " + " x ".join(f"{factor:g}" for factor in network.factor) + " voxels"),
+        ("Affine stage", "yes" if network.affine_inputs is not None else "no"),
         ("Training", _steps(registration.training)),
     ]
     return rendered_card(registration, "image-registration", rows, purpose=_PURPOSE, making=MAKING)
 
 
-def _grid(preparation: Mapping[str, Any]) -> str:
-    voxels = " x ".join(str(size) for size in preparation["grid"]) + " voxels"
-    if preparation.get("fill") is not None:
-        return f"{voxels}, of which the brain fills {100 * preparation['fill']:g} % along the tightest axis"
-    if preparation.get("spacing") is not None:
-        return f"{voxels} of {' x '.join(f'{width:g}' for width in preparation['spacing'])} mm"
+def _grid(preparation: PreparationEntry) -> str:
+    voxels = " x ".join(str(size) for size in preparation.grid) + " voxels"
+    if preparation.fill is not None:
+        return f"{voxels}, of which the brain fills {100 * preparation.fill:g} % along the tightest axis"
+    if preparation.spacing is not None:
+        return f"{voxels} of {' x '.join(f'{width:g}' for width in preparation.spacing)} mm"
     return voxels
 
 

@@ -215,10 +215,10 @@ class NetworkConfig(Config):
     def check(self) -> None:
         """Refuse lists that differ in length, stages that cannot be, and groups that do not divide the channels."""
         lists = (self.features, self.feature_convolutions, self.stage_features, self.stage_convolutions)
-        if len({len(one) for one in lists}) != 1:
+        if len({len(levels) for levels in lists}) != 1:
             raise InputError(
                 f"features, feature_convolutions, stage_features and stage_convolutions have"
-                f" {', '.join(str(len(one)) for one in lists)} levels.",
+                f" {', '.join(str(len(levels)) for levels in lists)} levels.",
                 "Give each list one entry per level, none for a level without a stage.",
                 code="value-conflict",
             )

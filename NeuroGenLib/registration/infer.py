@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from NeuroGenLib.alignment.halfway import HalfwayStart
     from NeuroGenLib.models.folder import ModelFolder
-    from NeuroGenLib.registration.network.sitreg import Mappings, SITReg, SITRegConfig
+    from NeuroGenLib.registration.network.sitreg import Mappings, SITReg
     from NeuroGenLib.registration.prepare import Side
     from NeuroGenLib.registration.refine import HalfMaps
     from NeuroGenLib.spatial.transforms.displacement import Displacement
@@ -129,7 +129,7 @@ class RegistrationModel(Model):
         """Make the model from its manifest and its weights."""
         from NeuroGenLib.registration.network.sitreg import SITReg
 
-        network = SITReg(sitreg_config(folder.read_as(RegistrationManifest).network))
+        network = SITReg(folder.read_as(RegistrationManifest).network)
         network.load_state_dict(dict(tensors))
         return cls(folder, network.eval().requires_grad_(requires_grad=False), device)
 
@@ -141,7 +141,7 @@ class RegistrationModel(Model):
     @property
     def traits(self) -> list[str]:
         """Grid of its network, and the images it compares where they are more than one."""
-        grid = " x ".join(map(str, self.preparation["grid"]))
+        grid = " x ".join(map(str, self.preparation.grid))
         return [f"grid of {grid} voxels", *([f"{self.channels} channels"] if self.channels > 1 else [])]
 
     def register(
@@ -327,27 +327,6 @@ def _mask_warnings(fixed_mask: Volume | None, moving_mask: Volume | None) -> lis
         f"Only the {masked} image has a mask: unless the {unmasked} one shows the brain alone, "
         "give a mask for both, or none, or they may be misaligned by many mm."
     ]
-
-
-def sitreg_config(record: dict[str, Any]) -> SITRegConfig:
-    """Return the network's sizes from a manifest.
-
-    Raises
-    ------
-    InputError
-        When it does not describe such a network.
-    """
-    from NeuroGenLib.registration.network.sitreg import SITRegConfig
-
-    sizes: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
-    try:
-        return SITRegConfig(**sizes)
-    except TypeError as error:
-        raise InputError(
-            "The model's description of its network is not understood.",
-            "Update NeuroGen, or fetch the model again.",
-            code="model-damaged",
-        ) from error
 
 
 def _label_map(labels: Volume | None, image: Volume, role: str) -> Volume | None:

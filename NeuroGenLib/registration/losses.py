@@ -169,9 +169,9 @@ def mutual_information_loss(
     _require_same_grid(first, second)
     if bins < 2:
         raise InputError(f"A histogram of {bins} bins says nothing.", "Give two bins or more.", code="value-invalid")
-    one, other = (_memberships(_masked(image, mask), bins, sigma_ratio) for image in (first, second))
-    joint = one.transpose(1, 2) @ other / one.shape[1]
-    independent = one.mean(dim=1)[:, :, None] * other.mean(dim=1)[:, None, :]
+    first_bins, second_bins = (_memberships(_masked(image, mask), bins, sigma_ratio) for image in (first, second))
+    joint = first_bins.transpose(1, 2) @ second_bins / first_bins.shape[1]
+    independent = first_bins.mean(dim=1)[:, :, None] * second_bins.mean(dim=1)[:, None, :]
     ratio = (joint + epsilon) / (independent + epsilon)
     return -(joint * (ratio + epsilon).log()).sum(dim=(1, 2)).mean()
 
@@ -327,7 +327,7 @@ def _tensors(values: Sequence[object]) -> Iterator[Tensor]:
 
 def _widened(value: Any) -> Any:
     if isinstance(value, list | tuple):
-        return [_widened(one) for one in value]
+        return [_widened(member) for member in value]
     if isinstance(value, torch.Tensor) and value.dtype != torch.float64:
         return value.float()
     return value

@@ -150,8 +150,8 @@ class Objective:
         if self._config.grid == "transform":
             truth = coarser_truth(truth, whole.grids)
         parts = [
-            ((self._sampled(found, whole.grids) - known).square() * where).sum() / (3 * where.sum()).clamp(min=1)
-            for found, known, where in (
+            ((self._sampled(mapping, whole.grids) - known).square() * where).sum() / (3 * where.sum()).clamp(min=1)
+            for mapping, known, where in (
                 (whole.forward, truth.forward, truth.fixed),
                 (whole.inverse, truth.inverse, truth.moving),
             )

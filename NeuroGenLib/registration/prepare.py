@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,11 +13,10 @@ from NeuroGenLib.spatial.intensity import rescale
 from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import torch
 
     from NeuroGenLib.alignment.prepared_image import PreparedImage
+    from NeuroGenLib.registration.manifest import PreparationEntry
     from NeuroGenLib.spatial.transforms.affine import Affine
 
 _BRIGHTEST = 99.5
@@ -62,7 +61,7 @@ class Side:
         return self.to_image.inverse().points(self.inside.voxel_to_world(np.argwhere(self.inside.array)))
 
 
-def prepared_side(image: PreparedImage, to_image: Affine, preparation: Mapping[str, Any]) -> Side:
+def prepared_side(image: PreparedImage, to_image: Affine, preparation: PreparationEntry) -> Side:
     """Return a scan ready for the network.
 
     Parameters
@@ -79,7 +78,7 @@ def prepared_side(image: PreparedImage, to_image: Affine, preparation: Mapping[s
     InputError
         When the model wants a mask and none is given.
     """
-    if preparation.get("masked") and image.mask is None:
+    if preparation.masked and image.mask is None:
         raise InputError(
             f"The model was trained on masked images, and {image.name.lower()} image has no mask.",
             "Give a mask for each.",
@@ -94,16 +93,15 @@ def prepared_side(image: PreparedImage, to_image: Affine, preparation: Mapping[s
     return Side(ready, inside, to_image)
 
 
-def _scaled(values: np.ndarray, within: np.ndarray | None, preparation: Mapping[str, Any]) -> np.ndarray:
+def _scaled(values: np.ndarray, within: np.ndarray | None, preparation: PreparationEntry) -> np.ndarray:
     """Return intensities from about 0 to 1, by the rule of the model."""
-    kind = preparation.get("normalisation", "percentile")
-    if kind == "fixed":
-        low, high = preparation["clip"]
+    if preparation.normalisation == "fixed":
+        low, high = preparation.clip or (None, None)
         limited = values.astype(np.float32)
         if low is not None or high is not None:
             np.clip(limited, low, high, out=limited)
-        return (limited - np.float32(preparation["shift"])) / np.float32(preparation["scale"])
-    if kind == "minmax":
+        return (limited - np.float32(preparation.shift)) / np.float32(preparation.scale)
+    if preparation.normalisation == "minmax":
         low, high = float(values.min()), float(values.max())
     else:
         low = float(np.percentile(values, _DARKEST))
@@ -116,7 +114,7 @@ def _scaled(values: np.ndarray, within: np.ndarray | None, preparation: Mapping[
     return rescale(values.astype(np.float32), low, high)
 
 
-def network_grid(fixed: Side, moving: Side, preparation: Mapping[str, Any], *, exact: bool) -> HalfwayGrid:
+def network_grid(fixed: Side, moving: Side, preparation: PreparationEntry, *, exact: bool) -> HalfwayGrid:
     """Return the grid of the halfway space on which the network sees both images.
 
     Parameters
@@ -130,15 +128,15 @@ def network_grid(fixed: Side, moving: Side, preparation: Mapping[str, Any], *, e
     exact:
         Whether the network takes images of that shape alone.
     """
-    shape = np.array(preparation["grid"])
-    if preparation.get("fill") is not None:
+    shape = np.array(preparation.grid)
+    if preparation.fill is not None:
         directions = _mean_axes(fixed, moving)
         low, high = _box(fixed, moving, directions)
-        width = float(((high - low) / (preparation["fill"] * shape)).max())
+        width = float(((high - low) / (preparation.fill * shape)).max())
         return _grid(directions @ ((low + high) / 2), shape, width * directions)
     low, high = _box(fixed, moving, np.eye(3))
-    spacing = np.array(preparation["spacing"], dtype=float)
-    axes = str(preparation.get("orientation", "RAS"))
+    spacing = np.array(preparation.spacing, dtype=float)
+    axes = preparation.orientation
     if not exact:
         order = [_axis(letter) for letter in axes]
         shape = np.ceil((high - low)[order] / spacing).astype(int) + 16
@@ -175,7 +173,7 @@ def transform_affine(grid: HalfwayGrid, factor: tuple[float, float, float], shap
 
 
 def prepared_sides(
-    fixed: PreparedImage, moving: PreparedImage, start: HalfwayStart, preparation: Mapping[str, Any]
+    fixed: PreparedImage, moving: PreparedImage, start: HalfwayStart, preparation: PreparationEntry
 ) -> tuple[Side, Side]:
     """Return the fixed and the moving image, ready."""
     return (

@@ -38,6 +38,7 @@ _LEAST_VOLUME = 0.2
 _LEAST_TETRAHEDRON = 0.05
 """Volume of a tetrahedron of the finished maps, which is 1 without motion, below which it counts as inverted."""
 _MOST_SMOOTHINGS = 12
+"""Rounds of smoothing at most: some voxels may stay below the limit."""
 _INVERSION = FixedPoint(threshold=2e-3, least=2, most=10, memory=3)
 """Steps move by a fraction of a voxel: two or three iterations."""
 
@@ -119,7 +120,7 @@ class HalfMaps:
 
 def relaxed(displacement: Tensor) -> Tensor:
     """Return a displacement (1, 3, I, J, K) in voxels, smoothed around the voxels that it shrinks almost to nothing."""
-    return _smoothed_where(displacement, lambda one: jacobian_determinants(one, "every") < _LEAST_VOLUME, 2)
+    return _smoothed_where(displacement, lambda field: jacobian_determinants(field, "every") < _LEAST_VOLUME, 2)
 
 
 def unfolded(displacement: Tensor) -> Tensor:

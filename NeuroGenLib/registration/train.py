@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from NeuroGenLib.core.config import from_mapping
 from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.models.folder import ModelFolder, load_tensors, write_model
@@ -18,7 +19,7 @@ from NeuroGenLib.registration.data.augment import augmented
 from NeuroGenLib.registration.data.sources import pair_source
 from NeuroGenLib.registration.earlier_run import EarlierRun, continue_adam, read_earlier_run
 from NeuroGenLib.registration.infer import RegistrationModel
-from NeuroGenLib.registration.manifest import RegistrationManifest
+from NeuroGenLib.registration.manifest import PreparationEntry, RegistrationManifest
 from NeuroGenLib.registration.network.configured import freeze_unused, network_shape
 from NeuroGenLib.registration.network.sitreg import Mappings, SITReg
 from NeuroGenLib.registration.objective import Objective, pairs_of
@@ -152,8 +153,8 @@ def _require_whole_voxels(config: RegistrationTrainConfig, grid: Sequence[int]) 
 
 def _compare_preparation(initial: ModelFolder, record: Mapping[str, Any]) -> None:
     """Warn when the initial weights were trained on images that were prepared in another way."""
-    theirs = initial.read_as(RegistrationManifest).preparation
-    differing = [name for name in record if name in theirs and theirs[name] != record[name]]
+    theirs, ours = initial.read_as(RegistrationManifest).preparation, from_mapping(PreparationEntry, record)
+    differing = [name for name in record if getattr(theirs, name) != getattr(ours, name)]
     if differing:
         log.warning(
             "The images of %s were prepared in another way: %s differ.", initial.reference, ", ".join(differing)

@@ -88,17 +88,17 @@ def require_safe_names(names: list[str], where: str) -> list[str]:
     InputError
         Naming the first that does not, and ``where`` it stands.
     """
-    seen: set[str] = set()
+    folded: set[str] = set()
     for name in names:
         try:
             require_relative_name(name, where)
         except InputError as error:
             raise error.with_remedy("This may be an attempt to reach other files; do not use these data.") from None
-        if name.casefold() in seen:
+        if name.casefold() in folded:
             raise InputError(
                 f"'{name}' is twice in {where}.",
                 "Such data cannot be kept on every system; tell their authors.",
                 code="value-duplicate",
             )
-        seen.add(name.casefold())
+        folded.add(name.casefold())
     return names

@@ -241,10 +241,10 @@ def _file_names(entry: Mapping[str, Any], where: str) -> tuple[str, ...]:
 def _numbers(
     entry: Mapping[str, Any], key: str, where: str, count: int, *, positive: bool = False
 ) -> tuple[float, ...]:
-    found = entry[key] if isinstance(entry[key], list) else [entry[key]]
-    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in found)
-    if len(found) != count or not numeric or not all(math.isfinite(value) for value in found):
+    values = entry[key] if isinstance(entry[key], list) else [entry[key]]
+    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    if len(values) != count or not numeric or not all(math.isfinite(value) for value in values):
         raise InputError(f"'{key}' in {where} is not {count} number(s).", "Correct it.", code="value-invalid")
-    if positive and min(found) <= 0:
+    if positive and min(values) <= 0:
         raise InputError(f"'{key}' in {where} is not above zero.", "Give mm.", code="value-invalid")
-    return tuple(float(value) for value in found)
+    return tuple(float(value) for value in values)

@@ -208,11 +208,11 @@ def add_generated(
         style: Style = "line" if len(generated.rows) > 1 else "diamonds"
         subjects = [] if model is None else model.subjects
         growth = add_growth(scene, generated.rows, generated.table, age, "growth", style=style, subjects=subjects)
-    others = [*([browser] if browser else []), *(growth.nodes if growth else [])]
-    for node in others:
+    nodes = [*([browser] if browser else []), *(growth.nodes if growth else [])]
+    for node in nodes:
         set_provenance(node, generated.record)
     folder = add_folder(scene, generated.name)
-    put_into_folder(scene, folder, [*adder.nodes, *others])
+    put_into_folder(scene, folder, [*adder.nodes, *nodes])
     progress.update(steps, steps)
     return GeneratedNodes(folder, images, growth_maps, segmentation, browser, growth)
 

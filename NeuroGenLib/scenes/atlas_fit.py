@@ -84,7 +84,7 @@ def add_fit(
     to_atlas = add_linear_transform(scene, result.maps["to_atlas"].before, "scan to atlas", maps="to_parent")
     tissues = _add_tissues(scene, rows)
     row: dict[str, float | str] = {facts["age_name"]: facts["age"]}
-    row |= {f"{one['tissue']}_ml": float(str(one["volume_ml"])) for one in rows}
+    row |= {f"{tissue['tissue']}_ml": float(str(tissue["volume_ml"])) for tissue in rows}
     unit = (facts["age_name"], facts["age_unit"])
     growth = add_growth(scene, [row], table, unit, "tissue volumes", style="diamonds", subjects=subjects)
     nodes = [*scans.values(), segmentation, *reconstruction.values(), *atlas.values(), *deviation.values(), to_atlas]

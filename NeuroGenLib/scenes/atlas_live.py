@@ -87,9 +87,9 @@ class LiveBrain:
             update_volume(with_image, image)
         nodes = [with_image, self._segmentation(labels, table, new)]
         overlays = ("certainty", certainty), ("growth", growth)
-        nodes += [self._overlay(role, one, new) for role, one in overlays if one is not None]
+        nodes += [self._overlay(role, volume, new) for role, volume in overlays if volume is not None]
         over = nodes[2] if len(nodes) > 2 else None
-        ours = [one for one in (self.node("certainty"), self.node("growth")) if one is not None]
+        ours = [node for node in (self.node("certainty"), self.node("growth")) if node is not None]
         overlay_in_slices(self._scene, over, opacity, ours)
         if record is not None:
             for node in nodes:
@@ -109,7 +109,7 @@ class LiveBrain:
         labels = self.node("labels")
         if labels is not None:
             labels.GetDisplayNode().SetVisibility(False)
-        overlays = [one for one in (self.node("certainty"), self.node("growth")) if one is not None]
+        overlays = [node for node in (self.node("certainty"), self.node("growth")) if node is not None]
         overlay_in_slices(self._scene, None, 0.0, overlays)
 
     def set_label_opacity(self, opacity: float) -> None:
@@ -120,7 +120,7 @@ class LiveBrain:
 
     def set_overlay_opacity(self, opacity: float) -> None:
         """Show certainty or growth this opaque over the image, 0 to 1."""
-        nodes = [one for one in (self.node("certainty"), self.node("growth")) if one is not None]
+        nodes = [node for node in (self.node("certainty"), self.node("growth")) if node is not None]
         for node in nodes:
             if node.GetID() in overlays_in_slices(self._scene):
                 overlay_in_slices(self._scene, node, opacity, nodes)

@@ -19,13 +19,13 @@ CHANGE_WINDOW = (0.0, 2.0)
 CHANGE_COLOURS = "NeuroGen volume change"
 
 
-def checkerboard(one: Volume, other: Volume, tile_mm: float) -> Volume:
+def checkerboard(first: Volume, second: Volume, tile_mm: float) -> Volume:
     """Return cubes of two images alternately, float32, each image scaled from about 0 to 1.
 
     Parameters
     ----------
-    one, other:
-        (i, j, k) on one grid; the cube at the first voxel is of ``one``.
+    first, second:
+        (i, j, k) on one grid; the cube at the first voxel is of ``first``.
     tile_mm:
         Side of the cubes, mm, rounded to whole voxels along each axis.
 
@@ -34,12 +34,12 @@ def checkerboard(one: Volume, other: Volume, tile_mm: float) -> Volume:
     InputError
         When the images lie on different grids.
     """
-    require_same_space({"the first image": one, "the second image": other})
+    require_same_space({"the first image": first, "the second image": second})
     along = [
-        np.arange(size) // max(1, round(tile_mm / step)) for size, step in zip(one.shape, one.spacing, strict=True)
+        np.arange(size) // max(1, round(tile_mm / step)) for size, step in zip(first.shape, first.spacing, strict=True)
     ]
-    second = (along[0][:, None, None] + along[1][:, None] + along[2]) % 2 == 1
-    return one.with_array(np.where(second, _scaled(other), _scaled(one)))
+    odd = (along[0][:, None, None] + along[1][:, None] + along[2]) % 2 == 1
+    return first.with_array(np.where(odd, _scaled(second), _scaled(first)))
 
 
 def change_colours(scene: Scene, least: float) -> Node:

@@ -341,10 +341,10 @@ def _named_rows(rows: Sequence[Mapping[str, object]], table: LabelTable | None) 
 
 def _checkerboard(scene: Scene, forward: Node, fixed: Node, warped: Node, tile_mm: float) -> Node:
     """Return the checkerboard of the fixed and the warped image, as they lie in the scene now."""
-    one, other = volume_of(fixed), volume_of(warped)
-    if not (one.shape == other.shape and one.same_space(other)):
-        one = one.resample(like=other)
-    board = checkerboard(one, other, tile_mm)
+    first, second = volume_of(fixed), volume_of(warped)
+    if not (first.shape == second.shape and first.same_space(second)):
+        first = first.resample(like=second)
+    board = checkerboard(first, second, tile_mm)
     node = _result(forward, "checkerboard")
     if node is not None:
         update_volume(node, board)

@@ -222,7 +222,7 @@ def _random_affine(shape: Sequence[int], generator: torch.Generator, config: Def
     skew[0, 1], skew[0, 2], skew[1, 2] = parameters[1] * config.shear
     linear = torch.diag(torch.exp(parameters[2] * config.log_scale)) @ (torch.eye(3, device=device) + skew)
     for axis in range(3):
-        first, second = (other for other in range(3) if other != axis)
+        first, second = (dimension for dimension in range(3) if dimension != axis)
         rotation = torch.eye(3, device=device, dtype=torch.float64)
         rotation[first, first] = rotation[second, second] = torch.cos(angles[axis])
         rotation[second, first] = torch.sin(angles[axis])
@@ -244,7 +244,7 @@ def _tapered(velocity: torch.Tensor, margin: int) -> torch.Tensor:
         index = torch.arange(size, device=velocity.device, dtype=velocity.dtype)
         depth = (torch.minimum(index, size - 1 - index) / margin).clamp(max=1)
         weight = depth**2 * (3 - 2 * depth)
-        velocity = velocity * weight.view([-1 if other == axis else 1 for other in range(5)])
+        velocity = velocity * weight.view([-1 if dimension == axis else 1 for dimension in range(5)])
     return velocity
 
 

@@ -102,10 +102,10 @@ def read_cases(source: Path, scans: Sequence[str], guide: str | None = None) -> 
         When the source or a named column is missing, no case has the first, or two cases have one name.
     """
     first = _by_case(source, scans[0])
-    others = [_by_case(source, name) for name in scans[1:]]
+    further = [_by_case(source, name) for name in scans[1:]]
     guides = _by_case(source, guide) if guide is not None else _guides_there_are(source)
     return [
-        Case(name, (path, *(other[name] for other in others if name in other)), guides.get(name))
+        Case(name, (path, *(scan_paths[name] for scan_paths in further if name in scan_paths)), guides.get(name))
         for name, path in first.items()
     ]
 

@@ -282,11 +282,11 @@ class SuperresTrainConfig(TrainJobConfig):
 
 
 def _require_rising(config: Config) -> None:
-    for one in dataclasses.fields(config):
-        value = getattr(config, one.name)
+    for parameter in dataclasses.fields(config):
+        value = getattr(config, parameter.name)
         if isinstance(value, tuple) and value[0] > value[1]:
             raise InputError(
-                f"{one.name} goes from {value[0]:g} down to {value[1]:g}.",
+                f"{parameter.name} goes from {value[0]:g} down to {value[1]:g}.",
                 "Give the smaller first.",
                 code="value-invalid",
             )

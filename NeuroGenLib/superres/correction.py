@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _SIDE, _LEAST_SIDE = 96, 32
 """Sides of a window of the residual network: usual, and where memory is short."""
 _OVERLAP = 0.25
+"""Of windows of the residual network, as a part of their side."""
 PUBLISHED_OVERLAP = 3 / 8
 """Of windows of the published network: its own pipeline takes a half without weights, 1.8 times as many windows."""
 _BATCH = 16

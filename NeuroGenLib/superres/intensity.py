@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 PERCENTILES = (1.0, 99.0)
+"""Of the intensities inside the head: what becomes 0 and what becomes 1."""
 
 
 def head_range(values: np.ndarray, head: np.ndarray, name: str = "The image") -> tuple[float, float]:

@@ -21,12 +21,12 @@ def charbonnier(difference: Tensor) -> Tensor:
     return (difference.square() + _SMOOTH**2).sqrt() - _SMOOTH
 
 
-def superres_loss(found: Tensor, batch: WindowBatch, settings: OptimiserConfig) -> dict[str, Tensor]:
+def superres_loss(prediction: Tensor, batch: WindowBatch, settings: OptimiserConfig) -> dict[str, Tensor]:
     """Return the loss of a batch and its parts.
 
     Parameters
     ----------
-    found:
+    prediction:
         (B, 1, I, J, K): what the network made of ``batch.low``.
     batch:
         On its device.
@@ -36,7 +36,7 @@ def superres_loss(found: Tensor, batch: WindowBatch, settings: OptimiserConfig) 
         that division. ``charbonnier``: a smooth L1, with that of differences between neighbours along each axis, which
         keeps edges sharp, by ``gradient_weight``. Voxels outside the head count by ``outside_weight``.
     """
-    difference = (found - batch.target).float()
+    difference = (prediction - batch.target).float()
     weight = settings.outside_weight + (1 - settings.outside_weight) * batch.head
     total = weight.sum().clamp(min=1)
     if settings.loss == "mse":
@@ -44,8 +44,8 @@ def superres_loss(found: Tensor, batch: WindowBatch, settings: OptimiserConfig) 
     if settings.loss == "relative":
         dims = (1, 2, 3, 4)
         error = (weight * difference.square()).sum(dims) / weight.sum(dims).clamp(min=1)
-        given = (weight * (batch.low - batch.target).square()).sum(dims) / weight.sum(dims).clamp(min=1)
-        return {"loss": (error / (given + _FAINT)).mean(), "mse": error.mean()}
+        input_error = (weight * (batch.low - batch.target).square()).sum(dims) / weight.sum(dims).clamp(min=1)
+        return {"loss": (error / (input_error + _FAINT)).mean(), "mse": error.mean()}
     intensity = (weight * charbonnier(difference)).sum() / total
     parts = []
     for axis in (2, 3, 4):

@@ -28,12 +28,14 @@ FILES = (IMAGE, "residual.nii.gz", "superres.png", "quality.json")
 _WRITTEN = ("superres", "residual")
 
 
-def superres_result(model: SuperresModel, found: SuperResolution, parameters: Mapping[str, Any], **more: Any) -> Result:
+def superres_result(
+    model: SuperresModel, super_resolution: SuperResolution, parameters: Mapping[str, Any], **more: Any
+) -> Result:
     """Return a super-resolution by name: what is written to files, sent by the worker and shown in a scene.
 
     Parameters
     ----------
-    model, found:
+    model, super_resolution:
         The model and its super-resolution.
     parameters, more:
         Of the job, and further entries of the record.
@@ -45,12 +47,16 @@ def superres_result(model: SuperresModel, found: SuperResolution, parameters: Ma
         space and units of the first scan; the table and the facts ``quality``.
     """
     return Result(
-        volumes={"superres": found.image, "residual": found.residual, "interpolated": found.interpolated},
-        labels={"head": found.head},
-        tables={"quality": quality_rows(found.quality)},
-        facts={"quality": summary(found)},
-        warnings=found.warnings,
-        record=model.provenance("superres run", parameters, found.warnings, **more),
+        volumes={
+            "superres": super_resolution.image,
+            "residual": super_resolution.residual,
+            "interpolated": super_resolution.interpolated,
+        },
+        labels={"head": super_resolution.head},
+        tables={"quality": quality_rows(super_resolution.quality)},
+        facts={"quality": summary(super_resolution)},
+        warnings=super_resolution.warnings,
+        record=model.provenance("superres run", parameters, super_resolution.warnings, **more),
     )
 
 
@@ -92,11 +98,11 @@ def write_reference(model: SuperresModel, image: Volume, out: Path, parameters: 
     return [out / IMAGE, out / RECORD]
 
 
-def summary(found: SuperResolution) -> dict[str, Any]:
+def summary(super_resolution: SuperResolution) -> dict[str, Any]:
     """Return the content of ``quality.json``."""
     return {
-        **found.quality.to_mapping(),
-        "transforms": {name: np.round(matrix, 6).tolist() for name, matrix in found.transforms.items()},
-        "warnings": found.warnings,
+        **super_resolution.quality.to_mapping(),
+        "transforms": {name: np.round(matrix, 6).tolist() for name, matrix in super_resolution.transforms.items()},
+        "warnings": super_resolution.warnings,
         "research_use": provenance.RESEARCH_USE,
     }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.core.errors import NeuroGenError
 from NeuroGenLib.core.files import atomic_file, require_file
+from NeuroGenLib.core.leftovers import remove_leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"step=(\d+)\.ckpt")
-_TEMPORARY = ".writing-*"
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
@@ -96,15 +96,15 @@ def newest_checkpoint(folder: Path) -> tuple[int, Path, dict[str, Any]] | None:
     NeuroGenError
         When there are checkpoints and all are damaged.
     """
-    found = list_checkpoints(folder)
-    for step, path in reversed(found):
+    checkpoints = list_checkpoints(folder)
+    for step, path in reversed(checkpoints):
         try:
             return step, path, read_checkpoint(path)
         except NeuroGenError as error:
             log.warning("%s Passing over it.", error.problem)
-    if found:
+    if checkpoints:
         raise NeuroGenError(
-            f"None of the {len(found)} checkpoints in {folder} can be read.",
+            f"None of the {len(checkpoints)} checkpoints in {folder} can be read.",
             "Restore one from a backup, or choose another folder to start again.",
             code="file-damaged",
         )
@@ -115,8 +115,7 @@ def tidy_checkpoints(folder: Path, start: int) -> None:
     """Remove what a killed process left half-written, and rename damaged checkpoints later than step ``start``."""
     if not folder.is_dir():
         return
-    for leftover in folder.glob(_TEMPORARY):
-        leftover.unlink(missing_ok=True)
+    remove_leftovers(folder)
     for step, path in list_checkpoints(folder):
         if step > start:
             path.replace(path.with_name(path.name + ".damaged"))

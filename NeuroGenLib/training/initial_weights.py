@@ -49,17 +49,17 @@ def load_initial(
         raise InputError(
             f"Nothing is named '{unused[0]}' in either model.", f"Names: {_abridged(names)}.", code="name-unknown"
         )
-    wanted = [name for name in names if not any(fnmatch.fnmatchcase(name, pattern) for pattern in skip)]
+    copied = [name for name in names if not any(fnmatch.fnmatchcase(name, pattern) for pattern in skip)]
     require_same_weights(
-        {name: module_state[name].shape for name in wanted if name in module_state},
-        {name: tensors[name] for name in wanted if name in tensors},
+        {name: module_state[name].shape for name in copied if name in module_state},
+        {name: tensors[name] for name in copied if name in tensors},
         "The weights do not fit this network",
         "Use the same network settings as that model, or skip the tables that are meant to differ.",
     )
     with torch.no_grad():
-        for name in wanted:
+        for name in copied:
             module_state[name].copy_(tensors[name])
-    return InitialReport(tuple(wanted), tuple(name for name in names if name not in wanted))
+    return InitialReport(tuple(copied), tuple(name for name in names if name not in copied))
 
 
 def require_same_weights(

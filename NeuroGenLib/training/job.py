@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from NeuroGenLib.core.files import require_folder_place
+from NeuroGenLib.core.folder_lock import locked_folder
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.core.provenance import checkout_commit, software_versions
 from NeuroGenLib.training.loop import StepModule, is_first_process
@@ -46,7 +48,7 @@ def run_job(
     Raises
     ------
     InputError
-        When the data or a setting is unusable.
+        When the data or a setting is unusable, or another process trains in the run folder.
     NeuroGenError
         When the run folder may not be written into, or the training fails; see :func:`NeuroGenLib.training.run.fit`.
     Cancelled
@@ -56,12 +58,13 @@ def run_job(
     first = is_first_process()
     shown = progress if first else SILENT
     training = shown.part(0.05, 0.99, "training")
-    module, callbacks = build(shown.part(0.0, 0.05), training)
-    fit(module, config.train, training, callbacks, job=config)
-    if not first:
-        return None
-    path = model_folder(config)
-    write(module, path)
+    with locked_folder(config.train.out) if first else nullcontext():
+        module, callbacks = build(shown.part(0.0, 0.05), training)
+        fit(module, config.train, training, callbacks, job=config)
+        if not first:
+            return None
+        path = model_folder(config)
+        write(module, path)
     progress.update(1, 1, f"model written to {path}")
     return path
 

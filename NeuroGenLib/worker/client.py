@@ -346,7 +346,7 @@ class Worker:
 
     def _move_on(self, process: ChildProcess) -> None:
         """Finish what was cancelled of a process that was ended for it; what waited behind goes to a new one."""
-        for handle in [one for one in self._jobs.values() if one._process is process]:
+        for handle in [handle for handle in self._jobs.values() if handle._process is process]:
             if handle._cancelling:
                 self._inbox.put((process, {"id": handle.id, "cancelled": True}))
             else:
@@ -363,6 +363,6 @@ class Worker:
     def _fail(self, process: ChildProcess, problem: str) -> None:
         remedy = "Start the job again, with a coarser spacing if memory ran out; a new process is started for it."
         words = self._launcher.last_words()
-        for handle in [one for one in self._jobs.values() if one._process is process]:
+        for handle in [handle for handle in self._jobs.values() if handle._process is process]:
             error = JobFailed(f"{problem} during '{handle.job}'.{words}", remedy, "died", code="process-died")
             self._inbox.put((process, {"id": handle.id, "failed": error}))

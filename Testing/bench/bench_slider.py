@@ -49,7 +49,7 @@ def measure(desktop: Desktop, widget: Any, ui: Any) -> None:
 
     def watched(view: Any, result: dict[str, Any], coarse: bool) -> None:
         show(view, result, coarse)
-        arrived.append((view.age, time.monotonic()))
+        arrived.append((view.brain.age, time.monotonic()))
 
     widget.browser._on_brain = watched
     print(f"{os.cpu_count()} logical cores, load {os.getloadavg()[0]:.1f}, {widget.parameters.spacing:g} mm at rest")

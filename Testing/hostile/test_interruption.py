@@ -258,7 +258,8 @@ def test_a_stop_while_drawing_leaves_no_result(
         assert "Stopped" in said
         assert number == "SIGINT" or number in said
         assert not workspace.out.exists()
-    else:  # nothing can tidy up after kill -9; but nothing has the name of a result, and the next run is not disturbed
-        assert all(path.name.startswith(".writing-") for path in workspace.out.iterdir())
+    else:  # nothing can tidy up after kill -9; but nothing has the name of a result, and the next run removes it
+        assert all(path.name.startswith(".") for path in workspace.out.iterdir())
     assert call(arguments).code == 0
     assert (workspace.out / "provenance.json").is_file()
+    assert not [path for path in workspace.out.rglob("*") if path.name.startswith(".")]

@@ -119,7 +119,7 @@ def test_without_slicer_a_scene_is_refused_before_the_work(command: str, folder:
     ("name", "code", "named"),
     [
         ("all.nii.gz", "file-type", "'all.nii.gz'"),
-        ("", "file-type", "''"),
+        ("", "value-missing", "--scene"),
         (".mrb", "file-type", "'.mrb'"),
         ("taken.mrb", "file-unwritable", "taken.mrb"),
         ("a-file/all.mrb", "file-unwritable", "a-file"),

@@ -323,6 +323,16 @@ def test_export_writes_files(desktop: Desktop, drawn_panel: Panel, tmp_path: Pat
         path.name for path in (tmp_path / "my brain").iterdir()
     }
     assert "my brain" in drawn_panel.widget.runBar.messageLabel.text
+    desktop.answer(False)
+    desktop.click(ui.exportButton)
+    assert not drawn_panel.widget.runBar.busy
+    ui.exportSceneBox.setChecked(False)
+    desktop.answer(True)
+    desktop.click(ui.exportButton)
+    ATLAS.wait(desktop, drawn_panel)
+    exported = {path.name for path in (tmp_path / "my brain").iterdir()}
+    assert "labels.nii.gz" in exported
+    assert "atlas.mrb" not in exported
 
 
 def test_a_published_atlas_opens(desktop: Desktop, atlas_panel: Panel, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from NeuroGenLib.registration.config import LossConfig
-    from NeuroGenLib.registration.network.sitreg import SITRegConfig
+    from NeuroGenLib.registration.network.sizes import SITRegConfig
 
 PRIMITIVES = [found for folder in folders("sitreg") for found in sorted(folder.glob("primitives*"))]
 

@@ -14,7 +14,8 @@ from NeuroGenLib.models.catalogue import import_model
 from NeuroGenLib.models.folder import load_tensors
 from NeuroGenLib.registration.config import NetworkConfig
 from NeuroGenLib.registration.network.configured import network_shape
-from NeuroGenLib.registration.network.sitreg import Mappings, SITReg, SITRegConfig
+from NeuroGenLib.registration.network.sitreg import Mappings, SITReg
+from NeuroGenLib.registration.network.sizes import SITRegConfig
 from NeuroGenLib.registration.published.training_config import network_settings
 
 if TYPE_CHECKING:

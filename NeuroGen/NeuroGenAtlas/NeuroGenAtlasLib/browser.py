@@ -98,7 +98,7 @@ class Browser:
     @property
     def working(self) -> bool:
         """Whether a brain is being rendered, or will be once the sliders rest."""
-        return self._rest.active or any(one is not None and not one.done for one in (self._coarse, self._fine))
+        return self._rest.active or any(job is not None and not job.done for job in (self._coarse, self._fine))
 
     def show(self, view: View) -> None:
         """Render a view, instead of any that was asked for before."""
@@ -133,7 +133,7 @@ class Browser:
             return
         self._fine = self._submit(self._newest, self._newest, coarse=False)
 
-    def _submit(self, drawn: View, wanted: View, *, coarse: bool) -> JobHandle:
+    def _submit(self, drawn: View, view: View, *, coarse: bool) -> JobHandle:
         generation, started = self._generation, time.monotonic()
 
         def arrived(result: Result) -> None:
@@ -141,9 +141,9 @@ class Browser:
                 return
             if coarse:
                 self._seconds_per_mm3 = (time.monotonic() - started) * drawn.brain.steps[0] ** 3
-            if coarse or wanted == self._newest:
-                self._on_brain(wanted, result, coarse)
-            if coarse and wanted != self._newest:
+            if coarse or view == self._newest:
+                self._on_brain(view, result, coarse)
+            if coarse and view != self._newest:
                 self._draw_coarse()
 
         def failed(error: NeuroGenError) -> None:

@@ -122,15 +122,15 @@ def fit(
     return runner.run("Fitting", "atlas.fit", arguments, show)
 
 
-def found_text(summary: dict[str, Any]) -> str:
+def result_text(summary: dict[str, Any]) -> str:
     """Return the result of a fit in a few sentences."""
     unit, interval, known = summary["age_unit"], summary["age_interval"], summary["known_age"]
     age = f"Predicted age: {summary['age_of_image']:.1f} {unit}"
     age += f" (95 %: {interval[0]:.1f} to {interval[1]:.1f})." if interval else "."
     sentences = [age] if known is None else [f"Age: {known:g} {unit} (given).", age]
-    for name, found in summary["conditions"].items():
-        value = f"{found['value']:.3g}" if isinstance(found["value"], float) else found["value"]
-        sentences.append(f"{name.replace('_', ' ')}: {value} ({found['how']}).")
+    for name, condition in summary["conditions"].items():
+        value = f"{condition['value']:.3g}" if isinstance(condition["value"], float) else condition["value"]
+        sentences.append(f"{name.replace('_', ' ')}: {value} ({condition['how']}).")
     if summary["z_n"] and summary["z_rough"]:
         sentences.append(f"z from {summary['z_n']} subjects: rough.")
     return " ".join([*sentences, *summary["warnings"], summary["shows"], summary["research_use"]])
@@ -141,9 +141,9 @@ def tissue_rows(summary: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     return [
         (
             name.replace("_", " "),
-            f"{one['volume_ml']:.1f}",
-            "" if one["expected_ml"] is None else f"{one['expected_ml']:.1f}",
-            "" if one["z"] is None else f"{one['z']:+.1f}",
+            f"{tissue['volume_ml']:.1f}",
+            "" if tissue["expected_ml"] is None else f"{tissue['expected_ml']:.1f}",
+            "" if tissue["z"] is None else f"{tissue['z']:+.1f}",
         )
-        for name, one in summary["tissues"].items()
+        for name, tissue in summary["tissues"].items()
     ]

@@ -30,8 +30,8 @@ def table_of(facts: dict[str, Any]) -> LabelTable:
         raise InputError(f"The model {facts['reference']} is not an atlas.", "Choose another model.", code="model-kind")
     return LabelTable(
         tuple(
-            Label(one["value"], one["name"], tuple(one["colour"]), one["abbreviation"], one["terminology"])
-            for one in facts["atlas"]["labels"]
+            Label(label["value"], label["name"], tuple(label["colour"]), label["abbreviation"], label["terminology"])
+            for label in facts["atlas"]["labels"]
         )
     )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import slicer
 
 from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.provenance import RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,9 +64,13 @@ def export(run_bar: RunBar, view: View, folder: str, *, certainty: bool, growth:
     """Write the brain of a view into a folder; return whether it began."""
     if not folder:
         raise InputError("No folder is chosen.", "Choose the folder to export to.", code="value-missing")
+    earlier = (Path(folder) / RECORD).is_file()
+    if earlier and not slicer.util.confirmOkCancelDisplay(f"{folder} holds an earlier result. Replace it?"):
+        return False
     words = ["atlas", "generate", *model_words(view), "--age", f"{view.brain.age:g}", "--spacing", spacing_word(view)]
     words += ["--out", folder, *(["--certainty"] if certainty else []), *(["--growth"] if growth else [])]
     words += ["--scene", str(Path(folder) / "atlas.mrb")] if scene else []
+    words += ["--overwrite"] if earlier else []
 
     def written(_result: dict[str, Any]) -> None:
         run_bar.say(f"Written to {folder}.")

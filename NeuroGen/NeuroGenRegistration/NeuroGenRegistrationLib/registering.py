@@ -145,7 +145,7 @@ def quality_headings() -> tuple[str, ...]:
     return (_("measure"), _("headers"), _("start"), _("registered"), _("unit"))
 
 
-def found_text(rows: list[dict[str, Any]], record: dict[str, Any]) -> str:
+def result_text(rows: list[dict[str, Any]], record: dict[str, Any]) -> str:
     """Return the result of a registration in a few sentences: overlap or similarity, then its warnings."""
     by_measure = {(row["measure"], row["label"]): row for row in reversed(rows)}
     row = by_measure.get(("Dice", "mean")) or by_measure.get(("mutual information", "all"))

@@ -196,11 +196,11 @@ def estimate_arguments(parameters: SuperResolutionParameters) -> dict[str, Any]:
     return arguments | ({"voxels": known[0].voxels_of_result(parameters.spacing or None)} if known else {})
 
 
-def guide_text(need: str, *, given: bool) -> str:
+def guide_text(need: str, *, chosen: bool) -> str:
     """Return a remark where the choice of a guide does not fit the model's need; else an empty text."""
-    if need == "needed" and not given:
+    if need == "needed" and not chosen:
         return _("This model needs a T1w of the same head as guide: choose it below.")
-    if need == "none" and given:
+    if need == "none" and chosen:
         return _("This model takes no guide: the T1w will not be used.")
     return ""
 
@@ -210,7 +210,7 @@ def quality_headings() -> tuple[str, ...]:
     return (_("measure"), _("interpolated"), _("result"), _("unit"))
 
 
-def found_text(rows: list[dict[str, Any]], record: dict[str, Any]) -> str:
+def result_text(rows: list[dict[str, Any]], record: dict[str, Any]) -> str:
     """Return how well the slices are reproduced, then the warnings, in a few sentences."""
     row = next((row for row in rows if row["measure"] == "slices not reproduced"), None)
     sentences = []

@@ -117,11 +117,11 @@ def read_candidates(data: DataConfig) -> Cohort:
     InputError
         When the table, a column or an id is missing, or no subject is left.
     """
-    wanted = (*data.modalities, data.segmentation)
+    columns = (*data.modalities, data.segmentation)
     if Path(data.table).is_dir():
-        cohort = Cohort.from_folder(data.table, wanted)
+        cohort = Cohort.from_folder(data.table, columns)
     else:
-        cohort = Cohort.from_table(data.table, wanted, root=data.root)
+        cohort = Cohort.from_table(data.table, columns, root=data.root)
     if data.splits is not None:
         splits = read_splits(data.splits)
         if data.split not in splits:
@@ -182,7 +182,10 @@ def build_dataset(
     folder = Path(data.table) if Path(data.table).is_dir() else Path(data.table).parent
     unit = data.age_unit or age_unit(data.age, folder / "participants.json")
     conditions = tuple(condition_of(name, config, cohort) for name, config in data.conditions.items())
-    values = tuple({one.name: one.parse(_value(subject, one.name)) for one in conditions} for subject in cohort)
+    values = tuple(
+        {condition.name: condition.parse(_value(subject, condition.name)) for condition in conditions}
+        for subject in cohort
+    )
     labels = _labels(data, cohort)
     background = _background(data, labels)
     prepared, volumes = [], []
@@ -226,7 +229,9 @@ def load_subject(subject: Subject, modalities: Sequence[str], segmentation: str)
         require_3d(images[name], where)
         require_finite(images[name], where)
     labels = as_label_map(Volume.load(subject.paths[segmentation]), f"The {segmentation} of {subject.key}")
-    require_same_space({f"{name} of {subject.key}": one for name, one in {**images, segmentation: labels}.items()})
+    require_same_space(
+        {f"{name} of {subject.key}": volume for name, volume in {**images, segmentation: labels}.items()}
+    )
     return images, labels
 
 

@@ -29,6 +29,7 @@ BARS = 20
 """Bars of a histogram whose column is not spread over bins of its own."""
 
 MOST_BARS = 200
+"""A constraint's own bins are drawn up to this many; else there are :data:`BARS`."""
 _LIGHT, _DARK = "0.8", "#1f4e79"
 
 

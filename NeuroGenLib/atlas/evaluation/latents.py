@@ -182,7 +182,7 @@ def analyse_to_folder(
     usable = [target for target in targets if not target.refusal()]
     if not usable:
         raise InputError(
-            f"Nothing can be predicted: {'; '.join(one.refusal() for one in targets)}.",
+            f"Nothing can be predicted: {'; '.join(target.refusal() for target in targets)}.",
             "Give --table.",
             code="value-missing",
         )
@@ -211,9 +211,9 @@ def subject_features(model: TrainedAtlas) -> np.ndarray:
 def model_targets(model: TrainedAtlas) -> list[Target]:
     """Return the values that the model itself stores of its subjects: age, then every condition."""
     targets = [Target(model.age_name, "numeric", tuple(model.ages.tolist()), model.age_unit)]
-    for one in model.conditions:
-        values = [one.parse(subject["conditions"][one.name]) for subject in model.subjects]
-        targets.append(Target(one.name, one.kind, tuple(values), one.unit))
+    for condition in model.conditions:
+        values = [condition.parse(subject["conditions"][condition.name]) for subject in model.subjects]
+        targets.append(Target(condition.name, condition.kind, tuple(values), condition.unit))
     return targets
 
 
@@ -244,7 +244,7 @@ def table_targets(model: TrainedAtlas, table: Path, columns: Sequence[str] = ())
             code="table-invalid",
         )
     rows: dict[str, dict[str, float | str]] = {}
-    others = [name for name in names if name not in (id_column, "session_id")]
+    value_columns = [name for name in names if name not in (id_column, "session_id")]
     for line in lines:
         session = line.get("session_id", "")
         key = line[id_column] if session in MISSING else f"{line[id_column]}_{session}"
@@ -252,7 +252,7 @@ def table_targets(model: TrainedAtlas, table: Path, columns: Sequence[str] = ())
             raise InputError(
                 f"{table} lists {key} more than once.", "Keep one row, or add session_id.", code="value-duplicate"
             )
-        rows[key] = row_values(line, others)
+        rows[key] = row_values(line, value_columns)
     if not set(ids) & set(rows):
         raise InputError(
             f"{table} has no row of a subject of {model.folder.reference}.",
@@ -260,10 +260,12 @@ def table_targets(model: TrainedAtlas, table: Path, columns: Sequence[str] = ())
             code="table-invalid",
         )
     for column in columns:
-        if column not in others:
-            raise InputError(f"There is no column '{column}' in {table}.", nearest(column, others), code="name-unknown")
-    known = {model.age_name, *(one.name for one in model.conditions)}
-    chosen = [column for column in dict.fromkeys(columns or others) if column not in known]
+        if column not in value_columns:
+            raise InputError(
+                f"There is no column '{column}' in {table}.", nearest(column, value_columns), code="name-unknown"
+            )
+    known = {model.age_name, *(condition.name for condition in model.conditions)}
+    chosen = [column for column in dict.fromkeys(columns or value_columns) if column not in known]
     return [_column_target(column, [rows.get(name, {}).get(column) for name in ids], table) for column in chosen]
 
 
@@ -331,10 +333,10 @@ def leave_one_out(
     count = len(features)
     predicted = np.empty(targets.shape)
     for row in progress.track(range(count)):
-        others = np.arange(count) != row
-        train, own = _standardised(features[others], features[row])
-        weights = np.ones(count - 1) if words is None else _balancing(words[others])
-        predicted[row] = _ridge(train, targets[others], weights, own)
+        training = np.arange(count) != row
+        train, own = _standardised(features[training], features[row])
+        weights = np.ones(count - 1) if words is None else _balancing(words[training])
+        predicted[row] = _ridge(train, targets[training], weights, own)
     return predicted
 
 
@@ -384,14 +386,14 @@ def numeric_score(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     """Return the scores of a numeric value; see :class:`Finding`."""
     errors = np.abs(predicted - truth)
     low, high = _interval(errors[_resampled(len(truth))].mean(axis=1))
-    others = (truth.sum() - truth) / (len(truth) - 1)
+    baseline = (truth.sum() - truth) / (len(truth) - 1)
     spread = np.square(truth - truth.mean()).sum()
     varies = np.ptp(predicted) > 1e-12 * np.abs(predicted).max()
     return {
         "mae": float(errors.mean()),
         "mae_low": low,
         "mae_high": high,
-        "baseline_mae": float(np.abs(others - truth).mean()),
+        "baseline_mae": float(np.abs(baseline - truth).mean()),
         "r2": float(1 - np.square(errors).sum() / spread),
         "correlation": float(np.corrcoef(truth, predicted)[0, 1]) if varies else float("nan"),
     }
@@ -403,10 +405,10 @@ def categoric_score(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float
     right = truth == predicted
     accuracy = right[samples].mean(axis=1)
     members = [truth == code for code in np.unique(truth)]
-    found = np.stack([(right & member)[samples].sum(axis=1) for member in members])
+    recalled = np.stack([(right & member)[samples].sum(axis=1) for member in members])
     present = np.stack([member[samples].sum(axis=1) for member in members])
     # A resample may lack a word: the mean is then over the others.
-    balanced = (found / present.clip(1)).sum(axis=0) / (present > 0).sum(axis=0)
+    balanced = (recalled / present.clip(1)).sum(axis=0) / (present > 0).sum(axis=0)
     score: dict[str, float] = {}
     for name, values in (("accuracy", accuracy), ("balanced_accuracy", balanced)):
         low, high = _interval(values[1:])

@@ -98,9 +98,9 @@ def evaluate_subject(
     """Compare the atlas with one subject; see :func:`evaluate_to_folder`. The fit is written into ``folder``."""
     images, labels = load_subject(subject, model.modalities, settings.segmentation)
     require_known_labels(labels, model.labels, f"The {settings.segmentation} of {subject.key}")
-    conditions = {one.name: value_of(subject, one.name) for one in model.conditions}
+    conditions = {volume.name: value_of(subject, volume.name) for volume in model.conditions}
     age = float(value_of(subject, model.age_name))
-    reference = {name: one.with_array(one.array * (labels.array > 0)) for name, one in images.items()}
+    reference = {name: volume.with_array(volume.array * (labels.array > 0)) for name, volume in images.items()}
     first = model.modalities[0]
     share = 0.3 if settings.fitted else 1.0
     rendering = progress.part(0, share)

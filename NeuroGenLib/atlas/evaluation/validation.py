@@ -103,7 +103,10 @@ def require_usable(cohort: Cohort, config: AtlasTrainConfig, dataset: AtlasDatas
     bandwidth = config.bandwidth or default_bandwidth(dataset.ages)
     for subject in cohort:
         try:
-            parsed(dataset.conditions, {one.name: value_of(subject, one.name) for one in dataset.conditions})
+            parsed(
+                dataset.conditions,
+                {condition.name: value_of(subject, condition.name) for condition in dataset.conditions},
+            )
             subject_weights(dataset.ages, float(value_of(subject, config.data.age)), bandwidth)
             _, labels = load_subject(subject, config.data.modalities, config.data.segmentation)
             require_known_labels(labels, dataset.labels, f"The {config.data.segmentation}")
@@ -169,7 +172,7 @@ class Validation(Callback):
         self._write(module, run / "model")
         model = open_model(str(run / "model"), AtlasModel, device=str(module.device))
         settings = self._config.validation
-        wanted = EvaluateConfig(
+        evaluation = EvaluateConfig(
             segmentation=self._config.data.segmentation,
             fit=FitConfig(steps=settings.steps),
             volumes=settings.volumes,
@@ -180,7 +183,7 @@ class Validation(Callback):
             for subject in self._cohort:
                 own = folder / "fitted" / plain_name(subject.key) if settings.volumes else None
                 standing = self._progress.part(reached, reached, f"step {step}, validating with {subject.key}")
-                row, comparison = evaluate_subject(model, subject, wanted, own, standing)
+                row, comparison = evaluate_subject(model, subject, evaluation, own, standing)
                 rows.append(row)
                 comparisons.append(comparison)
             rows.append(mean_row(rows))

@@ -150,7 +150,7 @@ def _rates(
     """Return the rates (n, outputs) of intensities and probabilities at (n, 3) normalised points."""
     import torch
 
-    latents, conditions, direction = (one.to(device) for one in (recipe.latents, recipe.conditions, trend))
+    latents, conditions, direction = (tensor.to(device) for tensor in (recipe.latents, recipe.conditions, trend))
     split = decoder.shape.intensities
     result = np.empty((len(points), decoder.shape.outputs), np.float32)
     for start in range(0, len(points), chunk):

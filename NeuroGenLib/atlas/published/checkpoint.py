@@ -37,6 +37,7 @@ BACKGROUND = "BG"
 TRANSFORM_KINDS = {6: "rigid", 9: "rigid+scale", 12: "affine"}
 """Kind of transform by its number of parameters."""
 MOST_SETTINGS = 100_000
+"""A settings file with more values is refused: a limit on the work of reading it."""
 _TENSOR_NAMES = (
     ("modulator.conv.", "latent_conv."),
     ("sr_net.net.", "layers."),
@@ -174,7 +175,10 @@ def _translated(
         },
         "subjects": [
             ({"id": str(rows["subject_id"][row])} if store_ids else {})
-            | {"age": ages[row], "conditions": {one.name: one.parse(rows[one.name][row]) for one in conditions}}
+            | {
+                "age": ages[row],
+                "conditions": {condition.name: condition.parse(rows[condition.name][row]) for condition in conditions},
+            }
             for row in range(len(ages))
         ],
         "training": {"steps": None, "epochs": int(content.get("epoch", 0)), "config": None},

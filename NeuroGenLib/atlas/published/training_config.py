@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 USUAL_POINTS = 2_000_000
 """Training points of a subject where they cannot be measured: 250 ml of brain and margin in voxels of 0.5 mm."""
 MEASURED_SUBJECTS = 4
+"""Subjects, spread over the cohort, whose volumes are read to count training points."""
 
 _AFTER = "rendered after the training, by 'neurogen atlas generate --ages ... --spacing ... --set ...'"
 _LOGGED = "every run writes metrics.csv and TensorBoard events into its folder; train.wandb adds Weights & Biases"
@@ -262,12 +263,12 @@ class _Keys:
                 raise self.wrong(key, "a group of settings by name")
         return value
 
-    def wrong(self, key: Sequence[str], wanted: str) -> InputError:
+    def wrong(self, key: Sequence[str], expected: str) -> InputError:
         value: Any = self.content
         for name in key:
             value = value.get(name) if isinstance(value, dict) else None
         return InputError(
-            f"'{'.'.join(key)}' of {self.file} is {shown(value)}; it must be {wanted}.",
+            f"'{'.'.join(key)}' of {self.file} is {shown(value)}; it must be {expected}.",
             "Correct it in that file.",
             code="value-invalid",
         )
@@ -436,8 +437,8 @@ def _augmentation(atlas: _Keys, remarks: list[str]) -> dict[str, Any]:
     section: dict[str, Any] = {}
     for kind, names in _AUGMENTATION.items():
         group = "augment_biasfield" if kind == "bias" else f"augment_{kind}"
-        found = {ours: atlas.offered(float, "data_augmentation", group, theirs) for ours, theirs in names.items()}
-        section[kind] = {ours: value for ours, value in found.items() if value is not None}
+        settings = {ours: atlas.offered(float, "data_augmentation", group, theirs) for ours, theirs in names.items()}
+        section[kind] = {ours: value for ours, value in settings.items() if value is not None}
     remarks.append("Augmentation changes the points of a step, not volumes; noise is off until its size is given.")
     return {"augmentation": section}
 

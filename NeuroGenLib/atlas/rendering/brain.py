@@ -65,7 +65,7 @@ def _around(mask: np.ndarray, spacing: Sequence[float] | np.ndarray, distance_mm
     """Return the bounding box of the mask, widened by the distance: nothing beyond it can be near."""
     window = []
     for axis, step in enumerate(spacing):
-        line = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+        line = np.flatnonzero(mask.any(axis=tuple(plane_axis for plane_axis in range(3) if plane_axis != axis)))
         margin = int(np.ceil(distance_mm / step)) + 1
         window.append(slice(max(int(line[0]) - margin, 0), int(line[-1]) + margin + 1))
     return tuple(window)

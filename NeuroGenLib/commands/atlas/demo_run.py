@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.atlas.infer import AtlasModel
 
 SECTION_SPACING = 1.0
+"""Spacing of the sections in the demo's figure, mm."""
 SCENE = "atlas.mrb"
 
 

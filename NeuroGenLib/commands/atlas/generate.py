@@ -48,7 +48,9 @@ def generate(arguments: list[str]) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--age", metavar="A", help="one age, in the model's unit")
     which.add_argument("--ages", dest="range", metavar="A:B:STEP", help="ages from A to B, both included")
-    add_options(parser, SeriesConfig, [one.name for one in parameters(SeriesConfig) if one.name != "ages"])
+    add_options(
+        parser, SeriesConfig, [parameter.name for parameter in parameters(SeriesConfig) if parameter.name != "ages"]
+    )
     add_out_option(parser)
     add_scene_option(parser)
     add_options(parser, PictureConfig)

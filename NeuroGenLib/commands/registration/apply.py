@@ -118,7 +118,7 @@ def planned(volumes: Sequence[str], points: str | None, out: str) -> Plan:
             code="file-type",
         )
     else:
-        images = [(one, place / f"{stem(one)}_carried.nii.gz") for one in read]
+        images = [(path, place / f"{stem(path)}_carried.nii.gz") for path in read]
         both = None if marks is None else (marks, place / f"{stem(marks)}_carried{point_suffix(marks)}")
         plan = Plan(images, both, place / RECORD)
     _require_apart(plan, [*read, *([] if marks is None else [marks])])
@@ -217,13 +217,13 @@ def _require_apart(plan: Plan, read: Sequence[Path]) -> None:
 
 def _transform(options: Any, plan: Plan, progress: Progress) -> tuple[dict[str, str], list[str]]:
     """Transform everything, all or nothing; return which transform was used for what, and what to know about it."""
-    given = read_transform(options.transform)
+    transform = read_transform(options.transform)
     order = 0 if options.labels else int(options.order or 1)
     used: dict[str, str] = {}
     remarks: list[str] = []
     with staged_outputs(plan.record.parent) as staging:
         if plan.images:
-            by_images = opposite(given, inverse=True) if options.inverse else given
+            by_images = opposite(transform, inverse=True) if options.inverse else transform
             like = Volume.load(options.like)
             for _, place in plan.images:
                 require_writable(place, like.affine)
@@ -238,7 +238,7 @@ def _transform(options: Any, plan: Plan, progress: Progress) -> tuple[dict[str, 
                 result.save(staging / place.name)
             used["label maps" if options.labels else "images"] = by_images.name
         if plan.points is not None:
-            by_points = given if options.inverse else opposite(given, inverse=False)
+            by_points = transform if options.inverse else opposite(transform, inverse=False)
             read = read_point_file(plan.points[0])
             read.with_points(by_points.points(read.points)).write(staging / plan.points[1].name)
             used["points"] = by_points.name

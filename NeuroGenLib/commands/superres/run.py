@@ -74,7 +74,9 @@ def run(arguments: list[str]) -> None:
         files = write_reference(model, image, out, parameters)
     else:
         try:
-            found = model.super_resolve(scans, guide=guide, settings=settings, progress=progress.part(0.02, 0.96))
+            super_resolution = model.super_resolve(
+                scans, guide=guide, settings=settings, progress=progress.part(0.02, 0.96)
+            )
         except AlreadyIsotropic as nothing:
             progress.close()
             if options.json:
@@ -82,7 +84,7 @@ def run(arguments: list[str]) -> None:
             else:
                 print(nothing)
             return
-        result = superres_result(model, found, parameters)
+        result = superres_result(model, super_resolution, parameters)
         files = write_superres(result, scans[0], out, options_of(options, PictureConfig))
     progress.update(1, 1, "written")
     progress.close()

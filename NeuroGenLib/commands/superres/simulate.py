@@ -132,7 +132,7 @@ def _acquired(scan: Volume, direction: Direction, config: SimulateConfig) -> Vol
     own, distance = scan.spacing[axis], thickness + config.gap
     _require_coarser(scan, direction, config)
     if config.spacing is not None:
-        scan = scan.resample([own if other == axis else config.spacing for other in range(3)], order=3)
+        scan = scan.resample([own if dimension == axis else config.spacing for dimension in range(3)], order=3)
     # Towards right, anterior or superior, whichever way the axis is stored.
     towards = 1 if scan.axcodes[axis] in "RAS" else -1
     profile = SliceProfile(config.profile, thickness)
@@ -162,7 +162,7 @@ def _require_coarser(scan: Volume, direction: Direction, config: SimulateConfig)
             "Ask for thinner slices or a smaller gap.",
             code="value-invalid",
         )
-    finest = max(mm for other, mm in enumerate(scan.spacing) if other != axis)
+    finest = max(mm for dimension, mm in enumerate(scan.spacing) if dimension != axis)
     if config.spacing is not None and config.spacing < finest * 0.999:
         raise InputError(
             f"A voxel size of {config.spacing:g} mm within {direction} slices is finer than the scan's"

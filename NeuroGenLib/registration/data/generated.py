@@ -239,7 +239,8 @@ def _placed(volumes: Sequence[Volume], grids: Sequence[tuple[Shape3, np.ndarray]
 
     placed = [volume.resample(like=grid, order=0).array for volume, grid in zip(volumes, grids, strict=True)]
     return [
-        torch.from_numpy(one.astype(np.int16 if one.max() <= np.iinfo(np.int16).max else np.int32)) for one in placed
+        torch.from_numpy(labels.astype(np.int16 if labels.max() <= np.iinfo(np.int16).max else np.int32))
+        for labels in placed
     ]
 
 
@@ -252,15 +253,15 @@ def _tissues_of(maps: Sequence[torch.Tensor], table: TissueTable) -> torch.Tenso
         if table.is_brain(value):
             values.setdefault(table.tissue(value), []).append(value)
     groups = tuple(tuple(group) for group in values.values())
-    return torch.cat([one_hot(one[None], groups) for one in maps])
+    return torch.cat([one_hot(labels[None], groups) for labels in maps])
 
 
 def _partners(config: MapsConfig, cohort: Cohort) -> tuple[tuple[int, ...], ...]:
     everyone = range(len(cohort))
     pairs = near_pairs(cohort, config.pair_column, config.pair_range)
     if pairs is None:
-        return tuple(tuple(other for other in everyone if other != one) for one in everyone)
-    return tuple(tuple(pairs[pairs[:, 0] == one, 1].tolist()) for one in everyone)
+        return tuple(tuple(partner for partner in everyone if partner != subject) for subject in everyone)
+    return tuple(tuple(pairs[pairs[:, 0] == subject, 1].tolist()) for subject in everyone)
 
 
 def _truth(samples: list[tuple[SimulatedPair, Maps]]) -> Truth | None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import torch
 
 _STEPS = 80
+"""Gradient steps of the alignment."""
 _RATE = 0.01
 """Change of an entry of a matrix per step; a grid is 2 wide."""
 
@@ -44,10 +45,10 @@ def affine_to_mean(tissues: torch.Tensor) -> list[np.ndarray]:
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    found = (identity + change - change.mean(0)).detach().double().cpu().numpy()
+    matrices = (identity + change - change.mean(0)).detach().double().cpu().numpy()
     # What affine_grid counts in: -1 to 1 from face to face, the last axis first.
     to_faces = np.eye(4)
     to_faces[:3, :3] = np.diag(2 / np.array(tissues.shape[2:]))[::-1]
     to_faces[:3, 3] = (1 / np.array(tissues.shape[2:]) - 1)[::-1]
-    whole = [np.vstack([one, [0, 0, 0, 1]]) for one in found]
-    return [np.linalg.inv(to_faces) @ one @ to_faces for one in whole]
+    whole = [np.vstack([matrix, [0, 0, 0, 1]]) for matrix in matrices]
+    return [np.linalg.inv(to_faces) @ matrix @ to_faces for matrix in whole]

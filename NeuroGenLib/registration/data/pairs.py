@@ -309,11 +309,11 @@ class ScanPairs:
         indices = list(dict.fromkeys(index for sample in chosen for index in sample))
         first = self.prepared(indices[0])
         for index in indices[1:]:
-            other = self.prepared(index)
-            if other.image.shape != first.image.shape:
+            prepared = self.prepared(index)
+            if prepared.image.shape != first.image.shape:
                 raise InputError(
                     f"The prepared scans {self.scans[indices[0]].id} and {self.scans[index].id} have"
-                    f" {first.image.shape} and {other.image.shape} channels and voxels.",
+                    f" {first.image.shape} and {prepared.image.shape} channels and voxels.",
                     "Give the shape of a common grid.",
                     code="geometry-mismatch",
                 )

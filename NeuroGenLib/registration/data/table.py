@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.spatial.grids import Shape3
 
 _PERCENTILES = (0.1, 99.9)
+"""Intensities that become 0 and 1 under the normalisation 'percentile'."""
 _POINT_COLUMNS = ("x", "y", "z")
 
 
@@ -43,8 +44,8 @@ class TablePairs(ScanPairs):
         self, config: TableConfig, *, items: int = 2, most_labels: int | None = None, cache_gib: float = 4.0
     ) -> None:
         columns = [config.segmentation, config.mask, config.landmarks]
-        wanted = [*config.images, *(column for column in columns[:2] if column is not None)]
-        cohort = read_cohort(config.table, wanted, config.root, config.include, config.exclude)
+        files = [*config.images, *(column for column in columns[:2] if column is not None)]
+        cohort = read_cohort(config.table, files, config.root, config.include, config.exclude)
         cohort.require_files()
         scans = [_scan(subject, config) for subject in cohort]
         super().__init__(
@@ -105,7 +106,7 @@ class OnGrid:
         named |= {str(scan.mask): mask} if mask is not None else {}
         require_same_space(named)
         images = [image.reorient("RAS") for image in images]
-        labels, mask = (one if one is None else one.reorient("RAS") for one in (labels, mask))
+        labels, mask = (volume if volume is None else volume.reorient("RAS") for volume in (labels, mask))
         grid = (self._shape, self._affine(images[0], labels, mask))
         inside = None if mask is None else mask.with_array((mask.array != 0).astype(np.uint8))
         return Prepared(
@@ -121,10 +122,10 @@ class OnGrid:
             return self._world
         if self._config.placement == "centre":
             return centred_affine(image, image.centre, self._shape, self._spacing)
-        given = labels if mask is None else mask
-        if given is None:
-            given = foreground(image)
-        return filled_grid(given, self._shape, self._config.fill)[1]
+        region = labels if mask is None else mask
+        if region is None:
+            region = foreground(image)
+        return filled_grid(region, self._shape, self._config.fill)[1]
 
     def _scaled(self, values: np.ndarray, name: str) -> np.ndarray:
         values = values.astype(np.float32)

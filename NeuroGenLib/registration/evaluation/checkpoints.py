@@ -105,14 +105,14 @@ def run_checkpoints(run: Path) -> list[Checkpoint]:
     own = [Checkpoint("step", step, path) for step, path in list_checkpoints(checkpoints_folder(run))]
     matches = [(_PUBLISHED.fullmatch(path.name), path) for path in run.iterdir()]
     published = sorted((int(match[1]), path) for match, path in matches if match)
-    found = own or [Checkpoint("epoch", epoch, path) for epoch, path in published]
-    if not found:
+    checkpoints = own or [Checkpoint("epoch", epoch, path) for epoch, path in published]
+    if not checkpoints:
         raise InputError(
             f"There is no checkpoint in {run}.",
             "Give train.out of a run, or the folder with model_epoch_NNN.pt of the published program.",
             code="file-missing",
         )
-    return found
+    return checkpoints
 
 
 def chosen_checkpoints(checkpoints: Sequence[Checkpoint], text: str) -> list[Checkpoint]:
@@ -124,9 +124,9 @@ def chosen_checkpoints(checkpoints: Sequence[Checkpoint], text: str) -> list[Che
         When the text is not such a list, or names what is not there.
     """
     unit = checkpoints[0].unit
-    known = {one.number: one for one in checkpoints}
+    known = {checkpoint.number: checkpoint for checkpoint in checkpoints}
     there = f"There are: {', '.join(map(str, known))}."
-    wanted: set[int] = set()
+    selected: set[int] = set()
     for piece in text.split(","):
         match = _PIECE.fullmatch(piece.strip())
         if not match:
@@ -134,11 +134,11 @@ def chosen_checkpoints(checkpoints: Sequence[Checkpoint], text: str) -> list[Che
                 f"'{text}' does not name {unit}s.", "Write best, 12, 3,5,7 or 10-24.", code="value-invalid"
             )
         first, last = int(match[1]), int(match[2] or match[1])
-        found = [number for number in known if first <= number <= last]
-        if not found:
+        matches = [number for number in known if first <= number <= last]
+        if not matches:
             raise InputError(f"The run has no checkpoint of {unit} {piece.strip()}.", there, code="name-unknown")
-        wanted |= {*found}
-    return [one for one in checkpoints if one.number in wanted]
+        selected |= {*matches}
+    return [checkpoint for checkpoint in checkpoints if checkpoint.number in selected]
 
 
 def best_checkpoint(checkpoints: Sequence[Checkpoint], out: Path) -> Checkpoint:
@@ -157,9 +157,9 @@ def best_checkpoint(checkpoints: Sequence[Checkpoint], out: Path) -> Checkpoint:
             code="file-missing",
         )
     content = read_json(path)
-    for one in checkpoints:
-        if isinstance(content, dict) and content.get(one.unit) == one.number:
-            return one
+    for checkpoint in checkpoints:
+        if isinstance(content, dict) and content.get(checkpoint.unit) == checkpoint.number:
+            return checkpoint
     raise InputError(
         f"The checkpoint that {path} names is not in the run.",
         "Evaluate the run's checkpoints again.",
@@ -194,7 +194,7 @@ def selection(select: Select | None, pairs: Sequence[PairFiles]) -> Select:
 
 def evaluate_run(
     run: Path,
-    wanted: str | None,
+    selected: str | None,
     pairs: Sequence[PairFiles],
     name: str,
     out: Path,
@@ -244,10 +244,10 @@ def evaluate_run(
     place = choose_device(device)
     require_folder_place(out)
     known = run_checkpoints(run)
-    again = wanted == "best"
+    again = selected == "best"
     checkpoints = [best_checkpoint(known, out)] if again else known
-    if wanted is not None and not again:
-        checkpoints = chosen_checkpoints(known, wanted)
+    if selected is not None and not again:
+        checkpoints = chosen_checkpoints(known, selected)
     by = selection(select, pairs)
     rows: list[dict[str, Any]] = []
     with _place_beside(out) as temporary:
@@ -256,14 +256,14 @@ def evaluate_run(
             folder = temporary / checkpoint.name
             write_checkpoint_model(run, checkpoint, folder, orientation)
             model = RegistrationModel.from_folder(_read(folder), place)
-            found = evaluate_to_folder(model, pairs, out / name / checkpoint.name, settings, part, picture=picture)
-            rows.append(_row(checkpoint, found))
+            evaluation = evaluate_to_folder(model, pairs, out / name / checkpoint.name, settings, part, picture=picture)
+            rows.append(_row(checkpoint, evaluation))
         best = checkpoints[_best_index(rows, by)]
         if not again:
             _write_choice(rows, best, by, out / name, temporary / best.name, picture)
     record = provenance.record(
         "registration evaluate",
-        parameters={"run": str(run), "checkpoints": wanted, "pairs": name, "select": by, **to_mapping(settings)},
+        parameters={"run": str(run), "checkpoints": selected, "pairs": name, "select": by, **to_mapping(settings)},
         evaluated=[checkpoint.name for checkpoint in checkpoints],
         best=best.name,
     )
@@ -338,9 +338,9 @@ def _read(folder: Path) -> Any:
     return ModelFolder.read(folder)
 
 
-def _row(checkpoint: Checkpoint, found: Evaluation) -> dict[str, Any]:
-    row = {checkpoint.unit: checkpoint.number, "pairs": len(found.rows), "failed": len(found.failed)}
-    return row | {name: found.mean(name) for name in METRICS}
+def _row(checkpoint: Checkpoint, evaluation: Evaluation) -> dict[str, Any]:
+    row = {checkpoint.unit: checkpoint.number, "pairs": len(evaluation.rows), "failed": len(evaluation.failed)}
+    return row | {name: evaluation.mean(name) for name in METRICS}
 
 
 def _best_index(rows: Sequence[dict[str, Any]], by: Select) -> int:

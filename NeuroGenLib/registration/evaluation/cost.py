@@ -69,9 +69,9 @@ class Cost:
 
 def peak_memory_mib() -> float | None:
     """Return the largest memory that this process has had, MiB; None where the system does not tell."""
-    found = _PEAK.search(_STATUS.read_text(encoding="ascii", errors="replace")) if _STATUS.is_file() else None
-    if found:
-        return int(found[1]) / 1024
+    match = _PEAK.search(_STATUS.read_text(encoding="ascii", errors="replace")) if _STATUS.is_file() else None
+    if match:
+        return int(match[1]) / 1024
     try:
         import resource
     except ImportError:  # Windows

@@ -29,6 +29,7 @@ Corner = tuple[int, int, int]
 Point = tuple[float, float, float]
 
 _PERCENTILE = 0.95
+"""Of the surface distances, for the robust Hausdorff distance."""
 
 
 @dataclass(frozen=True)
@@ -292,9 +293,9 @@ def _triangulated(outline: Sequence[Point]) -> list[tuple[Point, Point, Point]]:
         best: tuple[float, list[tuple[Point, Point, Point]]] = (0.0, [])
         for middle in range(start + 1, stop):
             corners = (outline[start], outline[middle], outline[stop])
-            one, two, three = np.array(corners)
+            first, second, third = np.array(corners)
             parts = (largest(start, middle), largest(middle, stop))
-            size = float(np.linalg.norm(np.cross(two - one, three - one))) / 2 + parts[0][0] + parts[1][0]
+            size = float(np.linalg.norm(np.cross(second - first, third - first))) / 2 + parts[0][0] + parts[1][0]
             if size > best[0] + 1e-9:
                 best = (size, [corners, *parts[0][1], *parts[1][1]])
         return best

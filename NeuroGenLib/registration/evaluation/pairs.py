@@ -94,7 +94,7 @@ def read_pairs(table: Path) -> list[PairFiles]:
                 f"There is no column '{column}' in {table}.", nearest(column, columns), code="name-unknown"
             )
     for column in columns:
-        meant = difflib.get_close_matches(column, [one for one in known if one not in columns], 1, _SAME_NAME)
+        meant = difflib.get_close_matches(column, [name for name in known if name not in columns], 1, _SAME_NAME)
         if column not in known and meant:
             raise InputError(f"{table} has a column '{column}'.", f"Did you mean '{meant[0]}'?", code="name-unknown")
     pairs = [_pair(row, number, table) for number, row in enumerate(rows, start=1)]
@@ -117,12 +117,12 @@ def _pair(row: Mapping[str, str], number: int, table: Path) -> PairFiles:
                 "Fill the cell or delete the row.",
                 code="value-missing",
             )
-    for one, other in TWINS:
-        if (one in cells) != (other in cells):
-            lacking = other if one in cells else one
+    for first, second in TWINS:
+        if (first in cells) != (second in cells):
+            lacking = second if first in cells else first
             raise InputError(
                 f"Row {number} of {table} has no {lacking}.",
-                f"Give both {one} and {other}, or none.",
+                f"Give both {first} and {second}, or none.",
                 code="value-missing",
             )
     paths = {column: Path(table).parent / name for column, name in cells.items()}

@@ -25,6 +25,7 @@ STAGES = ("headers", "start", "registered")
 """As the headers place the images, after the affine start, and at the end."""
 
 _BINS = 32
+"""Bins of each intensity in the joint histogram."""
 
 
 @dataclass(frozen=True)

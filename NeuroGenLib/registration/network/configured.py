@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from NeuroGenLib.registration.network.grids import Grids
-from NeuroGenLib.registration.network.sitreg import SITReg, SITRegConfig
+from NeuroGenLib.registration.network.sizes import SITRegConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from NeuroGenLib.registration.config import NetworkConfig
+    from NeuroGenLib.registration.network.sitreg import SITReg
 
 
 def network_shape(config: NetworkConfig, grid: Sequence[int]) -> SITRegConfig:

@@ -24,78 +24,9 @@ from NeuroGenLib.spatial.transforms.displacement import sample, voxel_grid
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from NeuroGenLib.registration.network.sizes import SITRegConfig
+
 Solver = Literal["joint", "reference"]
-
-
-@dataclass(frozen=True)
-class SITRegConfig:
-    """The sizes of a registration network.
-
-    Parameters
-    ----------
-    channels:
-        Channels of each image.
-    features:
-        Feature channels a level, finest (the images' own resolution) first.
-    feature_convolutions:
-        Convolutions a level.
-    stage_features:
-        Channels of the stage that turns a level's features into a deformation; None where a level has no stage.
-    stage_convolutions:
-        Convolutions a stage; None where there is none.
-    factor:
-        Voxels of the transform's grid are this many image voxels wide, per axis.
-    groups:
-        Groups of the group normalisation; 0 for instance normalisation, None for none.
-    normalise_stages:
-        Also normalise inside the stages.
-    negative_slope:
-        Of the leaky ReLU; 0 is a ReLU.
-    bound:
-        Share of the largest control point that is known to be invertible.
-    affine_inputs:
-        Voxels of the coarsest level when there is an affine stage (which fixes the size of the images), else None.
-    chained_affine:
-        Hidden layers of the affine stage follow one another. In published checkpoints each reads the input, so that
-        only the last one counts.
-    skipped_stages:
-        Number of the finest stages that are skipped. The published program skips, and never trains, as many as
-        there are coarse levels without a stage.
-    threshold, most_iterations, memory:
-        Of the fixed-point iteration (:class:`FixedPoint`), in voxels of the transform.
-    """
-
-    features: tuple[int, ...]
-    feature_convolutions: tuple[int, ...]
-    stage_features: tuple[int | None, ...]
-    stage_convolutions: tuple[int | None, ...]
-    channels: int = 1
-    factor: Triple = (1.0, 1.0, 1.0)
-    groups: int | None = 2
-    normalise_stages: bool = False
-    negative_slope: float = 0.0
-    bound: float = 0.99
-    affine_inputs: int | None = None
-    chained_affine: bool = True
-    skipped_stages: int = 0
-    threshold: float = 1e-2
-    most_iterations: int = 50
-    memory: int = 4
-
-    @property
-    def stages(self) -> tuple[int, ...]:
-        """The levels with a stage, finest first."""
-        return tuple(level for level, width in enumerate(self.stage_features) if width is not None)
-
-    @property
-    def used_stages(self) -> tuple[int, ...]:
-        """The levels whose stage counts, coarsest first."""
-        return tuple(reversed(self.stages[self.skipped_stages :]))
-
-    @property
-    def fixed_point(self) -> FixedPoint:
-        """How displacements are inverted."""
-        return FixedPoint(threshold=self.threshold, most=self.most_iterations, memory=self.memory)
 
 
 @dataclass(frozen=True)
@@ -455,8 +386,8 @@ class AffineStage(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """Return A and its inverse; the whole affine map is A twice."""
-        one, other = first.flatten(1), second.flatten(1)
-        odd, even = one - other, one + other
+        first, second = first.flatten(1), second.flatten(1)
+        odd, even = first - second, first + second
         forward = affine_matrix(self._twelve(torch.cat([odd, even], dim=1)))
         reverse = affine_matrix(self._twelve(torch.cat([-odd, even], dim=1)))
         return forward @ torch.linalg.inv(reverse), reverse @ torch.linalg.inv(forward)

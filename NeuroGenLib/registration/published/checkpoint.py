@@ -6,13 +6,13 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.registration.network.sizes import SITRegConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor
 
-    from NeuroGenLib.registration.network.sitreg import SITRegConfig
 
 _NAMES = (
     (r"_feature_extractor\.initial_projection\.", "pyramid.projection."),
@@ -53,8 +53,8 @@ def own_name(name: str, shape: SITRegConfig) -> str | None:
     for pattern, replacement in _NAMES:
         if re.match(pattern, name):
             new = re.sub(pattern, replacement, name)
-            new = re.sub(r"<(\d+)\+1>", lambda found: str(int(found[1]) + 1), new)
-            return re.sub(r"\[(\d+)\]", lambda found: str(shape.stages[int(found[1])]), new)
+            new = re.sub(r"<(\d+)\+1>", lambda match: str(int(match[1]) + 1), new)
+            return re.sub(r"\[(\d+)\]", lambda match: str(shape.stages[int(match[1])]), new)
     raise InputError(
         f"The checkpoint has a parameter '{name}' that SITReg has not.",
         "Check that it is one of SITReg.",
@@ -80,7 +80,6 @@ def published_shape(model: Mapping[str, Any], *, legacy_levels: bool = True) -> 
         without a stage, in training too.
     """
     from NeuroGenLib.registration.network.grids import Grids
-    from NeuroGenLib.registration.network.sitreg import SITRegConfig
 
     stages = tuple(model["n_transformation_features_per_resolution"])
     normaliser, activation = model["normalizer"], model["activation"]

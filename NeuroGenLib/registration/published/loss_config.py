@@ -13,7 +13,7 @@ from NeuroGenLib.registration.config import LossConfig
 from NeuroGenLib.registration.published.settings_file import TRAINING, Settings
 
 if TYPE_CHECKING:
-    from NeuroGenLib.registration.network.sitreg import SITRegConfig
+    from NeuroGenLib.registration.network.sizes import SITRegConfig
 
 _LOSS = f"{TRAINING}.loss"
 _SIMILARITY = {

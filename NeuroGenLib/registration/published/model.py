@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from NeuroGenLib.registration.network.sitreg import SITRegConfig
+    from NeuroGenLib.registration.network.sizes import SITRegConfig
 
 NETWORK = "registration_network"
 OPTIMISER = "optimizer"
@@ -126,7 +126,7 @@ def _require_fitting(tensors: Mapping[str, Tensor], shape: SITRegConfig, where: 
     require_same_weights(expected, tensors, f"{where} do not fit together", remedy)
 
 
-def _orientation(settings: Settings, given: str | None) -> str:
+def _orientation(settings: Settings, orientation: str | None) -> str:
     """Return where the array axes grow to.
 
     Raises
@@ -134,11 +134,11 @@ def _orientation(settings: Settings, given: str | None) -> str:
     InputError
         When these are not three different anatomical directions.
     """
-    codes = (given or ORIENTATIONS.get(str(settings.get("data.module", "")), "RAS")).upper()
+    codes = (orientation or ORIENTATIONS.get(str(settings.get("data.module", "")), "RAS")).upper()
     pairs = ("LR", "PA", "IS")
     if len(codes) != 3 or not all(sum(letter in pair for letter in codes) == 1 for pair in pairs):
         raise InputError(
-            f"'{given}' is not an orientation.",
+            f"'{orientation}' is not an orientation.",
             "Take one letter each of R or L, A or P, S or I, such as RAS.",
             code="value-invalid",
         )

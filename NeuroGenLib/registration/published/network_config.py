@@ -9,11 +9,12 @@ from NeuroGenLib.registration.published.checkpoint import published_shape
 from NeuroGenLib.registration.published.settings_file import FILE, MODEL, Settings
 
 if TYPE_CHECKING:
-    from NeuroGenLib.registration.network.sitreg import SITRegConfig
+    from NeuroGenLib.registration.network.sizes import SITRegConfig
 
 NORMALISERS = ("GroupNormalizerFactory", "InstanceNormalizerFactory", "EmptyNormalizerFactory")
 ACTIVATIONS = ("ReLUFactory", "LeakyReLUFactory")
 _MOST_LEVELS = 24
+"""Settings that claim more levels are refused before a network is built."""
 
 
 def shape_of(settings: Settings, *, legacy_levels: bool = True) -> SITRegConfig:

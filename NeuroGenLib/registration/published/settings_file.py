@@ -22,6 +22,7 @@ CITATION = (
     " preserving image registration. Machine Learning for Biomedical Imaging 2024. doi:10.59275/j.melba.2024-276b"
 )
 _MOST_BYTES = 2**22
+"""A larger settings file is refused before it is read."""
 _NEEDED = object()
 _MISSING = object()
 
@@ -102,14 +103,14 @@ class Settings:
 
     def numbers(self, key: str, count: int | None = None, default: Any = _NEEDED) -> Any:
         """Return a list of numbers, ``count`` of them when that is given."""
-        wanted = f"a list of {'' if count is None else f'{count} '}numbers"
-        return self._checked(key, default, wanted, lambda value: _is_list(value, _is_number, count))
+        expected = f"a list of {'' if count is None else f'{count} '}numbers"
+        return self._checked(key, default, expected, lambda value: _is_list(value, _is_number, count))
 
     def wholes(self, key: str, count: int | None = None, default: Any = _NEEDED, least: int = 0) -> Any:
         """Return a list of whole numbers from ``least`` on."""
-        wanted = f"a list of {'' if count is None else f'{count} '}whole numbers from {least}"
+        expected = f"a list of {'' if count is None else f'{count} '}whole numbers from {least}"
         return self._checked(
-            key, default, wanted, lambda value: _is_list(value, lambda one: _is_whole(one, least), count)
+            key, default, expected, lambda value: _is_list(value, lambda number: _is_whole(number, least), count)
         )
 
     def optional_wholes(self, key: str) -> list[int | None]:
@@ -118,7 +119,7 @@ class Settings:
             key,
             _NEEDED,
             "a list of whole numbers from 1, or null",
-            lambda value: _is_list(value, lambda one: one is None or _is_whole(one, 1), None),
+            lambda value: _is_list(value, lambda number: number is None or _is_whole(number, 1), None),
         )
         return values
 
@@ -129,7 +130,7 @@ class Settings:
             default,
             "a list of lists of whole numbers",
             lambda value: _is_list(
-                value, lambda one: _is_list(one, lambda inner: _is_whole(inner, 0), None, empty=True), None
+                value, lambda members: _is_list(members, lambda inner: _is_whole(inner, 0), None, empty=True), None
             ),
         )
 
@@ -138,7 +139,7 @@ class Settings:
         value = self.get(key, None)
         value = [] if value is None else value
         plain = isinstance(value, list) and all(
-            level is None or (isinstance(level, list) and all(isinstance(one, dict) for one in level))
+            level is None or (isinstance(level, list) and all(isinstance(entry, dict) for entry in level))
             for level in value
         )
         if not plain:
@@ -157,20 +158,22 @@ class Settings:
             else:
                 yield key, value
 
-    def wrong(self, key: str, wanted: str) -> InputError:
+    def wrong(self, key: str, expected: str) -> InputError:
         """Return the error of a setting that cannot be used."""
         shown = json.dumps(self.peek(key), ensure_ascii=True)
         shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
         return InputError(
-            f"'{key}' of {self.file} is {shown}; it must be {wanted}.", "Correct it in that file.", code="value-invalid"
+            f"'{key}' of {self.file} is {shown}; it must be {expected}.",
+            "Correct it in that file.",
+            code="value-invalid",
         )
 
-    def _checked(self, key: str, default: Any, wanted: str, fits: Callable[[Any], bool]) -> Any:
+    def _checked(self, key: str, default: Any, expected: str, fits: Callable[[Any], bool]) -> Any:
         value = self.get(key, default)
         if value is None and default is not _NEEDED:
             return default
         if value is not default and not fits(value):
-            raise self.wrong(key, wanted)
+            raise self.wrong(key, expected)
         return value
 
 
@@ -185,4 +188,4 @@ def _is_whole(value: Any, least: int) -> bool:
 def _is_list(value: Any, fits: Callable[[Any], bool], count: int | None, *, empty: bool = False) -> bool:
     if not isinstance(value, list) or not (value or empty) or (count is not None and len(value) != count):
         return False
-    return all(fits(one) for one in value)
+    return all(fits(member) for member in value)

@@ -276,8 +276,8 @@ def _augmentation(keys: Settings, items: int, remarks: list[str]) -> dict[str, A
         remarks.append("As in the published program, affine augmentation is off with three images a step.")
         return {}
     names = ("translation_stds", "rotation_stds", "logscale_stds", "logshear_stds")
-    found = {name: keys.numbers(f"{DATA}.affine_augmentation_arguments.{name}", 3) for name in names}
-    return {"augmentation": {"probability": probability, **found}}
+    deviations = {name: keys.numbers(f"{DATA}.affine_augmentation_arguments.{name}", 3) for name in names}
+    return {"augmentation": {"probability": probability, **deviations}}
 
 
 def _seed(keys: Settings, remarks: list[str]) -> int:

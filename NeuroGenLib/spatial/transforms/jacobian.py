@@ -69,17 +69,17 @@ def discrete_jacobians(displacement: Tensor) -> dict[str, Tensor]:
         "+": [_step(displacement, _unit(axis, 1)) for axis in range(3)],
         "-": [-_step(displacement, _unit(axis, -1)) for axis in range(3)],
     }
-    found = {}
+    determinants = {}
     for second, third in itertools.product("+-", repeat=2):
         normal = torch.linalg.cross(sides[second][1], sides[third][2], dim=1)
         for first in "+-":
-            found[first + second + third] = (sides[first][0] * normal).sum(dim=1)
+            determinants[first + second + third] = (sides[first][0] * normal).sum(dim=1)
     # The order of the diagonals makes both determinants positive without motion.
     before, after = (((-1, -1, 0), (-1, 0, -1), (0, -1, -1)), ((1, 1, 0), (0, 1, 1), (1, 0, 1)))
     for name, diagonals in (("j1*", before), ("j2*", after)):
         first_side, second_side, third_side = (_step(displacement, diagonal) for diagonal in diagonals)
-        found[name] = (first_side * torch.linalg.cross(second_side, third_side, dim=1)).sum(dim=1)
-    return found
+        determinants[name] = (first_side * torch.linalg.cross(second_side, third_side, dim=1)).sum(dim=1)
+    return determinants
 
 
 def ndv_map(displacement: Tensor, threshold: float = 0.0) -> Tensor:
@@ -186,12 +186,12 @@ def _derivative(values: Tensor, axis: int, scheme: Scheme) -> Tensor:
     step = 2 if scheme == "central" else 1
     size = values.shape[axis] - step
     slope = (values.narrow(axis, step, size) - values.narrow(axis, 0, size)) / step
-    for other in {2, 3, 4} - {axis}:
-        size = slope.shape[other] - step
+    for across in {2, 3, 4} - {axis}:
+        size = slope.shape[across] - step
         if scheme == "average":
-            slope = (slope.narrow(other, 0, size) + slope.narrow(other, 1, size)) / 2
+            slope = (slope.narrow(across, 0, size) + slope.narrow(across, 1, size)) / 2
         else:
-            slope = slope.narrow(other, step // 2, size)
+            slope = slope.narrow(across, step // 2, size)
     return slope
 
 

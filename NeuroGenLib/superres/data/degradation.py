@@ -64,7 +64,7 @@ def sample_slices(
 
     axes = torch.randperm(3, generator=generator, device=generator.device).tolist()
     if axis is not None:
-        axes = [axis, *(other for other in axes if other != axis)]
+        axes = [axis, *(across for across in axes if across != axis)]
     several = chance(generator, config.several)
     count = (2 if chance(generator, 0.5) else 3) if several else 1
     thickness = uniform(generator, *config.thickness)

@@ -30,9 +30,11 @@ if TYPE_CHECKING:
 
 TISSUES = {"freesurfer": freesurfer_tissues, "fetal": fetal_tissues, "unknown": unknown_tissues}
 _MOST_ANISOTROPIC = 1.05
+"""Ratio of the largest voxel side to the smallest above which a scan cannot serve as truth."""
 _AROUND = 8
 """Voxels of air that are kept around a head."""
 _CENTRES = 20_000
+"""Centres of windows kept for a scan, about: memory against variety."""
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,15 @@ if TYPE_CHECKING:
     from NeuroGenLib.spatial.volume import Volume
 
 _SPACING_MM = 2.0
+"""Grid on which scan and guide are compared, mm."""
 _WINDOW = 5
+"""Side of a local window, voxels."""
 _SHIFT = 3
+"""Voxels by which the guide is moved for comparison."""
 _FLAT = 1e-5
 """Variance, with intensities scaled to 1, of a window without structure."""
 _LEAST_VOXELS = 1000
+"""With fewer voxels of the head, no similarity is measured."""
 
 
 def local_similarity(scan: Volume, guide: Volume, head: Volume) -> float | None:
@@ -53,10 +57,10 @@ def local_similarity(scan: Volume, guide: Volume, head: Volume) -> float | None:
 
     def agreement(move: np.ndarray) -> float:
         start = _SHIFT + move
-        other = second[tuple(slice(at, at + size) for at, size in zip(start, first.shape, strict=True))]
-        middle = ndimage.uniform_filter(other, _WINDOW)
-        spread = np.maximum(ndimage.uniform_filter(other**2, _WINDOW) - middle**2, 0) + _FLAT
-        together = ndimage.uniform_filter(first * other, _WINDOW) - mean * middle
+        shifted = second[tuple(slice(at, at + size) for at, size in zip(start, first.shape, strict=True))]
+        middle = ndimage.uniform_filter(shifted, _WINDOW)
+        spread = np.maximum(ndimage.uniform_filter(shifted**2, _WINDOW) - middle**2, 0) + _FLAT
+        together = ndimage.uniform_filter(first * shifted, _WINDOW) - mean * middle
         return float((together**2 / (variance * spread))[core].mean())
 
     moved = float(np.mean([agreement(move) for move in moves]))

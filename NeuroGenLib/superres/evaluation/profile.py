@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 DISTANCE = "distance_mm"
 SLICES, INTERPOLATED, RESULT = "slices", "interpolated", "result"
 _ROUNDING = 1e-6
+"""Tolerance of positions along the line, in steps, for rounding."""
 
 
 def profile_rows(

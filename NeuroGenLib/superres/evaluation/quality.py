@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from NeuroGenLib.superres.stacks.stack import Stack
 
 _BINS = 48
+"""Bins of each intensity in the joint histogram."""
 _MOST = 500_000
+"""Pairs of values, about, that the histogram is made of."""
 _LEAST_SIMILARITY = 1.6
 """Local similarity below which guide and scan may be of different people. In slices of 5 mm it was 2.0 to 3.2 for one
 head (generated images of four adults, three fetal population averages) and 1.0 to 1.6 for two; averages of neighbouring
@@ -169,8 +171,8 @@ def stack_quality(
     """
     inside = head.resample(like=residuals[0], order=0).array
     rms = [
-        float(np.sqrt(np.mean(np.square(one.array[inside], dtype=np.float64)))) if inside.any() else 0.0
-        for one in residuals
+        float(np.sqrt(np.mean(np.square(residual.array[inside], dtype=np.float64)))) if inside.any() else 0.0
+        for residual in residuals
     ]
     return StackQuality(
         stack.direction,

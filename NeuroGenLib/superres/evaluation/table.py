@@ -92,14 +92,18 @@ FILES = ("scans.tsv", "means.tsv", "table.md", "evaluation.png")
 
 
 def write_evaluation(
-    found: Evaluation, model: SuperresModel, out: Path, parameters: dict[str, Any], picture: PictureConfig = PICTURE
+    evaluation: Evaluation,
+    model: SuperresModel,
+    out: Path,
+    parameters: dict[str, Any],
+    picture: PictureConfig = PICTURE,
 ) -> list[Path]:
     """Write ``scans.tsv``, ``means.tsv``, ``table.md`` (for a card), ``evaluation.png``, ``provenance.json``."""
     with staged_outputs(out) as staging:
-        write_table(staging / "scans.tsv", found.rows)
-        write_table(staging / "means.tsv", found.means)
-        write_text(staging / "table.md", markdown(found.means))
-        save_figure(staging / "evaluation", _figure(found.means), picture)
+        write_table(staging / "scans.tsv", evaluation.rows)
+        write_table(staging / "means.tsv", evaluation.means)
+        write_text(staging / "table.md", markdown(evaluation.means))
+        save_figure(staging / "evaluation", _figure(evaluation.means), picture)
         record = model.provenance("superres evaluate", parameters, ())
         write_json(staging / "provenance.json", record)
         files = sorted(path.name for path in staging.iterdir())
@@ -138,7 +142,7 @@ def _case_rows(model: SuperresModel, case: Case, config: EvaluateConfig, progres
         )
     head = find_head(truth).mask.array
     low, high = head_range(truth.array, head)
-    wanted = rescale(truth.array.astype(np.float32), low, high, clip=False)
+    target = rescale(truth.array.astype(np.float32), low, high, clip=False)
     guide = _guide(model, case, truth)
     rows = []
     for thickness, direction in progress.track(
@@ -156,9 +160,9 @@ def _case_rows(model: SuperresModel, case: Case, config: EvaluateConfig, progres
                     "thickness_mm": thickness,
                     "direction": direction,
                     "method": method,
-                    "psnr_db": psnr(values, wanted, mask=head),
-                    "ssim": ssim(values, wanted, mask=head),
-                    "nrmse": nrmse(values, wanted, mask=head),
+                    "psnr_db": psnr(values, target, mask=head),
+                    "ssim": ssim(values, target, mask=head),
+                    "nrmse": nrmse(values, target, mask=head),
                 }
             )
     return rows
@@ -201,14 +205,14 @@ def _restored(
 ) -> dict[str, np.ndarray]:
     """Return the slices on the grid of the scan by each method."""
     darkest, brightest = thick.array.min(), thick.array.max()
-    found = {
+    restored = {
         name: thick.resample(like=truth, order=order).array.clip(darkest, brightest) for name, order in PLAIN.items()
     }
     if model.guide != "needed":
-        found[MODEL] = model.super_resolve(thick, settings=settings, like=truth).image.array
+        restored[MODEL] = model.super_resolve(thick, settings=settings, like=truth).image.array
     if guide is not None:
-        found[GUIDED] = model.super_resolve(thick, guide=guide, settings=settings, like=truth).image.array
-    return found
+        restored[GUIDED] = model.super_resolve(thick, guide=guide, settings=settings, like=truth).image.array
+    return restored
 
 
 def means_of(rows: Sequence[Row]) -> list[Row]:

@@ -70,10 +70,12 @@ class HeldOutWindows:
             progress(f"validating with {example.id}")
             batch = validation_window(example, self._config, thickness, axis, seed)
             with torch.no_grad():
-                found = network(batch.low.to(device), batch.guide.to(device), batch.slices.to(device)).float().cpu()
-            found = batch.consistent(found)
-            parts = superres_loss(found, batch, self._config.optimiser)
-            rows.append({"Loss/Validation": float(parts["loss"])} | window_measures(found, batch))
+                prediction = (
+                    network(batch.low.to(device), batch.guide.to(device), batch.slices.to(device)).float().cpu()
+                )
+            prediction = batch.consistent(prediction)
+            parts = superres_loss(prediction, batch, self._config.optimiser)
+            rows.append({"Loss/Validation": float(parts["loss"])} | window_measures(prediction, batch))
         return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 
@@ -96,17 +98,17 @@ class PublishedValidation:
             progress(f"validating, batch {number + 1}")
             images, target = self._patches.batch("validation", number)
             with torch.no_grad():
-                found = network(images.to(device)).float()
-            total += len(images) * float(functional.mse_loss(found, target.to(device)))
+                prediction = network(images.to(device)).float()
+            total += len(images) * float(functional.mse_loss(prediction, target.to(device)))
             count += len(images)
         return {"Loss/Validation": total / count}
 
 
-def window_measures(found: torch.Tensor, batch: WindowBatch) -> dict[str, float]:
+def window_measures(prediction: torch.Tensor, batch: WindowBatch) -> dict[str, float]:
     """Return PSNR, SSIM and NRMSE inside the head, of a network's window and (``input_...``) of what it saw."""
     target, inside = batch.target[0, 0].numpy(), batch.head[0, 0].numpy() > 0.5
     row = {}
-    for prefix, image in (("", found), ("input_", batch.low)):
+    for prefix, image in (("", prediction), ("input_", batch.low)):
         values = image[0, 0].numpy()
         row[f"validation/{prefix}psnr"] = psnr(values, target, mask=inside)
         row[f"validation/{prefix}ssim"] = ssim(values, target, mask=inside)
@@ -153,9 +155,14 @@ class Validation(Callback):
     @override
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
-        one = self._history
-        history = {"started": one.started, "losses": one.losses, "validation": one.validation, "best": one.best_epoch}
-        return {"history": history, "sum": self._sum, "count": self._count}
+        history = self._history
+        entries = {
+            "started": history.started,
+            "losses": history.losses,
+            "validation": history.validation,
+            "best": history.best_epoch,
+        }
+        return {"history": entries, "sum": self._sum, "count": self._count}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

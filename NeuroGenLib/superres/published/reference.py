@@ -122,13 +122,13 @@ def patches(
 
 
 def aggregated(
-    found: Iterable[np.ndarray], shape: Sequence[int], size: Sequence[int], stride: Sequence[int]
+    patches: Iterable[np.ndarray], shape: Sequence[int], size: Sequence[int], stride: Sequence[int]
 ) -> np.ndarray:
     """Return the (I, J, K) image in which every voxel is the plain mean of the patches that hold it; float64.
 
     Parameters
     ----------
-    found:
+    patches:
         A patch for each of :func:`corners`, in its order.
     shape, size, stride:
         Voxels of the image, of a patch, and from one patch to the next. Voxels in no patch are 0.
@@ -139,7 +139,7 @@ def aggregated(
         When the number of patches is another.
     """
     total, count = np.zeros(tuple(shape)), np.zeros(tuple(shape))
-    for (i, j, k), patch in zip(corners(shape, size, stride), found, strict=True):
+    for (i, j, k), patch in zip(corners(shape, size, stride), patches, strict=True):
         box = (slice(i, i + size[0]), slice(j, j + size[1]), slice(k, k + size[2]))
         total[box] += patch
         count[box] += 1
@@ -183,14 +183,14 @@ def reference_super_resolve(
     Cancelled
         When ``progress`` was cancelled.
     """
-    given = {"The T1w": t1w, "The T2w": t2w}
-    prepared = {name: _prepared(volume, name, target_shape) for name, volume in given.items()}
-    require_same_space(given)
+    images = {"The T1w": t1w, "The T2w": t2w}
+    prepared = {name: _prepared(volume, name, target_shape) for name, volume in images.items()}
+    require_same_space(images)
     grid = prepared["The T2w"]
     pair = np.stack([normalised(volume.array, name) for name, volume in prepared.items()])
     size, stride = (WINDOW,) * 3, (STRIDE,) * 3
-    found = _network_output(network, pair, corners(grid.shape, size, stride), batch, progress)
-    return grid.with_array(aggregated(found, grid.shape, size, stride))
+    patches = _network_output(network, pair, corners(grid.shape, size, stride), batch, progress)
+    return grid.with_array(aggregated(patches, grid.shape, size, stride))
 
 
 def _prepared(volume: Volume, name: str, target_shape: Sequence[int]) -> Volume:

@@ -23,6 +23,7 @@ KIND = "published"
 
 _KERNEL, _STRIDE = 3, 2
 _MOST_LEVELS = 8
+"""A record that claims more levels is refused before a network is built."""
 
 
 @dataclass(frozen=True)
@@ -144,9 +145,9 @@ class FoldedUNet(PublishedUNet):
             When the windows have another size: their result would be another function's.
         """
         if tuple(images.shape[2:]) != (self.window,) * 3:
-            found = "x".join(str(side) for side in images.shape[2:])
+            actual = "x".join(str(side) for side in images.shape[2:])
             raise InputError(
-                f"The published weights are folded for windows of {self.window} voxels a side, not {found}.",
+                f"The published weights are folded for windows of {self.window} voxels a side, not {actual}.",
                 f"Cut the images into windows of {self.window}x{self.window}x{self.window} voxels.",
                 code="geometry-mismatch",
             )

@@ -73,18 +73,18 @@ class AcquisitionModel:
         from torch.nn import functional
 
         places = functional.affine_grid(self._places.to(image.dtype), [1, 1, *self._fine], align_corners=False)
-        seen = functional.grid_sample(image[None, None], places, align_corners=False)[0, 0]
+        acquired = functional.grid_sample(image[None, None], places, align_corners=False)[0, 0]
         for axis, matrix in self._matrices.items():
-            seen = torch.movedim(torch.movedim(seen, axis, -1) @ matrix.to(image.dtype).T, -1, axis)
-        return seen
+            acquired = torch.movedim(torch.movedim(acquired, axis, -1) @ matrix.to(image.dtype).T, -1, axis)
+        return acquired
 
     def pulled_back(self, image: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
         """Return the adjoint applied to what ``change`` makes of the measured ``image``, (I, J, K)."""
         import torch
 
         image = image.detach().requires_grad_()
-        seen = self(image)
-        return torch.autograd.grad(seen, image, change(seen.detach()))[0]
+        acquired = self(image)
+        return torch.autograd.grad(acquired, image, change(acquired.detach()))[0]
 
 
 def _named(shape: Sequence[int]) -> np.ndarray:

@@ -27,10 +27,15 @@ _HEAD = 0.1
 _SHOWN = 0.1
 """Part of the largest slice of the head that a slice must show for its motion to be measured."""
 _MOVED_MM = 1.5
+"""Motion from which on a slice counts as moved, mm; half of its thickness where that is less."""
 _MANY = 0.2
+"""Share of moved slices from which on there is a warning."""
 _SMOOTHING = 1.0
+"""Standard deviation of the smoothing of both slices before they are compared, pixels."""
 _STEPS = 8
+"""Gauss-Newton steps of the motion of a slice."""
 _LONGEST_MM = 4.0
+"""A step moves a slice at most this far."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,17 +88,17 @@ def align_stacks(
         When a stack is constant, has channels or values that are not finite, or cannot be brought to overlap with the
         first one.
     """
-    seen = [None] * len(stacks) if masks is None else list(masks)
-    first = PreparedImage.of(stacks[0].volume, seen[0], "The fixed")
+    heads = [None] * len(stacks) if masks is None else list(masks)
+    first = PreparedImage.of(stacks[0].volume, heads[0], "The fixed")
     placed = [stacks[0].posed(np.eye(4))]
     parts = len(stacks) - 1 + rounds
     for index, stack in enumerate(stacks[1:]):
         part = progress.part(index / parts, (index + 1) / parts, f"Placing stack {index + 2}")
-        start = halfway_start(first, PreparedImage.of(stack.volume, seen[index + 1], "The moving"), "rigid", part)
+        start = halfway_start(first, PreparedImage.of(stack.volume, heads[index + 1], "The moving"), "rigid", part)
         placed.append(stack.posed(np.linalg.inv(start.fixed_to_moving)))
     for index in range(rounds if len(stacks) > 1 else 0):
         begin = len(stacks) - 1 + index
-        placed = _placed_on_fusion(placed, seen, progress.part(begin / parts, (begin + 1) / parts))
+        placed = _placed_on_fusion(placed, heads, progress.part(begin / parts, (begin + 1) / parts))
     progress.update(1, 1, "Placed")
     return placed
 
@@ -121,10 +126,10 @@ def motion_between_slices(stack: Stack, fused: Volume) -> SliceMotion:
     counts = (np.moveaxis(expected, stack.axis, 0) > _HEAD * top).sum(axis=(1, 2))
     millimetres = np.array(
         [
-            _in_plane_motion(one, other.astype(np.float64), spacing, _HEAD * top)
+            _in_plane_motion(synthetic, measured.astype(np.float64), spacing, _HEAD * top)
             if count > _SHOWN * counts.max()
             else np.nan
-            for (one, other), count in zip(pairs, counts, strict=True)
+            for (synthetic, measured), count in zip(pairs, counts, strict=True)
         ]
     )
     limit = min(_MOVED_MM, stack.thickness / 2)
@@ -153,12 +158,12 @@ def _placed_on_fusion(stacks: list[Stack], masks: Sequence[Volume | None], progr
     return [stack.posed(back @ pose) for stack, pose in zip(stacks, poses, strict=True)]
 
 
-def _in_plane_motion(expected: np.ndarray, seen: np.ndarray, spacing: Sequence[float], dark: float) -> float:
+def _in_plane_motion(expected: np.ndarray, measured: np.ndarray, spacing: Sequence[float], dark: float) -> float:
     """Return the mean distance in mm, over the head, that a slice (m, n) must be moved to fit the expected one."""
     from scipy import ndimage
 
     expected = ndimage.gaussian_filter(expected.astype(np.float64), _SMOOTHING)
-    seen = ndimage.gaussian_filter(seen, _SMOOTHING)
+    measured = ndimage.gaussian_filter(measured, _SMOOTHING)
     head = ndimage.binary_dilation(expected > dark, iterations=2)
     places = np.argwhere(head) * np.asarray(spacing)
     middle = places.mean(axis=0)
@@ -167,9 +172,9 @@ def _in_plane_motion(expected: np.ndarray, seen: np.ndarray, spacing: Sequence[f
     for _ in range(_STEPS):
         rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         index = ((arms @ rotation.T + middle + shift) / spacing).T
-        values = ndimage.map_coordinates(seen, index, order=1, mode="nearest")
+        values = ndimage.map_coordinates(measured, index, order=1, mode="nearest")
         slopes = [
-            ndimage.map_coordinates(np.gradient(seen, mm, axis=axis), index, order=1, mode="nearest")
+            ndimage.map_coordinates(np.gradient(measured, mm, axis=axis), index, order=1, mode="nearest")
             for axis, mm in enumerate(spacing)
         ]
         rotated = arms @ rotation.T

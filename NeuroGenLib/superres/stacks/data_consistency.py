@@ -41,12 +41,12 @@ def slice_residual(image: Volume, stack: Stack, scale: float = 1.0) -> Volume:
     margin = math.ceil(PROFILE_REACH * max(stack.thickness, *stack.volume.spacing) / width) + 1
     values = np.pad(image.array.astype(np.float32), margin, mode="edge")
     around = Volume(values, image.pad(margin).affine)
-    seen = torch.from_numpy(values)
+    padded = torch.from_numpy(values)
     result = stack.volume.array.astype(np.float32) * np.float32(scale)
     for box in _slabs(stack, width):
         part = replace(stack, volume=stack.volume.crop(box))
         inside = tuple(slice(*ends) for ends in box)
-        result[inside] -= AcquisitionModel(part, around)(seen).numpy()
+        result[inside] -= AcquisitionModel(part, around)(padded).numpy()
     return Volume(result, stack.placed.affine)
 
 
@@ -126,9 +126,9 @@ def sharpened(image: Volume, stack: Stack, steps: int) -> Volume:
 
 def _slabs(stack: Stack, width: float) -> list[list[tuple[int, int]]]:
     """Return boxes of whole slices that cover a stack, each within the memory limit."""
-    others = [axis for axis in range(3) if axis != stack.axis]
+    in_plane = [axis for axis in range(3) if axis != stack.axis]
     plane = math.prod(
-        stack.volume.shape[axis] * max(1, math.ceil(stack.volume.spacing[axis] / width)) for axis in others
+        stack.volume.shape[axis] * max(1, math.ceil(stack.volume.spacing[axis] / width)) for axis in in_plane
     )
     per_slice = plane * max(1, math.ceil(stack.distance / width))
     size, step = stack.volume.shape[stack.axis], max(1, _AT_ONCE // per_slice)

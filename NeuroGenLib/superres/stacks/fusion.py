@@ -29,6 +29,7 @@ _ROUNDS = (8, 5, 4)
 _LEAST_ROUGHNESS, _PER_NOISE = 0.01, 60.0
 """Weight of the roughness: without noise, and what the square of the noise adds (as a part of the brightest)."""
 _MOST_VOXELS = 2**26
+"""A fused grid of more voxels is refused: a limit on memory."""
 _OUTLIER, _OUTLIER_PART = 3.0, 0.1
 """From this many deviations, and this part of the brightest, on a value loses weight. Edges must not."""
 _BAD_SLICE = 2.0
@@ -36,7 +37,9 @@ _BAD_SLICE = 2.0
 _FOREGROUND = 0.1
 """Part of the brightest (99th percentile) from which on a value belongs to the head."""
 _FEWEST = 30
+"""Voxels of the head that a ratio of intensities, or the error of a slice, needs at least to count."""
 _COARSE_MM = 3.0
+"""Finest voxel size of the copies that the intensities of stacks are compared on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,8 +208,8 @@ def coverage(stacks: Sequence[Stack], grid: Volume) -> Volume:
     """Return on ``grid`` how many stacks have a voxel there, uint8."""
     count = np.zeros(grid.shape, dtype=np.uint8)
     for stack in stacks:
-        seen = Volume(np.ones(stack.volume.shape, dtype=np.uint8), stack.placed.affine)
-        count += seen.resample(like=grid, order=0).array
+        ones = Volume(np.ones(stack.volume.shape, dtype=np.uint8), stack.placed.affine)
+        count += ones.resample(like=grid, order=0).array
     return grid.with_array(count)
 
 
@@ -248,11 +251,12 @@ class _Problem:
         """Take weight from single values, and from whole slices, that the image does not explain."""
         import torch
 
-        seen = [model(image) for model in self._models]
-        errors = [(one - values).abs() for one, values in zip(seen, self._values, strict=True)]
+        acquired = [model(image) for model in self._models]
+        errors = [(predicted - values).abs() for predicted, values in zip(acquired, self._values, strict=True)]
         # Also what is dark where it should not be: slices lose their signal.
         heads = [
-            torch.maximum(one, values) > _FOREGROUND * self._top for one, values in zip(seen, self._values, strict=True)
+            torch.maximum(predicted, values) > _FOREGROUND * self._top
+            for predicted, values in zip(acquired, self._values, strict=True)
         ]
         inside = torch.cat([error[head] for error, head in zip(errors, heads, strict=True)])
         deviation = 1.4826 * float(inside.median())
@@ -266,13 +270,13 @@ class _Problem:
 
     def improved(self, image: Tensor, steps: int, progress: Progress) -> Tensor:
         """Return the image after some steps of conjugate gradients."""
-        rest = self._pulled(image, lambda seen, values: values - seen) - self._roughness * _roughness(image)
+        rest = self._pulled(image, lambda acquired, values: values - acquired) - self._roughness * _roughness(image)
         direction, power = rest.clone(), float((rest * rest).sum())
         for step in range(steps):
             progress.update(step, steps, "Fusing the stacks")
             if power == 0:
                 break
-            pushed = self._pulled(direction, lambda seen, _: seen) + self._roughness * _roughness(direction)
+            pushed = self._pulled(direction, lambda acquired, _: acquired) + self._roughness * _roughness(direction)
             length = power / float((direction * pushed).sum())
             image = image + length * direction
             rest = rest - length * pushed
@@ -286,7 +290,7 @@ class _Problem:
 
         total = torch.zeros_like(image)
         for model, weights, values in zip(self._models, self._weights, self._values, strict=True):
-            total += model.pulled_back(image, lambda seen, w=weights, v=values: w * change(seen, v))  # type: ignore[misc]
+            total += model.pulled_back(image, lambda acquired, w=weights, v=values: w * change(acquired, v))  # type: ignore[misc]
         return total
 
 
@@ -294,9 +298,9 @@ def _slice_weights(errors: Sequence[Tensor], heads: Sequence[Tensor], axes: Sequ
     """Return the weights of slices, one array a stack: 1, and less where the error is far from usual."""
     means, counts = [], []
     for error, head, axis in zip(errors, heads, axes, strict=True):
-        others = tuple({0, 1, 2} - {axis})
-        count = head.sum(dim=others).numpy()
-        means.append((error * head).sum(dim=others).numpy().astype(np.float64) / np.maximum(count, 1))
+        in_plane = tuple({0, 1, 2} - {axis})
+        count = head.sum(dim=in_plane).numpy()
+        means.append((error * head).sum(dim=in_plane).numpy().astype(np.float64) / np.maximum(count, 1))
         # Slices with hardly any head say nothing of themselves.
         counts.append(count >= max(_FEWEST, 0.05 * count.max()))
     reliable = np.concatenate([mean[count] for mean, count in zip(means, counts, strict=True)])

@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 ISOTROPIC = 1.2
 """Ratio of the largest voxel side to the smallest below which a scan counts as isotropic."""
 _CUBES = 1.001
+"""Ratio of the largest voxel side to the smallest below which voxels are cubes."""
 _FINER = 0.95
 """Part of a scan's spacing below which an asked one counts as finer."""
 _LEAST_MM, _SMALL_MM = 10.0, 50.0
+"""Shortest side of a scan below which it is refused, and below which there is a warning."""
 _FEWEST_SLICES = 2
+"""A scan of fewer slices is refused."""
 _TOLERANCE = 1.25
 """Factor by which a voxel size may leave the range that a network was trained at."""
 
@@ -60,14 +63,14 @@ def thick_stacks(scans: Sequence[Volume], settings: SuperresConfig) -> tuple[lis
     if not scans:
         raise InputError("There is no scan.", "Give at least one.", code="value-missing")
     names = ["The scan"] if len(scans) == 1 else [f"Scan {number}" for number in range(1, len(scans) + 1)]
-    given = settings.thickness is not None or settings.gap is not None
+    stated = settings.thickness is not None or settings.gap is not None
     if len(scans) > 1 and settings.direction is not None:
         raise InputError(
             "A direction of slices is of one scan, and several are given.",
             "Omit the direction.",
             code="value-conflict",
         )
-    if len(scans) == 1 and not given:
+    if len(scans) == 1 and not stated:
         _require_thick(scans[0], settings)
     stacks = []
     warnings: list[str] = []

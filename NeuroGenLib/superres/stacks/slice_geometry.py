@@ -93,7 +93,7 @@ def slice_geometry(shape: Sequence[int], affine: np.ndarray, settings: SuperresC
     across = thickest_axis(grid) if axis is None else axis
     thickness, _ = plausible_thickness(settings, 0, grid.spacing[across], "The scan")
     stack = as_stack(grid, thickness, settings.gap, axis)
-    first, second = sorted(mm for other, mm in enumerate(grid.spacing) if other != stack.axis)
+    first, second = sorted(mm for index, mm in enumerate(grid.spacing) if index != stack.axis)
     i, j, k = (size * mm for size, mm in zip(shape, stack.volume.spacing, strict=True))
     return SliceGeometry(
         direction=stack.direction,

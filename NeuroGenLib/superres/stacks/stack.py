@@ -127,21 +127,21 @@ def as_stack(
             )
     SliceProfile(profile, thickness)  # says what is wrong with them
     if gap is not None:
-        given = thickness + gap
-        if given <= 0:
+        stated = thickness + gap
+        if stated <= 0:
             raise InputError(
                 f"Slices of {thickness:g} mm cannot overlap by {-gap:g} mm.",
                 "Give a gap above minus the thickness.",
                 code="value-conflict",
             )
-        if abs(given - distance) > _SAME_DISTANCE * distance:
+        if abs(stated - distance) > _SAME_DISTANCE * distance:
             _log.warning(
                 "%s has slices %.3g mm apart by its header; %.3g mm are used (thickness and gap).",
                 name,
                 distance,
-                given,
+                stated,
             )
-            volume = _respaced(volume, across, given)
+            volume = _respaced(volume, across, stated)
     return Stack(volume, across, float(thickness), profile)
 
 

@@ -20,7 +20,7 @@ from NeuroGenLib.worker.jobs.atlas_arguments import (
     atlas_of,
 )
 from NeuroGenLib.worker.jobs.atlas_estimate import estimate, measured, render_unit
-from NeuroGenLib.worker.jobs.volumes import given_paths, given_volume
+from NeuroGenLib.worker.jobs.volumes import read_volume, recorded_paths
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from NeuroGenLib.worker.context import Context, Job
 
 
-OPTIONS = tuple(one.name for one in fields(RenderConfig) if one.name != "spacing")
+OPTIONS = tuple(field.name for field in fields(RenderConfig) if field.name != "spacing")
 
 
 def facts(model: AtlasModel) -> dict[str, Any]:
@@ -102,8 +102,8 @@ def fit_job(arguments: dict[str, Any], context: Context) -> Result:
         raise InputError(
             "A fit needs an image.", "Give 'images' by the names of the model's images.", code="value-missing"
         )
-    images = {name: given_volume(value, f"images.{name}") for name, value in group(sent["images"]).items()}
-    mask, labels = (None if sent[name] is None else given_volume(sent[name], name) for name in ("mask", "labels"))
+    images = {name: read_volume(value, f"images.{name}") for name, value in group(sent["images"]).items()}
+    mask, labels = (None if sent[name] is None else read_volume(sent[name], name) for name in ("mask", "labels"))
     asked = from_mapping(FitArguments, {name: value for name, value in arguments.items() if name not in sent})
     model = atlas_of(asked, context)
     with measured(context, model, asked, "fit"):
@@ -116,7 +116,7 @@ def fit_job(arguments: dict[str, Any], context: Context) -> Result:
             settings=asked.settings,
             progress=context.progress,
         )
-    record = _record("atlas fit", model, {**given_paths(sent), **to_mapping(asked)}, fitted.warnings)
+    record = _record("atlas fit", model, {**recorded_paths(sent), **to_mapping(asked)}, fitted.warnings)
     return fit_result(model, fitted, record)
 
 

@@ -51,7 +51,9 @@ class SequenceArguments(ProbabilityArguments, RenderConfig):
     def at(self, age: float) -> GenerateArguments:
         """Return the arguments of one of its brains."""
         shared = {
-            one.name: getattr(self, one.name) for kind in (ProbabilityArguments, RenderConfig) for one in fields(kind)
+            parameter.name: getattr(self, parameter.name)
+            for kind in (ProbabilityArguments, RenderConfig)
+            for parameter in fields(kind)
         }
         return GenerateArguments(age=age, conditions=self.conditions, **shared)
 

@@ -14,7 +14,7 @@ from NeuroGenLib.registration.infer import MOST_FINE_VOXELS, RegistrationModel
 from NeuroGenLib.registration.output import registration_result
 from NeuroGenLib.worker.jobs.arguments import ModelArguments
 from NeuroGenLib.worker.jobs.estimate import estimate_of_rate
-from NeuroGenLib.worker.jobs.volumes import given_paths, given_volume
+from NeuroGenLib.worker.jobs.volumes import read_volume, recorded_paths
 
 if TYPE_CHECKING:
     from NeuroGenLib.spatial.result import Result
@@ -53,7 +53,7 @@ class EstimateArguments(RunArguments):
 
 def facts(model: RegistrationModel) -> dict[str, Any]:
     """Return what a panel shows of a registration model: how many channels its images have, whether it needs masks."""
-    return {"channels": model.channels, "needs_masks": bool(model.preparation.get("masked"))}
+    return {"channels": model.channels, "needs_masks": model.preparation.masked}
 
 
 def run_job(arguments: dict[str, Any], context: Context) -> Result:
@@ -78,12 +78,12 @@ def run_job(arguments: dict[str, Any], context: Context) -> Result:
     for role in IMAGES:
         if volumes[role] is None:
             raise InputError(f"A registration needs a {role} image.", f"Give '{role}'.", code="value-missing")
-    fixed, moving = (given_volume(volumes[role], role) for role in IMAGES)
-    optional = {name: None if volumes[name] is None else given_volume(volumes[name], name) for name in OPTIONAL}
+    fixed, moving = (read_volume(volumes[role], role) for role in IMAGES)
+    optional = {name: None if volumes[name] is None else read_volume(volumes[name], name) for name in OPTIONAL}
     model = context.models.get(run.model, run.device, context.progress.part(0, 0.02), RegistrationModel)
     with context.rates.measured(_key(run), _work(run, int(np.prod(fixed.shape)))):
         registration = model.register(fixed, moving, settings=run.settings, progress=context.progress, **optional)
-    parameters = {**given_paths(volumes), **to_mapping(run)}
+    parameters = {**recorded_paths(volumes), **to_mapping(run)}
     del parameters["model"], parameters["device"]  # the record has both already
     return registration_result(model, registration, parameters)
 

@@ -15,7 +15,7 @@ from NeuroGenLib.superres.stacks.preprocessing import AlreadyIsotropic
 from NeuroGenLib.superres.stacks.slice_geometry import slice_geometry
 from NeuroGenLib.worker.jobs.arguments import ModelArguments
 from NeuroGenLib.worker.jobs.estimate import estimate_of_rate
-from NeuroGenLib.worker.jobs.volumes import given_paths, given_volume
+from NeuroGenLib.worker.jobs.volumes import read_volume, recorded_paths
 
 if TYPE_CHECKING:
     from NeuroGenLib.spatial.volume import Volume
@@ -79,19 +79,19 @@ def run_job(arguments: dict[str, Any], context: Context) -> Result:
             "Use 'neurogen superres run --reference'.",
             code="value-conflict",
         )
-    scans = _given_scans(volumes["scans"])
-    guide = None if volumes["guide"] is None else given_volume(volumes["guide"], "guide")
+    scans = _read_scans(volumes["scans"])
+    guide = None if volumes["guide"] is None else read_volume(volumes["guide"], "guide")
     model = context.models.get(run.model, run.device, context.progress.part(0, 0.02), SuperresModel)
     work = _work(_expected_voxels(scans, run.settings), len(scans) - (guide is None))
     try:
         with context.rates.measured(_key(run), work):
-            found = model.super_resolve(scans, guide=guide, settings=run.settings, progress=context.progress)
+            super_resolution = model.super_resolve(scans, guide=guide, settings=run.settings, progress=context.progress)
     except AlreadyIsotropic as nothing:
         return Result(facts={"nothing_to_do": str(nothing)})
     named = {f"scan_{number}": value for number, value in enumerate(volumes["scans"], start=1)}
-    parameters = {**given_paths({"scans": named, "guide": volumes["guide"]}), **to_mapping(run)}
+    parameters = {**recorded_paths({"scans": named, "guide": volumes["guide"]}), **to_mapping(run)}
     del parameters["model"], parameters["device"]  # the record has both already
-    return superres_result(model, found, parameters)
+    return superres_result(model, super_resolution, parameters)
 
 
 def estimate(arguments: dict[str, Any], context: Context) -> Estimate:
@@ -121,12 +121,12 @@ def _expected_voxels(scans: list[Volume], settings: SuperresConfig) -> int:
     return slice_geometry(scans[0].shape, scans[0].affine, settings).voxels_of_result(settings.spacing)
 
 
-def _given_scans(sent: object) -> list[Volume]:
+def _read_scans(sent: object) -> list[Volume]:
     if not isinstance(sent, list) or not sent:
         raise InputError(
             "A super-resolution needs a scan.", "Give 'scans', a list of at least one.", code="value-missing"
         )
-    return [given_volume(scan, f"scan {number}") for number, scan in enumerate(sent, start=1)]
+    return [read_volume(scan, f"scan {number}") for number, scan in enumerate(sent, start=1)]
 
 
 JOBS: Final[dict[str, Job]] = {RUN: run_job}

@@ -8,7 +8,7 @@ from NeuroGenLib.core.errors import InputError
 from NeuroGenLib.spatial.volume import Volume
 
 
-def given_volume(value: object, name: str) -> Volume:
+def read_volume(value: object, name: str) -> Volume:
     """Return a volume that was sent, or the one in the file that was named.
 
     Raises
@@ -27,16 +27,16 @@ def given_volume(value: object, name: str) -> Volume:
     return value
 
 
-def given_paths(inputs: dict[str, Any]) -> dict[str, Any]:
+def recorded_paths(inputs: dict[str, Any]) -> dict[str, Any]:
     """Return where volumes came from, for the record: their paths, or that they were sent.
 
     Examples
     --------
     >>> import numpy as np
-    >>> given_paths({"fixed": "sub-01_T1w.nii.gz", "moving": Volume(np.zeros((2, 2, 2)), np.eye(4))})
+    >>> recorded_paths({"fixed": "sub-01_T1w.nii.gz", "moving": Volume(np.zeros((2, 2, 2)), np.eye(4))})
     {'fixed': 'sub-01_T1w.nii.gz', 'moving': 'sent'}
     """
     return {
-        name: given_paths(value) if isinstance(value, dict) else "sent" if isinstance(value, Volume) else value
+        name: recorded_paths(value) if isinstance(value, dict) else "sent" if isinstance(value, Volume) else value
         for name, value in inputs.items()
     }

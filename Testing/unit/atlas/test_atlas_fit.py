@@ -332,13 +332,14 @@ def test_a_condition_at_an_end_of_its_range_is_said(model):
     assert conditions_at_bounds(model, {"ventricles": 0.4, "sex": "M"}, {}) == {}
 
 
-def test_of_another_kind_of_brain_no_z_is_given(model, fit, stranger):
+@pytest.mark.slow
+def test_of_another_kind_of_brain_no_z_is_given(model, fit, held_out):
     """Intensities the other way round: no brain of this atlas."""
     inverted = {
         name: image.with_array(np.where(image.array > 0, image.array.max() + 1 - image.array, 0))
-        for name, image in stranger.images.items()
+        for name, image in held_out.images.items()
     }
-    found = fit(inverted, mask=whole(stranger.labels))
+    found = fit(inverted, mask=whole(held_out.labels))
     assert found.outside == found.warnings[0]
     assert all(tissue.z is None for tissue in found.tissues)
     said = summary(model, found)

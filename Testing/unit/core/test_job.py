@@ -57,6 +57,17 @@ def test_no_result_replaces_an_input(write: Callable[[Path], None], scan: Path, 
     assert [path.name for path in scan.parent.iterdir()] == ["superres.nii.gz"], "nothing else is written either"
 
 
+@pytest.mark.parametrize("write", [write_file, write_staged, write_folder])
+def test_a_job_reads_and_replaces_what_it_has_made(write: Callable[[Path], None], job: Job, tmp_path: Path) -> None:
+    model = tmp_path / "run" / "model.safetensors"
+    with part_of_job():
+        write(model)
+    existing_file(model)
+    write(model)
+    assert model.read_text(encoding="utf-8") == "result"
+    assert not job.inputs
+
+
 @pytest.mark.parametrize("link", ["hard", "symbolic", "folder", "dots"])
 def test_an_input_is_known_by_its_other_names(link: str, scan: Path, job: Job, tmp_path: Path) -> None:
     other = tmp_path / "elsewhere.nii.gz"
@@ -100,7 +111,7 @@ def test_an_input_with_a_planned_name_is_refused_when_it_is_read(scan: Path, job
     job.plan(tmp_path / "out" / ".." / "out", ["forward.*", "superres.nii.gz"])
     with raises("file-occupied", str(scan)):
         existing_file(scan)
-    write_text(scan.with_name("forward.h5"), "")
+    scan.with_name("forward.h5").write_text("", encoding="utf-8")
     with raises("file-occupied", "forward.h5"):
         existing_file(scan.with_name("forward.h5"))
     write_text(tmp_path / "superres.nii.gz", "")

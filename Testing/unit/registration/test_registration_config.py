@@ -13,7 +13,7 @@ from NeuroGenLib.core.config_command_line import load_config
 from NeuroGenLib.models import resolve
 from NeuroGenLib.registration.config import LossConfig, NetworkConfig, RegistrationTrainConfig, TableConfig
 from NeuroGenLib.registration.network.configured import network_shape
-from NeuroGenLib.registration.network.sitreg import SITRegConfig
+from NeuroGenLib.registration.network.sizes import SITRegConfig
 from Testing.raising import raises
 
 BUNDLED = Path(__file__).parents[3] / "training" / "configs" / "registration" / "bundled.yaml"

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from NeuroGenLib.core.errors import Cancelled
 from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.registration.network.inversion import FixedPoint, invert
-from NeuroGenLib.registration.network.sitreg import Mappings, SITReg, SITRegConfig
+from NeuroGenLib.registration.network.sitreg import Mappings, SITReg
+from NeuroGenLib.registration.network.sizes import SITRegConfig
 from NeuroGenLib.spatial.transforms.b_splines import evaluate, evaluation_matrix
 from NeuroGenLib.spatial.transforms.displacement import compose, voxel_grid
 from NeuroGenLib.spatial.transforms.jacobian import discrete_jacobians

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import nibabel
 import numpy as np
 import pytest
@@ -10,16 +12,22 @@ from hypothesis import strategies as st
 
 from NeuroGenLib.alignment.halfway import HalfwayGrid, HalfwayStart
 from NeuroGenLib.alignment.prepared_image import PreparedImage
+from NeuroGenLib.core.config import from_mapping
+from NeuroGenLib.registration.manifest import PreparationEntry
 from NeuroGenLib.registration.prepare import fine_grids, network_grid, prepared_side, prepared_sides
 from NeuroGenLib.spatial.transforms.affine import Affine
 from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import ORIENTATIONS, reoriented, rotation
 from Testing.raising import raises
-from Testing.registration_pairs import PREPARATION, a_bent_pair
+from Testing.registration_pairs import PREPARATION as RECORD
+from Testing.registration_pairs import a_bent_pair
 
 SAME = np.eye(4)
+PREPARATION = from_mapping(PreparationEntry, RECORD)
 START = HalfwayStart(SAME, SAME, 0.0, 0.0, 0.0)
-CT = {"normalisation": "fixed", "clip": [-900, 600], "shift": -1000, "scale": 1600, "masked": True, "fill": None}
+CT = PreparationEntry(
+    (16, 20, 16), spacing=(2.0, 2.0, 2.0), normalisation="fixed", clip=(-900, 600), shift=-1000, scale=1600, masked=True
+)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +104,7 @@ def test_any_nonzero_value_of_a_mask_counts(pair, brain):
 
 
 def test_least_and_largest(pair):
-    found = ready(pair.fixed, preparation=PREPARATION | {"normalisation": "minmax"}).image.array
+    found = ready(pair.fixed, preparation=replace(PREPARATION, normalisation="minmax")).image.array
     values = pair.fixed.array
     assert np.allclose(found, (values - values.min()) / np.ptp(values), atol=1e-6)
 
@@ -109,11 +117,11 @@ def test_hounsfield_units_by_the_rule_of_the_training(pair, brain):
 
 
 @pytest.mark.parametrize(
-    ("clip", "least", "largest"), [([None, None], None, None), ([None, 600], None, 600), ([0, None], 0, None)]
+    ("clip", "least", "largest"), [((None, None), None, None), ((None, 600), None, 600), ((0, None), 0, None)]
 )
 def test_clips_may_be_open(pair, brain, clip, least, largest):
     values = (3 * pair.fixed.array - 1000).astype(np.float32)
-    found = ready(pair.fixed.with_array(values), brain, CT | {"clip": clip}).image.array
+    found = ready(pair.fixed.with_array(values), brain, replace(CT, clip=clip)).image.array
     limited = np.clip(values, -np.inf if least is None else least, np.inf if largest is None else largest)
     assert np.allclose(found, (limited + 1000) / 1600 * (brain.array > 0), atol=1e-6)
     assert np.array_equal(values, (3 * pair.fixed.array - 1000).astype(np.float32))  # the scan is not touched
@@ -125,7 +133,7 @@ def test_a_model_of_masked_images_wants_masks(pair):
 
 
 def test_a_constant_image_is_refused(pair):
-    for preparation in (PREPARATION, PREPARATION | {"normalisation": "minmax"}):
+    for preparation in (PREPARATION, replace(PREPARATION, normalisation="minmax")):
         with raises("image-empty", "fixed image"):
             ready(pair.fixed.with_array(np.full(pair.fixed.shape, 7)), preparation=preparation)
 
@@ -204,18 +212,18 @@ def ends(grid):
 def test_the_brain_fills_the_networks_grid_as_in_training(pair):
     both = both_sides((pair.fixed, pair.fixed), (None, None), START, PREPARATION)
     grid = network_grid(*both, PREPARATION, exact=False)
-    assert grid.shape == PREPARATION["grid"]
+    assert grid.shape == PREPARATION.grid
     spacing = np.linalg.norm(grid.affine[:3, :3], axis=0)
     assert np.allclose(grid.affine[:3, :3], np.eye(3) * spacing[0])
     low, high = box(pair.fixed)
     share = (high - low) / (spacing * np.array(grid.shape))
-    assert share.max() == pytest.approx(PREPARATION["fill"], abs=0.08)  # to about a voxel of the scan
+    assert share.max() == pytest.approx(PREPARATION.fill, abs=0.08)  # to about a voxel of the scan
     assert np.allclose(np.mean(ends(grid), axis=0), (low + high) / 2, atol=2.5)
 
 
 @pytest.mark.parametrize("axes", ["RAS", "LIA", "PSR"])
 def test_the_spacing_and_orientation_of_the_training(pair, axes):
-    preparation = {"grid": (40, 48, 44), "fill": None, "spacing": (2.0, 1.5, 3.0), "orientation": axes}
+    preparation = PreparationEntry((40, 48, 44), spacing=(2.0, 1.5, 3.0), orientation=axes)
     both = both_sides((pair.fixed, pair.moving), (None, None), START, preparation)
     exact, free = (network_grid(*both, preparation, exact=one) for one in (True, False))
     assert exact.shape == (40, 48, 44)

@@ -12,7 +12,8 @@ import torch
 from NeuroGenLib.cli import main
 from NeuroGenLib.models.catalogue import import_model
 from NeuroGenLib.models.folder import ModelFolder, load_tensors
-from NeuroGenLib.registration.network.sitreg import SITReg, SITRegConfig
+from NeuroGenLib.registration.network.sitreg import SITReg
+from NeuroGenLib.registration.network.sizes import SITRegConfig
 from NeuroGenLib.registration.published.model import import_checkpoint
 from Testing.raising import raises
 from Testing.sitreg_run import sitreg_settings, sitreg_state, write_sitreg_run

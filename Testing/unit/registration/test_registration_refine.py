@@ -13,7 +13,8 @@ from scipy.ndimage import gaussian_filter
 
 from NeuroGenLib.core.errors import Cancelled
 from NeuroGenLib.core.progress import Progress
-from NeuroGenLib.registration.network.sitreg import SITReg, SITRegConfig
+from NeuroGenLib.registration.network.sitreg import SITReg
+from NeuroGenLib.registration.network.sizes import SITRegConfig
 from NeuroGenLib.registration.refine import Adam, HalfMaps, refine, relaxed, unfolded
 from NeuroGenLib.spatial.transforms.displacement import Displacement, compose, voxel_grid, warp
 from NeuroGenLib.spatial.transforms.jacobian import discrete_jacobians, jacobian_determinants

@@ -26,7 +26,8 @@ from NeuroGenLib.registration.data.sources import pair_source
 from NeuroGenLib.registration.losses import landmark_loss
 from NeuroGenLib.registration.network.configured import freeze_unused
 from NeuroGenLib.registration.network.grids import Grids
-from NeuroGenLib.registration.network.sitreg import Halves, Mappings, SITReg, SITRegConfig
+from NeuroGenLib.registration.network.sitreg import Halves, Mappings, SITReg
+from NeuroGenLib.registration.network.sizes import SITRegConfig
 from NeuroGenLib.registration.objective import Objective, coarser_truth, pairs_of
 from NeuroGenLib.registration.train import RegistrationModule, train
 from NeuroGenLib.spatial.transforms.displacement import sample

@@ -25,6 +25,7 @@ from typing_extensions import override
 from NeuroGenLib.core.config import Config, Range
 from NeuroGenLib.core.config_command_line import load_config
 from NeuroGenLib.core.errors import InputError, NeuroGenError
+from NeuroGenLib.core.processes import machine
 from NeuroGenLib.core.progress import Progress
 from NeuroGenLib.training import stop as training_stop
 from NeuroGenLib.training.checkpoint import (
@@ -280,7 +281,8 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
 def test_checkpoints_are_ordered_by_number_and_the_newest_two_stay(tmp_path):
     for step in (5, 999_999, 1_000_000, 10_000_000):
         write_checkpoint({"step": step}, checkpoint_path(tmp_path, step))
-    for other in ("step=7.ckpt.damaged", ".writing-x-step=000008.ckpt", "last.ckpt"):
+    half = f".writing-{2**30}-{machine()}-a1b2c3d4-step=000008.ckpt"  # of a process that no system has
+    for other in ("step=7.ckpt.damaged", half, "last.ckpt"):
         (tmp_path / other).touch()
     newest = newest_checkpoint(tmp_path)
     assert newest is not None
@@ -289,7 +291,7 @@ def test_checkpoints_are_ordered_by_number_and_the_newest_two_stay(tmp_path):
     assert [step for step, _ in list_checkpoints(tmp_path)] == [1_000_000, 10_000_000]
     tidy_checkpoints(tmp_path, 1_000_000)
     assert [step for step, _ in list_checkpoints(tmp_path)] == [1_000_000]
-    assert not (tmp_path / ".writing-x-step=000008.ckpt").exists()
+    assert not (tmp_path / half).exists()
     assert (tmp_path / "last.ckpt").exists()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+import os
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +13,7 @@ from ddp_script import TinyModule
 from lightning.pytorch.callbacks import LambdaCallback
 
 from NeuroGenLib.core.config import Config, Help, Identifying
+from NeuroGenLib.core.folder_lock import LOCK, Owner
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.training import job as training_job
 from NeuroGenLib.training.job import common_manifest, run_job
@@ -48,6 +51,7 @@ def test_a_model_is_written_after_the_last_step(tmp_path):
     order = []
 
     def build(reading: Progress, training: Progress) -> tuple[TinyModule, list[LambdaCallback]]:
+        assert (tmp_path / "run" / LOCK).is_file()
         order.append("built")
         reading.update(1, 1)
         assert training is not SILENT
@@ -59,6 +63,15 @@ def test_a_model_is_written_after_the_last_step(tmp_path):
 
     assert run_job(job(tmp_path / "run"), build, write) == tmp_path / "run" / "model"
     assert order == ["built", "step", "step", tmp_path / "run" / "model"]
+    assert not (tmp_path / "run" / LOCK).exists()
+
+
+def test_a_run_folder_in_which_another_process_trains_is_refused_before_the_data_are_read(tmp_path):
+    owner = replace(Owner.this_process(), pid=os.getppid(), command="neurogen atlas train")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / LOCK).write_text(json.dumps(asdict(owner)), encoding="utf-8")
+    with raises("run-conflict", tmp_path / "run", os.getppid(), "neurogen atlas train"):
+        run_job(job(tmp_path / "run"), lambda *_: pytest.fail("data read"), lambda *_: pytest.fail("written"))
 
 
 def test_a_folder_that_is_a_file_is_refused_before_the_data_are_read(tmp_path):

@@ -43,7 +43,7 @@ def all_pairs(count: int, *, both_directions: bool) -> np.ndarray:
 def named_pairs(ids: Sequence[str], pairs: Iterable[tuple[str, str]]) -> np.ndarray:
     """Return (P, 2) positions in ``ids`` of pairs of ids."""
     position = {name: index for index, name in enumerate(ids)}
-    return np.array([(position[one], position[other]) for one, other in pairs], dtype=np.int32).reshape(-1, 2)
+    return np.array([(position[first], position[second]) for first, second in pairs], dtype=np.int32).reshape(-1, 2)
 
 
 def first_cases(names: Sequence[str], most: int | None) -> list[str]:
@@ -123,7 +123,7 @@ def entries(content: dict[str, Any], key: str, names: Sequence[str], path: Path)
         raise InputError(
             f"{path} has no list '{key}'.", "Restore the file as its authors distribute it.", code="value-missing"
         )
-    found = []
+    listed = []
     for number, row in enumerate(rows):
         values = [row.get(name) if isinstance(row, dict) else None for name in names]
         texts = [value for value in values if isinstance(value, str) and value]
@@ -133,8 +133,8 @@ def entries(content: dict[str, Any], key: str, names: Sequence[str], path: Path)
                 "Restore the file as its authors distribute it.",
                 code="value-missing",
             )
-        found.append(tuple(text.replace("\\", "/").rpartition("/")[2] for text in texts))
-    return found
+        listed.append(tuple(text.replace("\\", "/").rpartition("/")[2] for text in texts))
+    return listed
 
 
 def read_lines(path: Path) -> list[str]:

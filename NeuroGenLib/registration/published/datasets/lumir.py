@@ -40,7 +40,9 @@ def find(config: LayoutConfig) -> Cases:
     """
     path = config.root / LIST
     content = read_list(path, NAME)
-    listed = [(_case(one), _case(other)) for one, other in entries(content, "validation", ("moving", "fixed"), path)]
+    listed = [
+        (_case(moving), _case(fixed)) for moving, fixed in entries(content, "validation", ("moving", "fixed"), path)
+    ]
     validated = dict.fromkeys(name for pair in listed for name in pair)
     pairs = None
     if config.split == "train":

@@ -39,8 +39,8 @@ def regridded(volume: Volume, config: PreparationConfig) -> Volume:
     room = np.array(config.crop_or_pad_to) - cropped.shape
     margin = [(int(free // 2), int((free + 1) // 2)) if free > 0 else (0, 0) for free in room]
     box = [
-        (int(-free // 2), int(-free // 2) + wanted) if free < 0 else (0, size)
-        for free, size, wanted in zip(room, cropped.shape, config.crop_or_pad_to, strict=True)
+        (int(-free // 2), int(-free // 2) + target) if free < 0 else (0, size)
+        for free, size, target in zip(room, cropped.shape, config.crop_or_pad_to, strict=True)
     ]
     return cropped.crop(box).pad(margin)
 
