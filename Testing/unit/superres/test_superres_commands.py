@@ -141,7 +141,7 @@ def test_batch_does_what_it_can_and_nothing_twice(
     assert [row["status"] for row in rows] == ["done", "isotropic", "failed"]
     assert rows[0]["direction"] == "axial"
     assert "same value everywhere" in rows[2]["remarks"]
-    assert sorted(path.name for path in out.iterdir()) == ["sub-1", "summary.tsv"]
+    assert sorted(path.name for path in out.iterdir()) == ["provenance.json", "sub-1", "summary.tsv"]
     written = (out / "sub-1" / "superres.nii.gz").stat().st_mtime_ns
     assert cli.main(words) == 1
     assert rows_of(out / "summary.tsv")[0]["status"] == "kept"
