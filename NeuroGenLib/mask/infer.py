@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from NeuroGenLib.mask.network import BrainNetwork
     from NeuroGenLib.models.folder import ModelFolder
     from NeuroGenLib.spatial.volume import Volume
+
+log = logging.getLogger(__name__)
 
 _SIDE, _LEAST_SIDE = 80, 48
 """Sides of a window in voxels: usual, and where memory is short."""
@@ -196,7 +199,7 @@ def brain_mask(
     -------
     BrainMask
         Its ``mask`` is uint8 on the grid of ``image``: 1 in the brain and the fluid in and around it, 0 elsewhere. Read
-        its ``warnings`` before the mask is used.
+        its ``warnings``, which are logged as well, before the mask is used.
 
     Examples
     --------
@@ -209,4 +212,7 @@ def brain_mask(
     True
     """
     opened = open_model(model, MaskModel, device=device, progress=progress.part(0, 0.05))
-    return opened.find(image, progress.part(0.05, 1), spacing=spacing)
+    brain = opened.find(image, progress.part(0.05, 1), spacing=spacing)
+    for text in brain.warnings:
+        log.warning(text)
+    return brain

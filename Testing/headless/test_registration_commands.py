@@ -227,6 +227,34 @@ def test_masks_are_found_where_none_is_given(
     assert record["warnings"][0].endswith("Look at it.")
 
 
+@pytest.mark.parametrize(("volume_ml", "confidence", "named"), [(26.0, 0.97, "26 ml"), (1400.0, 0.55, "0.55")])
+def test_an_implausible_mask_ends_the_command_before_the_registration(
+    volume_ml: float,
+    confidence: float,
+    named: str,
+    workplace: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def implausible(_: HalfHead, image: Volume, __: Progress) -> BrainMask:
+        return BrainMask(image.with_array(np.ones(image.shape, np.uint8)), volume_ml, confidence, [])
+
+    real = models.open_model
+    monkeypatch.setattr(HalfHead, "find", implausible)
+    monkeypatch.setattr(
+        "NeuroGenLib.commands.registration.run.open_model",
+        lambda name, *more, **how: HalfHead() if "mask" in str(name) else real(name, *more, **how),
+    )
+    images = [str(workplace / "fixed.nii.gz"), str(workplace / "moving.nii.gz")]
+    words = ["registration", "run", *images, "--mask=auto", f"--model={workplace / 'model'}"]
+    assert cli.main([*words, f"--out={tmp_path / 'out'}"]) == 2
+    problem = capsys.readouterr().err
+    assert "fixed" in problem
+    assert named in problem
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 @pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGKILL", -9)])

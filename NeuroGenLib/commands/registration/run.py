@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from NeuroGenLib.alignment.prepared_image import first_channel
@@ -24,6 +25,7 @@ from NeuroGenLib.core.files import staged_outputs
 from NeuroGenLib.core.reports import PictureConfig
 from NeuroGenLib.mask.config import BUNDLED as MASK_MODEL
 from NeuroGenLib.mask.infer import MaskModel
+from NeuroGenLib.mask.regions import require_maskable, require_plausible
 from NeuroGenLib.models import open_model
 from NeuroGenLib.registration.config import BUNDLED, RegisterRunConfig
 from NeuroGenLib.registration.evaluation.quality import STAGES
@@ -41,7 +43,7 @@ from NeuroGenLib.spatial.volume import Volume
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from NeuroGenLib.core.arguments import ArgumentParser
@@ -149,17 +151,29 @@ def _find_masks(
     images: Mapping[str, Volume], masks: dict[str, Volume | None], roles: list[str], device: str, progress: Progress
 ) -> list[str]:
     """Put the brain masks of these roles into ``masks``, and return the warnings about them."""
+    for role in roles:
+        with _masking(role):
+            require_maskable(first_channel(images[role]))
     model = open_model(MASK_MODEL, MaskModel, device=device)
     remarks = []
     for number, role in enumerate(roles):
         part = progress.part(number / len(roles), (number + 1) / len(roles), f"{role} mask")
-        try:
+        with _masking(role):
             brain = model.find(first_channel(images[role]), part)
-        except InputError as error:
-            raise error.within(f"The {role} image cannot be masked") from error
+            if brain.confidence is not None:  # a skull-stripped image may be of any size
+                require_plausible(brain.volume_ml, brain.confidence)
         masks[role] = brain.mask
         remarks += [f"Mask of the {role} image: {text}" for text in brain.warnings]
     return remarks
+
+
+@contextmanager
+def _masking(role: str) -> Iterator[None]:
+    """Name the image in an error."""
+    try:
+        yield
+    except InputError as error:
+        raise error.within(f"The {role} image cannot be masked") from error
 
 
 def _write(

@@ -228,9 +228,12 @@ def test_a_model_of_another_kind_is_refused(atlas: object) -> None:
         open_model(atlas.folder.path, MaskModel, device="cpu")
 
 
-def test_brain_mask_opens_the_model_it_is_given(folder: Path, head: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_brain_mask_opens_the_model_it_is_given(
+    folder: Path, head: Volume, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr("NeuroGenLib.mask.network.network_from_tensors", lambda *_: IntensityNetwork())
     found = brain_mask(head, folder, device="cpu")
+    assert [record.message for record in caplog.records if record.name == "NeuroGenLib.mask.infer"] == found.warnings
     assert found.mask.same_space(head)
     assert found.mask.array.any()
     assert any("whole head" in text for text in found.warnings)

@@ -8,7 +8,8 @@ import torch
 
 from NeuroGenLib.mask.losses import mask_loss
 from NeuroGenLib.mask.network import BrainNetwork, BrainNetworkConfig, ChannelNorm, network_from_tensors
-from NeuroGenLib.mask.regions import BrainRegion, cautions, largest_region
+from NeuroGenLib.mask.regions import BrainRegion, cautions, largest_region, require_maskable
+from NeuroGenLib.spatial.volume import Volume
 from Testing.raising import raises
 
 
@@ -108,3 +109,12 @@ def test_loss_is_least_where_the_mask_equals_the_shares() -> None:
     best = float(mask_loss(torch.logit(brain), brain, 1.0)["loss"])
     for shift in (-0.3, 0.3):
         assert float(mask_loss(torch.logit(brain) + shift, brain, 1.0)["loss"]) > best
+
+
+def test_a_ct_is_refused_and_an_image_with_few_negative_values_is_not() -> None:
+    values = np.full((10, 10, 10), -1000.0, np.float32)
+    values[:, 1:] = 40
+    with raises("model-range", "10 %"):
+        require_maskable(Volume(values, np.eye(4)))
+    values[:, :1, :7] = -3
+    require_maskable(Volume(values, np.eye(4)))
