@@ -8,6 +8,7 @@ import numpy as np
 
 from NeuroGenLib.atlas.fit.age_interval import FEW
 from NeuroGenLib.atlas.fit.deviation import deviation_figure
+from NeuroGenLib.atlas.manifest import AtlasManifest
 from NeuroGenLib.atlas.output import plain_name
 from NeuroGenLib.core import provenance
 from NeuroGenLib.core.files import staged_outputs
@@ -188,7 +189,7 @@ def fit_figure(model: TrainedAtlas, fit: FittedBrain, images: Mapping[str, Volum
     bar.ax.tick_params(labelsize=7)
     draw_tissue_legend(above, model.labels, values)
     _plot_profile(below.subplots(), model, fit)
-    above.suptitle(f"{model.folder.manifest.get('name', '')}: {model.notice}", fontsize=8, color="0.4", wrap=True)
+    above.suptitle(f"{model.folder.read_as(AtlasManifest).name}: {model.notice}", fontsize=8, color="0.4", wrap=True)
     return figure
 
 

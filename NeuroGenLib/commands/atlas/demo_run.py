@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from NeuroGenLib.atlas.config import SeriesConfig
+from NeuroGenLib.atlas.manifest import AtlasManifest
 from NeuroGenLib.atlas.output import Written, folder_name, generate_to_folder
 from NeuroGenLib.core.files import staged_outputs
 from NeuroGenLib.core.progress import SILENT, Progress
@@ -103,5 +104,5 @@ def growing_figure(
         if column == 0:
             axis.set_ylabel(f"{condition} = {values[row]:g}", fontsize=9)
     draw_tissue_legend(figure, model.labels, {int(value) for volume in labels for value in np.unique(volume.array)})
-    figure.suptitle(f"{model.folder.manifest['name']}: {model.notice}", color="0.4", fontsize=8, wrap=True)
+    figure.suptitle(f"{model.folder.read_as(AtlasManifest).name}: {model.notice}", color="0.4", fontsize=8, wrap=True)
     return figure
