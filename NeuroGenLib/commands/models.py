@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 from NeuroGenLib.commands.options import add_json_option, add_report_options, make_parser, make_progress, print_json
 from NeuroGenLib.commands.shared import files_below, print_written
 from NeuroGenLib.core.errors import InputError
+from NeuroGenLib.core.files import write_json
+from NeuroGenLib.core.provenance import RECORD, record
 from NeuroGenLib.models.catalogue import download as fetch
 from NeuroGenLib.models.catalogue import import_model, list_models, model_info
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from NeuroGenLib.models.folder import ModelFolder
 
 
@@ -93,7 +97,8 @@ def import_(arguments: list[str]) -> None:
     """`neurogen models import`."""
     parser = make_parser(
         "models import",
-        "Turn another program's checkpoint into a NeuroGen model folder. Nothing in the checkpoint is executed.",
+        "Turn another program's checkpoint into a NeuroGen model folder. Nothing in the checkpoint is executed.\n"
+        "Its provenance.json records how it was made, with the places of the files: no part of the model to share.",
         (
             "neurogen models import cinema checkpoint_epoch_5.pth --config-atlas a.yaml --config-data d.yaml",
             "neurogen models import sitreg model_epoch_024.pt --config training_config.json",
@@ -140,7 +145,9 @@ def import_(arguments: list[str]) -> None:
     started = time.monotonic()
     checkpoint = Path(options.checkpoint)
     out = Path(options.out) if options.out else checkpoint.with_suffix("").with_name(f"{checkpoint.stem}-neurogen")
-    folder = import_model(options.system, checkpoint, out, **_importer_options(options))
+    importer_options = _importer_options(options)
+    folder = import_model(options.system, checkpoint, out, **importer_options)
+    write_json(out / RECORD, _import_record(folder, options.system, checkpoint, importer_options))
     if options.json:
         print_written_model(folder, started)
         return
@@ -151,6 +158,19 @@ def import_(arguments: list[str]) -> None:
     }
     print(
         f"The model is in {folder.path}\n{use.get(folder.kind, 'See it: neurogen models info')} --model {folder.path}"
+    )
+
+
+def _import_record(
+    folder: ModelFolder, system: str, checkpoint: Path, importer_options: Mapping[str, Any]
+) -> dict[str, Any]:
+    values = {name: str(value) if isinstance(value, Path) else value for name, value in importer_options.items()}
+    return record(
+        "models import",
+        model={"reference": folder.reference, "name": folder.about.name, "license": folder.about.license},
+        parameters={"system": system, "checkpoint": str(checkpoint), "out": str(folder.path), **values},
+        citation=list(folder.about.citation),
+        outputs=[*(file.relative_to(folder.path).as_posix() for file in files_below(folder.path)), RECORD],
     )
 
 

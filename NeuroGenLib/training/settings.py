@@ -18,7 +18,7 @@ class TrainerConfig(Config):
     and hands to :func:`~NeuroGenLib.training.initial_weights.load_initial`.
     """
 
-    out: Annotated[Path, Help("Run folder: checkpoints, metrics.csv, TensorBoard events, config.yaml, run.json")]
+    out: Annotated[Path, Help("Run folder: model, checkpoints, metrics.csv, TensorBoard events, settings, records")]
     steps: Annotated[int, Range(1), Unit("steps"), Help("Length of the whole run; may grow when a run goes on")]
     seed: Annotated[int, Range(0, 2**32 - 1), Help("Seed of all random numbers")] = 0
     device: Annotated[str, Help("auto, cpu, cuda, cuda:N or mps")] = "auto"

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from NeuroGenLib.cli import main
+from NeuroGenLib.core.checksums import sha256_of
+from NeuroGenLib.core.files import read_json
 from NeuroGenLib.models.catalogue import import_model
 from NeuroGenLib.models.folder import ModelFolder, load_tensors
 from NeuroGenLib.registration.network.sitreg import SITReg
@@ -269,6 +271,11 @@ def test_a_command_imports_it(checkpoint, tmp_path, capsys):
     assert main(["models", "import", "sitreg", str(checkpoint), "--out", str(out), "--orientation", "LAS"]) == 0
     assert "neurogen registration run" in capsys.readouterr().out
     assert ModelFolder.read(out).manifest["preparation"]["orientation"] == "LAS"
+    record = read_json(out / "provenance.json")
+    assert record["command"][:4] == ["neurogen", "models", "import", "sitreg"]
+    assert record["parameters"]["orientation"] == "LAS"
+    assert {entry["path"]: entry["sha256"] for entry in record["inputs"]}[str(checkpoint)] == sha256_of(checkpoint)
+    assert set(record["outputs"]) == {path.name for path in out.iterdir()}
 
 
 def test_options_of_another_program_are_refused(checkpoint, tmp_path, capsys):

@@ -12,8 +12,11 @@ import pytest
 from ddp_script import TinyModule
 from lightning.pytorch.callbacks import LambdaCallback
 
+from NeuroGenLib.core.checksums import sha256_of
 from NeuroGenLib.core.config import Config, Help, Identifying
+from NeuroGenLib.core.files import existing_file, read_json, write_text
 from NeuroGenLib.core.folder_lock import LOCK, Owner
+from NeuroGenLib.core.job import running_job
 from NeuroGenLib.core.progress import SILENT, Progress
 from NeuroGenLib.training import job as training_job
 from NeuroGenLib.training.job import common_manifest, run_job
@@ -64,6 +67,33 @@ def test_a_model_is_written_after_the_last_step(tmp_path):
     assert run_job(job(tmp_path / "run"), build, write) == tmp_path / "run" / "model"
     assert order == ["built", "step", "step", tmp_path / "run" / "model"]
     assert not (tmp_path / "run" / LOCK).exists()
+
+
+def test_a_training_records_how_its_model_was_made(tmp_path):
+    table = tmp_path / "adults.tsv"
+    table.write_text("age\n30\n", encoding="utf-8")
+    run = tmp_path / "run"
+
+    def build(*_: Progress) -> tuple[TinyModule, tuple[()]]:
+        existing_file(table)
+        return TinyModule(), ()
+
+    def write(_: TinyModule, folder: Path) -> None:
+        write_text(folder / "model.safetensors", "weights")
+
+    for start in (1, 2):
+        with running_job(["neurogen", "tiny", "train", "--token", "secret"]):
+            run_job(job(run), build, write)
+        record = read_json(run / "provenance.json")
+        assert record["command"] == ["neurogen", "tiny", "train", "--token", "***"]
+        assert [(entry["path"], entry["sha256"]) for entry in record["inputs"]] == [(str(table), sha256_of(table))]
+        assert record["parameters"]["train"]["steps"] == 2
+        assert record["parameters"]["name"] == record["model"]["name"] == "tiny"
+        assert record["citation"] == ["A paper"]
+        assert len(record["starts"]) == 1, f"call {start} found it trained, or was the only start"
+        assert record["software"]["torch"]
+        expected = {"config.yaml", "metrics.csv", "model/model.safetensors", "provenance.json", "run.json"}
+        assert set(record["outputs"]) == expected
 
 
 def test_a_run_folder_in_which_another_process_trains_is_refused_before_the_data_are_read(tmp_path):
