@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve stdin and stdout until the parent asks to quit or is gone."""
+    """Serve stdin and stdout until the parent asks to quit or is gone, or the system asks to stop (SIGTERM)."""
     parser = argparse.ArgumentParser(prog="python -m NeuroGenLib.worker", allow_abbrev=False)
     parser.add_argument("--scratch", required=True, type=Path, help="the folder through which arrays travel")
     parser.add_argument("--jobs", action="append", default=[], metavar="MODULE:TABLE", help="more jobs by name")
@@ -29,7 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         jobs.update(load_object(dotted))
     faulthandler.enable()
     requests, answers = _taken_pipes()
-    Server(requests, Answers(answers), Scratch(options.scratch), jobs).serve()
+    server = Server(requests, Answers(answers), Scratch(options.scratch), jobs)
+    signal.signal(signal.SIGTERM, lambda *_: server.stop())
+    server.serve()
 
 
 def _taken_pipes() -> tuple[BinaryIO, BinaryIO]:

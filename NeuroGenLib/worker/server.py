@@ -144,8 +144,25 @@ class Server:
             if not line:
                 break
             more = self._receive(line)
+        self._close(abandoned=more)
+
+    def stop(self) -> None:
+        """Cancel the running job, remove the arrays and end, as when the parent is gone; a signal handler may call it.
+
+        A thread does it: a handler interrupts code that may hold the lock.
+        """
+        threading.Thread(target=self._close, kwargs={"abandoned": True}, name="stop", daemon=True).start()
+
+    def _close(self, *, abandoned: bool) -> None:
+        """Make the process end, even when a job does not.
+
+        Parameters
+        ----------
+        abandoned:
+            Whether no parent will remove the arrays.
+        """
         with self._changed:
-            self._closing, self._abandoned = True, more
+            self._closing, self._abandoned = True, self._abandoned or abandoned
             self._waiting.clear()
             if self._running is not None:
                 self._running[1].cancel()

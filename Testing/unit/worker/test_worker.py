@@ -402,17 +402,28 @@ def test_garbage_is_answered_and_survived(line: bytes, bare_worker: subprocess.P
     assert error["remedy"]
 
 
-@pytest.mark.parametrize(("asked", "left"), [(True, True), (False, False)], ids=["quit", "the pipe closed"])
+@pytest.mark.parametrize(
+    ("way", "left"),
+    [
+        ("quit", True),
+        ("the pipe closes", False),
+        pytest.param("SIGTERM", False, marks=pytest.mark.skipif(os.name == "nt", reason="Windows has no signals")),
+    ],
+)
 def test_the_process_ends_when_it_is_asked_to_or_the_pipe_closes(
-    asked: bool, left: bool, bare_worker: subprocess.Popen[bytes], tmp_path: Path
+    way: str, left: bool, bare_worker: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
     tell(bare_worker, b'{"id": 1, "job": "brain", "arguments": {"value": 1}}')
     while "result" not in answer_of(bare_worker):
         pass
     tell(bare_worker, b'{"id": 2, "job": "count", "arguments": {"steps": 100000}}')
     assert answer_of(bare_worker)["id"] == 2
-    if asked:
+    if way == "quit":
         tell(bare_worker, b'{"quit": true}')
+    elif way == "SIGTERM":
+        bare_worker.terminate()
+        while "cancelled" not in answer_of(bare_worker):
+            pass
     else:
         assert bare_worker.stdin
         bare_worker.stdin.close()
