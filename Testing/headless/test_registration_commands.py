@@ -22,12 +22,12 @@ from NeuroGenLib import cli, models
 from NeuroGenLib.mask.infer import BrainMask
 from NeuroGenLib.spatial.files.landmarks import read_point_file
 from NeuroGenLib.spatial.files.spatial_maps import read_transform
+from NeuroGenLib.spatial.volume import Volume
 from Testing.geometry import oblique, reoriented
 from Testing.registration_pairs import a_bent_pair, a_tiny_model
 
 if TYPE_CHECKING:
     from NeuroGenLib.core.progress import Progress
-    from NeuroGenLib.spatial.volume import Volume
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
@@ -321,3 +321,16 @@ def test_help_explains_which_way_things_go(capsys: pytest.CaptureFixture[str]) -
     text = " ".join(capsys.readouterr().out.split())
     assert "points of the moving scan into the space of the fixed one" in text
     assert "points need the other direction" in text
+
+
+@pytest.mark.parametrize(("name", "unit"), [("bold.nii.gz", "sec"), ("bold.nii", "msec")])
+def test_a_series_keeps_its_repetition_time(name: str, unit: str, tmp_path: Path) -> None:
+    SimpleITK.WriteTransform(SimpleITK.TranslationTransform(3, (1.0, 0.0, 0.0)), str(tmp_path / "shift.tfm"))
+    series = np.random.default_rng(0).random((3, 6, 7, 8)).astype(np.float32)
+    Volume(series, np.diag([20.0, 20, 20, 1])).save(tmp_path / name, frame_spacing=0.72, frame_unit=unit)
+    Volume(series[0], np.diag([20.0, 20, 20, 1])).save(tmp_path / "fixed.nii.gz")
+    words = ["registration", "apply", str(tmp_path / "shift.tfm"), str(tmp_path / name)]
+    assert cli.main([*words, f"--like={tmp_path / 'fixed.nii.gz'}", f"--out={tmp_path / 'carried.nii.gz'}"]) == 0
+    header = nibabel.load(tmp_path / "carried.nii.gz").header
+    assert header.get_zooms()[3] == pytest.approx(0.72)
+    assert header.get_xyzt_units() == ("mm", unit)

@@ -24,6 +24,7 @@ from NeuroGenLib.core.job import require_apart
 from NeuroGenLib.core.provenance import RECORD
 from NeuroGenLib.spatial.files.formats import ITK_SUFFIXES, WRITTEN_SUFFIXES
 from NeuroGenLib.spatial.files.landmarks import POINT_SUFFIXES, point_suffix, read_point_file
+from NeuroGenLib.spatial.files.nifti import frame_step
 from NeuroGenLib.spatial.files.spatial_maps import FileTransform, read_transform
 from NeuroGenLib.spatial.files.volumes import require_writable
 from NeuroGenLib.spatial.labels import as_label_map
@@ -235,7 +236,8 @@ def _transform(options: Any, plan: Plan, progress: Progress) -> tuple[dict[str, 
                 remarks += overlap_remarks(by_images.coverage(volume, like), volume, str(path))
                 result = by_images.pull(volume, like, order)
                 remarks += inspected({place.name: result})
-                result.save(staging / place.name)
+                spacing, unit = _frames_of(volume, path)
+                result.save(staging / place.name, frame_spacing=spacing, frame_unit=unit)
             used["label maps" if options.labels else "images"] = by_images.name
         if plan.points is not None:
             by_points = transform if options.inverse else opposite(transform, inverse=False)
@@ -249,6 +251,12 @@ def _transform(options: Any, plan: Plan, progress: Progress) -> tuple[dict[str, 
         record = provenance.record("registration apply", parameters=parameters, transforms=used, warnings=remarks)
         write_json(staging / plan.record.name, record)
     return used, remarks
+
+
+def _frames_of(volume: Volume, path: Path) -> tuple[float, str]:
+    """Return the step between the channels of a volume, the repetition time of a series, and its unit."""
+    is_series = volume.channels is not None and path.name.lower().endswith((".nii", ".nii.gz"))
+    return frame_step(path) if is_series else (1.0, "unknown")
 
 
 def opposite(transform: FileTransform, *, inverse: bool) -> FileTransform:

@@ -54,12 +54,8 @@ def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     )
     try:
         with path.open("rb") as raw:
-            # The content decides, not the name: gzipped files that end in .nii are common.
-            stream: io.BufferedIOBase = raw
-            room = path.stat().st_size
-            if raw.peek(2)[:2] == _GZIP_MAGIC:
-                stream = gzip.GzipFile(fileobj=raw, mode="rb")
-                room *= _GZIP_MOST
+            stream = _unpacked(raw)
+            room = path.stat().st_size * (1 if stream is raw else _GZIP_MOST)
             array, affine = _parse_nifti(stream, room, path)
             stream.read()  # to the end, where gzip keeps the checksum
     except MemoryError as error:
@@ -73,9 +69,30 @@ def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return channels_first(array, path), affine
 
 
-def _parse_nifti(stream: io.BufferedIOBase, room: int, path: Path) -> tuple[np.ndarray, np.ndarray]:
+def frame_step(path: Path) -> tuple[float, str]:
+    """Return the step along the fourth axis of a NIfTI that can be read, such as its repetition time, and its unit.
+
+    The unit is one of :data:`FRAME_UNITS`. A step that is not positive, as of files without one, is given as 1 of
+    unknown unit.
+    """
+    with path.open("rb") as raw:
+        header = _header(_unpacked(raw))
+    step = float(header["pixdim"][4])
+    if not (math.isfinite(step) and step > 0):
+        return 1.0, "unknown"
+    try:
+        return step, str(header.get_xyzt_units()[1])
+    except KeyError:  # a code that NIfTI does not have
+        return step, "unknown"
+
+
+def _unpacked(raw: io.BufferedReader) -> io.BufferedIOBase:
+    """Return the bytes of a file, unpacked by its content, not its name: gzipped files that end in .nii are common."""
+    return gzip.GzipFile(fileobj=raw, mode="rb") if raw.peek(2)[:2] == _GZIP_MAGIC else raw
+
+
+def _header(stream: io.BufferedIOBase) -> Any:
     import nibabel
-    from nibabel.arrayproxy import ArrayProxy
 
     kinds: dict[int, Any] = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}
     start = stream.read(4)
@@ -83,7 +100,13 @@ def _parse_nifti(stream: io.BufferedIOBase, room: int, path: Path) -> tuple[np.n
     if kind is None:
         raise ValueError("it does not begin with a NIfTI header")
     # Its block alone: nibabel's readers of whole files refuse what is repaired here.
-    header = kind(start + stream.read(kind.template_dtype.itemsize - 4), check=False)
+    return kind(start + stream.read(kind.template_dtype.itemsize - 4), check=False)
+
+
+def _parse_nifti(stream: io.BufferedIOBase, room: int, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    from nibabel.arrayproxy import ArrayProxy
+
+    header = _header(stream)
     _repair(header, path)
     header.check_fix()
     size = math.prod(int(n) for n in header.get_data_shape()) * header.get_data_dtype().itemsize
