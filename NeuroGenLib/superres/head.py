@@ -12,6 +12,8 @@ from NeuroGenLib.spatial.foreground import foreground
 if TYPE_CHECKING:
     from NeuroGenLib.spatial.volume import Volume
 
+_CUT_SHARE = 0.2
+"""Part of the head's largest section that its section at the end of the field of view has where it runs out there."""
 _ROOM_VOXELS = 3
 """Voxels of air that the coarse copy gets, so that the margin has room at the field of view's end."""
 
@@ -30,6 +32,31 @@ class HeadMask:
 
     mask: Volume
     weight: Volume
+
+
+def cut_sides(mask: Volume) -> tuple[str, ...]:
+    """Return the sides where a head runs out of the field of view; below, where the neck always does, is not named.
+
+    Parameters
+    ----------
+    mask:
+        Boolean, of any orientation.
+
+    Examples
+    --------
+    >>> from NeuroGenLib import Volume
+    >>> array = np.zeros((10, 10, 10), bool)
+    >>> array[2:8, 2:8, :] = True
+    >>> cut_sides(Volume(array, np.eye(4)))
+    ('superior',)
+    """
+    sides = []
+    inside = mask.reorient("RAS").array
+    for axis, names in enumerate((("left", "right"), ("posterior", "anterior"), ("", "superior"))):
+        areas = inside.sum(axis=tuple(other for other in range(3) if other != axis))
+        ends = zip(names, (areas[0], areas[-1]), strict=True)
+        sides += [name for name, area in ends if name and area > _CUT_SHARE * areas.max()]
+    return tuple(sides)
 
 
 def find_head(image: Volume, margin_mm: float = 6.0, name: str = "The scan's") -> HeadMask:

@@ -14,7 +14,7 @@ from NeuroGenLib.spatial.volume import Volume
 from NeuroGenLib.superres.correction import residual_correction, slices_along
 from NeuroGenLib.superres.evaluation.quality import Quality, guide_quality, stack_quality
 from NeuroGenLib.superres.guide import AlignedGuide, align_guide
-from NeuroGenLib.superres.head import HeadMask, find_head
+from NeuroGenLib.superres.head import HeadMask, cut_sides, find_head
 from NeuroGenLib.superres.intensity import head_range
 from NeuroGenLib.superres.manifest import SuperresManifest
 from NeuroGenLib.superres.published.atlas_pose import atlas_pose, correction_at_pose
@@ -396,7 +396,7 @@ def _quality(
     if guide is not None:
         of_guide = guide_quality(guide.start, guide.image, initial.image, image, head.mask.array)
     head_ml = int(head.mask.array.sum()) * head.mask.voxel_volume_ml
-    return Quality(tuple(stacks), of_guide, image.spacing[0], head_ml, dark, bright)
+    return Quality(tuple(stacks), of_guide, image.spacing[0], head_ml, dark, bright, cut_sides(head.mask))
 
 
 def _transforms(initial: InitialImage, guide: AlignedGuide | None) -> dict[str, np.ndarray]:

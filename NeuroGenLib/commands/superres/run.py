@@ -24,7 +24,6 @@ from NeuroGenLib.models import open_model
 from NeuroGenLib.superres.infer import SuperresModel
 from NeuroGenLib.superres.output import FILES, superres_result, write_reference, write_superres
 from NeuroGenLib.superres.run_config import BUNDLED, SLICE_OPTIONS, SuperresConfig
-from NeuroGenLib.superres.stacks.preprocessing import AlreadyIsotropic
 from NeuroGenLib.superres.stacks.slice_thickness import recorded_thickness
 
 if TYPE_CHECKING:
@@ -73,17 +72,9 @@ def run(arguments: list[str]) -> None:
         image = model.reference(scans[0], guide, progress.part(0.02, 0.98))
         files = write_reference(model, image, out, parameters)
     else:
-        try:
-            super_resolution = model.super_resolve(
-                scans, guide=guide, settings=settings, progress=progress.part(0.02, 0.96)
-            )
-        except AlreadyIsotropic as nothing:
-            progress.close()
-            if options.json:
-                print_written(out, [], started, warnings=[str(nothing)], notice=model.notice)
-            else:
-                print(nothing)
-            return
+        super_resolution = model.super_resolve(
+            scans, guide=guide, settings=settings, progress=progress.part(0.02, 0.96)
+        )
         result = superres_result(model, super_resolution, parameters)
         files = write_superres(result, scans[0], out, options_of(options, PictureConfig))
     progress.update(1, 1, "written")

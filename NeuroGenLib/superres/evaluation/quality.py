@@ -99,6 +99,8 @@ class Quality:
         Volume of the head that was found.
     dark, bright:
         Intensities, in the units of the scan, that were 0 and 1 to the network: percentiles of the head.
+    cut_sides:
+        Sides where the head runs out of the field of view.
     """
 
     stacks: tuple[StackQuality, ...]
@@ -107,6 +109,7 @@ class Quality:
     head_ml: float
     dark: float
     bright: float
+    cut_sides: tuple[str, ...] = ()
 
     def to_mapping(self) -> dict[str, Any]:
         """Return the content of a JSON file, rounded to five digits."""
@@ -117,6 +120,11 @@ class Quality:
     def remarks(self) -> list[str]:
         """Return warnings."""
         texts = []
+        if self.cut_sides:
+            texts.append(
+                f"The head runs out of the field of view ({', '.join(self.cut_sides)}): what lies beyond is unknown, so"
+                " that the outermost slices are less certain."
+            )
         if self.guide is not None and self.guide.likeness is not None and self.guide.likeness < _LEAST_SIMILARITY:
             texts.append(
                 "Scan and guide are hardly more similar than if they were misplaced"

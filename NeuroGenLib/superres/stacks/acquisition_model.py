@@ -29,8 +29,8 @@ class AcquisitionModel:
 
     The image is interpolated linearly at places that follow the stack's axes, finely enough to lose nothing, and
     weighted along each axis: by the slice profile across slices, by a Gaussian within them where their voxels are
-    larger than the image's. Tensors keep their type; beyond its grid the image is 0. It can be differentiated, which
-    gives its adjoint.
+    larger than the image's. Tensors keep their type; beyond its grid the image goes on as at its border, since a
+    head may run out of the field of view. It can be differentiated, which gives its adjoint.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class AcquisitionModel:
         from torch.nn import functional
 
         places = functional.affine_grid(self._places.to(image.dtype), [1, 1, *self._fine], align_corners=False)
-        acquired = functional.grid_sample(image[None, None], places, align_corners=False)[0, 0]
+        acquired = functional.grid_sample(image[None, None], places, padding_mode="border", align_corners=False)[0, 0]
         for axis, matrix in self._matrices.items():
             acquired = torch.movedim(torch.movedim(acquired, axis, -1) @ matrix.to(image.dtype).T, -1, axis)
         return acquired

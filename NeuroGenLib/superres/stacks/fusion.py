@@ -131,7 +131,7 @@ def fuse(
 
 
 def fused_grid(stacks: Sequence[Stack], spacing: float | None = None) -> Volume:
-    """Return the grid of a fusion, uint8 zeros: isotropic, along the first stack's axes, around all fields of view.
+    """Return the grid of a fusion, uint8 zeros: isotropic, along the first stack's axes, over all fields of view.
 
     Voxels within the first stack's slices keep their places where ``spacing`` is theirs.
 
@@ -159,8 +159,9 @@ def fused_grid(stacks: Sequence[Stack], spacing: float | None = None) -> Volume:
     affine[:3, 3] = first.centre - affine[:3, :3] @ ((size - 1) / 2)
     corners = np.concatenate([_corners(stack.placed) for stack in stacks])
     places = (corners - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T
-    before = np.maximum(0, np.ceil(-0.5 - places.min(axis=0) - ROUNDING))
-    after = np.maximum(0, np.ceil(places.max(axis=0) - (size - 0.5) - ROUNDING))
+    # Only voxels whose centres were measured: one beyond would be dark, and an edge to be sharpened.
+    before = np.maximum(0, np.floor(-places.min(axis=0) + ROUNDING))
+    after = np.maximum(0, np.floor(places.max(axis=0) - (size - 1) + ROUNDING))
     i, j, k = (int(n) for n in before + size + after)
     if float(i) * j * k > _MOST_VOXELS:
         raise InputError(

@@ -125,6 +125,20 @@ def test_storage_does_not_change_the_result(model: SuperresModel, scan: Volume, 
     assert same_in_world(wanted.residual, found.residual, tolerance=1e-4 * float(wanted.image.array.max()))
 
 
+def test_a_slab_of_a_head_keeps_its_first_and_last_planes(model: SuperresModel, head: Volume) -> None:
+    slab = in_thick_slices(head.crop([(0, head.shape[0]), (0, head.shape[1]), (14, 30)]))
+    # Voxels of this size do not divide the slab, whose ends once got a plane of zeros.
+    result = model.super_resolve(slab, settings=dataclasses.replace(TRUSTING, spacing=1.96))
+    truth = head.resample(like=result.image).array
+    inside = result.head.array & (truth > 0)
+    for plane in (0, 1, -2, -1):
+        measured = result.image.array[:, :, plane][inside[:, :, plane]].mean()
+        assert measured == pytest.approx(truth[:, :, plane][inside[:, :, plane]].mean(), rel=0.05)
+    assert "superior" in result.quality.cut_sides
+    assert any("superior" in text for text in result.warnings)
+    assert not model.super_resolve(in_thick_slices(head), settings=COARSE).quality.cut_sides
+
+
 def test_a_turned_header_turns_the_result(model: SuperresModel, scan: Volume) -> None:
     wanted, turned = (model.super_resolve(one, settings=COARSE) for one in (scan, oblique(scan, 40)))
     turn = rotation(40, scan.centre)
