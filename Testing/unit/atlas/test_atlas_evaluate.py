@@ -322,7 +322,7 @@ def test_the_command_says_what_the_model_shows_and_what_it_is_for(line, tmp_path
     evaluate([*line, "--subjects", "sub-12"])
     assert json.loads(capsys.readouterr().out)["notice"].startswith(notice)
     assert json.loads((tmp_path / "out" / "provenance.json").read_text(encoding="utf-8"))["shows"] == notice
-    evaluate([word for word in [*line, "--subjects", "sub-12"] if word != "--json"])
+    evaluate([word for word in [*line, "--subjects", "sub-12", "--overwrite"] if word != "--json"])
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("subject\tscan_age")
     assert said[-1] == f"{notice} For research use only; not for diagnosis or treatment."
@@ -332,7 +332,7 @@ def test_who_is_compared_comes_from_a_list_or_a_split(line, tmp_path, capsys):
     splits = splits_file(tmp_path, "train: [sub-01]\nval: [sub-12]\ntest: [sub-11]\n")
     said: list[dict[str, Any]] = []
     for who in (["--subjects", "sub-12"], ["--splits", splits], ["--splits", splits, "--split", "test"]):
-        evaluate([*line, *who])
+        evaluate([*line, *who, "--overwrite"])
         said.append(json.loads(capsys.readouterr().out))
     assert [[row["subject"] for row in one["rows"]] for one in said] == [
         ["sub-12", "mean"],
@@ -351,7 +351,7 @@ def test_who_is_compared_comes_from_a_list_or_a_split(line, tmp_path, capsys):
 def test_how_the_atlas_is_drawn_can_be_chosen_and_is_recorded(line, tmp_path, capsys):
     evaluate([*line, "--subjects", "sub-12"])
     plain = json.loads(capsys.readouterr().out)["rows"][0]
-    evaluate([*line, "--subjects", "sub-12", "--regression", "gaussian", "--bandwidth", "6"])
+    evaluate([*line, "--subjects", "sub-12", "--regression", "gaussian", "--bandwidth", "6", "--overwrite"])
     assert json.loads(capsys.readouterr().out)["rows"][0]["psnr_T2w"] != plain["psnr_T2w"]
     record = json.loads((tmp_path / "out" / "provenance.json").read_text(encoding="utf-8"))["parameters"]
     assert (record["regression"], record["bandwidth"], record["fit"]) == ("gaussian", 6.0, None)

@@ -441,6 +441,6 @@ def test_the_command_says_what_it_found(crowded, table, tmp_path, capsys):
     assert "scan_age (12 subjects): mean error" in said
     assert "site (12 subjects)" in said
     assert "research use only" in said
-    assert cli.main([*line, "--out", str(tmp_path / "out"), "--progress", "none", "--json"]) == 0
+    assert cli.main([*line, "--out", str(tmp_path / "all"), "--progress", "none", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert [row["target"] for row in answer["rows"]] == ["scan_age", "ventricles", "sex", "site"]
