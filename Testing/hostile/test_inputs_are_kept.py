@@ -48,7 +48,8 @@ def test_no_command_overwrites_what_it_reads(usage: Usage, workspace: Workspace,
         assert place.read_bytes() == source.read_bytes(), (kind, place)
         if answer.code:
             assert_one_sentence(answer, 2)
-            assert str(place) in answer.sentences[0]
+            whole = f"{workspace.out} holds other files"  # a model takes the place of its folder
+            assert str(place) in answer.sentences[0] or whole in answer.sentences[0]
             assert workspace.snapshot() == before
 
 
