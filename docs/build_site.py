@@ -7,6 +7,7 @@ the objects in :data:`SHARED`; its text is the docstring.
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 from pathlib import Path, PurePosixPath
@@ -115,13 +116,9 @@ def page_of(name: str) -> str:
 
 
 def repository() -> str:
-    """Return the address of the repository's files, whose owner the top CMakeLists.txt names."""
-    text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
-    name, branch = (
-        re.search(rf'^set\(NEUROGEN_{variable} "([^"]+)"', text, re.MULTILINE)[1]
-        for variable in ("REPOSITORY", "BRANCH")
-    )
-    return f"https://github.com/{name}/blob/{branch}"
+    """Return the address of the repository's files, as the entry of the ExtensionsIndex has it."""
+    entry = json.loads((ROOT / "NeuroGen.json").read_text(encoding="utf-8"))
+    return f"{entry['scm_url'].removesuffix('.git')}/blob/{entry['scm_revision']}"
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:

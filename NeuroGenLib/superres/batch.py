@@ -164,7 +164,7 @@ def run_batch(
     with staged_outputs(out) as staging:
         write_table(staging / SUMMARY, rows)
         write_json(staging / RECORD, model.provenance("superres batch", to_mapping(settings), cases=len(cases)))
-    return CohortResult(rows, [*(file for _, files in results for file in files), out / SUMMARY])
+    return CohortResult(rows, [*(file for _, files in results for file in files), out / SUMMARY, out / RECORD])
 
 
 def _done(

@@ -279,7 +279,11 @@ def test_a_stop_in_the_middle_leaves_nothing(number: str, code: int, workplace: 
         process.kill()
     assert process.returncode == code
     assert "Traceback" not in errors
-    assert [path.name for path in tmp_path.iterdir()] == ["paused"]
+    # What a killed process could not remove has hidden names; the next command that writes there takes it away.
+    left = [path for path in tmp_path.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    assert left == [tmp_path / "paused"]
+    if code > 0:
+        assert list(tmp_path.iterdir()) == left
 
 
 @pytest.mark.skipif(os.name == "nt" or (hasattr(os, "geteuid") and os.geteuid() == 0), reason="root may write anywhere")

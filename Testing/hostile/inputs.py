@@ -87,7 +87,7 @@ def a_file_instead_of_a_model(made: Workspace) -> Path:
     return made.config
 
 
-@hostile(*MODEL, says="neurogen.json")
+@hostile(*MODEL, says="cohort")
 def a_folder_that_is_no_model(made: Workspace) -> Path:
     return made.table.parent
 

@@ -99,7 +99,7 @@ def test_thick_slices_have_the_same_head(workspace: Workspace, call: Caller) -> 
 @pytest.mark.slow
 def test_evaluation_does_not_depend_on_how_a_subject_is_stored(workspace: Workspace, call: Caller) -> None:
     def dice() -> float:
-        answer = call([*usage_of("atlas evaluate").arguments(workspace), "--json"])
+        answer = call([*usage_of("atlas evaluate").arguments(workspace), "--json", "--overwrite"])
         assert answer.code == 0, answer.err
         return json.loads(answer.out)["rows"][0]["dice_before_alignment"]
 
