@@ -27,11 +27,12 @@ def input_facts(entry: Input) -> dict[str, Any]:
     >>> import tempfile
     >>> from pathlib import Path
     >>> from NeuroGenLib.core.job import Input
-    >>> path = Path(tempfile.mkdtemp()) / "ages.tsv"
-    >>> _ = path.write_bytes(b"age")
-    >>> facts = input_facts(Input(path, (path,)))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "ages.tsv"
+    ...     _ = path.write_bytes(b"abc")
+    ...     facts = input_facts(Input(path, (path,)))
     >>> facts["size"], facts["sha256"][:8]
-    (3, 'd9d10f31')
+    (3, 'ba7816bf')
     """
     try:
         if entry.files == (entry.path,):
