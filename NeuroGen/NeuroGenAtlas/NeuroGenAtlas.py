@@ -484,7 +484,7 @@ class NeuroGenAtlasWidget(CapabilityWidget):
 
 
 def _fill(combo: Any, texts: Iterable[str], chosen: str) -> None:
-    """List texts, with one of them chosen: the first where there is no such."""
+    """List texts, with one of them chosen: the first where the chosen one is missing."""
     combo.clear()
     for text in texts:
         combo.addItem(text)

@@ -1,4 +1,4 @@
-"""A lock on the folder that a command writes into: a second command there is told who is at work."""
+"""Lock on the folder that a command writes into: a second command there names the process that holds it."""
 
 from __future__ import annotations
 

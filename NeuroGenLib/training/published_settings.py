@@ -21,7 +21,7 @@ _UNKNOWN = "it is not a setting of the published program that NeuroGen knows"
 
 @dataclass(frozen=True)
 class Translation:
-    """NeuroGen's settings for what a published program was told to train.
+    """NeuroGen's settings for a training of a published program.
 
     Attributes
     ----------

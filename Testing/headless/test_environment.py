@@ -35,8 +35,8 @@ def test_what_a_terminal_lacks_is_printed_as_an_escape() -> None:
 
 
 def test_json_stays_json_on_such_a_terminal() -> None:
-    told = printed_in_ascii(lambda: print_json({"größe": "t\udce9te"}))
-    assert json.loads(told) == {"größe": "t\udce9te"}
+    printed = printed_in_ascii(lambda: print_json({"größe": "t\udce9te"}))
+    assert json.loads(printed) == {"größe": "t\udce9te"}
 
 
 @pytest.fixture

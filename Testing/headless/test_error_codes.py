@@ -28,9 +28,7 @@ def errors_of(source: str) -> Iterator[tuple[int, str | None]]:
             codes = [keyword.value for keyword in node.keywords if keyword.arg == "code"]
             yield (
                 node.lineno,
-                str(ast.literal_eval(codes[0]))
-                if codes and isinstance(codes[0], ast.Constant)
-                else ("" if codes else None),
+                str(codes[0].value) if codes and isinstance(codes[0], ast.Constant) else ("" if codes else None),
             )
 
 

@@ -122,17 +122,17 @@ def test_json_is_one_line_and_the_same_for_all_that_write(
         answer = call([*usage.arguments(workspace), "--json"])
     assert answer.code == 0, answer.err
     (line,) = answer.out.splitlines()
-    told = json.loads(line)
+    answered = json.loads(line)
     new = {workspace.folder / name for name in workspace.snapshot().keys() - before.keys()}
     if "out" not in usage.slots and "hub" not in usage.slots:
         assert not new
         return
-    assert list(told)[:5] == ["out", "written", "warnings", "notice", "seconds"]
-    written = {Path(file) for file in told["written"]}
+    assert list(answered)[:5] == ["out", "written", "warnings", "notice", "seconds"]
+    written = {Path(file) for file in answered["written"]}
     assert all(file.is_file() for file in written)
     assert {file for file in new if workspace.out in (file, *file.parents) and file.is_file()} <= written
-    assert told["notice"].endswith(RESEARCH_USE)
-    assert told["seconds"] >= 0
+    assert answered["notice"].endswith(RESEARCH_USE)
+    assert answered["seconds"] >= 0
 
 
 def test_the_quick_tier_holds_every_bad_input_and_every_slot() -> None:

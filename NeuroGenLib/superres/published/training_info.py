@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import csv
 import io
 from dataclasses import dataclass, field
@@ -66,7 +65,7 @@ def settings_of_row(row: Mapping[str, str]) -> dict[str, Any]:
             },
             "note": row["note"],
         }
-    except (KeyError, ValueError, TypeError, SyntaxError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise InputError(
             f"The row is not one of the published training ({type(error).__name__}: {error}).",
             "Give training_info.csv of the published program.",
@@ -75,8 +74,8 @@ def settings_of_row(row: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _listed(text: str) -> list[int]:
-    """Read a tuple as Python prints it."""
-    return [int(number) for number in ast.literal_eval(text)]
+    """Whole numbers of a tuple or list as Python prints it."""
+    return [int(number) for number in text.strip(" ()[]").split(",") if number.strip()]
 
 
 @dataclass

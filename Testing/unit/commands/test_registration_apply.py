@@ -98,9 +98,9 @@ def test_a_grid_somewhere_else_is_refused(identity: Path, capsys: pytest.Capture
 def test_little_overlap_is_told(identity: Path, capsys: pytest.CaptureFixture[str]) -> None:
     width = HEAD.shape[0] * HEAD.spacing[0]
     assert apply(identity, HEAD, moved(HEAD, 0.95 * width)) == 0
-    told = [text for text in record_of(identity)["warnings"] if "5 % only" in text]
-    assert len(told) == 1
-    assert f"Note: {told[0]}" in capsys.readouterr().out
+    warnings = [text for text in record_of(identity)["warnings"] if "5 % only" in text]
+    assert len(warnings) == 1
+    assert f"Note: {warnings[0]}" in capsys.readouterr().out
     assert apply(identity, HEAD, moved(HEAD, 0.5 * width)) == 0
     assert record_of(identity)["warnings"] == []
 

@@ -99,7 +99,7 @@ def test_a_lock_of_another_machine_is_kept_unless_slurm_started_the_job_again(
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"pid": 1}'])
-def test_a_lock_that_names_nobody_is_kept(content: str, tmp_path: Path) -> None:
+def test_a_lock_without_an_owner_is_kept(content: str, tmp_path: Path) -> None:
     (tmp_path / LOCK).write_text(content, encoding="utf-8")
     with raises("run-conflict", tmp_path / LOCK), locked_folder(tmp_path):
         pytest.fail("both write")

@@ -1,4 +1,4 @@
-"""Skull-stripped scans: told from heads whose background was set to zero, and masked whole."""
+"""Skull-stripped scans: distinguished from heads whose background was set to zero, and masked whole."""
 
 from __future__ import annotations
 

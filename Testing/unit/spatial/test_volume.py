@@ -485,9 +485,9 @@ def test_same_space_measures_the_farthest_corner() -> None:
 
 
 @pytest.mark.parametrize("axcodes", ORIENTATIONS)
-@pytest.mark.parametrize(("voxels", "same", "told"), [(5e-4, True, False), (0.004, True, True), (0.06, False, False)])
+@pytest.mark.parametrize(("voxels", "same", "warned"), [(5e-4, True, False), (0.004, True, True), (0.06, False, False)])
 def test_one_grid_is_a_twentieth_of_a_voxel_wide(
-    caplog: pytest.LogCaptureFixture, axcodes: str, voxels: float, same: bool, told: bool
+    caplog: pytest.LogCaptureFixture, axcodes: str, voxels: float, same: bool, warned: bool
 ) -> None:
     image = reoriented(oblique(Volume(np.zeros((8, 9, 10)), np.diag([0.8, 1.0, 3.0, 1.0])), 20), axcodes)
     affine = image.affine.copy()
@@ -496,7 +496,7 @@ def test_one_grid_is_a_twentieth_of_a_voxel_wide(
     assert image.same_space(mask) == same
     with nullcontext() if same else raises("geometry-mismatch", "the image", "the mask"):
         require_same_space({"the image": image, "the mask": mask})
-    assert ("the mask lie up to 0.0032 mm apart" in caplog.text) == told
+    assert ("the mask lie up to 0.0032 mm apart" in caplog.text) == warned
 
 
 def test_a_header_of_five_digits_is_the_same_space() -> None:

@@ -71,7 +71,7 @@ def test_the_order_of_voxels_does_not_matter(head: Volume, axes: str) -> None:
     )
 
 
-def test_the_unit_of_brightness_does_not_matter(head: Volume) -> None:
+def test_the_unit_of_intensity_does_not_matter(head: Volume) -> None:
     t2w, t1w = scan(head, 1), scan(head, 1, bright_is_dark)
     scaled = t1w.with_array(t1w.array * np.float32(1e-3))
     assert local_similarity(t2w, scaled, head) == pytest.approx(local_similarity(t2w, t1w, head), rel=1e-4)
